@@ -1,0 +1,6 @@
+//! Lanekeeper: keeps several identical CHILD_SAs per tunnel and steers each packet to the one of its QoS class.
+//!
+//! One direction: `config` -> `policy` -> `compile` -> `plan` -> `kernel`. Only `reconcile` sees all.
+
+pub mod lane;
+pub mod policy;

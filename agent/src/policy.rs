@@ -1,0 +1,243 @@
+//! What the operator wants, checked and typed: every name resolved to an index, every value in its range.
+//!
+//! Made from [`crate::config`] alone. Knows nothing of the kernel or charon; no I/O.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+/// Index into [`Policy::classes`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClassIndex(pub usize);
+
+/// Index into [`Policy::tunnels`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TunnelIndex(pub usize);
+
+/// Index into [`Policy::tenants`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TenantIndex(pub usize);
+
+/// The whole of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    /// The fwmark bits that are ours: contiguous, not zero.
+    pub mark_mask: u32,
+    /// Where `/metrics` is served; `None` serves nothing.
+    pub metrics_listen: Option<SocketAddr>,
+    /// charon's VICI socket.
+    pub vici: PathBuf,
+    /// In the file's order.
+    pub classes: Vec<Class>,
+    /// In the file's order.
+    pub tunnels: Vec<Tunnel>,
+    /// In the file's order, which is their precedence.
+    pub rules: Vec<Rule>,
+    /// The class of what no rule matches.
+    pub default_class: ClassIndex,
+    /// In the file's order.
+    pub tenants: Vec<Tenant>,
+}
+
+/// A QoS class.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Class {
+    /// At most 31 bytes of `[A-Za-z0-9_.-]`.
+    pub name: String,
+    /// Identical CHILD_SAs of this class in each tunnel, 1..=32.
+    pub lanes: u8,
+    /// Where its packets go while none of its lanes is up.
+    pub fallback: Fallback,
+    /// What the ESP packet carries, 0..=63; `None` leaves what the kernel copied.
+    pub outer_dscp: Option<u8>,
+}
+
+/// Where packets go while none of a class's lanes is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fallback {
+    /// Drop and count.
+    Block,
+    /// The operator's written wish: send without IPsec.
+    Clear,
+    /// That class's lanes. Chains never loop.
+    Class(ClassIndex),
+}
+
+/// One IPsec peer and its device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tunnel {
+    /// At most 31 bytes of `[A-Za-z0-9_.-]`.
+    pub name: String,
+    /// Outer address here.
+    pub local: IpAddr,
+    /// Outer address of the peer, of the same family.
+    pub remote: IpAddr,
+    /// The classes that it carries, in the file's order, none twice.
+    pub classes: Vec<ClassIndex>,
+    /// Every lane, class by class in the order of `classes`; marks rise from 1.
+    pub lanes: Vec<Lane>,
+    /// The device that leads to it.
+    pub device: Device,
+    /// What lies behind it.
+    pub routes: Vec<IpNet>,
+    /// Who makes its SAs.
+    pub keying: Keying,
+    /// Anti-replay window of each SA in packets, 0..=4096.
+    pub replay_window: u32,
+    /// Inner selectors here; 0.0.0.0/0 and ::/0 where the file says none.
+    pub local_ts: Vec<IpNet>,
+    /// Inner selectors of the peer; 0.0.0.0/0 and ::/0 where the file says none.
+    pub remote_ts: Vec<IpNet>,
+}
+
+/// One of a tunnel's identical CHILD_SAs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lane {
+    /// The class that it belongs to.
+    pub class: ClassIndex,
+    /// 0..lanes of that class.
+    pub index: u8,
+    /// skb->mark under [`Policy::mark_mask`], already shifted into the mask; not zero; unique in the tunnel.
+    pub mark: u32,
+    /// Fixed request id of its states and policies; unique in the policy, the same at every run while tunnel, class and
+    /// index keep their names.
+    pub reqid: u32,
+    /// What tells it from its twins in IKE, `CLASS.INDEX`; both ends derive the same. Also the name of its CHILD_SA.
+    pub label: String,
+}
+
+/// The tunnel's device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Kind and what only that kind has.
+    pub kind: DeviceKind,
+    /// Its name, at most 15 bytes.
+    pub name: String,
+    /// Inner MTU in bytes, 576..=65535 (1280 at least where IPv6 addresses or routes are there).
+    pub mtu: u32,
+    /// Its own addresses.
+    pub addresses: Vec<IpNet>,
+}
+
+/// Kinds of device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceKind {
+    /// XFRM interface of this if_id (not zero, unique in the policy).
+    Xfrm {
+        /// XFRMA_IF_ID of device, states and policies.
+        if_id: u32,
+    },
+}
+
+/// Who makes a tunnel's SAs.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Keying {
+    /// strongSwan over VICI; we load the connection.
+    Ike(Ike),
+    /// Ourselves by netlink, from a file.
+    Static(Static),
+}
+
+/// A managed IKE connection.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ike {
+    /// Our identity, as charon takes it.
+    pub local_id: String,
+    /// The peer's identity.
+    pub remote_id: String,
+    /// How both ends prove who they are.
+    pub auth: Auth,
+    /// Who begins.
+    pub start: Start,
+    /// IKE proposals in strongSwan's notation; empty for charon's default.
+    pub proposals: Vec<String>,
+    /// ESP proposals in strongSwan's notation; empty for charon's default.
+    pub esp_proposals: Vec<String>,
+    /// Seconds between CHILD_SA rekeys; `None` for charon's default, 0 for never.
+    pub rekey_time: Option<u32>,
+}
+
+/// Authentication.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Auth {
+    /// Pre-shared key from a file that only its owner reads.
+    Psk {
+        /// The file; its contents up to a trailing newline are the secret.
+        file: PathBuf,
+    },
+    /// X.509.
+    Certificate {
+        /// Our certificate, PEM or DER.
+        certificate: PathBuf,
+        /// Its private key, readable by its owner alone.
+        key: PathBuf,
+        /// The CA that signs the peer's.
+        ca: PathBuf,
+    },
+}
+
+/// Who initiates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// This end initiates and re-initiates.
+    Start,
+    /// This end only answers.
+    None,
+}
+
+/// Static keying.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Static {
+    /// The key file, mode 0600, not yet read.
+    pub key_file: PathBuf,
+    /// The operator has written that keys repeat (needed for counter-mode ciphers).
+    pub consent: bool,
+}
+
+/// Match -> class.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Rule {
+    /// Named rules are counted.
+    pub name: Option<String>,
+    /// Whose rule; `None` is traffic of no tenant.
+    pub tenant: Option<TenantIndex>,
+    /// What it decides.
+    pub class: ClassIndex,
+    /// `FILE:LINE:COL` of its head, for messages.
+    pub place: String,
+    /// Source prefixes, any of them; empty matches every address of either family.
+    pub source: Vec<IpNet>,
+    /// Destination prefixes.
+    pub destination: Vec<IpNet>,
+    /// IP protocol (the last header of IPv6's chain).
+    pub protocol: Option<u8>,
+    /// Inclusive source-port ranges; not empty only matches TCP, UDP, SCTP.
+    pub source_port: Vec<(u16, u16)>,
+    /// Inclusive destination-port ranges.
+    pub destination_port: Vec<(u16, u16)>,
+    /// DSCP values, 0..=63.
+    pub dscp: Vec<u8>,
+    /// Names of ingress interfaces.
+    pub interface: Vec<String>,
+    /// VLAN ids of the outermost tag, 0..=4094.
+    pub vlan: Vec<u16>,
+}
+
+/// Whose traffic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tenant {
+    /// At most 31 bytes of `[A-Za-z0-9_.-]`.
+    pub name: String,
+    /// Ingress interfaces.
+    pub interfaces: Vec<String>,
+    /// Source prefixes.
+    pub sources: Vec<IpNet>,
+}
+
+impl Policy {
+    /// The lanes of one class in one tunnel, by index.
+    pub fn lanes_of(&self, tunnel: TunnelIndex, class: ClassIndex) -> impl Iterator<Item = &Lane> {
+        self.tunnels[tunnel.0].lanes.iter().filter(move |lane| lane.class == class)
+    }
+}

@@ -1,0 +1,2 @@
+//! Lanekeeper.
+#![no_std]

@@ -1,0 +1,2 @@
+//! Lanekeeper.
+fn main() {}
