@@ -2,5 +2,7 @@
 //!
 //! One direction: `config` -> `policy` -> `compile` -> `plan` -> `kernel`. Only `reconcile` sees all.
 
+pub mod control;
 pub mod lane;
 pub mod policy;
+pub mod status;

@@ -1,0 +1,177 @@
+//! What `lanekeeper status`, `reload` and `confirm` say to the running agent: one JSON object a line, each answered by one.
+//!
+//! Here the words; [`server`] and [`client`] are the two ends of the socket.
+
+pub mod client;
+pub mod server;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::status::Status;
+
+/// Bytes of one request line: a verb and little else.
+pub const REQUEST_LIMIT: usize = 4 * 1024;
+
+/// Bytes of one reply line: a status of a thousand tunnels with room to spare.
+pub const REPLY_LIMIT: usize = 16 * 1024 * 1024;
+
+/// What can be asked of the agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// Tunnels, lanes, classes and what falls back.
+    Status {},
+    /// Read the file again and apply it whole, or refuse it whole.
+    Reload {},
+    /// Keep what `apply --confirm` put in place.
+    Confirm {},
+}
+
+/// What it answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "kebab-case")]
+pub enum Reply {
+    /// It was done; what, for a human.
+    Done {
+        /// One sentence.
+        message: String,
+    },
+    /// The answer to [`Request::Status`].
+    Status {
+        /// All of it.
+        status: Box<Status>,
+    },
+    /// It was not done, and what ran before still runs.
+    Refused {
+        /// Why, over as many lines as there are reasons.
+        error: String,
+    },
+}
+
+/// Why a conversation failed.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// Nobody listens.
+    #[error(
+        "{socket}: no lanekeeper answers there ({source}); start `lanekeeper run` or name its socket with --socket"
+    )]
+    Absent {
+        /// The socket.
+        socket: PathBuf,
+        /// What connect said.
+        source: std::io::Error,
+    },
+    /// Not ours to talk to.
+    #[error("{socket}: may not connect ({source}); the socket is for root and its group")]
+    Denied {
+        /// The socket.
+        socket: PathBuf,
+        /// What connect said.
+        source: std::io::Error,
+    },
+    /// Another agent holds the socket.
+    #[error("{socket}: another lanekeeper answers there; stop it, or give this one its own --socket")]
+    InUse {
+        /// The socket.
+        socket: PathBuf,
+    },
+    /// Reading or writing failed, a timeout included.
+    #[error("{socket}: could not {what}: {source}")]
+    Io {
+        /// The socket.
+        socket: PathBuf,
+        /// What was tried.
+        what: &'static str,
+        /// What came back.
+        source: std::io::Error,
+    },
+    /// A line longer than its limit.
+    #[error("line of more than {limit} bytes")]
+    TooLong {
+        /// The limit.
+        limit: usize,
+    },
+    /// A line that is not one of ours.
+    #[error("not a request that this agent knows: {0}")]
+    Request(serde_json::Error),
+    /// An answer that is not one of ours.
+    #[error("not an answer that this command knows ({0}); agent and command may be of different versions")]
+    Reply(serde_json::Error),
+}
+
+impl Request {
+    /// One line, its newline included.
+    pub fn encode(&self) -> Vec<u8> {
+        line(self)
+    }
+
+    /// From one line, with or without its newline.
+    pub fn decode(line: &[u8]) -> Result<Self, Error> {
+        within(line, REQUEST_LIMIT)?;
+        serde_json::from_slice(line).map_err(Error::Request)
+    }
+}
+
+impl Reply {
+    /// One line, its newline included.
+    pub fn encode(&self) -> Vec<u8> {
+        line(self)
+    }
+
+    /// From one line, with or without its newline.
+    pub fn decode(line: &[u8]) -> Result<Self, Error> {
+        within(line, REPLY_LIMIT)?;
+        serde_json::from_slice(line).map_err(Error::Reply)
+    }
+}
+
+/// JSON strings escape their newlines, so one object is one line.
+fn line(value: &impl Serialize) -> Vec<u8> {
+    let mut bytes = serde_json::to_vec(value).expect("our own types serialise");
+    bytes.push(b'\n');
+    bytes
+}
+
+fn within(line: &[u8], limit: usize) -> Result<(), Error> {
+    if line.len() > limit { Err(Error::TooLong { limit }) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_one_json_line() {
+        assert_eq!(Request::Status {}.encode(), b"{\"verb\":\"status\"}\n");
+        for request in [Request::Status {}, Request::Reload {}, Request::Confirm {}] {
+            assert_eq!(Request::decode(&request.encode()).unwrap(), request);
+        }
+    }
+
+    #[test]
+    fn a_reply_of_many_lines_is_one_line() {
+        let reply = Reply::Refused { error: "a.toml:1:2: no\nb.toml:3:4: no\n".into() };
+        let bytes = reply.encode();
+        assert_eq!(bytes.iter().filter(|b| **b == b'\n').count(), 1);
+        assert_eq!(Reply::decode(&bytes).unwrap(), reply);
+    }
+
+    #[test]
+    fn unknown_verbs_and_fields_are_refused() {
+        for bad in
+            ["{\"verb\":\"fly\"}", "{}", "[]", "", "{\"verb\":\"reload\",\"file\":\"x\"}", "{\"verb\":\"status\"} x"]
+        {
+            let error = Request::decode(bad.as_bytes()).unwrap_err().to_string();
+            assert!(error.starts_with("not a request that this agent knows: "), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_long_line_is_refused_unread() {
+        let long = vec![b' '; REQUEST_LIMIT + 1];
+        assert_eq!(Request::decode(&long).unwrap_err().to_string(), "line of more than 4096 bytes");
+    }
+}

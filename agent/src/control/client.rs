@@ -1,0 +1,34 @@
+//! The asking end: blocking, for a command that does nothing else meanwhile.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use super::{Error, REPLY_LIMIT, Reply, Request};
+
+/// A reload reads back all that it applied; a charon that hangs is given up on earlier by the agent itself.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Asks the agent behind `socket` and waits for its answer.
+pub fn ask(socket: &Path, request: &Request) -> Result<Reply, Error> {
+    let io = |what| move |source| Error::Io { socket: socket.into(), what, source };
+    let mut stream = UnixStream::connect(socket).map_err(|source| match source.kind() {
+        io::ErrorKind::PermissionDenied => Error::Denied { socket: socket.into(), source },
+        _ => Error::Absent { socket: socket.into(), source },
+    })?;
+    stream.set_read_timeout(Some(PATIENCE)).map_err(io("set a timeout"))?;
+    stream.set_write_timeout(Some(PATIENCE)).map_err(io("set a timeout"))?;
+    stream.write_all(&request.encode()).map_err(io("ask"))?;
+    let mut line = Vec::new();
+    BufReader::new(stream.take(REPLY_LIMIT as u64 + 1)).read_until(b'\n', &mut line).map_err(io("read the answer"))?;
+    if line.is_empty() {
+        return Err(io("read the answer")(io::ErrorKind::UnexpectedEof.into()));
+    }
+    Reply::decode(&line)
+}
+
+/// Whether an agent listens behind `socket`.
+pub fn answers(socket: &Path) -> bool {
+    UnixStream::connect(socket).is_ok()
+}
