@@ -2,6 +2,7 @@
 //!
 //! One direction: `config` -> `policy` -> `compile` -> `plan` -> `kernel`. Only `reconcile` sees all.
 
+pub mod config;
 pub mod control;
 pub mod lane;
 pub mod policy;

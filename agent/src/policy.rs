@@ -2,10 +2,18 @@
 //!
 //! Made from [`crate::config`] alone. Knows nothing of the kernel or charon; no I/O.
 
+pub mod dscp;
+pub mod protocol;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use ipnet::IpNet;
+
+/// What the operator writes as `i-know` so that a key file may hold keys of counter-mode ciphers (GCM, CTR, CCM,
+/// ChaCha20-Poly1305): after a reboot the sequence numbers, and with them the nonces, begin again under the same key,
+/// which gives away plaintext and authentication key (RFC 4106 section 2, RFC 7634 section 2).
+pub const STATIC_KEY_CONSENT: &str = "static keys repeat nonces after a reboot";
 
 /// Index into [`Policy::classes`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
