@@ -2,8 +2,10 @@
 //!
 //! One direction: `config` -> `policy` -> `compile` -> `plan` -> `kernel`. Only `reconcile` sees all.
 
+pub mod compile;
 pub mod config;
 pub mod control;
+pub mod kernel;
 pub mod lane;
 pub mod policy;
 pub mod status;

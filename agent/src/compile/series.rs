@@ -1,0 +1,105 @@
+//! What is counted, by names that stay the same over reloads, rekeys and restarts.
+
+use lanekeeper_common::verdict::{BlockReason, ParseReason};
+
+/// Which way a packet crosses the tunnel device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Direction {
+    /// Into the tunnel.
+    Out,
+    /// Out of the tunnel.
+    In,
+}
+
+/// What the host alone sees happen to a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LaneEvent {
+    /// Its CHILD_SA was replaced.
+    Rekey,
+    /// A packet fell out of the anti-replay window.
+    ReplayError,
+    /// A packet failed authentication.
+    IntegrityError,
+}
+
+/// One counter. A tenant of `""` is the traffic of no tenant.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Series {
+    /// Classified on its way into a tunnel.
+    ClassOut {
+        /// Whose packet.
+        tenant: String,
+        /// Its class, before any fallback.
+        class: String,
+    },
+    /// Came out of a tunnel on a lane of this class.
+    ClassIn {
+        /// Whose `sources` hold the packet's destination.
+        tenant: String,
+        /// The lane's class.
+        class: String,
+    },
+    /// Went over one lane.
+    Lane {
+        /// Tunnel's name.
+        tunnel: String,
+        /// Class's name.
+        class: String,
+        /// 0..lanes of the class.
+        index: u8,
+        /// Out or in.
+        direction: Direction,
+    },
+    /// Took another class's lane because none of its own was up.
+    Fallback {
+        /// Tunnel's name.
+        tunnel: String,
+        /// The class that the packet has.
+        class: String,
+        /// The class whose lane it took.
+        to: String,
+    },
+    /// Dropped at the tunnel device.
+    Blocked {
+        /// Whose packet.
+        tenant: String,
+        /// Its class; `""` where it was not classified.
+        class: String,
+        /// Why.
+        reason: BlockReason,
+    },
+    /// Decided by a named rule.
+    Rule {
+        /// Whose rule.
+        tenant: String,
+        /// Its name.
+        rule: String,
+    },
+    /// Not, or not wholly, parsed.
+    Parse {
+        /// Why.
+        reason: ParseReason,
+    },
+    /// Happened to a lane outside the data path; counted by the agent through `tally`.
+    Event {
+        /// Tunnel's name.
+        tunnel: String,
+        /// Class's name.
+        class: String,
+        /// 0..lanes of the class.
+        index: u8,
+        /// What.
+        event: LaneEvent,
+    },
+}
+
+/// A counter as read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reading {
+    /// Which.
+    pub series: Series,
+    /// Packets, or events.
+    pub packets: u64,
+    /// Bytes of the inner packet from the network header on; 0 for events.
+    pub bytes: u64,
+}
