@@ -5,7 +5,9 @@
 pub mod compile;
 pub mod config;
 pub mod control;
+pub mod ike;
 pub mod kernel;
 pub mod lane;
 pub mod policy;
 pub mod status;
+pub mod vici;

@@ -1,0 +1,111 @@
+//! Managed keying: charon makes the lanes' CHILD_SAs, told so over VICI.
+//!
+//! Pure: [`Connection`] (what to load), its machine (when to initiate, what is up). Shell: [`run`].
+
+use std::path::PathBuf;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::lane::LaneId;
+
+pub mod connection;
+pub mod credentials;
+
+pub use connection::Connection;
+pub use credentials::Credentials;
+
+/// What has happened to lanes, tunnels and charon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A CHILD_SA of that lane carries traffic now.
+    LaneUp(LaneId),
+    /// No CHILD_SA of that lane is left.
+    LaneDown(LaneId),
+    /// A lane's CHILD_SA was replaced by a fresh one; it stayed up.
+    Rekeyed(LaneId),
+    /// An IKE_SA with that tunnel's peer stands.
+    TunnelUp(String),
+    /// No IKE_SA with that tunnel's peer is left.
+    TunnelDown(String),
+    /// charon cannot be reached. Its SAs are still in the kernel: lanes stay what they were.
+    CharonGone {
+        /// Why, and the cure.
+        reason: String,
+    },
+    /// charon answers, its connections are loaded and what is up has been told.
+    CharonBack {
+        /// strongSwan's version.
+        version: String,
+    },
+    /// Something that the operator should know: an initiation that failed, a connection that charon refuses.
+    Trouble {
+        /// The tunnel.
+        tunnel: String,
+        /// What was tried, what came of it, and the cure.
+        reason: String,
+    },
+}
+
+/// A connection and what proves our identity in it.
+#[derive(Debug, Clone)]
+pub struct Load {
+    /// What to load.
+    pub connection: Connection,
+    /// Read by [`Credentials::read`].
+    pub credentials: Credentials,
+}
+
+/// What to do.
+#[derive(Debug)]
+pub enum Command {
+    /// Load or replace a tunnel's connection and keep its lanes up; answered when charon has taken it.
+    Load(Box<Load>, oneshot::Sender<Result<(), Error>>),
+    /// Unload a tunnel's connection (by the tunnel's name) and close its SAs.
+    Unload(String, oneshot::Sender<Result<(), Error>>),
+    /// Tell how every tunnel is.
+    Status(oneshot::Sender<Vec<TunnelStatus>>),
+}
+
+/// How a tunnel is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TunnelStatus {
+    /// Its name.
+    pub tunnel: String,
+    /// An IKE_SA stands.
+    pub up: bool,
+    /// Its lanes in the policy's order.
+    pub lanes: Vec<LaneStatus>,
+    /// Why the last initiation failed, until one succeeds.
+    pub trouble: Option<String>,
+}
+
+/// How a lane is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaneStatus {
+    /// Its name.
+    pub lane: LaneId,
+    /// Carries traffic.
+    pub up: bool,
+    /// Inbound and outbound SPI of the CHILD_SA that counts.
+    pub spis: Option<(u32, u32)>,
+}
+
+/// What goes wrong with managed keying.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// charon.
+    #[error(transparent)]
+    Vici(#[from] crate::vici::Error),
+    /// A key or certificate file.
+    #[error(transparent)]
+    Credentials(#[from] credentials::Error),
+    /// The task has ended.
+    #[error("the ike task has ended")]
+    Ended,
+}
+
+/// Keeps the loaded connections' lanes up until `commands` is closed: loads, initiates, re-initiates, follows charon's
+/// events and its restarts. Leaves the SAs standing when it returns.
+pub async fn run(vici: PathBuf, commands: mpsc::Receiver<Command>, events: mpsc::Sender<Event>) {
+    let _ = (vici, commands, events);
+}

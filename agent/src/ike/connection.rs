@@ -1,0 +1,217 @@
+//! What charon is to load for a tunnel: one connection, one child per lane.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::credentials::Credentials;
+use crate::lane::LaneId;
+use crate::policy::{Auth, DeviceKind, Ike, Keying, Lane, Policy, Start, Tunnel, TunnelIndex};
+use crate::vici::Message;
+
+/// First part of every connection's name.
+pub const NAME_PREFIX: &str = "lk-";
+/// First part of the word by which a loaded connection shows its digest. It stands in `local.aaa_id`, which charon uses
+/// for EAP alone and shows in `list-conns`: so another run of the agent sees whether what is loaded is what it wants.
+pub const DIGEST_PREFIX: &str = "lanekeeper-";
+/// Seconds of silence before charon asks the peer whether it is there.
+const DPD_DELAY: &str = "10s";
+
+/// A tunnel's connection, as far as the policy tells; keys and certificates come with [`Credentials`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connection {
+    /// `lk-` and the tunnel's name.
+    pub name: String,
+    /// The tunnel's name.
+    pub tunnel: String,
+    /// Its lanes in the policy's order.
+    pub lanes: Vec<ChildLane>,
+    /// Who begins.
+    pub start: Start,
+    /// This end has the greater identity: where both begin, it lets the other try first.
+    pub yields: bool,
+    /// Changes with everything but the contents of key and certificate files.
+    pub digest: u64,
+    /// Changes with what an IKE_SA rests on: addresses, identities, proposals.
+    pub ike_digest: u64,
+    ike: IkeParameters,
+    children: Vec<(String, Message)>,
+}
+
+/// A lane and its CHILD_SA configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChildLane {
+    /// The lane.
+    pub lane: LaneId,
+    /// Name and label of its CHILD_SA.
+    pub child: String,
+    /// Changes with any parameter of the child.
+    pub digest: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct IkeParameters {
+    local: IpAddr,
+    remote: IpAddr,
+    local_id: String,
+    remote_id: String,
+    auth: Auth,
+    proposals: Vec<String>,
+}
+
+impl Connection {
+    /// The connection of that tunnel; `None` where charon does not key it.
+    pub fn new(policy: &Policy, index: TunnelIndex) -> Option<Self> {
+        let tunnel = &policy.tunnels[index.0];
+        let ike = match &tunnel.keying {
+            Keying::Ike(ike) => ike,
+            Keying::Static(_) => return None,
+        };
+        let children: Vec<(String, Message)> = tunnel
+            .lanes
+            .iter()
+            .map(|lane| (lane.label.clone(), child_message(policy.mark_mask, tunnel, ike, lane)))
+            .collect();
+        let lanes = tunnel
+            .lanes
+            .iter()
+            .zip(&children)
+            .map(|(lane, (child, message))| ChildLane {
+                lane: LaneId {
+                    tunnel: tunnel.name.clone(),
+                    class: policy.classes[lane.class.0].name.clone(),
+                    index: lane.index,
+                },
+                child: child.clone(),
+                digest: digest(message),
+            })
+            .collect();
+        let mut connection = Self {
+            name: format!("{NAME_PREFIX}{}", tunnel.name),
+            tunnel: tunnel.name.clone(),
+            lanes,
+            start: ike.start,
+            yields: ike.local_id > ike.remote_id,
+            digest: 0,
+            ike_digest: 0,
+            ike: IkeParameters {
+                local: tunnel.local,
+                remote: tunnel.remote,
+                local_id: ike.local_id.clone(),
+                remote_id: ike.remote_id.clone(),
+                auth: ike.auth.clone(),
+                proposals: ike.proposals.clone(),
+            },
+            children,
+        };
+        connection.ike_digest = digest(&connection.ike_message(None));
+        let children = Message::new().with_section("children", connection.children_message());
+        connection.digest = digest(&children).wrapping_mul(31).wrapping_add(connection.ike_digest);
+        Some(connection)
+    }
+
+    /// The argument of `load-conn`.
+    pub fn load_conn(&self, credentials: &Credentials) -> Message {
+        let body = self.ike_message(Some(credentials)).with_section("children", self.children_message());
+        Message::new().with_section(&self.name, body)
+    }
+
+    /// The argument of `load-shared` or `load-key`, with the command's name.
+    pub fn load_secret(&self, credentials: &Credentials) -> (&'static str, Message) {
+        match credentials {
+            Credentials::Psk(secret) => {
+                let message = Message::new()
+                    .with("id", &self.name)
+                    .with("type", "IKE")
+                    .with_secret("data", secret)
+                    .with_list("owners", [&self.ike.local_id, &self.ike.remote_id]);
+                ("load-shared", message)
+            }
+            Credentials::Certificate { key, .. } => {
+                ("load-key", Message::new().with("type", "any").with_secret("data", key))
+            }
+        }
+    }
+
+    fn ike_message(&self, credentials: Option<&Credentials>) -> Message {
+        let ike = &self.ike;
+        let mut message = Message::new()
+            .with("version", "2")
+            .with_list("local_addrs", [ike.local.to_string()])
+            .with_list("remote_addrs", [ike.remote.to_string()]);
+        if !ike.proposals.is_empty() {
+            message = message.with_list("proposals", &ike.proposals);
+        }
+        message = message
+            // Addresses are the tunnel's own; a lane that moved to another address would leave its policies behind.
+            .with("mobike", "no")
+            .with("dpd_delay", DPD_DELAY)
+            // One round of retransmissions; coming back is our own affair, with our own backoff.
+            .with("keyingtries", "1")
+            // charon must not weed out doubles by identity: which one goes is decided by the lanes on it.
+            .with("unique", "no")
+            .with("send_cert", "always");
+        let mut local = Message::new();
+        let mut remote = Message::new();
+        match (&ike.auth, credentials) {
+            (Auth::Psk { .. }, _) => {
+                local = local.with("auth", "psk");
+                remote = remote.with("auth", "psk");
+            }
+            (Auth::Certificate { .. }, Some(Credentials::Certificate { certificate, ca, .. })) => {
+                local = local.with("auth", "pubkey").with_list("certs", [certificate]);
+                remote = remote.with("auth", "pubkey").with_list("cacerts", [ca]);
+            }
+            (Auth::Certificate { .. }, Some(Credentials::Psk(_)) | None) => {
+                local = local.with("auth", "pubkey");
+                remote = remote.with("auth", "pubkey");
+            }
+        }
+        local = local.with("id", &ike.local_id);
+        if credentials.is_some() {
+            local = local.with("aaa_id", format!("{DIGEST_PREFIX}{:016x}", self.digest));
+        }
+        remote = remote.with("id", &ike.remote_id);
+        message.with_section("local", local).with_section("remote", remote)
+    }
+
+    fn children_message(&self) -> Message {
+        self.children.iter().fold(Message::new(), |all, (name, child)| all.with_section(name, child.clone()))
+    }
+}
+
+fn child_message(mask: u32, tunnel: &Tunnel, ike: &Ike, lane: &Lane) -> Message {
+    let DeviceKind::Xfrm { if_id } = tunnel.device.kind;
+    let mark = format!("{:#010x}/{mask:#010x}", lane.mark);
+    let mut child = Message::new()
+        .with("mode", "tunnel")
+        .with_list("local_ts", tunnel.local_ts.iter().map(IpNet::to_string))
+        .with_list("remote_ts", tunnel.remote_ts.iter().map(IpNet::to_string))
+        .with("reqid", lane.reqid.to_string())
+        .with("mark_in", &mark)
+        .with("mark_out", &mark)
+        // The policy check behind the decryption sees the packet's mark: without this it would see none.
+        .with("set_mark_in", "%same")
+        .with("if_id_in", if_id.to_string())
+        .with("if_id_out", if_id.to_string())
+        .with("label", &lane.label)
+        .with("label_mode", "simple")
+        .with("replay_window", tunnel.replay_window.to_string())
+        // We initiate and close ourselves; charon's own restarts would make doubles.
+        .with("start_action", "none")
+        .with("close_action", "none")
+        .with("dpd_action", "none");
+    if !ike.esp_proposals.is_empty() {
+        child = child.with_list("esp_proposals", &ike.esp_proposals);
+    }
+    if let Some(seconds) = ike.rekey_time {
+        child = child.with("rekey_time", format!("{seconds}s"));
+    }
+    child
+}
+
+/// FNV-1a over the encoding: the same at every run and on every machine, which `std`'s hashers do not promise.
+fn digest(message: &Message) -> u64 {
+    let bytes = message.encode().map(|bytes| bytes.to_vec()).unwrap_or_default();
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
+}

@@ -1,0 +1,122 @@
+//! Secrets and certificates from their files.
+
+use std::fmt;
+use std::io;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use crate::policy::{Auth, Ike};
+
+/// Far above any key or certificate; keeps a wrong path (a device, an image) out of memory.
+const MAX_FILE: u64 = 60 * 1024;
+
+/// What is wrong with a key or certificate file.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It cannot be read.
+    #[error("cannot read {what} {path}: {source}")]
+    Read {
+        /// Which one.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// Others can read it.
+    #[error(
+        "{what} {path} has mode {mode:04o}, others can read it: chmod 600 {path} (and change the secret if others did)"
+    )]
+    Mode {
+        /// Which one.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// It is empty.
+    #[error("{what} {path} is empty")]
+    Empty {
+        /// Which one.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is too large to be what it should be.
+    #[error("{what} {path} is larger than {MAX_FILE} bytes; is it the right file?")]
+    Large {
+        /// Which one.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// What proves an identity. `Debug` shows no key.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Credentials {
+    /// A pre-shared key.
+    Psk(Zeroizing<Vec<u8>>),
+    /// X.509.
+    Certificate {
+        /// Ours, PEM or DER.
+        certificate: Vec<u8>,
+        /// Its private key, PEM or DER.
+        key: Zeroizing<Vec<u8>>,
+        /// The CA of the peer's, PEM or DER.
+        ca: Vec<u8>,
+    },
+}
+
+impl Credentials {
+    /// Reads the files that `ike.auth` names.
+    pub fn read(ike: &Ike) -> Result<Self, Error> {
+        match &ike.auth {
+            Auth::Psk { file } => {
+                let mut secret = read("pre-shared key file", file, true)?;
+                if secret.ends_with(b"\n") {
+                    secret.pop();
+                }
+                if secret.is_empty() {
+                    return Err(Error::Empty { what: "pre-shared key file", path: file.clone() });
+                }
+                Ok(Self::Psk(secret))
+            }
+            Auth::Certificate { certificate, key, ca } => Ok(Self::Certificate {
+                certificate: read("certificate", certificate, false)?.to_vec(),
+                key: read("private key", key, true)?,
+                ca: read("CA certificate", ca, false)?.to_vec(),
+            }),
+        }
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Psk(_) => "Psk(<secret>)",
+            Self::Certificate { .. } => "Certificate(<secret key>)",
+        })
+    }
+}
+
+fn read(what: &'static str, path: &Path, private: bool) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let failed = |source| Error::Read { what, path: path.to_owned(), source };
+    let file = std::fs::File::open(path).map_err(failed)?;
+    let meta = file.metadata().map_err(failed)?;
+    if private && meta.mode() & 0o077 != 0 {
+        return Err(Error::Mode { what, path: path.to_owned(), mode: meta.mode() & 0o7777 });
+    }
+    // One allocation of the right size: a growing vector would leave copies of a secret behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_FILE as usize + 2));
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(failed)?;
+    match bytes.len() as u64 {
+        0 => Err(Error::Empty { what, path: path.to_owned() }),
+        len if len > MAX_FILE => Err(Error::Large { what, path: path.to_owned() }),
+        _ => Ok(bytes),
+    }
+}
