@@ -8,6 +8,7 @@ pub mod control;
 pub mod ike;
 pub mod kernel;
 pub mod lane;
+pub mod metrics;
 pub mod policy;
 pub mod status;
 pub mod vici;

@@ -1,0 +1,307 @@
+//! `/metrics`: every series that the policy implies is there from the start, and none is born or lost at a rekey.
+//!
+//! Made anew at each scrape from the policy, the lanes' standing and the data path's counters, so that nothing here can
+//! drift from them. `list` names all metrics, `page` writes them, [`server`] serves them.
+
+mod list;
+mod page;
+pub mod server;
+pub mod xfrm_stat;
+
+use std::collections::BTreeMap;
+
+use lanekeeper_common::verdict::{BlockReason, ParseReason};
+
+use self::list::*;
+use self::page::Page;
+use crate::compile::series::{Direction, LaneEvent, Reading, Series};
+use crate::lane::LaneId;
+use crate::policy::{ClassIndex, Fallback, Policy};
+
+/// All that one scrape shows.
+#[derive(Debug, Clone)]
+pub struct Scrape<'a> {
+    /// What runs.
+    pub policy: &'a Policy,
+    /// Lanes that packets may take.
+    pub up: &'a dyn IsUp,
+    /// What the data path and the tallies have counted.
+    pub readings: &'a [Reading],
+    /// Which loading of the tables the data path uses.
+    pub generation: u64,
+    /// Whether the last loading of the file was applied.
+    pub reload_success: bool,
+    /// When the file was last applied, in seconds since 1970.
+    pub reload_at: u64,
+    /// By kind of what drifted.
+    pub drift_repairs: &'a BTreeMap<&'static str, u64>,
+    /// Times that netlink dropped notifications to us.
+    pub netlink_overruns: u64,
+    /// Each line of /proc/net/xfrm_stat.
+    pub xfrm_errors: &'a [(String, u64)],
+}
+
+/// Knows which lanes are up.
+pub trait IsUp: std::fmt::Debug {
+    /// Whether packets may take the lane.
+    fn is_up(&self, lane: &LaneId) -> bool;
+}
+
+impl IsUp for std::collections::BTreeSet<LaneId> {
+    fn is_up(&self, lane: &LaneId) -> bool {
+        self.contains(lane)
+    }
+}
+
+/// The page as text.
+pub fn encode(scrape: &Scrape<'_>) -> Result<String, prometheus::Error> {
+    let mut page = Page::default();
+    zeros(&mut page, scrape.policy);
+    lanes(&mut page, scrape);
+    for reading in scrape.readings {
+        count(&mut page, reading);
+    }
+    for (error, n) in scrape.xfrm_errors {
+        page.set(&XFRM_ERRORS, &[error], *n as f64);
+    }
+    for (kind, n) in scrape.drift_repairs {
+        page.set(&DRIFT, &[kind], *n as f64);
+    }
+    page.set(&GENERATION, &[], scrape.generation as f64);
+    page.set(&RELOAD_SUCCESS, &[], f64::from(u8::from(scrape.reload_success)));
+    page.set(&RELOAD_AT, &[], scrape.reload_at as f64);
+    page.set(&OVERRUNS, &[], scrape.netlink_overruns as f64);
+    page.set(&BUILD, &[env!("CARGO_PKG_VERSION")], 1.0);
+    page.encode()
+}
+
+/// Every counter of the data path that the policy implies.
+fn zeros(page: &mut Page, policy: &Policy) {
+    let mut zero = |metric: &Metric, labels: &[&str]| page.set(metric, labels, 0.0);
+    let tenants = || std::iter::once("").chain(policy.tenants.iter().map(|tenant| tenant.name.as_str()));
+    for tenant in tenants() {
+        for class in &policy.classes {
+            for way in [Direction::Out, Direction::In] {
+                zero(&CLASS_PACKETS, &[tenant, &class.name, direction(way)]);
+                zero(&CLASS_BYTES, &[tenant, &class.name, direction(way)]);
+            }
+            for reason in BlockReason::ALL {
+                zero(&BLOCKED, &[tenant, &class.name, reason.name()]);
+            }
+        }
+    }
+    // Without tables there is neither tenant nor class.
+    zero(&BLOCKED, &["", "", BlockReason::NoTables.name()]);
+    for rule in &policy.rules {
+        if let Some(name) = &rule.name {
+            zero(&RULE, &[rule.tenant.map_or("", |tenant| &policy.tenants[tenant.0].name), name]);
+        }
+    }
+    for reason in ParseReason::ALL {
+        zero(&UNPARSED, &[reason.name()]);
+    }
+    for tunnel in &policy.tunnels {
+        for lane in &tunnel.lanes {
+            let (class, index) = (&policy.classes[lane.class.0].name, lane.index.to_string());
+            for way in [Direction::Out, Direction::In] {
+                zero(&LANE_PACKETS, &[&tunnel.name, class, &index, direction(way)]);
+                zero(&LANE_BYTES, &[&tunnel.name, class, &index, direction(way)]);
+            }
+            for metric in [&LANE_REKEYS, &LANE_REPLAY, &LANE_INTEGRITY] {
+                zero(metric, &[&tunnel.name, class, &index]);
+            }
+        }
+        for (at, class) in policy.classes.iter().enumerate() {
+            for to in detours(policy, ClassIndex(at)) {
+                zero(&FALLBACK, &[&tunnel.name, &class.name, to]);
+            }
+        }
+    }
+}
+
+/// Where a class's packets may go other than their own lanes; dropped ones count as blocked.
+fn detours(policy: &Policy, class: ClassIndex) -> Vec<&str> {
+    let mut to = Vec::new();
+    let mut at = class;
+    // Chains never loop, so their length is below the number of classes.
+    for _ in 0..policy.classes.len() {
+        match policy.classes[at.0].fallback {
+            Fallback::Block => break,
+            Fallback::Clear => {
+                to.push("clear");
+                break;
+            }
+            Fallback::Class(next) => {
+                to.push(&policy.classes[next.0].name);
+                at = next;
+            }
+        }
+    }
+    to
+}
+
+fn lanes(page: &mut Page, scrape: &Scrape<'_>) {
+    for tunnel in &scrape.policy.tunnels {
+        let mut any = false;
+        for lane in &tunnel.lanes {
+            let class = &scrape.policy.classes[lane.class.0].name;
+            let id = LaneId { tunnel: tunnel.name.clone(), class: class.clone(), index: lane.index };
+            let up = scrape.up.is_up(&id);
+            any |= up;
+            page.set(&LANE_UP, &[&tunnel.name, class, &lane.index.to_string()], f64::from(u8::from(up)));
+        }
+        page.set(&TUNNEL_UP, &[&tunnel.name], f64::from(u8::from(any)));
+    }
+}
+
+fn count(page: &mut Page, reading: &Reading) {
+    let Reading { series, packets, bytes } = reading;
+    match series {
+        Series::ClassOut { tenant, class } => {
+            page.add(&CLASS_PACKETS, &[tenant, class, direction(Direction::Out)], *packets);
+            page.add(&CLASS_BYTES, &[tenant, class, direction(Direction::Out)], *bytes);
+        }
+        Series::ClassIn { tenant, class } => {
+            page.add(&CLASS_PACKETS, &[tenant, class, direction(Direction::In)], *packets);
+            page.add(&CLASS_BYTES, &[tenant, class, direction(Direction::In)], *bytes);
+        }
+        Series::Lane { tunnel, class, index, direction: way } => {
+            page.add(&LANE_PACKETS, &[tunnel, class, &index.to_string(), direction(*way)], *packets);
+            page.add(&LANE_BYTES, &[tunnel, class, &index.to_string(), direction(*way)], *bytes);
+        }
+        Series::Fallback { tunnel, class, to } => page.add(&FALLBACK, &[tunnel, class, to], *packets),
+        Series::Blocked { tenant, class, reason } => page.add(&BLOCKED, &[tenant, class, reason.name()], *packets),
+        Series::Rule { tenant, rule } => page.add(&RULE, &[tenant, rule], *packets),
+        Series::Parse { reason } => page.add(&UNPARSED, &[reason.name()], *packets),
+        Series::Event { tunnel, class, index, event } => {
+            let metric = match event {
+                LaneEvent::Rekey => &LANE_REKEYS,
+                LaneEvent::ReplayError => &LANE_REPLAY,
+                LaneEvent::IntegrityError => &LANE_INTEGRITY,
+            };
+            page.add(metric, &[tunnel, class, &index.to_string()], *packets);
+        }
+    }
+}
+
+/// As the label says it.
+fn direction(way: Direction) -> &'static str {
+    match way {
+        Direction::Out => "out",
+        Direction::In => "in",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::policy::{Rule, Tenant, TenantIndex};
+    use crate::status::tests::policy;
+
+    fn page(policy: &Policy, up: &[&str], readings: &[Reading]) -> String {
+        let up: BTreeSet<LaneId> =
+            up.iter().map(|class| LaneId { tunnel: "branch-7".into(), class: (*class).to_owned(), index: 0 }).collect();
+        encode(&Scrape {
+            policy,
+            up: &up,
+            readings,
+            generation: 3,
+            reload_success: true,
+            reload_at: 1_700_000_000,
+            drift_repairs: &BTreeMap::from([("route", 2)]),
+            netlink_overruns: 0,
+            xfrm_errors: &[("XfrmInStateSeqError".to_owned(), 5)],
+        })
+        .unwrap()
+    }
+
+    fn series(page: &str) -> Vec<&str> {
+        page.lines().filter(|line| !line.starts_with('#')).map(|line| line.rsplit_once(' ').unwrap().0).collect()
+    }
+
+    fn value<'a>(page: &'a str, series: &str) -> &'a str {
+        page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')).unwrap_or_else(|| panic!("{series}"))
+    }
+
+    fn lane(class: &str, index: u8, packets: u64) -> Reading {
+        let series = Series::Lane { tunnel: "branch-7".into(), class: class.into(), index, direction: Direction::Out };
+        Reading { series, packets, bytes: packets * 100 }
+    }
+
+    #[test]
+    fn every_series_is_there_before_the_first_packet_and_none_comes_later() {
+        let mut policy = policy();
+        policy.tenants.push(Tenant { name: "acme".into(), interfaces: vec![], sources: vec![] });
+        policy.rules.push(Rule { name: Some("sip".into()), tenant: Some(TenantIndex(0)), ..Rule::default() });
+        let before = page(&policy, &[], &[]);
+        let event = |event| Reading {
+            series: Series::Event { tunnel: "branch-7".into(), class: "bulk".into(), index: 1, event },
+            packets: 1,
+            bytes: 0,
+        };
+        let acme = || "acme".to_owned();
+        let reading = |series| Reading { series, packets: 1, bytes: 1 };
+        let all = [
+            event(LaneEvent::Rekey),
+            event(LaneEvent::ReplayError),
+            event(LaneEvent::IntegrityError),
+            lane("bulk", 1, 4),
+            reading(Series::ClassOut { tenant: acme(), class: "voice".into() }),
+            reading(Series::ClassIn { tenant: String::new(), class: "voice".into() }),
+            reading(Series::Rule { tenant: acme(), rule: "sip".into() }),
+            reading(Series::Fallback { tunnel: "branch-7".into(), class: "voice".into(), to: "default".into() }),
+            reading(Series::Blocked { tenant: acme(), class: "bulk".into(), reason: BlockReason::NoLane }),
+            reading(Series::Blocked { tenant: String::new(), class: String::new(), reason: BlockReason::NoTables }),
+            reading(Series::Parse { reason: ParseReason::Truncated }),
+        ];
+        let after = page(&policy, &["voice", "bulk"], &all);
+        assert_eq!(series(&before), series(&after));
+        // Each reading found its series: bytes of class and lane count twice.
+        let risen = before.lines().zip(after.lines()).filter(|(a, b)| a != b).count();
+        assert_eq!(risen, all.len() + 3 + 3, "{after}");
+    }
+
+    #[test]
+    fn counts_land_on_their_lane() {
+        let page = page(&policy(), &["bulk"], &[lane("bulk", 0, 7), lane("bulk", 1, 2)]);
+        let labels = |n| format!("{{tunnel=\"branch-7\",class=\"bulk\",lane=\"{n}\",direction=\"out\"}}");
+        assert_eq!(value(&page, &format!("lanekeeper_lane_packets_total{}", labels(0))), "7");
+        assert_eq!(value(&page, &format!("lanekeeper_lane_bytes_total{}", labels(1))), "200");
+        assert_eq!(value(&page, "lanekeeper_lane_up{tunnel=\"branch-7\",class=\"bulk\",lane=\"0\"}"), "1");
+        assert_eq!(value(&page, "lanekeeper_lane_up{tunnel=\"branch-7\",class=\"bulk\",lane=\"1\"}"), "0");
+        assert_eq!(value(&page, "lanekeeper_tunnel_up{tunnel=\"branch-7\"}"), "1");
+        assert_eq!(value(&page, "lanekeeper_xfrm_errors_total{error=\"XfrmInStateSeqError\"}"), "5");
+        assert_eq!(value(&page, "lanekeeper_drift_repairs_total{kind=\"route\"}"), "2");
+    }
+
+    #[test]
+    fn names_that_the_file_does_not_have_any_more_are_left_out() {
+        let page = page(&policy(), &[], &[lane("video", 0, 7)]);
+        assert!(!page.contains("video"));
+    }
+
+    #[test]
+    fn every_metric_of_the_list_is_on_the_page_with_its_help_and_type() {
+        let mut policy = policy();
+        policy.rules.push(Rule { name: Some("sip".into()), ..Rule::default() });
+        let page = page(&policy, &[], &[]);
+        for metric in METRICS {
+            let kind = if metric.kind == Kind::Counter { "counter" } else { "gauge" };
+            assert!(page.contains(&format!("# HELP {} ", metric.name)), "{}", metric.name);
+            assert!(page.contains(&format!("# TYPE {} {kind}\n", metric.name)), "{}", metric.name);
+        }
+    }
+
+    #[test]
+    fn a_class_that_may_leave_in_clear_says_so() {
+        let mut policy = policy();
+        policy.classes[2].fallback = Fallback::Clear;
+        let page = page(&policy, &[], &[]);
+        assert!(
+            page.contains("lanekeeper_fallback_packets_total{tunnel=\"branch-7\",class=\"voice\",to=\"clear\"} 0\n")
+        );
+        assert!(!page.contains("class=\"bulk\",to="));
+    }
+}
