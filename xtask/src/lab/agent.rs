@@ -1,0 +1,137 @@
+//! `lanekeeper` in a gateway's namespace, with a runtime folder and a bpffs of its own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
+
+use super::metrics::Metrics;
+use super::netns::{Ns, run};
+use super::process::Process;
+
+/// The agent's side of a gateway: files, mounts and commands; the daemon where it runs.
+#[derive(Debug)]
+pub struct Agent {
+    ns: Ns,
+    binary: PathBuf,
+    folder: PathBuf,
+    daemon: Option<Process>,
+}
+
+impl Agent {
+    /// Makes the folders and mounts the bpffs; starts nothing.
+    pub fn new(binary: &Path, ns: &Ns, folder: &Path) -> Result<Self> {
+        let agent = Self { ns: ns.clone(), binary: binary.to_owned(), folder: folder.to_owned(), daemon: None };
+        fs::create_dir_all(agent.runtime())?;
+        fs::create_dir_all(agent.bpffs())?;
+        run(Command::new("mount").args(["-t", "bpf", "bpf"]).arg(agent.bpffs()))?;
+        Ok(agent)
+    }
+
+    /// Its namespace.
+    pub fn ns(&self) -> &Ns {
+        &self.ns
+    }
+
+    /// The bpffs.
+    pub fn bpffs(&self) -> PathBuf {
+        self.folder.join("bpf")
+    }
+
+    /// The runtime folder, with the control socket.
+    pub fn runtime(&self) -> PathBuf {
+        self.folder.join("run")
+    }
+
+    /// The configuration file.
+    pub fn config(&self) -> PathBuf {
+        self.folder.join("config.toml")
+    }
+
+    /// `lanekeeper ARGUMENTS` in the namespace, with this gateway's folders.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.ns.command(&self.binary.to_string_lossy());
+        command.args(arguments).env("LANEKEEPER_RUNTIME_DIR", self.runtime()).env("LANEKEEPER_BPFFS", self.bpffs());
+        command
+    }
+
+    /// Runs a verb to its end, whatever its exit status.
+    pub fn call(&self, arguments: &[&str]) -> Result<Output> {
+        self.command(arguments).output().with_context(|| format!("lanekeeper {arguments:?}"))
+    }
+
+    /// Runs a verb that must succeed.
+    pub fn must(&self, arguments: &[&str]) -> Result<String> {
+        let output = run(&mut self.command(arguments))?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Starts the daemon and waits until it serves metrics.
+    pub fn start(&mut self) -> Result<()> {
+        let config = self.config();
+        let mut command = self.command(&["run", "--config", &config.to_string_lossy()]);
+        let mut daemon = Process::start("lanekeeper", &mut command, &self.folder.join("lanekeeper.log"))?;
+        let ns = self.ns.clone();
+        daemon.wait_until(Duration::from_secs(60), "lanekeeper serves metrics", || Metrics::scrape(&ns).is_ok())?;
+        self.daemon = Some(daemon);
+        Ok(())
+    }
+
+    /// Waits until `lanes` lanes are up.
+    pub fn wait_for_lanes(&mut self, lanes: usize, limit: Duration) -> Result<()> {
+        let ns = self.ns.clone();
+        let ready =
+            || Metrics::scrape(&ns).is_ok_and(|metrics| metrics.sum("lanekeeper_lane_up", &[]) as usize == lanes);
+        self.daemon()?.wait_until(limit, &format!("{lanes} lanes are up"), ready)
+    }
+
+    /// The daemon.
+    pub fn daemon(&mut self) -> Result<&mut Process> {
+        self.daemon.as_mut().context("lanekeeper was not started")
+    }
+
+    /// SIGTERM, and waits.
+    pub fn stop(&mut self) -> Result<()> {
+        if let Some(mut daemon) = self.daemon.take() {
+            daemon.stop()?;
+        }
+        Ok(())
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) -> Result<()> {
+        if let Some(mut daemon) = self.daemon.take() {
+            daemon.kill()?;
+        }
+        Ok(())
+    }
+
+    /// SIGHUP: reads its file again.
+    pub fn hang_up(&mut self) -> Result<()> {
+        self.daemon()?.signal(Signal::SIGHUP)
+    }
+
+    /// Its metrics.
+    pub fn metrics(&self) -> Result<Metrics> {
+        Metrics::scrape(&self.ns)
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("lanekeeper.log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if let Err(error) = self.stop() {
+            eprintln!("lab: {error:#}");
+        }
+        if let Err(error) = run(Command::new("umount").arg(self.bpffs())) {
+            eprintln!("lab: {error:#}");
+        }
+    }
+}

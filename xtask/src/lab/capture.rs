@@ -1,0 +1,202 @@
+//! What the gateways put on the WAN: a packet socket in the router's namespace.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+
+use anyhow::{Context, Result, bail};
+use nix::sys::socket::{
+    AddressFamily, LinkAddr, SockFlag, SockProtocol, SockType, recvfrom, setsockopt, socket, sockopt,
+};
+use nix::sys::time::{TimeVal, TimeValLike};
+
+use super::netns::Ns;
+
+/// `sll_pkttype` of what this machine itself sends on the interface.
+const PACKET_OUTGOING: u8 = 4;
+
+/// What was seen since the capture began, on every interface of the namespace, as it came in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// ESP packets by sender and SPI.
+    pub esp: BTreeMap<(IpAddr, u32), u64>,
+    /// ESP packets by sender and outer DSCP.
+    pub dscp: BTreeMap<(IpAddr, u8), u64>,
+    /// IKE, UDP ports 500 and 4500.
+    pub ike: u64,
+    /// Everything else that is IP and no neighbour discovery or multicast: the leak, if there is one.
+    pub clear: u64,
+    /// The first such packet, for the message.
+    pub first_clear: Option<String>,
+    /// ARP, neighbour discovery, multicast.
+    pub other: u64,
+}
+
+impl Seen {
+    /// All ESP packets.
+    pub fn esp_total(&self) -> u64 {
+        self.esp.values().sum()
+    }
+}
+
+/// A running capture.
+#[derive(Debug)]
+pub struct Capture {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Result<Seen>>>,
+}
+
+impl Capture {
+    /// Begins to listen; what is sent after this call is seen.
+    pub fn start(ns: &Ns) -> Result<Self> {
+        let fd = ns.run(listen)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let until = Arc::clone(&stop);
+        Ok(Self { stop, thread: Some(thread::spawn(move || watch(&fd, &until))) })
+    }
+
+    /// Ends it, after the queue of what has already come in is empty.
+    pub fn stop(mut self) -> Result<Seen> {
+        self.stop.store(true, Ordering::SeqCst);
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(seen)) => seen,
+            _ => bail!("the capture's thread panicked"),
+        }
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+    }
+}
+
+fn listen() -> Result<OwnedFd> {
+    let fd = socket(AddressFamily::Packet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll)
+        .context("packet socket")?;
+    setsockopt(&fd, sockopt::RcvBufForce, &(32 << 20)).context("SO_RCVBUFFORCE")?;
+    setsockopt(&fd, sockopt::ReceiveTimeout, &TimeVal::milliseconds(100)).context("SO_RCVTIMEO")?;
+    Ok(fd)
+}
+
+fn watch(fd: &OwnedFd, stop: &AtomicBool) -> Result<Seen> {
+    let mut seen = Seen::default();
+    let mut buffer = [0; 2048];
+    loop {
+        match recvfrom::<LinkAddr>(fd.as_raw_fd(), &mut buffer) {
+            Ok((_, Some(from))) if from.pkttype() == PACKET_OUTGOING => {}
+            Ok((length, _)) => seen.add(&buffer[..length.min(buffer.len())]),
+            Err(nix::errno::Errno::EAGAIN) if stop.load(Ordering::SeqCst) => return Ok(seen),
+            Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EINTR) => {}
+            Err(error) => return Err(error).context("read the packet socket"),
+        }
+    }
+}
+
+impl Seen {
+    /// Counts one packet, from its network header on.
+    fn add(&mut self, packet: &[u8]) {
+        match Outer::parse(packet) {
+            Some(Outer { source, protocol: 50, dscp, rest, .. }) if rest.len() >= 4 => {
+                let spi = u32::from_be_bytes([rest[0], rest[1], rest[2], rest[3]]);
+                *self.esp.entry((source, spi)).or_default() += 1;
+                *self.dscp.entry((source, dscp)).or_default() += 1;
+            }
+            Some(Outer { protocol: 17, rest, .. }) if is_ike(rest) => self.ike += 1,
+            Some(outer) if outer.is_housekeeping() => self.other += 1,
+            Some(Outer { source, destination, protocol, .. }) => {
+                self.clear += 1;
+                self.first_clear.get_or_insert_with(|| format!("{source} > {destination} protocol {protocol}"));
+            }
+            None => self.other += 1,
+        }
+    }
+}
+
+/// An outer IP header and what follows it.
+struct Outer<'a> {
+    source: IpAddr,
+    destination: IpAddr,
+    protocol: u8,
+    dscp: u8,
+    rest: &'a [u8],
+}
+
+impl<'a> Outer<'a> {
+    fn parse(packet: &'a [u8]) -> Option<Self> {
+        match packet.first()? >> 4 {
+            4 if packet.len() >= 20 => {
+                let source: [u8; 4] = packet[12..16].try_into().ok()?;
+                let destination: [u8; 4] = packet[16..20].try_into().ok()?;
+                Some(Self {
+                    source: source.into(),
+                    destination: destination.into(),
+                    protocol: packet[9],
+                    dscp: packet[1] >> 2,
+                    rest: packet.get(usize::from(packet[0] & 15) * 4..)?,
+                })
+            }
+            6 if packet.len() >= 40 => {
+                let source: [u8; 16] = packet[8..24].try_into().ok()?;
+                let destination: [u8; 16] = packet[24..40].try_into().ok()?;
+                let (protocol, rest) = match packet[6] {
+                    // Hop-by-hop: only multicast listener reports carry one here.
+                    0 if packet.len() > 48 => (packet[40], &packet[48..]),
+                    protocol => (protocol, &packet[40..]),
+                };
+                Some(Self {
+                    source: source.into(),
+                    destination: destination.into(),
+                    protocol,
+                    dscp: (u16::from_be_bytes([packet[0], packet[1]]) >> 6) as u8 & 63,
+                    rest,
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// Neighbour discovery (ICMPv6 133..=137) and multicast: the WAN link's own business.
+    fn is_housekeeping(&self) -> bool {
+        self.destination.is_multicast()
+            || (self.protocol == 58 && self.rest.first().is_some_and(|kind| (133..=137).contains(kind)))
+    }
+}
+
+/// Does this UDP header name an IKE port?
+fn is_ike(udp: &[u8]) -> bool {
+    udp.len() >= 4
+        && [[udp[0], udp[1]], [udp[2], udp[3]]].into_iter().any(|port| matches!(u16::from_be_bytes(port), 500 | 4500))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn v4(protocol: u8, tos: u8, rest: &[u8]) -> Vec<u8> {
+        let mut packet = vec![0x45, tos, 0, 0, 0, 0, 0, 0, 64, protocol, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2];
+        packet.extend_from_slice(rest);
+        packet
+    }
+
+    #[test]
+    fn esp_is_counted_by_sender_spi_and_dscp() {
+        let mut seen = Seen::default();
+        seen.add(&v4(50, 0xb8, &[0, 0, 1, 2, 0, 0, 0, 1]));
+        let sender: IpAddr = [192, 0, 2, 1].into();
+        assert_eq!(seen.esp.get(&(sender, 0x102)), Some(&1));
+        assert_eq!(seen.dscp.get(&(sender, 46)), Some(&1));
+        assert_eq!((seen.clear, seen.ike), (0, 0));
+    }
+
+    #[test]
+    fn inner_udp_is_a_leak_and_ike_is_not() {
+        let mut seen = Seen::default();
+        seen.add(&v4(17, 0, &[0x13, 0x88, 0x13, 0x88, 0, 8, 0, 0]));
+        seen.add(&v4(17, 0, &[1, 0xf4, 1, 0xf4, 0, 8, 0, 0]));
+        assert_eq!((seen.clear, seen.ike), (1, 1));
+    }
+}

@@ -1,0 +1,71 @@
+//! The reason for lanes: a WAN that lets EF overtake, and what the far gateway's replay window makes of it.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::traffic::{Flow, Tally, Traffic};
+use super::wan::{self, Queue, STRICT_PRIORITY};
+use super::{Family, Lab, Side, sa};
+
+/// Port of the voice flow.
+pub const VOICE: u16 = 5060;
+
+/// Port of the bulk flow, in the range of the demo's bulk rule.
+pub const BULK: u16 = 9000;
+
+/// What one load through the bottleneck came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome {
+    /// 400 kbit/s of EF.
+    pub voice: Tally,
+    /// 6 Mbit/s of what is not urgent.
+    pub bulk: Tally,
+    /// The router's queue of what is not urgent: full queues drop, with lanes or without.
+    pub queue: Queue,
+    /// Growth of XfrmInStateSeqError at the far gateway: dropped as too old by the replay window.
+    pub sequence_errors: u64,
+}
+
+impl Outcome {
+    /// Bulk packets that the WAN delivered to the far gateway.
+    pub fn bulk_arrived(&self) -> u64 {
+        self.bulk.sent.saturating_sub(self.queue.dropped)
+    }
+
+    /// Of the bulk that the WAN delivered, the share that never reached the host, in percent.
+    pub fn bulk_loss_percent(&self) -> f64 {
+        let arrived = self.bulk_arrived().max(1) as f64;
+        100.0 * (arrived - self.bulk.received as f64).max(0.0) / arrived
+    }
+}
+
+/// Sends voice and bulk from A to B for `time` through [`STRICT_PRIORITY`].
+pub fn measure(lab: &Lab, time: Duration) -> Result<Outcome> {
+    let (router, device) = (lab.wan(), Side::B.router_device());
+    STRICT_PRIORITY.set_up(&router, device)?;
+    let far = lab.gateway(Side::B);
+    let before = sequence_errors(&far)?;
+    let tallies = Traffic::run(&load(lab, time))?;
+    let outcome = Outcome {
+        voice: tallies[0],
+        bulk: tallies[1],
+        queue: wan::queue(&router, device, "20:")?,
+        sequence_errors: sequence_errors(&far)? - before,
+    };
+    wan::clear(&router, device)?;
+    Ok(outcome)
+}
+
+/// 400 kbit/s of EF voice and 6 Mbit/s of bulk on the wire's IP layer inside.
+fn load(lab: &Lab, time: Duration) -> [Flow; 2] {
+    let count = |rate: u32| Some(u64::from(rate) * time.as_secs());
+    let voice =
+        Flow { dscp: 46, payload: 172, rate: 250, count: count(250), ..lab.flow("voice", Side::A, Family::V4, VOICE) };
+    let bulk = Flow { payload: 1172, rate: 625, count: count(625), ..lab.flow("bulk", Side::A, Family::V4, BULK) };
+    [voice, bulk]
+}
+
+fn sequence_errors(gateway: &super::netns::Ns) -> Result<u64> {
+    Ok(sa::errors(gateway)?.get("XfrmInStateSeqError").copied().unwrap_or_default())
+}

@@ -1,0 +1,222 @@
+//! Mirrored configurations for the two gateways.
+
+use std::fmt::Write;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::charon::vici;
+use super::metrics::LISTEN;
+use super::{Family, Side, certificates};
+
+/// Name of the tunnel on both ends.
+pub const TUNNEL: &str = "branch";
+
+/// Name of the tunnel's device on both ends.
+pub const DEVICE: &str = "lk-branch";
+
+/// if_id of the tunnel on both ends.
+pub const IF_ID: u32 = 42;
+
+/// Classes, rules and keying of both gateways.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// In the file's order; each is carried by the tunnel.
+    pub classes: Vec<Class>,
+    /// `[[rule]]` tables, TOML.
+    pub rules: String,
+    /// Class of what no rule matches.
+    pub default: &'static str,
+    /// Who makes the SAs.
+    pub keying: Keying,
+    /// Family of the outer addresses.
+    pub outer: Family,
+    /// `[mark] mask`.
+    pub mask: u32,
+    /// `replay-window` of the tunnel.
+    pub replay_window: Option<u32>,
+    /// `rekey-time` of the tunnel, seconds.
+    pub rekey_time: Option<u32>,
+}
+
+/// A `[[class]]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Class {
+    /// Its name.
+    pub name: &'static str,
+    /// Lanes in the tunnel.
+    pub lanes: u8,
+    /// `fallback`.
+    pub fallback: Option<&'static str>,
+    /// `outer-dscp`.
+    pub outer_dscp: Option<&'static str>,
+}
+
+/// Who makes the SAs, and from what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keying {
+    /// strongSwan with a pre-shared key.
+    Psk,
+    /// strongSwan with certificates.
+    Certificate,
+    /// The agent, from a key file.
+    Static,
+}
+
+impl Class {
+    /// One lane, no fallback.
+    pub const fn new(name: &'static str) -> Self {
+        Self { name, lanes: 1, fallback: None, outer_dscp: None }
+    }
+
+    /// With that many lanes.
+    pub const fn lanes(self, lanes: u8) -> Self {
+        Self { lanes, ..self }
+    }
+
+    /// With that fallback.
+    pub const fn fallback(self, fallback: &'static str) -> Self {
+        Self { fallback: Some(fallback), ..self }
+    }
+
+    /// With that outer DSCP.
+    pub const fn outer_dscp(self, dscp: &'static str) -> Self {
+        Self { outer_dscp: Some(dscp), ..self }
+    }
+}
+
+impl Scenario {
+    /// The demo's: voice, video, bulk over two lanes, default; told apart by DSCP and ports.
+    pub fn four_classes(keying: Keying) -> Self {
+        Self {
+            classes: vec![
+                Class::new("voice").fallback("default"),
+                Class::new("video").fallback("default"),
+                Class::new("bulk").lanes(2).fallback("default"),
+                Class::new("default"),
+            ],
+            rules: "[[rule]]\nname = \"voice\"\nclass = \"voice\"\nprotocol = \"udp\"\ndscp = [\"ef\"]\n\n\
+                    [[rule]]\nname = \"video\"\nclass = \"video\"\nprotocol = \"udp\"\ndestination-port = [\"5004-5099\"]\n\n\
+                    [[rule]]\nname = \"bulk\"\nclass = \"bulk\"\nprotocol = \"udp\"\ndestination-port = [\"9000-9999\"]\n"
+                .to_owned(),
+            default: "default",
+            keying,
+            outer: Family::V4,
+            mask: 0xff,
+            replay_window: None,
+            rekey_time: None,
+        }
+    }
+
+    /// All traffic on one SA: what a gateway without lanes does.
+    pub fn one_sa(keying: Keying) -> Self {
+        Self { classes: vec![Class::new("default")], rules: String::new(), ..Self::four_classes(keying) }
+    }
+
+    /// Writes `config.toml` of `side`, and the secrets that it names, into `folder`.
+    pub fn write(&self, side: Side, folder: &Path, shared: &Path) -> Result<()> {
+        fs::create_dir_all(folder)?;
+        match self.keying {
+            Keying::Psk => secret(&folder.join("tunnel.psk"), "the lab's pre-shared key, known to all\n")?,
+            Keying::Certificate if !shared.join("ca.pem").exists() => {
+                certificates::make(shared, &[Side::A.identity(), Side::B.identity()])?;
+            }
+            Keying::Certificate => {}
+            Keying::Static => secret(&folder.join("tunnel.keys"), &self.static_keys(side))?,
+        }
+        fs::write(folder.join("config.toml"), self.toml(side, folder, shared))?;
+        Ok(())
+    }
+
+    /// The file of `side`.
+    pub fn toml(&self, side: Side, folder: &Path, shared: &Path) -> String {
+        let mut toml = format!(
+            "[mark]\nmask = {:#010x}\n\n[metrics]\nlisten = \"{LISTEN}\"\n\n[ike]\nvici = \"{}\"\n\n",
+            self.mask,
+            vici(folder).display()
+        );
+        for class in &self.classes {
+            let _ = writeln!(toml, "[[class]]\nname = \"{}\"\nlanes = {}", class.name, class.lanes);
+            if let Some(fallback) = class.fallback {
+                let _ = writeln!(toml, "fallback = \"{fallback}\"");
+            }
+            if let Some(dscp) = class.outer_dscp {
+                let _ = writeln!(toml, "outer-dscp = \"{dscp}\"");
+            }
+            toml.push('\n');
+        }
+        let _ = writeln!(
+            toml,
+            "[[tunnel]]\nname = \"{TUNNEL}\"\nlocal = \"{}\"\nremote = \"{}\"\nclasses = [{}]",
+            side.outer(self.outer),
+            side.other().outer(self.outer),
+            self.classes.iter().map(|class| format!("{:?}", class.name)).collect::<Vec<_>>().join(", ")
+        );
+        if let Some(window) = self.replay_window {
+            let _ = writeln!(toml, "replay-window = {window}");
+        }
+        let _ = writeln!(
+            toml,
+            "device = {{ type = \"xfrm\", name = \"{DEVICE}\", if-id = {IF_ID}, mtu = 1400, addresses = [\"{}\", \"{}\"] }}\n\
+             routes = [\"{}\", \"{}\"]",
+            side.tunnel_address(Family::V4),
+            side.tunnel_address(Family::V6),
+            side.other().lan(Family::V4),
+            side.other().lan(Family::V6)
+        );
+        self.write_keying(&mut toml, side, folder, shared);
+        let _ = writeln!(toml, "\n{}\n[default]\nclass = \"{}\"", self.rules, self.default);
+        toml
+    }
+
+    fn write_keying(&self, toml: &mut String, side: Side, folder: &Path, shared: &Path) {
+        let (folder, shared) = (folder.display(), shared.display());
+        if self.keying == Keying::Static {
+            let _ = writeln!(
+                toml,
+                "[tunnel.static]\nkey-file = \"{folder}/tunnel.keys\"\n\
+                 i-know = \"static keys repeat nonces after a reboot\""
+            );
+            return;
+        }
+        let (ours, theirs) = (side.identity(), side.other().identity());
+        let auth = match self.keying {
+            Keying::Psk | Keying::Static => format!("psk-file = \"{folder}/tunnel.psk\""),
+            Keying::Certificate => {
+                format!(
+                    "certificate = \"{shared}/{ours}.pem\", key = \"{shared}/{ours}.key\", ca = \"{shared}/ca.pem\""
+                )
+            }
+        };
+        let start = match side {
+            Side::A => "start",
+            Side::B => "none",
+        };
+        let _ = writeln!(
+            toml,
+            "[tunnel.ike]\nlocal-id = \"{ours}\"\nremote-id = \"{theirs}\"\nauth = {{ {auth} }}\nstart = \"{start}\""
+        );
+        if let Some(seconds) = self.rekey_time {
+            let _ = writeln!(toml, "rekey-time = {seconds}");
+        }
+    }
+
+    /// The lanes of a class are known by the mark's position in the tunnel, which counts classes and lanes in order.
+    pub fn lanes(&self) -> impl Iterator<Item = (&'static str, u8)> {
+        self.classes.iter().flat_map(|class| (0..class.lanes).map(|index| (class.name, index)))
+    }
+
+    fn static_keys(&self, _side: Side) -> String {
+        // Filled in from the key file's format.
+        String::new()
+    }
+}
+
+/// Writes a file that only its owner reads.
+fn secret(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    Ok(())
+}

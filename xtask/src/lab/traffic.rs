@@ -1,0 +1,315 @@
+//! UDP flows between namespaces with exact counts: who sent what, what arrived, in which order, after what silence.
+//!
+//! Each flow has a sender and a receiver thread. A packet carries the flow's number and its sequence number.
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use nix::sys::socket::{setsockopt, sockopt};
+
+use super::netns::Ns;
+
+/// Flow number, sequence number.
+const HEADER: usize = 4 + 8;
+
+/// After the last sender is done, how long nothing may arrive before the receivers give up on the rest.
+const SETTLE: Duration = Duration::from_millis(1500);
+
+/// One direction of one five-tuple.
+#[derive(Debug, Clone)]
+pub struct Flow {
+    /// What it is called in tables.
+    pub name: String,
+    /// Where it is sent.
+    pub from: Ns,
+    /// Where it is received.
+    pub to: Ns,
+    /// Bound by the sender.
+    pub source: SocketAddr,
+    /// Bound by the receiver.
+    pub destination: SocketAddr,
+    /// Of the inner packets.
+    pub dscp: u8,
+    /// UDP payload in bytes.
+    pub payload: usize,
+    /// Packets a second.
+    pub rate: u32,
+    /// Packets in all; `None` until stopped.
+    pub count: Option<u64>,
+    /// fwmark of the sender's socket.
+    pub mark: Option<u32>,
+}
+
+/// What became of one flow.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Handed to the sender's stack.
+    pub sent: u64,
+    /// Arrived, each sequence number once.
+    pub received: u64,
+    /// Arrived after a packet that was sent later.
+    pub reordered: u64,
+    /// Arrived again.
+    pub duplicated: u64,
+    /// The longest time between two arrivals.
+    pub silence: Duration,
+}
+
+impl Tally {
+    /// Sent and never seen.
+    pub fn lost(&self) -> u64 {
+        self.sent.saturating_sub(self.received)
+    }
+
+    /// Both together; the longer silence.
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            sent: self.sent + other.sent,
+            received: self.received + other.received,
+            reordered: self.reordered + other.reordered,
+            duplicated: self.duplicated + other.duplicated,
+            silence: self.silence.max(other.silence),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    sent: AtomicU64,
+    received: AtomicU64,
+    reordered: AtomicU64,
+    duplicated: AtomicU64,
+    silence: AtomicU64,
+}
+
+impl Counters {
+    fn tally(&self) -> Tally {
+        Tally {
+            sent: self.sent.load(Relaxed),
+            received: self.received.load(Relaxed),
+            reordered: self.reordered.load(Relaxed),
+            duplicated: self.duplicated.load(Relaxed),
+            silence: Duration::from_nanos(self.silence.load(Relaxed)),
+        }
+    }
+}
+
+/// Flows under way.
+#[derive(Debug)]
+pub struct Traffic {
+    flows: Vec<Flow>,
+    counters: Vec<Arc<Counters>>,
+    senders: Vec<JoinHandle<Result<()>>>,
+    receivers: Vec<JoinHandle<Result<()>>>,
+    stop: Arc<AtomicBool>,
+    drained: Arc<AtomicBool>,
+}
+
+impl Traffic {
+    /// Binds every receiver, then starts to send.
+    pub fn start(flows: &[Flow]) -> Result<Self> {
+        let mut traffic = Self {
+            flows: flows.to_vec(),
+            counters: flows.iter().map(|_| Arc::default()).collect(),
+            senders: Vec::new(),
+            receivers: Vec::new(),
+            stop: Arc::default(),
+            drained: Arc::default(),
+        };
+        for (number, flow) in (0u32..).zip(flows) {
+            let socket = flow.to.run(|| receiver(flow)).with_context(|| format!("receiver of flow {}", flow.name))?;
+            let (counters, drained) = (Arc::clone(&traffic.counters[number as usize]), Arc::clone(&traffic.drained));
+            traffic.receivers.push(thread::spawn(move || receive(&socket, number, &counters, &drained)));
+        }
+        for (number, flow) in (0u32..).zip(flows) {
+            let socket = flow.from.run(|| sender(flow)).with_context(|| format!("sender of flow {}", flow.name))?;
+            let (counters, stop) = (Arc::clone(&traffic.counters[number as usize]), Arc::clone(&traffic.stop));
+            let (payload, rate, count) = (flow.payload, flow.rate, flow.count.unwrap_or(u64::MAX));
+            let sending = Sending { number, payload: payload.max(HEADER), rate, count };
+            traffic.senders.push(thread::spawn(move || sending.run(&socket, &counters, &stop)));
+        }
+        Ok(traffic)
+    }
+
+    /// Sends all of `flows`, each of which has a count, and waits for what arrives.
+    pub fn run(flows: &[Flow]) -> Result<Vec<Tally>> {
+        Self::start(flows)?.finish()
+    }
+
+    /// The flows, in the order of every list of tallies.
+    pub fn flows(&self) -> &[Flow] {
+        &self.flows
+    }
+
+    /// How it stands.
+    pub fn tallies(&self) -> Vec<Tally> {
+        self.counters.iter().map(|counters| counters.tally()).collect()
+    }
+
+    /// Has every flow sent its count?
+    pub fn is_sent(&self) -> bool {
+        self.senders.iter().all(JoinHandle::is_finished)
+    }
+
+    /// Ends the senders now and waits for what is still under way.
+    pub fn stop(self) -> Result<Vec<Tally>> {
+        self.stop.store(true, Relaxed);
+        self.finish()
+    }
+
+    /// Waits until every flow has sent its count and nothing more arrives.
+    pub fn finish(mut self) -> Result<Vec<Tally>> {
+        for sender in self.senders.drain(..) {
+            sender.join().map_err(|_| anyhow::anyhow!("a sender panicked"))??;
+        }
+        let mut last = (self.tallies(), Instant::now());
+        while last.1.elapsed() < SETTLE && self.tallies().iter().any(|tally| tally.lost() > 0) {
+            thread::sleep(Duration::from_millis(20));
+            let now = self.tallies();
+            if now != last.0 {
+                last = (now, Instant::now());
+            }
+        }
+        // A duplicate may still be under way behind the last packet.
+        thread::sleep(Duration::from_millis(50));
+        self.drained.store(true, Relaxed);
+        for receiver in self.receivers.drain(..) {
+            receiver.join().map_err(|_| anyhow::anyhow!("a receiver panicked"))??;
+        }
+        Ok(self.tallies())
+    }
+}
+
+impl Drop for Traffic {
+    fn drop(&mut self) {
+        self.stop.store(true, Relaxed);
+        self.drained.store(true, Relaxed);
+    }
+}
+
+fn receiver(flow: &Flow) -> Result<UdpSocket> {
+    let socket = UdpSocket::bind(flow.destination).with_context(|| format!("bind {}", flow.destination))?;
+    setsockopt(&socket, sockopt::RcvBufForce, &(8 << 20)).context("SO_RCVBUFFORCE")?;
+    socket.set_read_timeout(Some(Duration::from_millis(50)))?;
+    Ok(socket)
+}
+
+fn sender(flow: &Flow) -> Result<UdpSocket> {
+    let socket = UdpSocket::bind(flow.source).with_context(|| format!("bind {}", flow.source))?;
+    let tos = i32::from(flow.dscp) << 2;
+    match flow.source {
+        SocketAddr::V4(_) => setsockopt(&socket, sockopt::Ipv4Tos, &tos).context("IP_TOS")?,
+        SocketAddr::V6(_) => setsockopt(&socket, sockopt::Ipv6TClass, &tos).context("IPV6_TCLASS")?,
+    }
+    if let Some(mark) = flow.mark {
+        setsockopt(&socket, sockopt::Mark, &mark).context("SO_MARK")?;
+    }
+    socket.connect(flow.destination).with_context(|| format!("connect to {}", flow.destination))?;
+    Ok(socket)
+}
+
+struct Sending {
+    number: u32,
+    payload: usize,
+    rate: u32,
+    count: u64,
+}
+
+impl Sending {
+    fn run(&self, socket: &UdpSocket, counters: &Counters, stop: &AtomicBool) -> Result<()> {
+        let gap = Duration::from_secs(1) / self.rate.max(1);
+        let mut packet = vec![0; self.payload];
+        packet[..4].copy_from_slice(&self.number.to_be_bytes());
+        let mut due = Instant::now();
+        let mut sequence = 0;
+        while sequence < self.count && !stop.load(Relaxed) {
+            let now = Instant::now();
+            if due > now {
+                thread::sleep(due - now);
+            }
+            due += gap;
+            packet[4..12].copy_from_slice(&sequence.to_be_bytes());
+            match socket.send(&packet) {
+                // That is the ICMP answer to an earlier packet; this one was not sent.
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
+                // What this stack refuses (blocked by policy, unreachable) counts as sent and lost.
+                Ok(_) | Err(_) => {
+                    sequence += 1;
+                    counters.sent.store(sequence, Relaxed);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn receive(socket: &UdpSocket, number: u32, counters: &Counters, drained: &AtomicBool) -> Result<()> {
+    let mut buffer = [0; 65536];
+    let mut seen = Bits::default();
+    let mut highest = None;
+    let mut last: Option<Instant> = None;
+    while !drained.load(Relaxed) {
+        let Ok(length) = socket.recv(&mut buffer) else { continue };
+        let Some((flow, sequence)) = header(&buffer[..length]) else { continue };
+        if flow != number {
+            continue;
+        }
+        if !seen.insert(sequence) {
+            counters.duplicated.fetch_add(1, Relaxed);
+            continue;
+        }
+        let now = Instant::now();
+        if let Some(before) = last.replace(now) {
+            counters.silence.fetch_max(nanos(now - before), Relaxed);
+        }
+        if highest.is_some_and(|highest| sequence < highest) {
+            counters.reordered.fetch_add(1, Relaxed);
+        }
+        highest = highest.max(Some(sequence));
+        counters.received.fetch_add(1, Relaxed);
+    }
+    Ok(())
+}
+
+fn header(packet: &[u8]) -> Option<(u32, u64)> {
+    let flow = u32::from_be_bytes(packet.get(..4)?.try_into().ok()?);
+    let sequence = u64::from_be_bytes(packet.get(4..12)?.try_into().ok()?);
+    Some((flow, sequence))
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A set of sequence numbers.
+#[derive(Default)]
+struct Bits(Vec<u64>);
+
+impl Bits {
+    /// False where it was there already.
+    fn insert(&mut self, number: u64) -> bool {
+        let (word, bit) = ((number / 64) as usize, 1 << (number % 64));
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
+        }
+        let new = self.0[word] & bit == 0;
+        self.0[word] |= bit;
+        new
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_new_once() {
+        let mut bits = Bits::default();
+        assert_eq!([bits.insert(0), bits.insert(64), bits.insert(64), bits.insert(0)], [true, true, false, false]);
+    }
+}
