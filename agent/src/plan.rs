@@ -1,0 +1,37 @@
+//! What must change on this machine: desired state, observed state, and the ordered operations between them.
+//!
+//! Pure. The shell that observes and applies is [`crate::kernel`]; charon's and the data path's operations are executed by
+//! [`crate::reconcile`]'s hands. Nothing foreign ever becomes part of [`Observed`] except as a name that must not be taken.
+
+mod desired;
+mod diff;
+mod objects;
+mod observed;
+mod op;
+
+pub use desired::{Desired, Error};
+pub use diff::{Conflict, Conflicts, Plan, diff};
+pub use objects::{
+    Address, Algorithm, Direction, Link, Mark, PolicyDirection, Route, RouteVia, Selector, State, StateId, XfrmPolicy,
+    XfrmPolicyId,
+};
+pub use observed::{DeviceInUse, LaneTraces, Observed};
+pub use op::Op;
+
+/// Route protocol id of every route that is ours, and IFA_PROTO of every address.
+pub const PROTOCOL: u8 = 76;
+
+/// IFLA_IFALIAS of every device that is ours.
+pub const ALIAS: &str = "lanekeeper";
+
+/// Request ids of every state and policy that is ours, charon's for our lanes included.
+pub const REQIDS: std::ops::RangeInclusive<u32> = 0x4c4b_0000..=0x4c4b_ffff;
+
+/// Preference of the unreachable route behind each route: any other route to the prefix is preferred.
+pub const UNREACHABLE_METRIC: u32 = u32::MAX - 1;
+
+/// XFRM priority of the policies that we install; tells them from charon's, whose priorities lie above 100,000.
+pub const POLICY_PRIORITY: u32 = 0x4c4b;
+
+/// SPIs that charon draws its own from (`charon.spi_min` and `spi_max`); a static SA has none of them.
+pub const CHARON_SPIS: std::ops::RangeInclusive<u32> = 0xc000_0000..=0xcfff_ffff;

@@ -1,0 +1,205 @@
+//! What there should be, from the policy and the keys.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnet::IpNet;
+
+use super::{
+    Address, Direction, Link, Mark, POLICY_PRIORITY, PolicyDirection, Route, RouteVia, Selector, State, StateId,
+    UNREACHABLE_METRIC, XfrmPolicy, XfrmPolicyId,
+};
+use crate::keyfile::Keys;
+use crate::policy::{DeviceKind, Keying, Lane, Policy, Static, Tunnel};
+
+/// What there should be. `Desired::default()` is a machine without Lanekeeper: what `down` wants.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Desired {
+    /// Devices.
+    pub links: Vec<Link>,
+    /// Their addresses.
+    pub addresses: BTreeSet<Address>,
+    /// Routes, those to nowhere included.
+    pub routes: BTreeSet<Route>,
+    /// Static states; inbound ones first.
+    pub states: Vec<State>,
+    /// Static policies.
+    pub policies: Vec<XfrmPolicy>,
+    /// Lanes whose states and policies are charon's, by request id and if_id.
+    pub charon_lanes: BTreeSet<(u32, u32)>,
+    /// charon's connections by name with the digest of their form; filled by `reconcile`.
+    pub connections: BTreeMap<String, u64>,
+    /// Digest of the compiled tables, `None` for no data path at all; filled by `reconcile`.
+    pub tables: Option<u64>,
+    /// Devices that carry our programs.
+    pub attached: BTreeSet<String>,
+}
+
+/// Why a policy and its keys make no desired state.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The shell read no key file for a static tunnel.
+    #[error("tunnel \"{tunnel}\": its key file {file} was not read")]
+    NoKeys {
+        /// Tunnel.
+        tunnel: String,
+        /// As the policy names it.
+        file: String,
+    },
+    /// A lane without a key.
+    #[error("tunnel \"{tunnel}\": {file} has no sa with lane \"{lane}\" and direction \"{direction}\"; add one")]
+    MissingSa {
+        /// Tunnel.
+        tunnel: String,
+        /// Key file.
+        file: String,
+        /// `CLASS.INDEX`.
+        lane: String,
+        /// Of the missing SA.
+        direction: Direction,
+    },
+    /// A key without a lane.
+    #[error("tunnel \"{tunnel}\": {file} has an sa for lane \"{lane}\", which the tunnel does not have; remove it")]
+    UnknownLane {
+        /// Tunnel.
+        tunnel: String,
+        /// Key file.
+        file: String,
+        /// As the file names it.
+        lane: String,
+    },
+    /// Counter mode without the operator's word for it.
+    #[error(
+        "tunnel \"{tunnel}\": {algorithm} in {file} repeats its nonces when the machine restarts with the same key; \
+         write i-know in [tunnel.static], or use aes128-sha256"
+    )]
+    NoConsent {
+        /// Tunnel.
+        tunnel: String,
+        /// Key file.
+        file: String,
+        /// Counter-mode algorithm.
+        algorithm: String,
+    },
+}
+
+impl Desired {
+    /// Of this policy; `keys` holds the read key files by tunnel name.
+    pub fn new(policy: &Policy, keys: &BTreeMap<String, Keys>) -> Result<Self, Error> {
+        let mut desired = Self::default();
+        for tunnel in &policy.tunnels {
+            let DeviceKind::Xfrm { if_id } = tunnel.device.kind;
+            desired.add_device(tunnel, if_id);
+            match &tunnel.keying {
+                Keying::Ike(_) => {
+                    desired.charon_lanes.extend(tunnel.lanes.iter().map(|lane| (lane.reqid, if_id)));
+                }
+                Keying::Static(how) => desired.add_lanes(policy.mark_mask, tunnel, how, if_id, keys)?,
+            }
+        }
+        Ok(desired)
+    }
+
+    fn add_device(&mut self, tunnel: &Tunnel, if_id: u32) {
+        let device = &tunnel.device;
+        self.links.push(Link { name: device.name.clone(), if_id, mtu: device.mtu, up: true });
+        self.attached.insert(device.name.clone());
+        for &address in &device.addresses {
+            self.addresses.insert(Address { device: device.name.clone(), address });
+        }
+        for &destination in &tunnel.routes {
+            self.routes.insert(Route {
+                destination,
+                via: RouteVia::Device(device.name.clone()),
+                metric: metric(&destination),
+            });
+            self.routes.insert(Route { destination, via: RouteVia::Unreachable, metric: UNREACHABLE_METRIC });
+        }
+    }
+
+    fn add_lanes(
+        &mut self,
+        mask: u32,
+        tunnel: &Tunnel,
+        how: &Static,
+        if_id: u32,
+        keys: &BTreeMap<String, Keys>,
+    ) -> Result<(), Error> {
+        let name = || tunnel.name.clone();
+        let file = || how.key_file.display().to_string();
+        let keys = keys.get(&tunnel.name).ok_or_else(|| Error::NoKeys { tunnel: name(), file: file() })?;
+        if let Some(sa) = keys.sas.iter().find(|sa| tunnel.lanes.iter().all(|lane| lane.label != sa.lane)) {
+            return Err(Error::UnknownLane { tunnel: name(), file: file(), lane: sa.lane.clone() });
+        }
+        if let Some(sa) = keys.sas.iter().find(|sa| sa.algorithm.is_counter_mode() && !how.consent) {
+            return Err(Error::NoConsent { tunnel: name(), file: file(), algorithm: sa.algorithm.to_string() });
+        }
+        for direction in [Direction::In, Direction::Out] {
+            for lane in &tunnel.lanes {
+                let sa = keys.find(&lane.label, direction).ok_or_else(|| Error::MissingSa {
+                    tunnel: name(),
+                    file: file(),
+                    lane: lane.label.clone(),
+                    direction,
+                })?;
+                let mark = Mark::new(lane.mark, mask);
+                // An inbound state is found by SPI before anything has marked the packet: it must match mark 0, and sets the
+                // mark that the in and fwd policies then ask for. An outbound one is found by its policy's mark.
+                let (source, destination, found_by, set_mark) = match direction {
+                    Direction::In => (tunnel.remote, tunnel.local, None, Some(mark)),
+                    Direction::Out => (tunnel.local, tunnel.remote, Some(mark), None),
+                };
+                self.states.push(State {
+                    id: StateId { destination, spi: sa.spi, mark: found_by },
+                    source,
+                    reqid: lane.reqid,
+                    if_id,
+                    set_mark,
+                    replay_window: if direction == Direction::In { tunnel.replay_window } else { 0 },
+                    algorithm: sa.algorithm,
+                    key: sa.key.clone(),
+                });
+            }
+        }
+        for lane in &tunnel.lanes {
+            self.policies.extend(policies(tunnel, lane, mask, if_id));
+        }
+        Ok(())
+    }
+}
+
+/// A route of another program at the same place must be a conflict that the kernel reports, not one that is silently preferred:
+/// so the best metric there is. IPv6 reads 0 as 1024.
+fn metric(destination: &IpNet) -> u32 {
+    match destination {
+        IpNet::V4(_) => 0,
+        IpNet::V6(_) => 1,
+    }
+}
+
+/// One per direction and pair of selectors of one family.
+fn policies(tunnel: &Tunnel, lane: &Lane, mask: u32, if_id: u32) -> Vec<XfrmPolicy> {
+    let mut policies = Vec::new();
+    for &local in &tunnel.local_ts {
+        for &remote in tunnel.remote_ts.iter().filter(|remote| remote.addr().is_ipv4() == local.addr().is_ipv4()) {
+            for direction in [PolicyDirection::In, PolicyDirection::Fwd, PolicyDirection::Out] {
+                let (selector, source, destination) = match direction {
+                    PolicyDirection::Out => {
+                        (Selector { source: local, destination: remote }, tunnel.local, tunnel.remote)
+                    }
+                    PolicyDirection::In | PolicyDirection::Fwd => {
+                        (Selector { source: remote, destination: local }, tunnel.remote, tunnel.local)
+                    }
+                };
+                let mark = Some(Mark::new(lane.mark, mask));
+                policies.push(XfrmPolicy {
+                    id: XfrmPolicyId { direction, selector, mark, if_id },
+                    priority: POLICY_PRIORITY,
+                    source,
+                    destination,
+                    reqid: lane.reqid,
+                });
+            }
+        }
+    }
+    policies
+}

@@ -1,0 +1,307 @@
+//! Desired against observed: the operations between them, in an order in which nothing leaks.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::Serialize;
+
+use super::{Desired, Observed, Op, PolicyDirection, Route, RouteVia, StateId};
+
+/// What must change, in the order in which it must.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    /// First to last.
+    pub ops: Vec<Op>,
+}
+
+/// Something that is not ours has a name or number that we need.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Conflict {
+    /// A foreign device of that name.
+    #[error(
+        "device {name} exists and is not ours ({kind}, without our alias \"{alias}\"): give the tunnel another device name, or \
+         remove it with `ip link del {name}`",
+        alias = super::ALIAS
+    )]
+    DeviceTaken {
+        /// Its name.
+        name: String,
+        /// IFLA_INFO_KIND.
+        kind: String,
+    },
+    /// A foreign XFRM interface of that if_id, of which the kernel allows one.
+    #[error(
+        "device {name} needs if_id {if_id}, which the XFRM interface {other} has and which is not ours: give the tunnel another \
+         if-id, or remove it with `ip link del {other}`"
+    )]
+    IfIdTaken {
+        /// Our device.
+        name: String,
+        /// Wanted by both.
+        if_id: u32,
+        /// The device that has it.
+        other: String,
+    },
+}
+
+/// Every conflict at once.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct Conflicts(pub Vec<Conflict>);
+
+/// When an operation's turn is. What stops a leak comes first and goes last; what receives comes before what sends; what is
+/// new comes before what is old; teardown is the reverse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Turn {
+    BlockRoutes,
+    ClearPlace,
+    Links,
+    InboundStates,
+    InboundPolicies,
+    OutboundStates,
+    OutboundPolicies,
+    Tables,
+    Programs,
+    LinksUp,
+    Addresses,
+    Routes,
+    Connections,
+    StaleRoutes,
+    StaleConnections,
+    StaleLanes,
+    StalePrograms,
+    StaleAddresses,
+    StaleLinks,
+    StaleOutboundPolicies,
+    StaleOutboundStates,
+    StaleInboundPolicies,
+    StaleInboundStates,
+    UnblockRoutes,
+    Dataplane,
+}
+
+/// The operations that make `observed` into `desired`. Applied in order, and observed again, nothing remains.
+pub fn diff(desired: &Desired, observed: &Observed) -> Result<Plan, Conflicts> {
+    let conflicts = conflicts(desired, observed);
+    if !conflicts.is_empty() {
+        return Err(Conflicts(conflicts));
+    }
+    let mut steps = Steps::default();
+    let cleared = steps.links(desired, observed);
+    let kept = without(observed, &cleared);
+    steps.routes(desired, &kept);
+    steps.addresses(desired, &kept);
+    steps.dataplane(desired, &kept);
+    steps.states(desired, observed);
+    steps.policies(desired, observed);
+    steps.charon(desired, observed);
+    Ok(steps.into_plan())
+}
+
+fn conflicts(desired: &Desired, observed: &Observed) -> Vec<Conflict> {
+    let mut found = Vec::new();
+    for link in &desired.links {
+        for (other, device) in &observed.others {
+            if *other == link.name {
+                let kind = if device.kind.is_empty() { "hardware".to_owned() } else { device.kind.clone() };
+                found.push(Conflict::DeviceTaken { name: link.name.clone(), kind });
+            } else if device.if_id == Some(link.if_id) {
+                found.push(Conflict::IfIdTaken { name: link.name.clone(), if_id: link.if_id, other: other.clone() });
+            }
+        }
+    }
+    found
+}
+
+/// What is left once the devices of `cleared` are gone.
+fn without(observed: &Observed, cleared: &BTreeSet<String>) -> Observed {
+    let mut kept = observed.clone();
+    kept.links.retain(|name, _| !cleared.contains(name));
+    kept.addresses.retain(|address| !cleared.contains(&address.device));
+    kept.routes.retain(|route| match &route.via {
+        RouteVia::Device(device) => !cleared.contains(device),
+        RouteVia::Unreachable => true,
+    });
+    kept.attached.retain(|device| !cleared.contains(device));
+    kept
+}
+
+#[derive(Default)]
+struct Steps(Vec<(Turn, Op)>);
+
+impl Steps {
+    fn push(&mut self, turn: Turn, op: Op) {
+        self.0.push((turn, op));
+    }
+
+    fn into_plan(mut self) -> Plan {
+        self.0.sort_by_key(|(turn, _)| *turn);
+        Plan { ops: self.0.into_iter().map(|(_, op)| op).collect() }
+    }
+
+    /// Returns the devices that must go before others can come: those whose if_id changes or is wanted by another.
+    fn links(&mut self, desired: &Desired, observed: &Observed) -> BTreeSet<String> {
+        let mut cleared = BTreeSet::new();
+        for (name, have) in &observed.links {
+            let wanted = desired.links.iter().find(|link| link.name == *name);
+            let in_the_way = wanted.is_some_and(|link| link.if_id != have.if_id)
+                || wanted.is_none() && desired.links.iter().any(|link| link.if_id == have.if_id);
+            let turn = if in_the_way {
+                cleared.insert(name.clone());
+                if observed.attached.contains(name) {
+                    self.push(Turn::ClearPlace, Op::Detach { device: name.clone() });
+                }
+                Turn::ClearPlace
+            } else if wanted.is_none() {
+                Turn::StaleLinks
+            } else {
+                continue;
+            };
+            self.push(turn, Op::RemoveLink { name: name.clone() });
+        }
+        for want in &desired.links {
+            let have = observed.links.get(&want.name).filter(|_| !cleared.contains(&want.name));
+            match have {
+                None => self.push(Turn::Links, Op::AddLink(want.clone())),
+                Some(have) if have.mtu != want.mtu => {
+                    self.push(Turn::Links, Op::SetMtu { name: want.name.clone(), from: have.mtu, to: want.mtu });
+                }
+                Some(_) => {}
+            }
+            if want.up && !have.is_some_and(|have| have.up) {
+                self.push(Turn::LinksUp, Op::LinkUp { name: want.name.clone() });
+            }
+        }
+        cleared
+    }
+
+    fn routes(&mut self, desired: &Desired, observed: &Observed) {
+        let same_place = |a: &Route, b: &Route| a.destination == b.destination && a.metric == b.metric;
+        for have in observed.routes.difference(&desired.routes) {
+            let replaced = desired.routes.iter().any(|want| same_place(want, have));
+            let turn = match have.via {
+                // The kernel holds one route per place: the old one must go first, and what is behind it blocks meanwhile.
+                _ if replaced => Turn::Routes,
+                RouteVia::Device(_) => Turn::StaleRoutes,
+                RouteVia::Unreachable => Turn::UnblockRoutes,
+            };
+            self.push(turn, Op::RemoveRoute(have.clone()));
+        }
+        for want in desired.routes.difference(&observed.routes) {
+            let turn = match want.via {
+                RouteVia::Device(_) => Turn::Routes,
+                RouteVia::Unreachable => Turn::BlockRoutes,
+            };
+            self.push(turn, Op::AddRoute(want.clone()));
+        }
+    }
+
+    fn addresses(&mut self, desired: &Desired, observed: &Observed) {
+        for have in observed.addresses.difference(&desired.addresses) {
+            // Those of a device that goes, go with it.
+            if desired.links.iter().any(|link| link.name == have.device) {
+                self.push(Turn::StaleAddresses, Op::RemoveAddress(have.clone()));
+            }
+        }
+        for want in desired.addresses.difference(&observed.addresses) {
+            self.push(Turn::Addresses, Op::AddAddress(want.clone()));
+        }
+    }
+
+    fn dataplane(&mut self, desired: &Desired, observed: &Observed) {
+        match (desired.tables, observed.tables) {
+            (Some(want), have) if have != Some(want) => self.push(Turn::Tables, Op::LoadTables { digest: want }),
+            (None, Some(_)) => self.push(Turn::Dataplane, Op::RemoveDataplane),
+            _ => {}
+        }
+        let wanted = |device: &String| desired.tables.is_some() && desired.attached.contains(device);
+        for device in observed.attached.iter().filter(|device| !wanted(device)) {
+            self.push(Turn::StalePrograms, Op::Detach { device: device.clone() });
+        }
+        for device in desired.attached.iter().filter(|device| wanted(device) && !observed.attached.contains(*device)) {
+            self.push(Turn::Programs, Op::Attach { device: device.clone() });
+        }
+    }
+
+    fn states(&mut self, desired: &Desired, observed: &Observed) {
+        // The one that sends is found by its policy's mark, the one that receives by its SPI alone.
+        let sends = |id: &StateId| id.mark.is_some();
+        for want in &desired.states {
+            let turn = if sends(&want.id) { Turn::OutboundStates } else { Turn::InboundStates };
+            match observed.states.iter().find(|have| have.id == want.id) {
+                Some(have) if have == want => continue,
+                // The kernel changes neither key nor marks in place.
+                Some(_) => self.push(turn, Op::RemoveState(want.id)),
+                None => {}
+            }
+            self.push(turn, Op::AddState(want.clone()));
+        }
+        for have in &observed.states {
+            if desired.states.iter().all(|want| want.id != have.id) {
+                let turn = if sends(&have.id) { Turn::StaleOutboundStates } else { Turn::StaleInboundStates };
+                self.push(turn, Op::RemoveState(have.id));
+            }
+        }
+    }
+
+    fn policies(&mut self, desired: &Desired, observed: &Observed) {
+        for want in &desired.policies {
+            let turn = match want.id.direction {
+                PolicyDirection::Out => Turn::OutboundPolicies,
+                PolicyDirection::In | PolicyDirection::Fwd => Turn::InboundPolicies,
+            };
+            match observed.policies.iter().find(|have| have.id == want.id) {
+                Some(have) if have == want => {}
+                Some(_) => self.push(turn, Op::UpdatePolicy(want.clone())),
+                None => self.push(turn, Op::AddPolicy(want.clone())),
+            }
+        }
+        for have in &observed.policies {
+            if desired.policies.iter().all(|want| want.id != have.id) {
+                let turn = match have.id.direction {
+                    PolicyDirection::Out => Turn::StaleOutboundPolicies,
+                    PolicyDirection::In | PolicyDirection::Fwd => Turn::StaleInboundPolicies,
+                };
+                self.push(turn, Op::RemovePolicy(have.id));
+            }
+        }
+    }
+
+    fn charon(&mut self, desired: &Desired, observed: &Observed) {
+        for (name, &digest) in &desired.connections {
+            let have = observed.connections.get(name);
+            if have != Some(&digest) {
+                let op = Op::LoadConnection { name: name.clone(), digest, changed: have.is_some() };
+                self.push(Turn::Connections, op);
+            }
+        }
+        for name in observed.connections.keys().filter(|name| !desired.connections.contains_key(*name)) {
+            self.push(Turn::StaleConnections, Op::UnloadConnection { name: name.clone() });
+        }
+        for &(reqid, if_id) in observed.charon.keys().filter(|lane| !desired.charon_lanes.contains(lane)) {
+            self.push(Turn::StaleLanes, Op::FlushLane { reqid, if_id });
+        }
+    }
+}
+
+impl Plan {
+    /// Nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.ops.is_empty()
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.ops.iter().try_for_each(|op| writeln!(f, "{op}"))
+    }
+}
+
+impl fmt::Display for Conflicts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, conflict) in self.0.iter().enumerate() {
+            let separator = if i == 0 { "" } else { "\n" };
+            write!(f, "{separator}{conflict}")?;
+        }
+        Ok(())
+    }
+}

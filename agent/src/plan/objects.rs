@@ -1,0 +1,231 @@
+//! The kernel's objects as values: what identifies each, and what it carries.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Serialize, Serializer};
+
+use crate::keyfile::Key;
+pub use crate::keyfile::{Algorithm, Direction};
+
+/// An XFRM interface of ours.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Link {
+    /// Its name, at most 15 bytes.
+    pub name: String,
+    /// IFLA_XFRM_IF_ID, not zero.
+    pub if_id: u32,
+    /// In bytes.
+    pub mtu: u32,
+    /// IFF_UP.
+    pub up: bool,
+}
+
+/// An address of a device of ours.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Address {
+    /// The device's name.
+    pub device: String,
+    /// Address and prefix length.
+    pub address: IpNet,
+}
+
+/// A route of ours in the main table.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Route {
+    /// Without host bits.
+    pub destination: IpNet,
+    /// Where it leads.
+    #[serde(flatten)]
+    pub via: RouteVia,
+    /// RTA_PRIORITY: the lower, the more preferred.
+    pub metric: u32,
+}
+
+/// Where a route leads.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase", tag = "via", content = "device")]
+pub enum RouteVia {
+    /// Through this device.
+    Device(String),
+    /// Nowhere: the sender is told so.
+    Unreachable,
+}
+
+/// A mark under a mask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Mark {
+    /// Within the mask.
+    pub value: u32,
+    /// The bits that count.
+    pub mask: u32,
+}
+
+/// What identifies a state in the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct StateId {
+    /// Outer destination.
+    pub destination: IpAddr,
+    /// Host byte order.
+    #[serde(serialize_with = "hex")]
+    pub spi: u32,
+    /// XFRMA_MARK, part of the lookup; `None` matches every packet's mark.
+    pub mark: Option<Mark>,
+}
+
+/// An ESP state in tunnel mode.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct State {
+    /// What the kernel finds it by.
+    #[serde(flatten)]
+    pub id: StateId,
+    /// Outer source.
+    pub source: IpAddr,
+    /// In [`super::REQIDS`].
+    #[serde(serialize_with = "hex")]
+    pub reqid: u32,
+    /// The interface that it belongs to.
+    pub if_id: u32,
+    /// XFRMA_SET_MARK: what the packet's mark becomes after the transform.
+    pub set_mark: Option<Mark>,
+    /// In packets; 0 checks nothing.
+    pub replay_window: u32,
+    /// The transform.
+    pub algorithm: Algorithm,
+    /// Its key, salt included. Never shown.
+    #[serde(skip)]
+    pub key: Key,
+}
+
+/// Which packets a policy is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PolicyDirection {
+    /// For us.
+    In,
+    /// Through us, after decryption.
+    Fwd,
+    /// Into the tunnel.
+    Out,
+}
+
+/// Inner source and destination, of one family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Selector {
+    /// Inner source.
+    pub source: IpNet,
+    /// Inner destination.
+    pub destination: IpNet,
+}
+
+/// What identifies a policy in the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct XfrmPolicyId {
+    /// Which packets.
+    pub direction: PolicyDirection,
+    /// Their addresses.
+    pub selector: Selector,
+    /// Their mark.
+    pub mark: Option<Mark>,
+    /// Their interface.
+    pub if_id: u32,
+}
+
+/// A policy that sends packets to one lane's states, or asks that they came from them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct XfrmPolicy {
+    /// What the kernel finds it by.
+    #[serde(flatten)]
+    pub id: XfrmPolicyId,
+    /// The lower, the more preferred.
+    pub priority: u32,
+    /// Outer source of its template.
+    pub source: IpAddr,
+    /// Outer destination of its template.
+    pub destination: IpAddr,
+    /// Of its template.
+    #[serde(serialize_with = "hex")]
+    pub reqid: u32,
+}
+
+impl Mark {
+    /// `value` under `mask`.
+    pub fn new(value: u32, mask: u32) -> Self {
+        Self { value: value & mask, mask }
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}/{:#x}", self.value, self.mask)
+    }
+}
+
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "link {} xfrm if_id {} mtu {}", self.name, self.if_id, self.mtu)
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "address {} dev {}", self.address, self.device)
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.via {
+            RouteVia::Device(device) => write!(f, "route {} dev {device} metric {}", self.destination, self.metric),
+            RouteVia::Unreachable => write!(f, "route unreachable {} metric {}", self.destination, self.metric),
+        }
+    }
+}
+
+impl fmt::Display for StateId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "spi {:#010x} dst {}", self.spi, self.destination)?;
+        self.mark.map_or(Ok(()), |mark| write!(f, " mark {mark}"))
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "state {} src {} reqid {:#x} if_id {}", self.id, self.source, self.reqid, self.if_id)?;
+        if let Some(mark) = self.set_mark {
+            write!(f, " set-mark {mark}")?;
+        }
+        write!(f, " replay-window {} {}", self.replay_window, self.algorithm)
+    }
+}
+
+impl fmt::Display for PolicyDirection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::In => "in",
+            Self::Fwd => "fwd",
+            Self::Out => "out",
+        })
+    }
+}
+
+impl fmt::Display for XfrmPolicyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "dir {} src {} dst {}", self.direction, self.selector.source, self.selector.destination)?;
+        if let Some(mark) = self.mark {
+            write!(f, " mark {mark}")?;
+        }
+        write!(f, " if_id {}", self.if_id)
+    }
+}
+
+impl fmt::Display for XfrmPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "policy {} reqid {:#x} {} > {}", self.id, self.reqid, self.source, self.destination)
+    }
+}
+
+fn hex<S: Serializer>(value: &u32, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{value:#x}"))
+}

@@ -1,0 +1,68 @@
+//! What is there: all that is ours, and the names that are taken by others.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Address, CHARON_SPIS, Link, POLICY_PRIORITY, Route, State, XfrmPolicy};
+
+/// A snapshot. The kernel shell fills the netlink parts, [`crate::reconcile`] those of data path and charon.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// Our devices by name.
+    pub links: BTreeMap<String, Link>,
+    /// Every other device by name.
+    pub others: BTreeMap<String, DeviceInUse>,
+    /// Our addresses on our devices.
+    pub addresses: BTreeSet<Address>,
+    /// Our routes.
+    pub routes: BTreeSet<Route>,
+    /// Static states of ours.
+    pub states: Vec<State>,
+    /// Static policies of ours.
+    pub policies: Vec<XfrmPolicy>,
+    /// What charon has in the kernel for our lanes, by request id and if_id.
+    pub charon: BTreeMap<(u32, u32), LaneTraces>,
+    /// charon's connections of ours with the digest of what we loaded; filled by `reconcile`.
+    pub connections: BTreeMap<String, u64>,
+    /// Digest of the loaded tables, `None` without a data path; filled by `reconcile`.
+    pub tables: Option<u64>,
+    /// Devices that our programs are attached to; filled by `reconcile`.
+    pub attached: BTreeSet<String>,
+}
+
+/// A device that is not ours.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeviceInUse {
+    /// IFLA_INFO_KIND, empty for hardware.
+    pub kind: String,
+    /// Of an XFRM interface.
+    pub if_id: Option<u32>,
+}
+
+/// How much of charon is in the kernel for one request id.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LaneTraces {
+    /// Installed states.
+    pub states: usize,
+    /// Policies of all directions and families.
+    pub policies: usize,
+}
+
+impl Observed {
+    /// Sorts a state with a request id of ours: static or charon's.
+    pub fn add_state(&mut self, state: State) {
+        if CHARON_SPIS.contains(&state.id.spi) {
+            self.charon.entry((state.reqid, state.if_id)).or_default().states += 1;
+        } else {
+            self.states.push(state);
+        }
+    }
+
+    /// Sorts a policy with a request id of ours: static or charon's.
+    pub fn add_policy(&mut self, policy: XfrmPolicy) {
+        if policy.priority == POLICY_PRIORITY {
+            self.policies.push(policy);
+        } else {
+            self.charon.entry((policy.reqid, policy.id.if_id)).or_default().policies += 1;
+        }
+    }
+}

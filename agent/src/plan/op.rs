@@ -1,0 +1,127 @@
+//! One change, and how it reads.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+use super::{Address, Link, Route, State, StateId, XfrmPolicy, XfrmPolicyId};
+
+/// One change. Display is a line of the diff: `+` adds, `-` removes, `~` changes in place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "op")]
+pub enum Op {
+    /// New route; nothing may be at its place.
+    AddRoute(Route),
+    /// New device, down, with our alias.
+    AddLink(Link),
+    /// Other MTU.
+    SetMtu {
+        /// Device.
+        name: String,
+        /// What it has.
+        from: u32,
+        /// What it gets.
+        to: u32,
+    },
+    /// Take it up.
+    LinkUp {
+        /// Device.
+        name: String,
+    },
+    /// New address.
+    AddAddress(Address),
+    /// New state.
+    AddState(State),
+    /// New policy.
+    AddPolicy(XfrmPolicy),
+    /// Same selector, mark and if_id; other template or priority.
+    UpdatePolicy(XfrmPolicy),
+    /// Switch the data path to these tables; executed by `reconcile`.
+    LoadTables {
+        /// Digest of the tables to load.
+        #[serde(serialize_with = "hex")]
+        digest: u64,
+    },
+    /// Attach our programs to a device of ours; executed by `reconcile`.
+    Attach {
+        /// Device.
+        device: String,
+    },
+    /// Have charon know this connection in its desired form; executed by `reconcile`.
+    LoadConnection {
+        /// Its name, `lk-TUNNEL`.
+        name: String,
+        /// Digest of the desired form.
+        #[serde(serialize_with = "hex")]
+        digest: u64,
+        /// It is loaded with another digest.
+        changed: bool,
+    },
+    /// Terminate a connection and its SAs, then have charon forget it; executed by `reconcile`.
+    UnloadConnection {
+        /// Its name.
+        name: String,
+    },
+    /// Remove what charon left in the kernel for a lane that is no more.
+    FlushLane {
+        /// Request id of its states and policies.
+        reqid: u32,
+        /// Their if_id.
+        if_id: u32,
+    },
+    /// Take our programs off a device; executed by `reconcile`.
+    Detach {
+        /// Device.
+        device: String,
+    },
+    /// Remove an address of ours.
+    RemoveAddress(Address),
+    /// Remove a policy of ours.
+    RemovePolicy(XfrmPolicyId),
+    /// Remove a state of ours.
+    RemoveState(StateId),
+    /// Remove a device of ours, and with it its addresses.
+    RemoveLink {
+        /// Device.
+        name: String,
+    },
+    /// Remove a route of ours.
+    RemoveRoute(Route),
+    /// Remove every map, program and pin of ours; executed by `reconcile`.
+    RemoveDataplane,
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AddRoute(route) => write!(f, "+ {route}"),
+            Self::AddLink(link) => write!(f, "+ {link}"),
+            Self::SetMtu { name, from, to } => write!(f, "~ link {name} mtu {from} -> {to}"),
+            Self::LinkUp { name } => write!(f, "~ link {name} up"),
+            Self::AddAddress(address) => write!(f, "+ {address}"),
+            Self::AddState(state) => write!(f, "+ {state}"),
+            Self::AddPolicy(policy) => write!(f, "+ {policy}"),
+            Self::UpdatePolicy(policy) => write!(f, "~ {policy}"),
+            Self::LoadTables { digest } => write!(f, "~ tables {digest:016x}"),
+            Self::Attach { device } => write!(f, "+ programs dev {device}"),
+            Self::LoadConnection { name, changed: false, .. } => write!(f, "+ connection {name}"),
+            Self::LoadConnection { name, changed: true, .. } => write!(f, "~ connection {name}"),
+            Self::UnloadConnection { name } => write!(f, "- connection {name}"),
+            Self::FlushLane { reqid, if_id } => {
+                write!(f, "- states and policies of charon, reqid {reqid:#x} if_id {if_id}")
+            }
+            Self::Detach { device } => write!(f, "- programs dev {device}"),
+            Self::RemoveAddress(address) => write!(f, "- {address}"),
+            Self::RemovePolicy(id) => write!(f, "- policy {id}"),
+            Self::RemoveState(id) => write!(f, "- state {id}"),
+            Self::RemoveLink { name } => write!(f, "- link {name}"),
+            Self::RemoveRoute(route) => write!(f, "- {route}"),
+            Self::RemoveDataplane => f.write_str("- tables, programs and pins"),
+        }
+    }
+}
+
+/// JSON's numbers lose bits above 2^53.
+fn hex<S: Serializer>(digest: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{digest:016x}"))
+}
