@@ -1,2 +1,7 @@
-//! Lanekeeper.
-fn main() {}
+//! Lanekeeper's one program: the agent and the commands that speak to it.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lanekeeper::cli::main()
+}

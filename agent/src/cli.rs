@@ -1,0 +1,187 @@
+//! The command line. Each verb is a file; here what they share: flags, exit codes and how an error is said.
+
+mod ask;
+mod emit;
+pub mod logging;
+pub mod span;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use self::emit::Shell;
+
+/// Keeps voice alive inside a VPN: steers each packet to the IPsec CHILD_SA of its QoS class.
+#[derive(Debug, Parser)]
+#[command(name = "lanekeeper", version, max_term_width = 100, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// Where things are; the same for every verb.
+    #[command(flatten)]
+    pub places: Places,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 fine, 1 a finding or a difference, 2 an error.";
+
+/// Where the agent keeps what is not in its file.
+#[derive(Debug, Clone, Args)]
+pub struct Places {
+    /// Folder of the control socket and of what is remembered until the next boot
+    #[arg(
+        long,
+        global = true,
+        value_name = "FOLDER",
+        env = "LANEKEEPER_RUNTIME_DIR",
+        default_value = "/run/lanekeeper"
+    )]
+    pub runtime_dir: PathBuf,
+    /// The bpffs below which maps and programs are pinned
+    #[arg(long, global = true, value_name = "FOLDER", env = "LANEKEEPER_BPFFS", default_value = "/sys/fs/bpf")]
+    pub bpffs: PathBuf,
+    /// Control socket of the running agent [default: control.sock in the runtime folder]
+    #[arg(long, global = true, value_name = "SOCKET", env = "LANEKEEPER_SOCKET")]
+    pub socket: Option<PathBuf>,
+}
+
+impl Places {
+    /// The control socket.
+    pub fn socket(&self) -> PathBuf {
+        self.socket.clone().unwrap_or_else(|| self.runtime_dir.join("control.sock"))
+    }
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Keep what `apply --confirm` put in place
+    Confirm,
+    /// Have the running agent read its file again and apply it whole, or refuse it whole
+    Reload,
+    /// Tunnels, lanes, classes and what falls back and why, as the running agent sees them
+    Status {
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Completions for a shell, to be sourced
+    Completions {
+        /// For which
+        shell: Shell,
+    },
+    /// The manual page, for man(1): `lanekeeper man | man -l -`
+    Man,
+}
+
+/// How a command ends when it does not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// All is as it should be.
+    Fine,
+    /// Something was found, or differs.
+    Finding,
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    // A reader that has seen enough (`lanekeeper status | head`) is no error of ours.
+    let cli = Cli::parse();
+    logging::start(cli.verb.default_log());
+    match run(cli) {
+        Ok(Outcome::Fine) => ExitCode::SUCCESS,
+        Ok(Outcome::Finding) => ExitCode::from(1),
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            say_error(&error);
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<Outcome> {
+    let Cli { places, verb } = cli;
+    match verb {
+        Verb::Confirm => ask::confirm(&places.socket()),
+        Verb::Reload => ask::reload(&places.socket()),
+        Verb::Status { json } => ask::status(&places.socket(), json),
+        Verb::Completions { shell } => emit::completions(shell),
+        Verb::Man => emit::man(),
+    }
+}
+
+impl Verb {
+    /// What is logged unless the environment says otherwise: a one-shot command says by itself what it does.
+    fn default_log(&self) -> &'static str {
+        "warn"
+    }
+}
+
+/// Findings of a file carry their places and stand alone; everything else says whose error it is.
+fn say_error(error: &anyhow::Error) {
+    match error.downcast_ref::<crate::config::Errors>() {
+        Some(findings) => eprintln!("{findings}"),
+        None => eprintln!("lanekeeper: error: {}", causes(error)),
+    }
+}
+
+/// The error and its causes, without those whose words an outer one has taken up.
+fn causes(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |said, cause| {
+        let cause = cause.to_string();
+        match said.is_empty() {
+            true => cause,
+            false if said.contains(&cause) => said,
+            false => format!("{said}: {cause}"),
+        }
+    })
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
+    io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// Writes all of `text` to stdout; fails rather than panics when nobody reads.
+fn print(text: &str) -> anyhow::Result<()> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let cause = std::io::Error::other("disk full");
+        let error = anyhow::Error::new(cause).context("a.toml: disk full; make room").context("reload");
+        assert_eq!(causes(&error), "reload: a.toml: disk full; make room");
+    }
+
+    #[test]
+    fn the_socket_follows_the_runtime_folder_unless_named() {
+        let places = |words: &[&str]| Cli::try_parse_from(words).unwrap().places;
+        let moved = places(&["lanekeeper", "status", "--runtime-dir", "/tmp/a"]);
+        assert_eq!(moved.socket(), Path::new("/tmp/a/control.sock"));
+        let named = places(&["lanekeeper", "--socket", "/tmp/s", "reload", "--runtime-dir", "/tmp/a"]);
+        assert_eq!(named.socket(), Path::new("/tmp/s"));
+    }
+}

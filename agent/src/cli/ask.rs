@@ -1,0 +1,46 @@
+//! `status`, `reload` and `confirm`: a question to the running agent, and its answer.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+
+use super::{Outcome, now, print};
+use crate::control::{Reply, Request, client};
+use crate::status::Status;
+
+/// How it stands.
+pub fn status(socket: &Path, json: bool) -> anyhow::Result<Outcome> {
+    let status = match client::ask(socket, &Request::Status {})? {
+        Reply::Status { status } => status,
+        Reply::Refused { error } => bail!("{error}"),
+        Reply::Done { message } => bail!("the agent answered a question that was not asked: {message}"),
+    };
+    print(&shown(&status, json)?)?;
+    Ok(Outcome::Fine)
+}
+
+/// The file, again.
+pub fn reload(socket: &Path) -> anyhow::Result<Outcome> {
+    done(socket, &Request::Reload {}, "the file was refused, what ran before still runs")
+}
+
+/// It stays.
+pub fn confirm(socket: &Path) -> anyhow::Result<Outcome> {
+    done(socket, &Request::Confirm {}, "nothing was confirmed")
+}
+
+fn shown(status: &Status, json: bool) -> anyhow::Result<String> {
+    Ok(if json { serde_json::to_string(status)? + "\n" } else { status.table(now()) })
+}
+
+fn done(socket: &Path, request: &Request, refusal: &'static str) -> anyhow::Result<Outcome> {
+    match client::ask(socket, request)? {
+        Reply::Done { message } => {
+            print(&format!("{message}\n"))?;
+            Ok(Outcome::Fine)
+        }
+        Reply::Refused { error } if error.contains('\n') => bail!("{refusal}:\n{error}"),
+        Reply::Refused { error } => Err(anyhow::anyhow!(error)).context(refusal),
+        Reply::Status { .. } => bail!("the agent answered a question that was not asked"),
+    }
+}

@@ -1,0 +1,44 @@
+//! Spans of time as an operator types them: `30s`, `5m`, `1h`, `1h30m`.
+
+use std::time::Duration;
+
+/// Units, largest first.
+const UNITS: [(char, u64); 4] = [('d', 86_400), ('h', 3_600), ('m', 60), ('s', 1)];
+
+/// From numbers with their units; never none at all.
+pub fn parse(text: &str) -> Result<Duration, String> {
+    let refuse = || format!("{text:?} is no span of time; write for instance 30s, 5m or 1h30m");
+    let mut seconds: u64 = 0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(refuse)?;
+        let number: u64 = rest[..digits].parse().map_err(|_| refuse())?;
+        let unit = rest[digits..].chars().next().ok_or_else(refuse)?;
+        let (_, worth) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(refuse)?;
+        seconds = number.checked_mul(*worth).and_then(|more| seconds.checked_add(more)).ok_or_else(refuse)?;
+        rest = &rest[digits + unit.len_utf8()..];
+    }
+    if seconds == 0 { Err(refuse()) } else { Ok(Duration::from_secs(seconds)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_carry_units() {
+        for (text, seconds) in [("30s", 30), ("5m", 300), ("1h30m", 5_400), ("2d", 172_800)] {
+            assert_eq!(parse(text), Ok(Duration::from_secs(seconds)));
+        }
+    }
+
+    #[test]
+    fn nothing_and_nonsense_are_refused() {
+        for text in ["", "5", "m", "0s", "5x", "5ä", "-5m", "1.5h", "99999999999999999999s", "999999999999999999d"] {
+            assert!(
+                parse(text).unwrap_err().ends_with("is no span of time; write for instance 30s, 5m or 1h30m"),
+                "{text}"
+            );
+        }
+    }
+}
