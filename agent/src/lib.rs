@@ -13,5 +13,6 @@ pub mod lane;
 pub mod metrics;
 pub mod plan;
 pub mod policy;
+pub mod reconcile;
 pub mod status;
 pub mod vici;
