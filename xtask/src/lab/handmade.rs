@@ -42,13 +42,17 @@ fn set_up(lab: &Lab, side: Side, lanes: u32) -> Result<()> {
         let mark = if lanes == 1 { String::new() } else { format!("mark {lane} mask 0xff") };
         for (from, to, policies) in [(ours, theirs, &["out"][..]), (theirs, ours, &["in", "fwd"])] {
             let spi = if from == Side::A.outer(Family::V4) { 0x100 + lane } else { 0x200 + lane };
-            // The inbound mark is what the in and fwd policies see.
-            let set_mark =
-                if lanes > 1 && policies[0] == "in" { format!("output-mark {lane} mask 0xff") } else { String::new() };
+            // An inbound state is found by its SPI, with no mark on the packet yet; the mark that it sets is what the in
+            // and fwd policies see.
+            let state_mark = match (lanes, policies[0]) {
+                (1, _) => String::new(),
+                (_, "in") => format!("output-mark {lane} mask 0xff"),
+                (_, _) => mark.clone(),
+            };
             script.push_str(&format!(
                 "ip xfrm state add src {from} dst {to} proto esp spi {spi} reqid {lane} mode tunnel replay-window {WINDOW} \
-                 flag af-unspec {mark} aead 'rfc4106(gcm(aes))' 0x000102030405060708090a0b0c0d0e0f{spi:08x} 128 \
-                 {set_mark} if_id {IF_ID}\n"
+                 flag af-unspec aead 'rfc4106(gcm(aes))' 0x000102030405060708090a0b0c0d0e0f{spi:08x} 128 \
+                 {state_mark} if_id {IF_ID}\n"
             ));
             for policy in policies {
                 script.push_str(&format!(

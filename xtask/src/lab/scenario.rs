@@ -208,9 +208,20 @@ impl Scenario {
         self.classes.iter().flat_map(|class| (0..class.lanes).map(|index| (class.name, index)))
     }
 
-    fn static_keys(&self, _side: Side) -> String {
-        // Filled in from the key file's format.
-        String::new()
+    /// Keys that both ends can write down by themselves, and that mean nothing outside the lab.
+    fn static_keys(&self, side: Side) -> String {
+        let mut text = String::new();
+        for (position, (class, index)) in (1u32..).zip(self.lanes()) {
+            for (from, direction) in [(side, "out"), (side.other(), "in")] {
+                let spi = position | if from == Side::A { 0x1000 } else { 0x2000 };
+                let _ = writeln!(
+                    text,
+                    "[[sa]]\nlane = \"{class}.{index}\"\ndirection = \"{direction}\"\nspi = {spi:#x}\n\
+                     algorithm = \"aes128gcm16\"\nkey = \"{spi:040x}\"\n"
+                );
+            }
+        }
+        text
     }
 }
 

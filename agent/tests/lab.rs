@@ -1,0 +1,61 @@
+//! The lab itself, with lanes made by hand and no agent: a fault found in a lane is not the lab's.
+
+use std::time::Duration;
+
+use xtask::lab::capture::Capture;
+use xtask::lab::traffic::Traffic;
+use xtask::lab::{Family, Lab, Side, congestion, handmade, sa};
+
+#[test]
+fn lab_counts_every_packet_of_a_lane_on_the_wire_and_in_the_kernel() {
+    let lab = Lab::new("hand").unwrap();
+    handmade::two_lanes(&lab).unwrap();
+    let capture = Capture::start(&lab.wan()).unwrap();
+    let mut voice = lab.flow("voice", Side::A, Family::V4, 5060);
+    (voice.dscp, voice.count) = (46, Some(50));
+    let mut bulk = lab.flow("bulk", Side::B, Family::V4, 9000);
+    bulk.count = Some(70);
+    let tallies = Traffic::run(&[voice, bulk]).unwrap();
+    assert_eq!(tallies.iter().map(|tally| (tally.sent, tally.received)).collect::<Vec<_>>(), [(50, 50), (70, 70)]);
+
+    let states = sa::list(&lab.gateway(Side::B)).unwrap();
+    let mut packets: Vec<_> = states.iter().map(|state| (state.source, state.reqid, state.packets)).collect();
+    packets.sort_unstable();
+    let (a, b) = (Side::A.outer(Family::V4), Side::B.outer(Family::V4));
+    assert_eq!(packets, [(a, 1, 0), (a, 2, 50), (b, 1, 70), (b, 2, 0)]);
+
+    let seen = capture.stop().unwrap();
+    assert_eq!((seen.esp_total(), seen.clear), (120, 0), "{seen:?}");
+}
+
+#[test]
+fn lab_sees_cleartext() {
+    let lab = Lab::new("clear").unwrap();
+    let capture = Capture::start(&lab.wan()).unwrap();
+    let mut flow = lab.flow("plain", Side::A, Family::V6, 9000);
+    flow.count = Some(10);
+    // Without a tunnel the gateway sends it to its default route, and the router knows no way to the LAN.
+    Traffic::run(&[flow]).unwrap();
+    let seen = capture.stop().unwrap();
+    assert!(seen.clear >= 10, "{seen:?}");
+}
+
+#[test]
+fn lab_shows_one_sa_losing_what_two_lanes_keep() {
+    let time = Duration::from_secs(10);
+    let one = {
+        let lab = Lab::new("one").unwrap();
+        handmade::one_sa(&lab).unwrap();
+        congestion::measure(&lab, time).unwrap()
+    };
+    let lanes = {
+        let lab = Lab::new("two").unwrap();
+        handmade::two_lanes(&lab).unwrap();
+        congestion::measure(&lab, time).unwrap()
+    };
+    println!("one SA: {one:?}\nlanes: {lanes:?}");
+    assert!(one.sequence_errors > 100 && one.bulk_loss_percent() > 50.0, "{one:?}");
+    assert_eq!(lanes.sequence_errors, 0, "{lanes:?}");
+    assert_eq!(lanes.bulk_arrived(), lanes.bulk.received, "{lanes:?}");
+    assert_eq!(lanes.voice.lost(), 0, "{lanes:?}");
+}
