@@ -139,6 +139,11 @@ impl Key {
         Self(bytes)
     }
 
+    /// Only zeros: what a kernel under lockdown shows.
+    pub fn is_blank(&self) -> bool {
+        !self.0.is_empty() && self.0.iter().all(|&byte| byte == 0)
+    }
+
     /// For the kernel alone.
     pub fn expose(&self) -> &[u8] {
         &self.0

@@ -16,7 +16,7 @@ pub use objects::{
     XfrmPolicyId,
 };
 pub use observed::{DeviceInUse, LaneTraces, Observed};
-pub use op::Op;
+pub use op::{Op, Room};
 
 /// Route protocol id of every route that is ours, and IFA_PROTO of every address.
 pub const PROTOCOL: u8 = 76;

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Desired, Observed, Op, PolicyDirection, Route, RouteVia, StateId};
+use super::{Desired, Observed, Op, PolicyDirection, Route, RouteVia, State, StateId};
 
 /// What must change, in the order in which it must.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -112,11 +112,17 @@ fn conflicts(desired: &Desired, observed: &Observed) -> Vec<Conflict> {
     found
 }
 
+/// The same state, as far as the kernel shows: under lockdown it dumps zeros for keys.
+fn is(have: &State, want: &State) -> bool {
+    have == want || have.key.is_blank() && State { key: want.key.clone(), ..have.clone() } == *want
+}
+
 /// What is left once the devices of `cleared` are gone.
 fn without(observed: &Observed, cleared: &BTreeSet<String>) -> Observed {
     let mut kept = observed.clone();
     kept.links.retain(|name, _| !cleared.contains(name));
     kept.addresses.retain(|address| !cleared.contains(&address.device));
+    kept.other_addresses.retain(|address| !cleared.contains(&address.device));
     kept.routes.retain(|route| match &route.via {
         RouteVia::Device(device) => !cleared.contains(device),
         RouteVia::Unreachable => true,
@@ -202,7 +208,9 @@ impl Steps {
                 self.push(Turn::StaleAddresses, Op::RemoveAddress(have.clone()));
             }
         }
-        for want in desired.addresses.difference(&observed.addresses) {
+        for want in
+            desired.addresses.difference(&observed.addresses).filter(|want| !observed.other_addresses.contains(want))
+        {
             self.push(Turn::Addresses, Op::AddAddress(want.clone()));
         }
     }
@@ -228,7 +236,7 @@ impl Steps {
         for want in &desired.states {
             let turn = if sends(&want.id) { Turn::OutboundStates } else { Turn::InboundStates };
             match observed.states.iter().find(|have| have.id == want.id) {
-                Some(have) if have == want => continue,
+                Some(have) if is(have, want) => continue,
                 // The kernel changes neither key nor marks in place.
                 Some(_) => self.push(turn, Op::RemoveState(want.id)),
                 None => {}

@@ -13,6 +13,8 @@ pub struct Observed {
     pub others: BTreeMap<String, DeviceInUse>,
     /// Our addresses on our devices.
     pub addresses: BTreeSet<Address>,
+    /// Addresses that others gave to our devices, the kernel's link-local ones aside: never removed.
+    pub other_addresses: BTreeSet<Address>,
     /// Our routes.
     pub routes: BTreeSet<Route>,
     /// Static states of ours.

@@ -91,6 +91,43 @@ pub enum Op {
     RemoveDataplane,
 }
 
+/// Whose hands carry an operation out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// [`crate::kernel::apply`].
+    Netlink,
+    /// [`crate::kernel::dataplane`].
+    Dataplane,
+    /// [`crate::ike`].
+    Charon,
+}
+
+impl Op {
+    /// Whose hands carry it out.
+    pub fn room(&self) -> Room {
+        match self {
+            Self::LoadTables { .. } | Self::Attach { .. } | Self::Detach { .. } | Self::RemoveDataplane => {
+                Room::Dataplane
+            }
+            Self::LoadConnection { .. } | Self::UnloadConnection { .. } => Room::Charon,
+            Self::AddRoute(_)
+            | Self::AddLink(_)
+            | Self::SetMtu { .. }
+            | Self::LinkUp { .. }
+            | Self::AddAddress(_)
+            | Self::AddState(_)
+            | Self::AddPolicy(_)
+            | Self::UpdatePolicy(_)
+            | Self::FlushLane { .. }
+            | Self::RemoveAddress(_)
+            | Self::RemovePolicy(_)
+            | Self::RemoveState(_)
+            | Self::RemoveLink { .. }
+            | Self::RemoveRoute(_) => Room::Netlink,
+        }
+    }
+}
+
 impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

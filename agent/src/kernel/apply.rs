@@ -1,0 +1,123 @@
+//! One operation of a plan, carried out.
+
+use super::netlink::{Failure, Netlink};
+use super::{Error, address, link, route, state, xfrm_policy};
+use crate::plan::{Op, Room, RouteVia};
+
+/// Carries out an operation of [`Room::Netlink`]. What is already gone is removed; what is already there is an error that says
+/// who may have put it there, for we plan no operation on what is ours already.
+pub async fn apply(netlink: &Netlink, op: &Op) -> Result<(), Error> {
+    if op.room() != Room::Netlink {
+        return Err(Error::OtherRoom { op: op.to_string() });
+    }
+    match carry_out(netlink, op).await {
+        Err(failure) if is_gone(op, &failure) => Ok(()),
+        Err(failure) => {
+            Err(Error::Refused { op: op.to_string(), cause: failure.to_string(), hint: hint(op, &failure) })
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+async fn carry_out(netlink: &Netlink, op: &Op) -> Result<(), Failure> {
+    match op {
+        Op::AddLink(link) => link::add(netlink, link).await,
+        Op::SetMtu { name, to, .. } => link::set_mtu(netlink, name, *to).await,
+        Op::LinkUp { name } => link::up(netlink, name).await,
+        Op::RemoveLink { name } => link::remove(netlink, name).await,
+        Op::AddRoute(route) => route::add(netlink, route, index_of_via(netlink, &route.via).await?).await,
+        Op::RemoveRoute(route) => route::remove(netlink, route, index_of_via(netlink, &route.via).await?).await,
+        Op::AddAddress(address) => address::add(netlink, address, index(netlink, &address.device).await?).await,
+        Op::RemoveAddress(address) => address::remove(netlink, address, index(netlink, &address.device).await?).await,
+        Op::AddState(state) => state::add(netlink, state).await,
+        Op::RemoveState(id) => state::remove(netlink, id).await,
+        Op::AddPolicy(policy) => xfrm_policy::add(netlink, policy).await,
+        Op::UpdatePolicy(policy) => xfrm_policy::update(netlink, policy).await,
+        Op::RemovePolicy(id) => xfrm_policy::remove(netlink, id).await,
+        Op::FlushLane { reqid, if_id } => flush(netlink, *reqid, *if_id).await,
+        Op::LoadTables { .. }
+        | Op::Attach { .. }
+        | Op::Detach { .. }
+        | Op::RemoveDataplane
+        | Op::LoadConnection { .. }
+        | Op::UnloadConnection { .. } => Ok(()),
+    }
+}
+
+async fn flush(netlink: &Netlink, reqid: u32, if_id: u32) -> Result<(), Failure> {
+    // Policies first: one without a state would make the kernel ask for a new one.
+    xfrm_policy::flush(netlink, reqid, if_id).await?;
+    for state in state::dump(netlink).await? {
+        if state.reqid == reqid && state.if_id == if_id {
+            match state::remove(netlink, &state.id).await {
+                Err(failure) if failure.is(libc::ESRCH) => {}
+                answer => answer?,
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn index_of_via(netlink: &Netlink, via: &RouteVia) -> Result<Option<u32>, Failure> {
+    match via {
+        RouteVia::Device(device) => index(netlink, device).await.map(Some),
+        RouteVia::Unreachable => Ok(None),
+    }
+}
+
+async fn index(netlink: &Netlink, device: &str) -> Result<u32, Failure> {
+    link::dump(netlink).await?.index(device).ok_or(Failure::Errno(libc::ENODEV))
+}
+
+/// A removal that came too late, or an address that another put there meanwhile.
+fn is_gone(op: &Op, failure: &Failure) -> bool {
+    match op {
+        Op::RemoveLink { .. } => failure.is(libc::ENODEV),
+        Op::RemoveRoute(_) => failure.is(libc::ESRCH) || failure.is(libc::ENODEV),
+        Op::RemoveAddress(_) => failure.is(libc::EADDRNOTAVAIL) || failure.is(libc::ENODEV),
+        Op::RemoveState(_) => failure.is(libc::ESRCH),
+        Op::RemovePolicy(_) => failure.is(libc::ENOENT),
+        Op::AddAddress(_) => failure.is(libc::EEXIST),
+        _ => false,
+    }
+}
+
+/// What the operator can do about it.
+fn hint(op: &Op, failure: &Failure) -> String {
+    if failure.is(libc::EPERM) {
+        return "; run as root or with CAP_NET_ADMIN".to_owned();
+    }
+    match op {
+        Op::AddLink(link) if failure.is(libc::EEXIST) => format!(
+            "; another device has that name, or another XFRM interface if_id {}: see `ip -d link show type xfrm`",
+            link.if_id
+        ),
+        Op::AddLink(_) if failure.is(libc::EOPNOTSUPP) => {
+            "; this kernel has no XFRM interfaces: load the module xfrm_interface (CONFIG_XFRM_INTERFACE)".to_owned()
+        }
+        Op::AddRoute(route) if failure.is(libc::EEXIST) => format!(
+            "; another program has a route in its place: see `ip route show {}`, remove it or take the prefix out of the \
+             tunnel's routes",
+            route.destination
+        ),
+        Op::AddRoute(route) if failure.is(libc::ENODEV) || failure.is(libc::ENETDOWN) => {
+            format!("; the device of {} is gone or down", route.destination)
+        }
+        Op::AddState(state) if failure.is(libc::EEXIST) => format!(
+            "; another program has an SA of that SPI: see `ip xfrm state get dst {} proto esp spi {:#x}`, choose another in \
+             the key file",
+            state.id.destination, state.id.spi
+        ),
+        Op::AddState(_)
+            if failure.is(libc::EPROTONOSUPPORT) || failure.is(libc::ENOSYS) || failure.is(libc::ENOENT) =>
+        {
+            "; this kernel lacks ESP or the cipher: load the modules esp4, esp6 and the cipher's".to_owned()
+        }
+        Op::AddPolicy(policy) if failure.is(libc::EEXIST) => format!(
+            "; another program has a policy of that selector, mark and if_id: see `ip xfrm policy`, give the tunnel another \
+             if-id than {}",
+            policy.id.if_id
+        ),
+        _ => String::new(),
+    }
+}

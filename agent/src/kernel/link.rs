@@ -1,0 +1,114 @@
+//! XFRM interfaces by rtnetlink.
+
+use std::collections::BTreeMap;
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{InfoData, InfoKind, InfoXfrm, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+
+use super::netlink::{Failure, Netlink};
+use crate::plan::{ALIAS, DeviceInUse, Link};
+
+/// Every device of the namespace.
+pub(super) struct Devices {
+    pub ours: BTreeMap<String, Link>,
+    pub others: BTreeMap<String, DeviceInUse>,
+    pub names: BTreeMap<u32, String>,
+}
+
+impl Devices {
+    pub(super) fn index(&self, name: &str) -> Option<u32> {
+        self.names.iter().find(|(_, known)| *known == name).map(|(index, _)| *index)
+    }
+}
+
+pub(super) async fn dump(netlink: &Netlink) -> Result<Devices, Failure> {
+    let mut devices = Devices { ours: BTreeMap::new(), others: BTreeMap::new(), names: BTreeMap::new() };
+    for message in netlink.dump_route(RouteNetlinkMessage::GetLink(LinkMessage::default())).await? {
+        if let RouteNetlinkMessage::NewLink(message) = message {
+            devices.add(message);
+        }
+    }
+    Ok(devices)
+}
+
+impl Devices {
+    fn add(&mut self, message: LinkMessage) {
+        let (mut name, mut ours, mut mtu, mut kind, mut if_id) = (String::new(), false, 0, String::new(), None);
+        for attribute in message.attributes {
+            match attribute {
+                LinkAttribute::IfName(is) => name = is,
+                LinkAttribute::IfAlias(alias) => ours = alias == ALIAS,
+                LinkAttribute::Mtu(is) => mtu = is,
+                LinkAttribute::LinkInfo(infos) => {
+                    for info in infos {
+                        match info {
+                            LinkInfo::Kind(is) => kind = is.to_string(),
+                            LinkInfo::Data(InfoData::Xfrm(parts)) => {
+                                if_id = parts.into_iter().find_map(|part| match part {
+                                    InfoXfrm::IfId(if_id) => Some(if_id),
+                                    _ => None,
+                                });
+                            }
+                            _ => {}
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.names.insert(message.header.index, name.clone());
+        if ours {
+            let up = message.header.flags.contains(LinkFlags::Up);
+            self.ours.insert(name.clone(), Link { name, if_id: if_id.unwrap_or_default(), mtu, up });
+        } else {
+            self.others.insert(name, DeviceInUse { kind, if_id });
+        }
+    }
+}
+
+/// Down, and with our alias.
+pub(super) async fn add(netlink: &Netlink, link: &Link) -> Result<(), Failure> {
+    let info = vec![LinkInfo::Kind(InfoKind::Xfrm), LinkInfo::Data(InfoData::Xfrm(vec![InfoXfrm::IfId(link.if_id)]))];
+    let message = message(vec![
+        LinkAttribute::IfName(link.name.clone()),
+        LinkAttribute::Mtu(link.mtu),
+        LinkAttribute::LinkInfo(info),
+    ]);
+    netlink.route(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL).await?;
+    // The kernel takes no alias at creation.
+    let marked = set(netlink, &link.name, vec![LinkAttribute::IfAlias(ALIAS.to_owned())], false).await;
+    if marked.is_err() {
+        remove(netlink, &link.name).await?;
+    }
+    marked
+}
+
+pub(super) async fn set_mtu(netlink: &Netlink, name: &str, mtu: u32) -> Result<(), Failure> {
+    set(netlink, name, vec![LinkAttribute::Mtu(mtu)], false).await
+}
+
+pub(super) async fn up(netlink: &Netlink, name: &str) -> Result<(), Failure> {
+    set(netlink, name, Vec::new(), true).await
+}
+
+pub(super) async fn remove(netlink: &Netlink, name: &str) -> Result<(), Failure> {
+    let message = message(vec![LinkAttribute::IfName(name.to_owned())]);
+    netlink.route(RouteNetlinkMessage::DelLink(message), 0).await
+}
+
+async fn set(netlink: &Netlink, name: &str, mut attributes: Vec<LinkAttribute>, up: bool) -> Result<(), Failure> {
+    attributes.push(LinkAttribute::IfName(name.to_owned()));
+    let mut message = message(attributes);
+    if up {
+        message.header.flags = LinkFlags::Up;
+        message.header.change_mask = LinkFlags::Up;
+    }
+    netlink.route(RouteNetlinkMessage::SetLink(message), 0).await
+}
+
+fn message(attributes: Vec<LinkAttribute>) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.attributes = attributes;
+    message
+}

@@ -1,0 +1,140 @@
+//! The two netlink sockets, and what every request has in common.
+//!
+//! Messages of [`netlink_packet_xfrm`] show keys in their Debug form: none is ever formatted here, and errors carry the
+//! kernel's number alone.
+
+use std::fmt;
+use std::io;
+
+use futures::{Stream, StreamExt};
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
+};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_xfrm::XfrmMessage;
+
+use super::Error;
+
+/// `NLM_F_DUMP_INTR`: what is dumped changed meanwhile.
+const DUMP_INTERRUPTED: u16 = 0x10;
+
+/// A dump that is interrupted this often meets something that never rests.
+const DUMP_TRIES: usize = 8;
+
+/// Sockets in the network namespace of the thread that opened them.
+#[derive(Clone)]
+pub struct Netlink {
+    route: rtnetlink::Handle,
+    xfrm: xfrmnetlink::Handle,
+}
+
+/// Why a request has no good answer.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The kernel's refusal.
+    Errno(i32),
+    /// The socket's task is gone.
+    Closed,
+    /// Every try of a dump was interrupted.
+    Restless,
+}
+
+impl Netlink {
+    /// Opens both; inside a tokio runtime, whose tasks carry them.
+    pub fn open() -> Result<Self, Error> {
+        // Strict: the kernel filters dumps by table and protocol, and refuses what it does not know.
+        let (connection, route, _) = rtnetlink::new_connection_with_strict_check().map_err(Error::Open)?;
+        tokio::spawn(connection);
+        let (connection, xfrm, _) = xfrmnetlink::new_connection().map_err(Error::Open)?;
+        tokio::spawn(connection);
+        Ok(Self { route, xfrm })
+    }
+
+    pub(super) async fn route(&self, message: RouteNetlinkMessage, flags: u16) -> Result<(), Failure> {
+        let stream = self.route.clone().request(request(message, NLM_F_ACK | flags)).map_err(|_| Failure::Closed)?;
+        answers(stream).await.map(drop)
+    }
+
+    pub(super) async fn dump_route(&self, message: RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>, Failure> {
+        for _ in 0..DUMP_TRIES {
+            let request = request(message.clone(), NLM_F_DUMP);
+            let stream = self.route.clone().request(request).map_err(|_| Failure::Closed)?;
+            if let Some(all) = answers(stream).await? {
+                return Ok(all);
+            }
+        }
+        Err(Failure::Restless)
+    }
+
+    pub(super) async fn xfrm(&self, message: XfrmMessage, flags: u16) -> Result<(), Failure> {
+        let stream = self.xfrm.clone().request(request(message, NLM_F_ACK | flags)).map_err(|_| Failure::Closed)?;
+        answers(stream).await.map(drop)
+    }
+
+    pub(super) async fn dump_xfrm(&self, message: XfrmMessage) -> Result<Vec<XfrmMessage>, Failure> {
+        for _ in 0..DUMP_TRIES {
+            let request = request(message.clone(), NLM_F_DUMP);
+            let stream = self.xfrm.clone().request(request).map_err(|_| Failure::Closed)?;
+            if let Some(all) = answers(stream).await? {
+                return Ok(all);
+            }
+        }
+        Err(Failure::Restless)
+    }
+}
+
+fn request<T: NetlinkSerializable>(message: T, flags: u16) -> NetlinkMessage<T>
+where
+    NetlinkPayload<T>: From<T>,
+{
+    let mut request = NetlinkMessage::from(message);
+    request.header.flags = NLM_F_REQUEST | flags;
+    request
+}
+
+/// Everything up to the end of the answer; `None` if a dump was interrupted.
+async fn answers<T>(stream: impl Stream<Item = NetlinkMessage<T>>) -> Result<Option<Vec<T>>, Failure>
+where
+    T: NetlinkDeserializable,
+{
+    let mut stream = std::pin::pin!(stream);
+    let mut all = Vec::new();
+    let mut interrupted = false;
+    while let Some(message) = stream.next().await {
+        interrupted |= message.header.flags & DUMP_INTERRUPTED != 0;
+        let code = match message.payload {
+            NetlinkPayload::InnerMessage(inner) => {
+                all.push(inner);
+                continue;
+            }
+            NetlinkPayload::Error(error) => error.raw_code(),
+            NetlinkPayload::Done(done) => done.code,
+            // Part of a dump was lost.
+            NetlinkPayload::Overrun(_) => return Ok(None),
+            // Nothing, or a kind that this crate has yet to learn.
+            _ => continue,
+        };
+        return match code {
+            0.. if interrupted => Ok(None),
+            0.. => Ok(Some(all)),
+            ..0 => Err(Failure::Errno(-code)),
+        };
+    }
+    Err(Failure::Closed)
+}
+
+impl Failure {
+    pub(super) fn is(&self, errno: i32) -> bool {
+        matches!(self, Self::Errno(code) if *code == errno)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Errno(code) => io::Error::from_raw_os_error(*code).fmt(f),
+            Self::Closed => f.write_str("the netlink socket was closed"),
+            Self::Restless => write!(f, "{DUMP_TRIES} dumps were interrupted by changes"),
+        }
+    }
+}

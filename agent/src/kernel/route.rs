@@ -1,0 +1,106 @@
+//! Routes of our protocol id in the main table by rtnetlink.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use super::link::Devices;
+use super::netlink::{Failure, Netlink};
+use crate::plan::{PROTOCOL, Route, RouteVia};
+
+pub(super) async fn dump(netlink: &Netlink, devices: &Devices) -> Result<BTreeSet<Route>, Failure> {
+    let mut routes = BTreeSet::new();
+    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+        let answer = netlink.dump_route(RouteNetlinkMessage::GetRoute(filter(family))).await;
+        let messages = match answer {
+            // The table comes to be with its first route.
+            Err(failure) if failure.is(libc::ENOENT) => continue,
+            answer => answer?,
+        };
+        for message in messages {
+            if let RouteNetlinkMessage::NewRoute(message) = message {
+                routes.extend(read(&message, devices));
+            }
+        }
+    }
+    Ok(routes)
+}
+
+pub(super) async fn add(netlink: &Netlink, route: &Route, index: Option<u32>) -> Result<(), Failure> {
+    let mut message = message(route, index);
+    message.header.scope = match route.via {
+        RouteVia::Device(_) => RouteScope::Link,
+        RouteVia::Unreachable => RouteScope::Universe,
+    };
+    netlink.route(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL).await
+}
+
+pub(super) async fn remove(netlink: &Netlink, route: &Route, index: Option<u32>) -> Result<(), Failure> {
+    let mut message = message(route, index);
+    // "Any", where a route is taken away.
+    message.header.scope = RouteScope::NoWhere;
+    netlink.route(RouteNetlinkMessage::DelRoute(message), 0).await
+}
+
+fn filter(family: AddressFamily) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family;
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.protocol = RouteProtocol::Other(PROTOCOL);
+    message
+}
+
+fn message(route: &Route, index: Option<u32>) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    let address = route.destination.addr();
+    message.header.address_family = match address {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    };
+    message.header.destination_prefix_length = route.destination.prefix_len();
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.protocol = RouteProtocol::Other(PROTOCOL);
+    message.header.kind = match route.via {
+        RouteVia::Device(_) => RouteType::Unicast,
+        RouteVia::Unreachable => RouteType::Unreachable,
+    };
+    message.attributes = vec![RouteAttribute::Destination(address.into()), RouteAttribute::Priority(route.metric)];
+    message.attributes.extend(index.map(RouteAttribute::Oif));
+    message
+}
+
+/// `None` for what no route of ours looks like.
+fn read(message: &RouteMessage, devices: &Devices) -> Option<Route> {
+    // The kernel filters dumps only where it is strict.
+    if message.header.protocol != RouteProtocol::Other(PROTOCOL) || message.header.table != RouteHeader::RT_TABLE_MAIN {
+        return None;
+    }
+    let mut address = match message.header.address_family {
+        AddressFamily::Inet => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        AddressFamily::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        _ => return None,
+    };
+    let (mut metric, mut device) = (0, None);
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Destination(RouteAddress::Inet(ip)) => address = (*ip).into(),
+            RouteAttribute::Destination(RouteAddress::Inet6(ip)) => address = (*ip).into(),
+            RouteAttribute::Priority(is) => metric = *is,
+            RouteAttribute::Oif(index) => device = devices.names.get(index).cloned(),
+            _ => {}
+        }
+    }
+    let via = match message.header.kind {
+        RouteType::Unicast => RouteVia::Device(device?),
+        RouteType::Unreachable => RouteVia::Unreachable,
+        _ => return None,
+    };
+    let destination = IpNet::new(address, message.header.destination_prefix_length).ok()?;
+    Some(Route { destination, via, metric })
+}

@@ -1,0 +1,28 @@
+//! What of ours is in the kernel.
+
+use super::netlink::{Failure, Netlink};
+use super::{Error, address, link, route, state, xfrm_policy};
+use crate::plan::Observed;
+
+/// Everything of ours that netlink shows, and the names of the devices that are not. Data path and charon are left empty.
+pub async fn snapshot(netlink: &Netlink) -> Result<Observed, Error> {
+    let failed = |what| move |failure: Failure| Error::Dump { what, cause: failure.to_string() };
+    let devices = link::dump(netlink).await.map_err(failed("devices"))?;
+    let (addresses, other_addresses) = address::dump(netlink, &devices).await.map_err(failed("addresses"))?;
+    let routes = route::dump(netlink, &devices).await.map_err(failed("routes"))?;
+    let mut observed = Observed {
+        links: devices.ours,
+        others: devices.others,
+        addresses,
+        other_addresses,
+        routes,
+        ..Observed::default()
+    };
+    for state in state::dump(netlink).await.map_err(failed("XFRM states"))? {
+        observed.add_state(state);
+    }
+    for policy in xfrm_policy::dump(netlink).await.map_err(failed("XFRM policies"))? {
+        observed.add_policy(policy);
+    }
+    Ok(observed)
+}
