@@ -3,14 +3,27 @@
 //! [`load`] and [`inspect`] read files and ask for the metadata of key files; all that decides is in [`parse`], which is
 //! pure: text and facts in, policy or findings out.
 
+mod caution;
+pub mod check;
+mod document;
 mod facts;
+mod findings;
+mod load;
+pub mod nearest;
+mod parse;
+mod problem;
 mod report;
+mod resolve;
+mod schema;
 mod source;
+mod table;
+pub mod value;
 
 use std::path::{Path, PathBuf};
 
 pub use facts::{Facts, FileFact};
 pub use report::{Errors, Finding, Warnings};
+pub use schema::schema;
 pub use source::{Place, Source};
 
 use crate::policy::Policy;
@@ -29,20 +42,17 @@ pub struct Loaded {
 /// Reads a file, what it includes and the metadata of its key files, for use on this machine: a missing key file is an
 /// error.
 pub fn load(path: &Path) -> Result<Loaded, Errors> {
-    let _ = path;
-    todo!("lands next")
+    load::load(path, true)
 }
 
 /// Like [`load`], for looking only (`check`, `explain`): a missing key file is a warning.
 pub fn inspect(path: &Path) -> Result<Loaded, Errors> {
-    let _ = path;
-    todo!("lands next")
+    load::load(path, false)
 }
 
 /// The pure part: the first source is the main file, the others what it includes.
 pub fn parse(sources: &[Source], facts: &Facts) -> Result<Loaded, Errors> {
-    let _ = (sources, facts);
-    todo!("lands next")
+    parse::parse_into(sources, facts, findings::Findings::new(sources))
 }
 
 /// One file's text without any look at the disk, for tests and for the demo.

@@ -3,6 +3,7 @@
 //! Made from [`crate::config`] alone. Knows nothing of the kernel or charon; no I/O.
 
 pub mod dscp;
+pub mod lanes;
 pub mod protocol;
 
 use std::net::{IpAddr, SocketAddr};

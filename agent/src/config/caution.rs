@@ -1,0 +1,110 @@
+//! What is odd about a config that works: the operator should know, and may have meant it.
+
+use std::path::PathBuf;
+
+/// One warning. `object` is the thing as a message calls it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Caution {
+    /// Another program writes some of our bits.
+    #[error("[mark]: mask {mask:#010x} overlaps the bits {bits:#x} of {neighbour}")]
+    Neighbour {
+        /// Ours.
+        mask: u32,
+        /// Both have these.
+        bits: u32,
+        /// Who else.
+        neighbour: &'static str,
+    },
+    /// Addresses of two families.
+    #[error("{object} matches no packet: source is {source_family} only and destination is {destination_family} only")]
+    RuleFamilies {
+        /// Which rule.
+        object: String,
+        /// `IPv4` or `IPv6`.
+        source_family: &'static str,
+        /// The other.
+        destination_family: &'static str,
+    },
+    /// Behind a rule that takes everything.
+    #[error("{object} is never reached: {before} takes everything before it")]
+    RuleShadowed {
+        /// Which rule.
+        object: String,
+        /// The rule before it.
+        before: String,
+    },
+    /// A tunnel drops what rules give it.
+    #[error("{object} carries neither class \"{class}\" nor its fallbacks: such packets are dropped there")]
+    ClassBlocked {
+        /// Which tunnel.
+        object: String,
+        /// A class that rules lead to.
+        class: String,
+    },
+    /// Some of the inner traffic has no policy.
+    #[error("{object}: route {route} is outside remote-ts, so its packets are dropped")]
+    RouteOutside {
+        /// Which tunnel.
+        object: String,
+        /// The prefix.
+        route: String,
+    },
+    /// ESP into its own tunnel.
+    #[error("{object}: route {route} covers the peer's own address {remote}, so ESP could loop into the tunnel")]
+    RouteCoversPeer {
+        /// Which tunnel.
+        object: String,
+        /// The prefix.
+        route: String,
+        /// The peer.
+        remote: String,
+    },
+    /// No such file here; this may be another machine than the one it is for.
+    #[error("{object}: {key} {path} does not exist on this machine")]
+    FileMissing {
+        /// Which tunnel.
+        object: String,
+        /// Which key.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
+    /// We may not look.
+    #[error("{object}: {key} {path} was not checked: permission denied")]
+    FileHidden {
+        /// Which tunnel.
+        object: String,
+        /// Which key.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl Caution {
+    /// What to do about it.
+    pub fn cure(&self) -> Option<String> {
+        Some(match self {
+            Self::Neighbour { neighbour, .. } => {
+                format!(
+                    "if {neighbour} runs on this machine, take other bits: 0-7 (0x000000ff) and 12-13 (0x00003000) are free"
+                )
+            }
+            Self::RuleFamilies { .. } => {
+                "a packet has both addresses of one family: take a prefix out or add one".to_owned()
+            }
+            Self::RuleShadowed { .. } => "first match wins: move it up, or take it out".to_owned(),
+            Self::ClassBlocked { class, .. } => {
+                format!("add \"{class}\" to its classes, or give the class a fallback that it carries")
+            }
+            Self::RouteOutside { .. } => {
+                "add the prefix to remote-ts on this end and to local-ts on the other".to_owned()
+            }
+            Self::RouteCoversPeer { remote, .. } => {
+                format!("see that a more specific route leads to {remote} over the WAN")
+            }
+            Self::FileMissing { .. } => "apply and run will refuse this config without it".to_owned(),
+            Self::FileHidden { .. } => "apply and run look at it as root".to_owned(),
+        })
+    }
+}

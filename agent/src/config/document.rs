@@ -1,0 +1,118 @@
+//! The file's shape: what can be written where, each value typed and with its place, nothing resolved yet. The JSON
+//! Schema is made from these types, so their comments are what an editor shows.
+
+mod class;
+mod rule;
+mod settings;
+#[expect(dead_code, reason = "made for their schema, never for a value")]
+mod shape;
+mod tenant;
+mod tunnel;
+
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use toml::de::DeTable;
+
+pub use class::Class;
+pub use rule::Rule;
+pub use settings::{Default, IkeDaemon, Mark, Metrics};
+pub use tenant::Tenant;
+pub use tunnel::{Auth, Tunnel};
+
+use super::findings::{At, Findings};
+use super::problem::Problem;
+use super::table::Table;
+use super::value;
+use shape::Many;
+
+/// A configuration of Lanekeeper.
+#[derive(Debug, std::default::Default, JsonSchema)]
+#[schemars(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Document {
+    /// Further files, as paths or patterns that start at this file's folder. What they say comes after this file, in
+    /// the order of their names.
+    #[schemars(with = "Option<Many<String>>")]
+    pub include: Vec<At<String>>,
+    /// The fwmark bits that are ours.
+    pub mark: Option<Mark>,
+    /// Where counters are served to Prometheus.
+    pub metrics: Option<Metrics>,
+    /// How to reach strongSwan.
+    pub ike: Option<IkeDaemon>,
+    /// What becomes of traffic that no rule matches.
+    pub default: Option<Default>,
+    /// QoS classes.
+    #[schemars(rename = "class", default)]
+    pub classes: Vec<Class>,
+    /// IPsec peers, each with its device.
+    #[schemars(rename = "tunnel", default)]
+    pub tunnels: Vec<Tunnel>,
+    /// Which packets are of which class: the first match wins.
+    #[schemars(rename = "rule", default)]
+    pub rules: Vec<Rule>,
+    /// Whose traffic there is, each with rules of its own.
+    #[schemars(rename = "tenant", default)]
+    pub tenants: Vec<Tenant>,
+}
+
+impl Document {
+    /// Reads one file's tables.
+    pub fn read(source: usize, entries: &DeTable<'_>, findings: &mut Findings<'_>) -> Self {
+        let mut root = Table::root(source, entries, findings);
+        let document = Self {
+            include: root.many("include", &value::TEXT, "leave the key out to include nothing"),
+            mark: root.table("mark", "[mark]".to_owned(), Mark::read),
+            metrics: root.table("metrics", "[metrics]".to_owned(), Metrics::read),
+            ike: root.table("ike", "[ike]".to_owned(), IkeDaemon::read),
+            default: root.table("default", "[default]".to_owned(), Default::read),
+            classes: root.tables("class", |table, _| Class::read(table)),
+            tunnels: root.tables("tunnel", |table, _| Tunnel::read(table)),
+            rules: root.tables("rule", |table, _| Rule::read(table)),
+            tenants: root.tables("tenant", |table, _| Tenant::read(table)),
+        };
+        root.finish();
+        document
+    }
+
+    /// Adds what an included file says.
+    pub fn append(&mut self, other: Self, main: &str, findings: &mut Findings<'_>) {
+        if let Some(include) = other.include.first() {
+            findings.problem(include.spot, Problem::NestedInclude { by: main.to_owned() });
+        }
+        keep_first(&mut self.mark, other.mark, "[mark]", |mark| mark.spot, findings);
+        keep_first(&mut self.metrics, other.metrics, "[metrics]", |metrics| metrics.spot, findings);
+        keep_first(&mut self.ike, other.ike, "[ike]", |ike| ike.spot, findings);
+        keep_first(&mut self.default, other.default, "[default]", |default| default.spot, findings);
+        self.classes.extend(other.classes);
+        self.tunnels.extend(other.tunnels);
+        self.rules.extend(other.rules);
+        self.tenants.extend(other.tenants);
+    }
+
+    /// Every file that the config names, as written, with the index of the source that names it.
+    pub fn files(&self) -> Vec<(usize, &Path)> {
+        let files = self.tunnels.iter().flat_map(|tunnel| tunnel.files()).map(|(_, file, _)| file);
+        files.map(|file| (file.spot.source, file.value.as_path())).collect()
+    }
+}
+
+/// A file that a tunnel names: its key, the file, whether only its owner may read it.
+pub type FileKey<'a> = (&'static str, &'a At<PathBuf>, bool);
+
+fn keep_first<T>(
+    mine: &mut Option<T>,
+    other: Option<T>,
+    object: &str,
+    spot: impl Fn(&T) -> super::findings::Spot,
+    findings: &mut Findings<'_>,
+) {
+    match (mine.as_ref(), other) {
+        (_, None) => {}
+        (None, Some(other)) => *mine = Some(other),
+        (Some(first), Some(other)) => {
+            let first = findings.place(spot(first));
+            findings.problem(spot(&other), Problem::SetTwice { object: object.to_owned(), first });
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! `[[rule]]`.
+
+use ipnet::IpNet;
+use schemars::JsonSchema;
+
+use super::shape::{Dscp, Many, Number, Ports};
+use crate::config::findings::{At, Spot};
+use crate::config::table::Table;
+use crate::config::value;
+
+/// Which packets are of which class. A rule without a field matches any value of it; the first match wins.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Rule {
+    /// Named rules are counted.
+    #[schemars(with = "Option<String>")]
+    pub name: Option<At<String>>,
+    /// The class of what it matches.
+    #[schemars(with = "String", required)]
+    pub class: Option<At<String>>,
+    /// Whose traffic it is about. Without it: traffic of no tenant.
+    #[schemars(with = "Option<String>")]
+    pub tenant: Option<At<String>>,
+    /// Source prefixes, IPv4 and IPv6; an address without a length is one host.
+    #[schemars(with = "Option<Many<String>>")]
+    pub source: Vec<At<IpNet>>,
+    /// Destination prefixes.
+    #[schemars(with = "Option<Many<String>>")]
+    pub destination: Vec<At<IpNet>>,
+    /// IP protocol, by name or number; in IPv6 the one behind the extension headers.
+    #[schemars(with = "Option<Number>")]
+    pub protocol: Option<At<u8>>,
+    /// Source ports or inclusive ranges of them; matches TCP, UDP and SCTP only.
+    #[schemars(with = "Option<Many<Ports>>")]
+    pub source_port: Vec<At<(u16, u16)>>,
+    /// Destination ports or inclusive ranges of them; matches TCP, UDP and SCTP only.
+    #[schemars(with = "Option<Many<Ports>>")]
+    pub destination_port: Vec<At<(u16, u16)>>,
+    /// DSCP values by name or number.
+    #[schemars(with = "Option<Many<Dscp>>")]
+    pub dscp: Vec<At<u8>>,
+    /// Ingress interfaces.
+    #[schemars(with = "Option<Many<String>>")]
+    pub interface: Vec<At<String>>,
+    /// VLAN ids of the outermost tag, 0 to 4094.
+    #[schemars(with = "Option<Many<u16>>")]
+    pub vlan: Vec<At<u16>>,
+    #[schemars(skip)]
+    pub(crate) object: String,
+    #[schemars(skip)]
+    pub(crate) spot: Spot,
+    /// No condition is written, not even a bad one.
+    #[schemars(skip)]
+    pub(crate) bare: bool,
+}
+
+const CONDITIONS: [&str; 8] =
+    ["source", "destination", "protocol", "source-port", "destination-port", "dscp", "interface", "vlan"];
+
+impl Rule {
+    pub(super) fn read(table: &mut Table<'_, '_, '_, '_>) -> Self {
+        let empty = "leave the key out to match every value";
+        let rule = Self {
+            name: table.one("name", &value::RULE_NAME),
+            class: table.required("class", &value::TEXT),
+            tenant: table.one("tenant", &value::TEXT),
+            source: table.many("source", &value::PREFIX, empty),
+            destination: table.many("destination", &value::PREFIX, empty),
+            protocol: table.one("protocol", &value::PROTOCOL),
+            source_port: table.many("source-port", &value::PORTS, empty),
+            destination_port: table.many("destination-port", &value::PORTS, empty),
+            dscp: table.many("dscp", &value::DSCP, empty),
+            interface: table.many("interface", &value::INTERFACE, empty),
+            vlan: table.many("vlan", &value::VLAN, empty),
+            object: table.object.clone(),
+            spot: table.spot,
+            bare: CONDITIONS.iter().all(|key| !table.has(key)),
+        };
+        table.later("length", LATER);
+        table.later("tcp-flags", LATER);
+        table.later("icmp-type", LATER);
+        table.later("fragment", LATER);
+        table.later("mark", LATER);
+        table.later("cgroup", LATER);
+        rule
+    }
+}
+
+const LATER: &str = "take the line out and tell the packets apart by address, protocol, port, dscp, interface or vlan";

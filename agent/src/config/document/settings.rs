@@ -1,0 +1,79 @@
+//! The tables that are there once: `[mark]`, `[metrics]`, `[ike]`, `[default]`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+
+use crate::config::findings::{At, Spot};
+use crate::config::table::Table;
+use crate::config::value;
+
+/// The fwmark bits that are ours.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Mark {
+    /// One row of bits, at least as many as number all lanes of a tunnel from 1. All other bits of a packet's mark pass
+    /// through untouched.
+    #[schemars(with = "Option<u32>", extend("default" = 255))]
+    pub mask: Option<At<u32>>,
+    #[schemars(skip)]
+    pub(crate) spot: Spot,
+}
+
+impl Mark {
+    pub(super) fn read(table: &mut Table<'_, '_, '_, '_>) -> Self {
+        Self { mask: table.number("mask", 0..=u32::MAX), spot: table.spot }
+    }
+}
+
+/// Where counters are served to Prometheus.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Metrics {
+    /// Address and port of `/metrics`, or `off`. It asks for no password: keep it on addresses that you trust.
+    #[schemars(with = "Option<String>", extend("default" = "127.0.0.1:9738"))]
+    pub listen: Option<At<Option<SocketAddr>>>,
+    #[schemars(skip)]
+    pub(crate) spot: Spot,
+}
+
+impl Metrics {
+    pub(super) fn read(table: &mut Table<'_, '_, '_, '_>) -> Self {
+        Self { listen: table.one("listen", &value::LISTEN), spot: table.spot }
+    }
+}
+
+/// How to reach strongSwan.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct IkeDaemon {
+    /// charon's VICI socket.
+    #[schemars(with = "Option<String>", extend("default" = "/var/run/charon.vici"))]
+    pub vici: Option<At<PathBuf>>,
+    #[schemars(skip)]
+    pub(crate) spot: Spot,
+}
+
+impl IkeDaemon {
+    pub(super) fn read(table: &mut Table<'_, '_, '_, '_>) -> Self {
+        Self { vici: table.one("vici", &value::SOCKET), spot: table.spot }
+    }
+}
+
+/// What becomes of traffic that no rule matches.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Default {
+    /// Its class. Without this table it is the class named `default`.
+    #[schemars(with = "String", required)]
+    pub class: Option<At<String>>,
+    #[schemars(skip)]
+    pub(crate) spot: Spot,
+}
+
+impl Default {
+    pub(super) fn read(table: &mut Table<'_, '_, '_, '_>) -> Self {
+        Self { class: table.required("class", &value::TEXT), spot: table.spot }
+    }
+}

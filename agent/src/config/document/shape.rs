@@ -1,0 +1,72 @@
+//! What values look like in the JSON Schema, where that is not what they become.
+
+use schemars::JsonSchema;
+
+/// One value, or a list of them.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub enum Many<T> {
+    /// Several.
+    #[schemars(extend("minItems" = 1))]
+    List(Vec<T>),
+    /// One.
+    One(T),
+}
+
+/// A protocol.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub enum Number {
+    /// By number.
+    Number(u8),
+    /// By name.
+    Name(String),
+}
+
+/// A DSCP.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub enum Dscp {
+    /// By number.
+    Number(#[schemars(range(max = 63))] u8),
+    /// By name: `ef`, `af41`, `cs5`, `le`, `df`.
+    Name(String),
+}
+
+/// Ports.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub enum Ports {
+    /// One port.
+    Port(u16),
+    /// A port, or a range such as `16384-32767`.
+    Range(#[schemars(regex(pattern = r"^ *[0-9]+ *(- *[0-9]+ *)?$"))] String),
+}
+
+/// A duration.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub enum Duration {
+    /// In seconds.
+    Seconds(u32),
+    /// With a unit.
+    Text(#[schemars(regex(pattern = r"^[0-9]+(s|m|min|h|d)?$"))] String),
+}
+
+/// Who initiates.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+pub enum Starts {
+    /// This end.
+    Start,
+    /// The peer.
+    None,
+}
+
+/// The sentence that says yes.
+#[derive(JsonSchema)]
+pub enum Consent {
+    /// See `STATIC_KEY_CONSENT`.
+    #[schemars(rename = "static keys repeat nonces after a reboot")]
+    Yes,
+}

@@ -1,0 +1,246 @@
+//! `[[tunnel]]`, with its `device`, `ike` and `static` tables.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use schemars::JsonSchema;
+
+use super::FileKey;
+use super::shape::{Consent, Duration, Many, Starts};
+use crate::config::findings::{At, Spot};
+use crate::config::problem::Problem;
+use crate::config::table::Table;
+use crate::config::value::{self, DeviceType};
+use crate::policy::Start;
+
+/// One IPsec peer and the device that leads to it. It needs one of `ike` and `static`.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Tunnel {
+    /// Up to 31 letters, digits, `_`, `.` and `-`.
+    #[schemars(with = "String", required)]
+    pub name: Option<At<String>>,
+    /// This gateway's outer address.
+    #[schemars(with = "String", required)]
+    pub local: Option<At<IpAddr>>,
+    /// The peer's outer address.
+    #[schemars(with = "String", required)]
+    pub remote: Option<At<IpAddr>>,
+    /// The classes that it carries; the peer lists the same ones.
+    #[schemars(with = "Many<String>", required)]
+    pub classes: Vec<At<String>>,
+    /// The device that leads to it.
+    #[schemars(required)]
+    pub device: Option<Device>,
+    /// Prefixes behind the peer, routed into the device.
+    #[schemars(with = "Option<Many<String>>")]
+    pub routes: Vec<At<IpNet>>,
+    /// Inner addresses on this side that its SAs are for. Without it: all, of both families.
+    #[schemars(with = "Option<Many<String>>")]
+    pub local_ts: Vec<At<IpNet>>,
+    /// Inner addresses on the peer's side that its SAs are for. Without it: all, of both families.
+    #[schemars(with = "Option<Many<String>>")]
+    pub remote_ts: Vec<At<IpNet>>,
+    /// Anti-replay window of each SA in packets; 0 turns the check off.
+    #[schemars(with = "Option<u32>", range(min = 0, max = 4096), extend("default" = 128))]
+    pub replay_window: Option<At<u32>>,
+    /// Keys by IKE: strongSwan, managed over VICI.
+    pub ike: Option<Ike>,
+    /// Keys from a file, for labs and for peers that another program keys.
+    #[schemars(rename = "static")]
+    pub static_keys: Option<Static>,
+    #[schemars(skip)]
+    pub(crate) object: String,
+    #[schemars(skip)]
+    pub(crate) spot: Spot,
+    /// `ike` and `static` as far as they are written at all.
+    #[schemars(skip)]
+    pub(crate) keyings: (bool, bool),
+}
+
+impl Tunnel {
+    pub(super) fn read(table: &mut Table<'_, '_, '_, '_>) -> Self {
+        let object = table.object.clone();
+        table.require("classes", "[\"voice\", \"default\"]");
+        table.require("device", "{ type = \"xfrm\", name = \"lk-branch7\", if-id = 42 }");
+        let all = "leave the key out for all addresses";
+        let tunnel = Self {
+            name: table.required("name", &value::NAME),
+            local: table.required("local", &value::ADDRESS),
+            remote: table.required("remote", &value::ADDRESS),
+            classes: table.many("classes", &value::TEXT, "name the classes whose packets it carries"),
+            device: table.table("device", format!("{object}: device"), Device::read),
+            routes: table.many("routes", &value::PREFIX, "leave the key out for no routes"),
+            local_ts: table.many("local-ts", &value::PREFIX, all),
+            remote_ts: table.many("remote-ts", &value::PREFIX, all),
+            replay_window: table.number("replay-window", 0..=4096),
+            ike: table.table("ike", format!("{object}: ike"), Ike::read),
+            static_keys: table.table("static", format!("{object}: static"), Static::read),
+            keyings: (table.has("ike"), table.has("static")),
+            object,
+            spot: table.spot,
+        };
+        table.later("tenant", "its traffic comes by route: give the rules a tenant instead");
+        tunnel
+    }
+
+    /// The files that it names.
+    pub(crate) fn files(&self) -> impl Iterator<Item = FileKey<'_>> {
+        let auth = self.ike.as_ref().and_then(|ike| ike.auth.as_ref());
+        [
+            auth.and_then(|auth| auth.psk_file.as_ref()).map(|file| ("psk-file", file, true)),
+            auth.and_then(|auth| auth.certificate.as_ref()).map(|file| ("certificate", file, false)),
+            auth.and_then(|auth| auth.key.as_ref()).map(|file| ("key", file, true)),
+            auth.and_then(|auth| auth.ca.as_ref()).map(|file| ("ca", file, false)),
+            self.static_keys.as_ref().and_then(|keys| keys.key_file.as_ref()).map(|file| ("key-file", file, true)),
+        ]
+        .into_iter()
+        .flatten()
+    }
+}
+
+/// The device that leads to a peer.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Device {
+    /// Its kind.
+    #[schemars(rename = "type", with = "DeviceType", required)]
+    pub kind: Option<At<DeviceType>>,
+    /// Its name, up to 15 bytes; no other program's device.
+    #[schemars(with = "String", required)]
+    pub name: Option<At<String>>,
+    /// What ties device, SAs and policies together; another one in each tunnel.
+    #[schemars(with = "u32", required, range(min = 1))]
+    pub if_id: Option<At<u32>>,
+    /// Inner MTU in bytes: the WAN's, less what ESP adds (80 covers AES-GCM over IPv6).
+    #[schemars(with = "Option<u32>", range(min = 576, max = 65535), extend("default" = 1400))]
+    pub mtu: Option<At<u32>>,
+    /// Its own addresses.
+    #[schemars(with = "Option<Many<String>>")]
+    pub addresses: Vec<At<IpNet>>,
+}
+
+impl Device {
+    fn read(table: &mut Table<'_, '_, '_, '_>) -> Self {
+        Self {
+            kind: table.required("type", &value::DEVICE_TYPE),
+            name: table.required("name", &value::DEVICE),
+            if_id: {
+                table.require("if-id", "42");
+                table.number("if-id", 1..=u32::MAX)
+            },
+            mtu: table.number("mtu", 576..=65535),
+            addresses: table.many("addresses", &value::DEVICE_ADDRESS, "leave the key out for no addresses"),
+        }
+    }
+}
+
+/// A connection that the agent loads into strongSwan, with one CHILD_SA for each lane.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Ike {
+    /// Our identity; without it the outer address.
+    #[schemars(with = "Option<String>")]
+    pub local_id: Option<At<String>>,
+    /// The peer's identity; without it the outer address.
+    #[schemars(with = "Option<String>")]
+    pub remote_id: Option<At<String>>,
+    /// How both ends prove who they are.
+    #[schemars(required)]
+    pub auth: Option<Auth>,
+    /// Who begins: `start` for this end, again and again until it works, `none` for the peer.
+    #[schemars(with = "Option<Starts>", extend("default" = "start"))]
+    pub start: Option<At<Start>>,
+    /// IKE proposals in strongSwan's notation; without it charon's own.
+    #[schemars(with = "Option<Many<String>>")]
+    pub proposals: Vec<At<String>>,
+    /// ESP proposals in strongSwan's notation; without it charon's own.
+    #[schemars(with = "Option<Many<String>>")]
+    pub esp_proposals: Vec<At<String>>,
+    /// Time between the rekeys of each CHILD_SA, in seconds or as `30m`, `4h`; 0 for never, without it charon's own.
+    #[schemars(with = "Option<Duration>")]
+    pub rekey_time: Option<At<u32>>,
+}
+
+impl Ike {
+    fn read(table: &mut Table<'_, '_, '_, '_>) -> Self {
+        table.require("auth", "{ psk-file = \"/etc/lanekeeper/branch-7.psk\" }");
+        let object = table.object.clone();
+        let own = "leave the key out for charon's own";
+        let ike = Self {
+            local_id: table.one("local-id", &value::IDENTITY),
+            remote_id: table.one("remote-id", &value::IDENTITY),
+            auth: table.table("auth", format!("{object}: auth"), Auth::read),
+            start: table.one("start", &value::START),
+            proposals: table.many("proposals", &value::PROPOSAL, own),
+            esp_proposals: table.many("esp-proposals", &value::PROPOSAL, own),
+            rekey_time: table.one("rekey-time", &value::SECONDS),
+        };
+        table.later("distinct", "lanes are told apart by label, which takes strongSwan 5.9.6 or later on both ends");
+        table.later("adopt", "let the agent load the connection, and take it out of swanctl.conf");
+        table.later("mode", "let the agent load the connection, and take it out of swanctl.conf");
+        ike
+    }
+}
+
+/// How both ends prove who they are: `psk-file`, or `certificate`, `key` and `ca`.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Auth {
+    /// A file with the pre-shared key, mode 0600; a newline at its end does not count.
+    #[schemars(with = "Option<String>")]
+    pub psk_file: Option<At<PathBuf>>,
+    /// Our X.509 certificate, PEM or DER.
+    #[schemars(with = "Option<String>")]
+    pub certificate: Option<At<PathBuf>>,
+    /// Its private key, mode 0600.
+    #[schemars(with = "Option<String>")]
+    pub key: Option<At<PathBuf>>,
+    /// The CA that signs the peer's certificate.
+    #[schemars(with = "Option<String>")]
+    pub ca: Option<At<PathBuf>>,
+}
+
+impl Auth {
+    fn read(table: &mut Table<'_, '_, '_, '_>) -> Self {
+        let psk = table.has("psk-file");
+        let parts = ["certificate", "key", "ca"];
+        let there = parts.iter().filter(|key| table.has(key)).count();
+        let found = match (psk, there) {
+            (true, 0) | (false, 3) => None,
+            (true, _) => Some("both a pre-shared key and a certificate"),
+            (false, 0) => Some("neither a pre-shared key nor a certificate"),
+            (false, _) => Some("a part of what a certificate takes: \"certificate\", \"key\" and \"ca\""),
+        };
+        if let Some(found) = found {
+            let object = table.object.trim_end_matches(": auth").to_owned();
+            table.problem(table.spot, Problem::Auth { object, found });
+        }
+        Self {
+            psk_file: table.one("psk-file", &value::FILE),
+            certificate: table.one("certificate", &value::FILE),
+            key: table.one("key", &value::FILE),
+            ca: table.one("ca", &value::FILE),
+        }
+    }
+}
+
+/// Keys from a file.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Static {
+    /// The file with the keys of each lane, mode 0600.
+    #[schemars(with = "String", required)]
+    pub key_file: Option<At<PathBuf>>,
+    /// For keys of counter-mode ciphers (GCM, CTR, CCM, ChaCha20-Poly1305) only, which are not safe to use again after
+    /// a reboot. The sentence is `static keys repeat nonces after a reboot`.
+    #[schemars(with = "Option<Consent>")]
+    pub i_know: Option<At<()>>,
+}
+
+impl Static {
+    fn read(table: &mut Table<'_, '_, '_, '_>) -> Self {
+        Self { key_file: table.required("key-file", &value::FILE), i_know: table.one("i-know", &value::CONSENT) }
+    }
+}

@@ -1,0 +1,99 @@
+//! Collects what is found while a config is read and checked, so that nothing stops at the first error.
+
+use std::ops::Range;
+
+use super::caution::Caution;
+use super::problem::Problem;
+use super::report::{Errors, Finding, Warnings};
+use super::source::{Place, Source};
+
+/// A place in one of the sources.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Spot {
+    /// Index of the source.
+    pub source: usize,
+    /// Byte offset in it.
+    pub start: usize,
+}
+
+impl Spot {
+    /// The start of a span.
+    pub fn new(source: usize, span: &Range<usize>) -> Self {
+        Self { source, start: span.start }
+    }
+}
+
+/// A value and where it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct At<T> {
+    /// The value.
+    pub value: T,
+    /// Its place.
+    pub spot: Spot,
+}
+
+/// Everything found so far.
+#[derive(Debug)]
+pub struct Findings<'a> {
+    sources: &'a [Source],
+    problems: Vec<(Spot, Problem)>,
+    cautions: Vec<(Spot, Caution)>,
+}
+
+impl<'a> Findings<'a> {
+    /// None yet.
+    pub fn new(sources: &'a [Source]) -> Self {
+        Self { sources, problems: Vec::new(), cautions: Vec::new() }
+    }
+
+    /// An error.
+    pub fn problem(&mut self, spot: Spot, problem: Problem) {
+        self.problems.push((spot, problem));
+    }
+
+    /// A warning.
+    pub fn caution(&mut self, spot: Spot, caution: Caution) {
+        self.cautions.push((spot, caution));
+    }
+
+    /// The source of this index.
+    pub fn source(&self, index: usize) -> &'a Source {
+        &self.sources[index]
+    }
+
+    /// The place as a message says it.
+    pub fn place(&self, spot: Spot) -> Place {
+        self.source(spot.source).place(&(spot.start..spot.start))
+    }
+
+    /// Whether there are errors.
+    pub fn any_problem(&self) -> bool {
+        !self.problems.is_empty()
+    }
+
+    /// Drops the errors of these lines: what a parser makes of a broken line is not the operator's.
+    pub fn forget_lines(&mut self, broken: &[Place]) {
+        let sources = self.sources;
+        self.problems.retain(|(spot, problem)| {
+            let place = sources[spot.source].place(&(spot.start..spot.start));
+            matches!(problem, Problem::Syntax { .. } | Problem::DuplicateKey { .. })
+                || !broken.iter().any(|bad| bad.file == place.file && bad.line == place.line)
+        });
+    }
+
+    /// All of it, in the order of the files.
+    pub fn into_parts(mut self) -> (Errors, Warnings) {
+        // Stable: two findings of one place stay in the order of the checks.
+        self.problems.sort_by_key(|&(spot, _)| spot);
+        self.cautions.sort_by_key(|&(spot, _)| spot);
+        let place = |spot: Spot| self.sources[spot.source].place(&(spot.start..spot.start));
+        let finding = |spot, message: String, help| Finding { place: place(spot), message, help };
+        let mut errors: Vec<Finding> =
+            self.problems.iter().map(|(spot, p)| finding(*spot, p.to_string(), p.cure())).collect();
+        errors.dedup();
+        let mut warnings: Vec<Finding> =
+            self.cautions.iter().map(|(spot, c)| finding(*spot, c.to_string(), c.cure())).collect();
+        warnings.dedup();
+        (Errors(errors), Warnings(warnings))
+    }
+}

@@ -1,0 +1,133 @@
+//! Reads a config from the disk: the file, what it includes, and the metadata of the files that it names.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use super::document::Document;
+use super::findings::{At, Findings};
+use super::parse::{documents, parse_into};
+use super::problem::Problem;
+use super::report::Finding;
+use super::source::{Place, Source};
+use super::{Errors, Facts, FileFact, Loaded};
+
+/// Reads and judges it. `in_use` as in [`Facts::in_use`].
+pub fn load(path: &Path, in_use: bool) -> Result<Loaded, Errors> {
+    let name = path.display().to_string();
+    let main = match read(path) {
+        Ok(text) => Source::new(&name, &text),
+        Err(reason) => {
+            let problem = Problem::Unreadable { reason };
+            let finding = Finding { place: Place::whole(&name), message: problem.to_string(), help: problem.cure() };
+            return Err(Errors(vec![finding]));
+        }
+    };
+    let mut sources = vec![main];
+    let mut wrong = Vec::new();
+    let includes = {
+        let mut quiet = Findings::new(&sources);
+        documents(&sources, &mut quiet).0.include
+    };
+    add_includes(&mut sources, &includes, path, &mut wrong);
+    let facts = {
+        let mut quiet = Findings::new(&sources);
+        gather(&documents(&sources, &mut quiet).0, &sources, in_use)
+    };
+    let mut findings = Findings::new(&sources);
+    for (include, problem) in wrong {
+        findings.problem(include.spot, problem);
+    }
+    parse_into(&sources, &facts, findings)
+}
+
+/// Adds every file that the patterns match, in the order of their names, none twice.
+fn add_includes(
+    sources: &mut Vec<Source>,
+    includes: &[At<String>],
+    main: &Path,
+    wrong: &mut Vec<(At<String>, Problem)>,
+) {
+    let folder = sources[0].folder.clone();
+    let mut seen: BTreeSet<PathBuf> = main.canonicalize().into_iter().collect();
+    for include in includes {
+        let written = folder.join(&include.value).display().to_string();
+        let paths = match glob::glob(&written) {
+            Ok(paths) => paths,
+            Err(error) => {
+                let problem = Problem::Pattern { pattern: include.value.clone(), reason: error.msg.to_owned() };
+                wrong.push((include.clone(), problem));
+                continue;
+            }
+        };
+        let mut matched = false;
+        for path in paths {
+            matched = true;
+            let (path, text) = match path {
+                Ok(path) => {
+                    let text = read(&path);
+                    (path, text)
+                }
+                Err(error) => (error.path().to_path_buf(), Err(error.error().to_string())),
+            };
+            // The same file by two patterns, or the main file itself by its own pattern.
+            if path.canonicalize().is_ok_and(|real| !seen.insert(real)) {
+                continue;
+            }
+            match text {
+                Ok(text) => sources.push(Source::new(&path.display().to_string(), &text)),
+                Err(reason) => {
+                    let path = path.display().to_string();
+                    wrong.push((include.clone(), Problem::Include { path, reason }));
+                }
+            }
+        }
+        // A pattern may match nothing today; a plain name may not.
+        if !matched && !include.value.contains(['*', '?', '[']) {
+            let problem = Problem::Include { path: written, reason: "no such file".to_owned() };
+            wrong.push((include.clone(), problem));
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    let bytes = fs::read(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => "no such file".to_owned(),
+        ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        ErrorKind::IsADirectory => "it is a directory".to_owned(),
+        _ => error.to_string(),
+    })?;
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let line = error.as_bytes()[..at].iter().filter(|&&byte| byte == b'\n').count() + 1;
+        format!("line {line} is not UTF-8")
+    })
+}
+
+/// What the disk says about each file that the document names.
+fn gather(document: &Document, sources: &[Source], in_use: bool) -> Facts {
+    let files = document.files().into_iter().map(|(source, file)| sources[source].folder.join(file));
+    Facts { files: files.map(|file| (file.clone(), look(&file))).collect(), in_use }
+}
+
+fn look(path: &Path) -> FileFact {
+    match fs::metadata(path) {
+        Ok(meta) if meta.is_file() => FileFact::Regular { mode: meta.permissions().mode() & 0o7777 },
+        Ok(meta) => {
+            let kind = meta.file_type();
+            FileFact::NotRegular(if kind.is_dir() {
+                "a directory"
+            } else if kind.is_socket() {
+                "a socket"
+            } else if kind.is_fifo() {
+                "a pipe"
+            } else {
+                "a device"
+            })
+        }
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => FileFact::Hidden,
+        Err(_) => FileFact::Missing,
+    }
+}

@@ -1,0 +1,393 @@
+//! Everything that can be wrong with a config: what, on which object, and its cure.
+
+use std::path::PathBuf;
+
+use super::source::Place;
+use super::value::Reason;
+
+/// One error. `object` is the thing as a message calls it: `rule "sip"`, `tunnel 2`, `[mark]`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// The file cannot be read.
+    #[error("cannot read this file: {reason}")]
+    Unreadable {
+        /// What the system says.
+        reason: String,
+    },
+    /// A file that an include names cannot be read.
+    #[error("include: cannot read {path}: {reason}")]
+    Include {
+        /// As written.
+        path: String,
+        /// What the system says.
+        reason: String,
+    },
+    /// An include that is no pattern.
+    #[error("include: \"{pattern}\" is not a pattern: {reason}")]
+    Pattern {
+        /// As written.
+        pattern: String,
+        /// Why not.
+        reason: String,
+    },
+    /// Included files do not include.
+    #[error("include: this file is included itself, by {by}")]
+    NestedInclude {
+        /// The main file.
+        by: String,
+    },
+    /// TOML's own rules.
+    #[error("not valid TOML: {reason}")]
+    Syntax {
+        /// The parser's words.
+        reason: String,
+    },
+    /// A key twice in one table.
+    #[error("{key} is set twice in the same table")]
+    DuplicateKey {
+        /// The key or the table's name.
+        key: String,
+    },
+    /// A key that nobody reads.
+    #[error("{object}: unknown key \"{key}\"")]
+    UnknownKey {
+        /// Where.
+        object: String,
+        /// As written.
+        key: String,
+        /// The nearest, or all.
+        cure: String,
+    },
+    /// A key of the design that this version does not have.
+    #[error("{object}: \"{key}\" is not supported yet")]
+    NotYet {
+        /// Where.
+        object: String,
+        /// As written.
+        key: String,
+        /// What to do today.
+        cure: &'static str,
+    },
+    /// A value that its key does not take.
+    #[error("{object}: {key} {reason}")]
+    Value {
+        /// Where.
+        object: String,
+        /// Which key.
+        key: &'static str,
+        /// Why not.
+        reason: Reason,
+    },
+    /// A table that can be there once only.
+    #[error("{object} is already set at {first}")]
+    SetTwice {
+        /// Which table.
+        object: String,
+        /// Where else.
+        first: Place,
+    },
+    /// A name that is taken.
+    #[error("{object}: this name is taken, see {first}")]
+    NameTaken {
+        /// With the name in it.
+        object: String,
+        /// The first one.
+        first: Place,
+    },
+    /// One value twice in a list.
+    #[error("{object}: {key} has \"{value}\" twice")]
+    Twice {
+        /// Where.
+        object: String,
+        /// Which key.
+        key: &'static str,
+        /// Which value.
+        value: String,
+    },
+    /// A name that nobody has.
+    #[error("{object}: {key} names {what} \"{name}\", which does not exist")]
+    UnknownName {
+        /// Where.
+        object: String,
+        /// Which key.
+        key: &'static str,
+        /// Of what: `class`.
+        what: &'static str,
+        /// As written.
+        name: String,
+        /// The nearest, or all.
+        cure: String,
+    },
+    /// Nobody says what becomes of unmatched traffic.
+    #[error("no class for traffic that no rule matches")]
+    NoDefault,
+    /// Rules lead to a class without lanes.
+    #[error("{object}: class \"{class}\" is carried by no tunnel, so there is no lane for these packets")]
+    NotCarried {
+        /// The rule, or `[default]`.
+        object: String,
+        /// Its class.
+        class: String,
+        /// The tunnels there are.
+        tunnels: Vec<String>,
+    },
+    /// Fallbacks in a circle.
+    #[error("class \"{class}\": its fallback leads back to itself: {chain}")]
+    FallbackLoop {
+        /// The first of the circle in the file.
+        class: String,
+        /// `a -> b -> a`.
+        chain: String,
+    },
+    /// A mask of no bits.
+    #[error("[mark]: mask is zero, so no lane could have a mark")]
+    MaskZero,
+    /// A mask with holes.
+    #[error("[mark]: mask {mask:#010x} is not one row of bits")]
+    MaskGaps {
+        /// As written.
+        mask: u32,
+    },
+    /// More lanes than marks.
+    #[error("[mark]: mask {mask:#010x} has room for {room} lanes, but {object} has {lanes}")]
+    MaskSmall {
+        /// As written, or the default.
+        mask: u32,
+        /// How many marks it has.
+        room: u32,
+        /// The tunnel.
+        object: String,
+        /// Its lanes.
+        lanes: u32,
+    },
+    /// More lanes than request ids.
+    #[error("{lanes} lanes in all tunnels together, 65536 at most")]
+    TooManyLanes {
+        /// How many there are.
+        lanes: u64,
+    },
+    /// One if_id twice.
+    #[error("{object}: if-id {if_id} is taken by {other}, see {first}")]
+    IfIdTaken {
+        /// The later tunnel.
+        object: String,
+        /// Their if_id.
+        if_id: u32,
+        /// The earlier tunnel.
+        other: String,
+        /// Where it says so.
+        first: Place,
+        /// One that is free.
+        free: u32,
+    },
+    /// One device name twice.
+    #[error("{object}: device name \"{name}\" is taken by {other}, see {first}")]
+    DeviceTaken {
+        /// The later tunnel.
+        object: String,
+        /// Their name.
+        name: String,
+        /// The earlier tunnel.
+        other: String,
+        /// Where it says so.
+        first: Place,
+    },
+    /// One prefix behind two tunnels.
+    #[error("{object}: route {route} leads into {other} already, see {first}")]
+    RouteTaken {
+        /// The later tunnel.
+        object: String,
+        /// The prefix.
+        route: String,
+        /// The earlier tunnel.
+        other: String,
+        /// Where it says so.
+        first: Place,
+    },
+    /// Outer addresses of two families.
+    #[error("{object}: local {local} and remote {remote} are of different families")]
+    Families {
+        /// Which tunnel.
+        object: String,
+        /// Our end.
+        local: String,
+        /// Their end.
+        remote: String,
+    },
+    /// A tunnel to itself.
+    #[error("{object}: local and remote are both {address}")]
+    SameEnds {
+        /// Which tunnel.
+        object: String,
+        /// Both ends.
+        address: String,
+    },
+    /// An address that is nobody's.
+    #[error("{object}: {key} {address} is {what}, not the address of a gateway")]
+    NotEndpoint {
+        /// Which tunnel.
+        object: String,
+        /// `local` or `remote`.
+        key: &'static str,
+        /// As written.
+        address: String,
+        /// What it is.
+        what: &'static str,
+    },
+    /// Too small for IPv6.
+    #[error("{object}: mtu {mtu} is too small for IPv6, which {with} needs")]
+    MtuSmall {
+        /// Which tunnel.
+        object: String,
+        /// As written.
+        mtu: u32,
+        /// What is IPv6.
+        with: String,
+    },
+    /// Ports of a protocol that has none.
+    #[error("{object}: {key} is for tcp, udp and sctp, but protocol is {protocol}")]
+    NoPorts {
+        /// Which rule.
+        object: String,
+        /// Which key.
+        key: &'static str,
+        /// Its protocol.
+        protocol: String,
+    },
+    /// A tenant that nothing belongs to.
+    #[error("{object} has neither interfaces nor sources, so nothing is its traffic")]
+    EmptyTenant {
+        /// Which one.
+        object: String,
+    },
+    /// No keying, or two of them.
+    #[error("{object} has {found}; it needs one of \"ike\" and \"static\"")]
+    Keying {
+        /// Which tunnel.
+        object: String,
+        /// `neither` or `both`.
+        found: &'static str,
+    },
+    /// No authentication, or two of them.
+    #[error("{object}: auth has {found}")]
+    Auth {
+        /// Which tunnel.
+        object: String,
+        /// What it has.
+        found: &'static str,
+    },
+    /// Others can read a secret.
+    #[error("{object}: {key} {path} has mode {mode:04o}, so others than its owner can get at the key")]
+    KeyFileOpen {
+        /// Which tunnel.
+        object: String,
+        /// Which key.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// No such file.
+    #[error("{object}: {key} {path} does not exist")]
+    FileMissing {
+        /// Which tunnel.
+        object: String,
+        /// Which key.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
+    /// Something else of that name.
+    #[error("{object}: {key} {path} is {kind}, not a regular file")]
+    FileKind {
+        /// Which tunnel.
+        object: String,
+        /// Which key.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// We may not look.
+    #[error("{object}: {key} {path} cannot be looked at: permission denied")]
+    FileHidden {
+        /// Which tunnel.
+        object: String,
+        /// Which key.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl Problem {
+    /// What to do about it.
+    pub fn cure(&self) -> Option<String> {
+        match self {
+            Self::Unreadable { .. } | Self::Include { .. } => {
+                Some("see that it is there and that you may read it".to_owned())
+            }
+            Self::Pattern { .. } => Some("write it like \"rules.d/*.toml\"".to_owned()),
+            Self::NestedInclude { by } => Some(format!("move this line to {by}: only the main file includes")),
+            Self::Syntax { .. } => {
+                Some("what refers from one part of the config to another is checked once this is right".to_owned())
+            }
+            Self::DuplicateKey { .. } => Some("keep one of them".to_owned()),
+            Self::UnknownKey { cure, .. } | Self::UnknownName { cure, .. } => Some(cure.clone()),
+            Self::NotYet { cure, .. } => Some((*cure).to_owned()),
+            Self::Value { reason, .. } => reason.cure(),
+            Self::SetTwice { .. } => Some("keep one of them, best in the main file".to_owned()),
+            Self::NameTaken { .. } => Some("rename one of them".to_owned()),
+            Self::Twice { .. } => Some("say it once".to_owned()),
+            Self::NoDefault => Some("add [default] with class = \"...\", or a class named \"default\"".to_owned()),
+            Self::NotCarried { class, tunnels, .. } => Some(match tunnels.as_slice() {
+                [] => "add a [[tunnel]]: this config has none".to_owned(),
+                _ => format!("add \"{class}\" to the classes of a tunnel: {}", tunnels.join(", ")),
+            }),
+            Self::FallbackLoop { .. } => Some("end the chain with fallback = \"block\" at one of them".to_owned()),
+            Self::MaskZero => Some("leave [mark] out for 0x000000ff, or take bits that nobody else uses".to_owned()),
+            Self::MaskGaps { mask } => {
+                let whole = (u32::MAX << mask.trailing_zeros()) & (u32::MAX >> mask.leading_zeros());
+                Some(format!("did you mean {whole:#010x}?"))
+            }
+            Self::MaskSmall { mask, lanes, .. } => {
+                let bits = u32::BITS - lanes.leading_zeros();
+                let shift = mask.trailing_zeros();
+                Some(if bits + shift <= u32::BITS {
+                    let wide = (u32::MAX >> (u32::BITS - bits)) << shift;
+                    format!("take fewer lanes, or a mask of {bits} bits such as {wide:#010x}")
+                } else {
+                    format!("take fewer lanes, or a mask of {bits} bits")
+                })
+            }
+            Self::TooManyLanes { .. } => {
+                Some("take fewer lanes or tunnels: each lane has its own request id".to_owned())
+            }
+            Self::IfIdTaken { free, .. } => Some(format!("{free} is free; both ends of a tunnel may differ in it")),
+            Self::DeviceTaken { .. } => Some("each tunnel has its own device: rename one of them".to_owned()),
+            Self::RouteTaken { .. } => Some("take it out of one of them, or make one more specific".to_owned()),
+            Self::Families { .. } => Some("take addresses of one family; what goes inside may be of both".to_owned()),
+            Self::SameEnds { .. } => Some("local is this gateway, remote is its peer".to_owned()),
+            Self::NotEndpoint { .. } => Some("write the gateway's own unicast address".to_owned()),
+            Self::MtuSmall { .. } => Some("take 1280 at least (RFC 8200 section 5), or IPv4 only".to_owned()),
+            Self::NoPorts { .. } => Some("take the ports out, or write a rule with one of these protocols".to_owned()),
+            Self::EmptyTenant { .. } => {
+                Some("add interfaces = [\"vlan12\"] or sources = [\"10.1.12.0/24\"]".to_owned())
+            }
+            Self::Keying { .. } => Some("[tunnel.ike] for strongSwan, [tunnel.static] for keys from a file".to_owned()),
+            Self::Auth { .. } => Some(
+                "write { psk-file = \"...\" } or { certificate = \"...\", key = \"...\", ca = \"...\" }".to_owned(),
+            ),
+            Self::KeyFileOpen { path, .. } => {
+                Some(format!("chmod 600 {0}; if others may have read it, make a new key for both ends", path.display()))
+            }
+            Self::FileMissing { .. } => {
+                Some("make it before apply; relative paths start at the config's folder".to_owned())
+            }
+            Self::FileKind { .. } => Some("name the file itself".to_owned()),
+            Self::FileHidden { .. } => Some("run as root, or see who may enter its folder".to_owned()),
+        }
+    }
+}

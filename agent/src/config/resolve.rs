@@ -1,0 +1,113 @@
+//! From the file's shape to a [`Policy`]: names become indices, and everything that has to fit together is checked.
+//!
+//! Each check goes on with what is sound, so that one error does not hide another; the policy is used only if there was
+//! none.
+
+mod classes;
+mod files;
+mod mark;
+mod names;
+mod rules;
+mod tenants;
+mod tunnels;
+
+use std::path::PathBuf;
+
+use super::document::Document;
+use super::findings::{Findings, Spot};
+use super::problem::Problem;
+use super::{Facts, Source};
+use crate::policy::{ClassIndex, Policy};
+use names::Names;
+
+/// What the operator wants; of no use if `findings` has a problem afterwards.
+pub fn resolve(document: &Document, sources: &[Source], facts: &Facts, findings: &mut Findings<'_>) -> Policy {
+    let class_names = Names::gather(document.classes.iter().map(|class| (&class.name, &class.object)), findings);
+    let tenant_names = Names::gather(document.tenants.iter().map(|tenant| (&tenant.name, &tenant.object)), findings);
+    Names::gather(document.tunnels.iter().map(|tunnel| (&tunnel.name, &tunnel.object)), findings);
+    let mark_mask = mark::resolve(document, findings);
+    let classes = classes::resolve(document, &class_names, findings);
+    let tenants = tenants::resolve(document, findings);
+    let default_class = default_class(document, &class_names, findings);
+    let rules = rules::resolve(document, &class_names, &tenant_names, findings);
+    let tunnels = tunnels::resolve(document, &class_names, &classes, mark_mask, sources, findings);
+    files::check(document, sources, facts, findings);
+    let policy = Policy {
+        mark_mask,
+        metrics_listen: match &document.metrics {
+            Some(metrics) => metrics.listen.as_ref().map_or(Some(METRICS), |listen| listen.value),
+            None => Some(METRICS),
+        },
+        vici: match document.ike.as_ref().and_then(|ike| ike.vici.as_ref()) {
+            Some(vici) => files::resolve(sources, vici),
+            None => PathBuf::from(VICI),
+        },
+        classes,
+        tunnels,
+        rules,
+        default_class: default_class.unwrap_or_default(),
+        tenants,
+    };
+    carried(document, &policy, default_class, findings);
+    policy
+}
+
+/// Where `/metrics` is served unless the file says otherwise.
+const METRICS: std::net::SocketAddr =
+    std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9738);
+
+/// Where charon listens unless the file says otherwise.
+const VICI: &str = "/var/run/charon.vici";
+
+fn default_class(document: &Document, names: &Names<'_>, findings: &mut Findings<'_>) -> Option<ClassIndex> {
+    match &document.default {
+        Some(default) => {
+            let class = default.class.as_ref()?;
+            names.find(class, "[default]", "class", "class", "classes", findings).map(ClassIndex)
+        }
+        None => match names.index("default") {
+            Some(index) => Some(ClassIndex(index)),
+            None => {
+                findings.problem(Spot::default(), Problem::NoDefault);
+                None
+            }
+        },
+    }
+}
+
+/// Rules and the default lead to classes that some tunnel carries; a tunnel that drops them is worth a warning.
+fn carried(document: &Document, policy: &Policy, default_class: Option<ClassIndex>, findings: &mut Findings<'_>) {
+    // Where a tunnel names a class that does not exist, its list says nothing for sure.
+    let known = |tunnel: usize| document.tunnels[tunnel].classes.len() == policy.tunnels[tunnel].classes.len();
+    if !(0..policy.tunnels.len()).all(known) {
+        return;
+    }
+    let everywhere = |class: ClassIndex| policy.tunnels.iter().any(|tunnel| tunnel.classes.contains(&class));
+    let tunnels: Vec<String> = policy.tunnels.iter().map(|tunnel| format!("\"{}\"", tunnel.name)).collect();
+    let mut missing = |spot, object: &str, class: ClassIndex| {
+        let Some(name) = policy.classes.get(class.0).map(|class| class.name.clone()) else { return };
+        if !everywhere(class) {
+            let problem = Problem::NotCarried { object: object.to_owned(), class: name, tunnels: tunnels.clone() };
+            findings.problem(spot, problem);
+        }
+    };
+    let mut used = Vec::new();
+    for (rule, entry) in policy.rules.iter().zip(&document.rules) {
+        let Some(class) = &entry.class else { continue };
+        // An unknown class has been reported, and stands as the first one here.
+        if policy.classes.get(rule.class.0).is_some_and(|known| known.name == class.value) {
+            missing(class.spot, &entry.object, rule.class);
+            used.push(rule.class);
+        }
+    }
+    if let Some(class) = default_class {
+        let at = document.default.as_ref().and_then(|default| default.class.as_ref());
+        let by_name = || document.classes.get(class.0).map(|class| class.spot).unwrap_or_default();
+        missing(at.map_or_else(by_name, |at| at.spot), "[default]", class);
+        used.push(class);
+    }
+    used.sort();
+    used.dedup();
+    used.retain(|&class| everywhere(class));
+    tunnels::warn_blocked(document, policy, &used, findings);
+}

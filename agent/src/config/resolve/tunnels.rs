@@ -1,0 +1,185 @@
+//! Tunnels: their ends, classes, lanes, devices and routes.
+
+mod ends;
+mod keying;
+mod shared;
+
+use ipnet::IpNet;
+
+use super::names::Names;
+use crate::config::Source;
+use crate::config::caution::Caution;
+use crate::config::document::{self, Document};
+use crate::config::findings::Findings;
+use crate::config::problem::Problem;
+use crate::config::value::DeviceType;
+use crate::policy::lanes::{self, Carried};
+use crate::policy::{Class, ClassIndex, Device, DeviceKind, Fallback, Policy, Tunnel};
+
+/// Anti-replay window of a tunnel that names none: wide enough for what CPUs and queues reorder inside one class.
+const REPLAY_WINDOW: u32 = 128;
+/// MTU of a device that names none: 1500 less ESP, UDP and an IPv6 header with room to spare.
+const MTU: u32 = 1400;
+/// How many request ids there are.
+const LANES_MOST: u64 = (lanes::REQID_LAST - lanes::REQID_FIRST) as u64 + 1;
+
+/// Every tunnel with its lanes.
+pub fn resolve(
+    document: &Document,
+    names: &Names<'_>,
+    classes: &[Class],
+    mask: u32,
+    sources: &[Source],
+    findings: &mut Findings<'_>,
+) -> Vec<Tunnel> {
+    shared::check(document, findings);
+    let mut tunnels = Vec::with_capacity(document.tunnels.len());
+    for tunnel in &document.tunnels {
+        let (local, remote) = ends::resolve(tunnel, findings);
+        check_inside(tunnel, findings);
+        tunnels.push(Tunnel {
+            name: tunnel.name.as_ref().map(|name| name.value.clone()).unwrap_or_default(),
+            local,
+            remote,
+            classes: carried(tunnel, names, findings),
+            lanes: Vec::new(),
+            device: device(tunnel),
+            routes: tunnel.routes.iter().map(|route| route.value).collect(),
+            keying: keying::resolve(tunnel, sources, findings),
+            replay_window: tunnel.replay_window.as_ref().map_or(REPLAY_WINDOW, |window| window.value),
+            local_ts: selectors(&tunnel.local_ts),
+            remote_ts: selectors(&tunnel.remote_ts),
+        });
+    }
+    if fits(document, &tunnels, classes, mask, findings) {
+        let of_class = |&class: &ClassIndex| (class, classes[class.0].name.as_str(), classes[class.0].lanes);
+        let names: Vec<Carried<'_>> = tunnels
+            .iter()
+            .map(|tunnel| Carried { tunnel: &tunnel.name, classes: tunnel.classes.iter().map(of_class).collect() })
+            .collect();
+        let assigned = lanes::assign(&names, mask);
+        for (tunnel, lanes) in tunnels.iter_mut().zip(assigned) {
+            tunnel.lanes = lanes;
+        }
+    }
+    tunnels
+}
+
+/// Warns of tunnels that drop what rules give them, for want of a lane of the class and of its fallbacks.
+pub fn warn_blocked(document: &Document, policy: &Policy, used: &[ClassIndex], findings: &mut Findings<'_>) {
+    for (tunnel, entry) in policy.tunnels.iter().zip(&document.tunnels) {
+        for &class in used {
+            let mut at = class;
+            let mut blocked = false;
+            // A circle has been reported; it is at most as long as there are classes.
+            for _ in 0..=policy.classes.len() {
+                if tunnel.classes.contains(&at) {
+                    break;
+                }
+                match policy.classes[at.0].fallback {
+                    Fallback::Class(next) => at = next,
+                    Fallback::Clear => break,
+                    Fallback::Block => {
+                        blocked = true;
+                        break;
+                    }
+                }
+            }
+            if blocked {
+                let (object, class) = (entry.object.clone(), policy.classes[class.0].name.clone());
+                let spot = entry.classes.first().map_or(entry.spot, |first| first.spot);
+                findings.caution(spot, Caution::ClassBlocked { object, class });
+            }
+        }
+    }
+}
+
+fn carried(tunnel: &document::Tunnel, names: &Names<'_>, findings: &mut Findings<'_>) -> Vec<ClassIndex> {
+    super::rules::no_twice(&tunnel.classes, &tunnel.object, "classes", String::clone, findings);
+    let mut classes = Vec::with_capacity(tunnel.classes.len());
+    for name in &tunnel.classes {
+        let class = names.find(name, &tunnel.object, "classes", "class", "classes", findings).map(ClassIndex);
+        classes.extend(class);
+    }
+    classes
+}
+
+/// Whether the lanes of every tunnel have a mark and a request id.
+fn fits(document: &Document, tunnels: &[Tunnel], classes: &[Class], mask: u32, findings: &mut Findings<'_>) -> bool {
+    let room = mask >> mask.trailing_zeros().min(31);
+    let spot = document.mark.as_ref().and_then(|mark| mark.mask.as_ref()).map(|mask| mask.spot);
+    let lanes_of = |tunnel: &Tunnel| tunnel.classes.iter().map(|class| u32::from(classes[class.0].lanes)).sum();
+    let mut fit = true;
+    for (tunnel, entry) in tunnels.iter().zip(&document.tunnels) {
+        let lanes: u32 = lanes_of(tunnel);
+        if lanes > room {
+            let object = entry.object.clone();
+            findings.problem(spot.unwrap_or(entry.spot), Problem::MaskSmall { mask, room, object, lanes });
+            fit = false;
+        }
+    }
+    let lanes: u64 = tunnels.iter().map(|tunnel| u64::from(lanes_of(tunnel))).sum();
+    if lanes > LANES_MOST {
+        findings.problem(document.tunnels[0].spot, Problem::TooManyLanes { lanes });
+        fit = false;
+    }
+    fit
+}
+
+fn device(tunnel: &document::Tunnel) -> Device {
+    let device = tunnel.device.as_ref();
+    let if_id = device.and_then(|device| device.if_id.as_ref()).map_or(1, |if_id| if_id.value);
+    let kind = device.and_then(|device| device.kind.as_ref()).map_or(DeviceType::Xfrm, |kind| kind.value);
+    Device {
+        kind: match kind {
+            DeviceType::Xfrm => DeviceKind::Xfrm { if_id },
+        },
+        name: device.and_then(|device| device.name.as_ref()).map(|name| name.value.clone()).unwrap_or_default(),
+        mtu: device.and_then(|device| device.mtu.as_ref()).map_or(MTU, |mtu| mtu.value),
+        addresses: device.map(|device| device.addresses.iter().map(|at| at.value).collect()).unwrap_or_default(),
+    }
+}
+
+fn selectors(written: &[crate::config::findings::At<IpNet>]) -> Vec<IpNet> {
+    if written.is_empty() {
+        return vec![IpNet::V4(ipnet::Ipv4Net::default()), IpNet::V6(ipnet::Ipv6Net::default())];
+    }
+    written.iter().map(|at| at.value).collect()
+}
+
+/// Routes, selectors and MTU of one tunnel.
+fn check_inside(tunnel: &document::Tunnel, findings: &mut Findings<'_>) {
+    let object = &tunnel.object;
+    super::rules::no_twice(&tunnel.routes, object, "routes", ToString::to_string, findings);
+    super::rules::no_twice(&tunnel.local_ts, object, "local-ts", ToString::to_string, findings);
+    super::rules::no_twice(&tunnel.remote_ts, object, "remote-ts", ToString::to_string, findings);
+    for route in &tunnel.routes {
+        let inside = |ts: &crate::config::findings::At<IpNet>| ts.value.contains(&route.value);
+        if !tunnel.remote_ts.is_empty() && !tunnel.remote_ts.iter().any(inside) {
+            let (object, route_text) = (object.clone(), route.value.to_string());
+            findings.caution(route.spot, Caution::RouteOutside { object, route: route_text });
+        }
+        if let Some(remote) = &tunnel.remote
+            && route.value.contains(&remote.value)
+        {
+            let (object, route_text, remote) = (object.clone(), route.value.to_string(), remote.value.to_string());
+            findings.caution(route.spot, Caution::RouteCoversPeer { object, route: route_text, remote });
+        }
+    }
+    let Some(device) = &tunnel.device else { return };
+    super::rules::no_twice(&device.addresses, &format!("{object}: device"), "addresses", ToString::to_string, findings);
+    if let Some(mtu) = &device.mtu
+        && mtu.value < IPV6_MTU
+    {
+        let is_v6 = |at: &&crate::config::findings::At<IpNet>| matches!(at.value, IpNet::V6(_));
+        let address = device.addresses.iter().find(is_v6).map(|at| format!("address {}", at.value));
+        let route = tunnel.routes.iter().find(is_v6).map(|at| format!("route {}", at.value));
+        if let Some(with) = address.or(route) {
+            let object = format!("{object}: device");
+            findings.problem(mtu.spot, Problem::MtuSmall { object, mtu: mtu.value, with });
+        }
+    }
+}
+
+/// The least MTU of a link that carries IPv6 (RFC 8200 section 5).
+const IPV6_MTU: u32 = 1280;

@@ -1,0 +1,52 @@
+//! Who makes a tunnel's SAs.
+
+use std::path::PathBuf;
+
+use crate::config::Source;
+use crate::config::document::{self, Tunnel};
+use crate::config::findings::{At, Findings};
+use crate::config::problem::Problem;
+use crate::config::resolve::files;
+use crate::policy::{Auth, Ike, Keying, Start, Static};
+
+/// The one of `ike` and `static` that is there.
+pub fn resolve(tunnel: &Tunnel, sources: &[Source], findings: &mut Findings<'_>) -> Keying {
+    let found = match tunnel.keyings {
+        (true, true) => Some("both \"ike\" and \"static\""),
+        (false, false) => Some("neither \"ike\" nor \"static\""),
+        (true, false) | (false, true) => None,
+    };
+    if let Some(found) = found {
+        findings.problem(tunnel.spot, Problem::Keying { object: tunnel.object.clone(), found });
+    }
+    let path = |file: &Option<At<PathBuf>>| file.as_ref().map(|file| files::resolve(sources, file)).unwrap_or_default();
+    match &tunnel.static_keys {
+        Some(keys) => Keying::Static(Static { key_file: path(&keys.key_file), consent: keys.i_know.is_some() }),
+        None => Keying::Ike(ike(tunnel, path)),
+    }
+}
+
+fn ike(tunnel: &Tunnel, path: impl Fn(&Option<At<PathBuf>>) -> PathBuf) -> Ike {
+    let written = tunnel.ike.as_ref();
+    let texts = |list: Option<&Vec<At<String>>>| list.into_iter().flatten().map(|at| at.value.clone()).collect();
+    let address = |end: &Option<At<std::net::IpAddr>>| end.as_ref().map(|at| at.value.to_string()).unwrap_or_default();
+    let local_id = written.and_then(|ike| ike.local_id.as_ref()).map(|id| id.value.clone());
+    let remote_id = written.and_then(|ike| ike.remote_id.as_ref()).map(|id| id.value.clone());
+    Ike {
+        local_id: local_id.unwrap_or_else(|| address(&tunnel.local)),
+        remote_id: remote_id.unwrap_or_else(|| address(&tunnel.remote)),
+        auth: written.and_then(|ike| ike.auth.as_ref()).map_or_else(
+            || Auth::Psk { file: PathBuf::new() },
+            |auth| match auth {
+                document::Auth { psk_file: file @ Some(_), .. } => Auth::Psk { file: path(file) },
+                document::Auth { psk_file: None, certificate, key, ca } => {
+                    Auth::Certificate { certificate: path(certificate), key: path(key), ca: path(ca) }
+                }
+            },
+        ),
+        start: written.and_then(|ike| ike.start.as_ref()).map_or(Start::Start, |start| start.value),
+        proposals: texts(written.map(|ike| &ike.proposals)),
+        esp_proposals: texts(written.map(|ike| &ike.esp_proposals)),
+        rekey_time: written.and_then(|ike| ike.rekey_time.as_ref()).map(|time| time.value),
+    }
+}

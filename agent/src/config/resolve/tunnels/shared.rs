@@ -1,0 +1,60 @@
+//! What tunnels must not share: if_ids, device names, routes.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
+
+use crate::config::document::{Document, Tunnel};
+use crate::config::findings::{Findings, Spot};
+use crate::config::problem::Problem;
+
+/// Who has what, and where it says so.
+struct Taken<'d, T>(HashMap<T, (&'d Tunnel, Spot)>);
+
+impl<'d, T: Hash + Eq> Taken<'d, T> {
+    /// Takes it, or tells who has it.
+    fn take(&mut self, value: T, tunnel: &'d Tunnel, spot: Spot) -> Option<(&'d Tunnel, Spot)> {
+        match self.0.get(&value) {
+            Some(&holder) => Some(holder),
+            None => {
+                self.0.insert(value, (tunnel, spot));
+                None
+            }
+        }
+    }
+}
+
+/// Every clash between two tunnels.
+pub fn check(document: &Document, findings: &mut Findings<'_>) {
+    let if_ids: HashSet<u32> =
+        document.tunnels.iter().filter_map(|tunnel| Some(tunnel.device.as_ref()?.if_id.as_ref()?.value)).collect();
+    let (mut by_if_id, mut by_device, mut by_route) =
+        (Taken(HashMap::new()), Taken(HashMap::new()), Taken(HashMap::new()));
+    for tunnel in &document.tunnels {
+        let object = tunnel.object.clone();
+        if let Some(if_id) = tunnel.device.as_ref().and_then(|device| device.if_id.as_ref())
+            && let Some((holder, spot)) = by_if_id.take(if_id.value, tunnel, if_id.spot)
+        {
+            let free = (1..).find(|free| !if_ids.contains(free)).unwrap_or_default();
+            let (other, first) = (holder.object.clone(), findings.place(spot));
+            let object = object.clone();
+            findings.problem(if_id.spot, Problem::IfIdTaken { object, if_id: if_id.value, other, first, free });
+        }
+        if let Some(name) = tunnel.device.as_ref().and_then(|device| device.name.as_ref())
+            && let Some((holder, spot)) = by_device.take(name.value.as_str(), tunnel, name.spot)
+        {
+            let (other, first) = (holder.object.clone(), findings.place(spot));
+            let (object, taken) = (object.clone(), name.value.clone());
+            findings.problem(name.spot, Problem::DeviceTaken { object, name: taken, other, first });
+        }
+        for route in &tunnel.routes {
+            if let Some((holder, spot)) = by_route.take(route.value, tunnel, route.spot)
+                // Twice in one tunnel is reported as such.
+                && !std::ptr::eq(holder, tunnel)
+            {
+                let (other, first) = (holder.object.clone(), findings.place(spot));
+                let (object, text) = (object.clone(), route.value.to_string());
+                findings.problem(route.spot, Problem::RouteTaken { object, route: text, other, first });
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Names of classes, tunnels, tenants, rules and devices.
+
+use super::{Kind, Reason};
+
+/// A class: a name that is not one of the words that stand beside classes in `fallback`.
+pub const CLASS: Kind<String> = Kind { wanted: "a name", example: "\"voice\"", text: class, number: None };
+
+/// A tunnel or tenant: it becomes a metric's label and part of a CHILD_SA's name.
+pub const NAME: Kind<String> = Kind { wanted: "a name", example: "\"voice\"", text: name, number: None };
+
+/// A rule, which is only shown and counted.
+pub const RULE_NAME: Kind<String> =
+    Kind { wanted: "a name", example: "\"sip and rtp\"", text: rule_name, number: None };
+
+/// A device that we make.
+pub const DEVICE: Kind<String> =
+    Kind { wanted: "a device name", example: "\"lk-branch7\"", text: device, number: None };
+
+/// An interface that is there already.
+pub const INTERFACE: Kind<String> =
+    Kind { wanted: "an interface name", example: "\"lan0\"", text: interface, number: None };
+
+/// Longest name of a class, tunnel or tenant.
+const NAME_MOST: usize = 31;
+/// Longest name of a rule.
+const RULE_NAME_MOST: usize = 63;
+/// Longest name of a device: IFNAMSIZ less its zero byte.
+const DEVICE_MOST: usize = 15;
+
+fn class(text: &str) -> Result<String, Reason> {
+    match text {
+        "block" | "clear" => Err(Reason::Reserved { value: text.to_owned(), why: "fallback has a meaning for it" }),
+        _ => name(text),
+    }
+}
+
+fn name(text: &str) -> Result<String, Reason> {
+    let good = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    characters(text, good, "names have letters, digits, \"_\", \".\" and \"-\"")?;
+    length(text, NAME_MOST)
+}
+
+fn rule_name(text: &str) -> Result<String, Reason> {
+    characters(text, |c| !c.is_control(), "names of rules have no control characters")?;
+    length(text, RULE_NAME_MOST)
+}
+
+fn device(text: &str) -> Result<String, Reason> {
+    let good = |c: char| c.is_ascii_alphanumeric() || "_.-@".contains(c);
+    characters(text, good, "devices have letters, digits, \"_\", \".\" and \"-\"")?;
+    length(text, DEVICE_MOST)?;
+    match text {
+        // Folders of /proc/sys/net/ipv4/conf.
+        "all" | "default" => Err(Reason::Reserved { value: text.to_owned(), why: "the kernel's settings use it" }),
+        "lo" => Err(Reason::Reserved { value: text.to_owned(), why: "it is the loopback device" }),
+        // The kernel refuses these (dev_valid_name).
+        "." | ".." => Err(Reason::Reserved { value: text.to_owned(), why: "it is a folder" }),
+        _ => Ok(text.to_owned()),
+    }
+}
+
+fn interface(text: &str) -> Result<String, Reason> {
+    if text.contains(['*', '?', '+']) {
+        let cure = "name each interface by itself: [\"lan0\", \"lan1\"]";
+        return Err(Reason::NotYet { value: text.to_owned(), cure });
+    }
+    let good = |c: char| !c.is_whitespace() && !c.is_control() && !"/:".contains(c);
+    characters(text, good, "interfaces have no spaces, \"/\" or \":\"")?;
+    length(text, DEVICE_MOST)
+}
+
+fn characters(text: &str, good: impl Fn(char) -> bool, what: &'static str) -> Result<(), Reason> {
+    if text.is_empty() {
+        return Err(Reason::Empty);
+    }
+    let Some(bad) = text.chars().find(|&c| !good(c)) else { return Ok(()) };
+    let found = match bad {
+        ' ' => "a space".to_owned(),
+        _ if bad.is_control() => "a control character".to_owned(),
+        _ => format!("'{bad}'"),
+    };
+    let near: String = text.trim().chars().map(|c| if good(c) { c } else { '-' }).collect();
+    let near = near.trim_matches('-');
+    let nearest = (!near.is_empty()).then(|| near.to_owned());
+    Err(Reason::Characters { value: text.escape_debug().to_string(), found, what, nearest })
+}
+
+fn length(text: &str, most: usize) -> Result<String, Reason> {
+    match text.len() {
+        length if length > most => Err(Reason::Long { value: text.to_owned(), length, most }),
+        _ => Ok(text.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_keep_to_their_characters_and_length() {
+        assert_eq!(name("branch-7_a.b"), Ok("branch-7_a.b".to_owned()));
+        assert_eq!(name(&"x".repeat(31)).map(|n| n.len()), Ok(31));
+        assert!(matches!(name(&"x".repeat(32)), Err(Reason::Long { length: 32, most: 31, .. })));
+        assert!(matches!(name(""), Err(Reason::Empty)));
+        let Err(reason) = name("sip rtp") else { panic!("a space is no name") };
+        assert_eq!(reason.cure().as_deref(), Some("did you mean \"sip-rtp\"?"));
+    }
+
+    #[test]
+    fn devices_fit_the_kernel() {
+        assert_eq!(device("lk-branch7-long"), Ok("lk-branch7-long".to_owned()));
+        assert!(matches!(device("lk-branch7-longer"), Err(Reason::Long { most: 15, .. })));
+        assert!(matches!(device("all"), Err(Reason::Reserved { .. })));
+        assert!(matches!(device("a/b"), Err(Reason::Characters { .. })));
+    }
+
+    #[test]
+    fn a_pattern_is_no_interface() {
+        assert!(matches!(interface("lan*"), Err(Reason::NotYet { .. })));
+        assert_eq!(interface("eth0.12"), Ok("eth0.12".to_owned()));
+    }
+}

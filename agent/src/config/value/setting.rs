@@ -1,0 +1,188 @@
+//! Files, identities, proposals, durations and the consent of static keys.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+
+use super::{Kind, Reason};
+use crate::config::nearest::cure;
+use crate::policy::{STATIC_KEY_CONSENT, Start};
+
+/// A file; relative ones start at the config's folder.
+pub const FILE: Kind<PathBuf> =
+    Kind { wanted: "a path", example: "\"/etc/lanekeeper/branch-7.psk\"", text: file, number: None };
+
+/// A Unix socket.
+pub const SOCKET: Kind<PathBuf> =
+    Kind { wanted: "a path", example: "\"/var/run/charon.vici\"", text: socket, number: None };
+
+/// An IKE identity, as charon takes it.
+pub const IDENTITY: Kind<String> =
+    Kind { wanted: "an identity", example: "\"moon.example\"", text: identity, number: None };
+
+/// One proposal in strongSwan's notation.
+pub const PROPOSAL: Kind<String> =
+    Kind { wanted: "a proposal", example: "\"aes256gcm16-prfsha256-x25519\"", text: proposal, number: None };
+
+/// A duration in seconds.
+pub const SECONDS: Kind<u32> = Kind {
+    wanted: "seconds or a duration",
+    example: "3600 or \"1h\"",
+    text: seconds,
+    number: Some(|number| {
+        u32::try_from(number).map_err(|_| Reason::Range { value: number, least: 0, most: u32::MAX.into() })
+    }),
+};
+
+/// The sentence that allows static keys for counter-mode ciphers.
+pub const CONSENT: Kind<()> =
+    Kind { wanted: "a sentence", example: "\"static keys repeat nonces after a reboot\"", text: consent, number: None };
+
+/// Kinds of device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+pub enum DeviceType {
+    /// An XFRM interface.
+    Xfrm,
+}
+
+/// The kind of a tunnel's device.
+pub const DEVICE_TYPE: Kind<DeviceType> =
+    Kind { wanted: "a kind of device", example: "\"xfrm\"", text: device_type, number: None };
+
+/// Who initiates.
+pub const START: Kind<Start> =
+    Kind { wanted: "\"start\" or \"none\"", example: "\"start\"", text: start, number: None };
+
+/// Any string, judged elsewhere.
+pub const TEXT: Kind<String> =
+    Kind { wanted: "a string", example: "\"default\"", text: |text| Ok(text.to_owned()), number: None };
+
+fn file(text: &str) -> Result<PathBuf, Reason> {
+    match text {
+        "" => Err(Reason::Empty),
+        _ if text.contains('\0') => Err(Reason::Characters {
+            value: text.escape_debug().to_string(),
+            found: "a zero byte".to_owned(),
+            what: "paths have none",
+            nearest: None,
+        }),
+        _ => Ok(PathBuf::from(text)),
+    }
+}
+
+fn socket(text: &str) -> Result<PathBuf, Reason> {
+    match text.split_once("://") {
+        Some(("unix", path)) => Err(Reason::Uri { value: text.to_owned(), path: path.to_owned() }),
+        Some(_) => Err(Reason::NotYet {
+            value: text.to_owned(),
+            cure: "only charon's Unix socket is reached: \"/var/run/charon.vici\"",
+        }),
+        None => file(text),
+    }
+}
+
+fn identity(text: &str) -> Result<String, Reason> {
+    match text {
+        "" => Err(Reason::Empty),
+        _ if text.chars().any(char::is_control) => Err(Reason::Characters {
+            value: text.escape_debug().to_string(),
+            found: "a control character".to_owned(),
+            what: "identities have none",
+            nearest: None,
+        }),
+        _ => Ok(text.to_owned()),
+    }
+}
+
+fn proposal(text: &str) -> Result<String, Reason> {
+    if text.is_empty() {
+        return Err(Reason::Empty);
+    }
+    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+    let Some(bad) = text.chars().find(|&c| !good(c)) else { return Ok(text.to_owned()) };
+    let near = text.to_lowercase().replace([' ', '/', ','], "-").replace('!', "");
+    Err(Reason::Characters {
+        value: text.escape_debug().to_string(),
+        found: if bad == ' ' { "a space".to_owned() } else { format!("'{}'", bad.escape_debug()) },
+        what: "proposals have lower-case letters, digits and \"-\"",
+        nearest: near.chars().all(good).then_some(near),
+    })
+}
+
+fn seconds(text: &str) -> Result<u32, Reason> {
+    let wrong = || Reason::NotDuration { value: text.to_owned() };
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "" | "s" => 1,
+        "m" | "min" => 60,
+        "h" => 3600,
+        "d" => 86400,
+        _ => return Err(wrong()),
+    };
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    digits.parse::<u32>().ok().and_then(|count| count.checked_mul(unit)).ok_or_else(wrong)
+}
+
+fn device_type(text: &str) -> Result<DeviceType, Reason> {
+    match text {
+        "xfrm" => Ok(DeviceType::Xfrm),
+        "vti" | "gre" | "tun" | "policy" | "none" => {
+            let cure = "take type = \"xfrm\": one XFRM interface carries any number of lanes";
+            Err(Reason::NotYet { value: text.to_owned(), cure })
+        }
+        _ => Err(Reason::Unknown { value: text.to_owned(), cure: cure(text, "kinds of device", ["xfrm"]) }),
+    }
+}
+
+fn start(text: &str) -> Result<Start, Reason> {
+    match text {
+        "start" => Ok(Start::Start),
+        "none" => Ok(Start::None),
+        "trap" => {
+            Err(Reason::NotYet { value: text.to_owned(), cure: "take \"start\" on one end and \"none\" on the other" })
+        }
+        _ => Err(Reason::Unknown { value: text.to_owned(), cure: cure(text, "values", ["start", "none"]) }),
+    }
+}
+
+fn consent(text: &str) -> Result<(), Reason> {
+    if text.trim().trim_end_matches('.') == STATIC_KEY_CONSENT { Ok(()) } else { Err(Reason::Consent) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(seconds("90"), Ok(90));
+        assert_eq!(seconds("30m"), Ok(1800));
+        assert_eq!(seconds("4h"), Ok(14400));
+        assert_eq!(seconds("1d"), Ok(86400));
+        for text in ["", "h", "4 h", "-1s", "1w", "99999999d", "1ä"] {
+            assert_eq!(seconds(text), Err(Reason::NotDuration { value: text.to_owned() }), "{text}");
+        }
+    }
+
+    #[test]
+    fn proposals_are_in_strongswans_letters() {
+        assert!(proposal("aes128gcm16-x25519").is_ok());
+        let reason = proposal("AES256 SHA256").expect_err("not its notation");
+        assert_eq!(reason.cure().as_deref(), Some("did you mean \"aes256-sha256\"?"));
+    }
+
+    #[test]
+    fn consent_is_the_sentence_and_nothing_else() {
+        assert_eq!(consent("static keys repeat nonces after a reboot"), Ok(()));
+        assert_eq!(consent("yes"), Err(Reason::Consent));
+    }
+
+    #[test]
+    fn charons_uri_is_told_apart_from_a_path() {
+        let reason = socket("unix:///var/run/charon.vici").expect_err("a URI");
+        assert_eq!(reason.cure().as_deref(), Some("did you mean \"/var/run/charon.vici\"?"));
+    }
+}
