@@ -86,7 +86,8 @@ pub fn diff(desired: &Desired, observed: &Observed) -> Result<Plan, Conflicts> {
         return Err(Conflicts(conflicts));
     }
     let mut steps = Steps::default();
-    let cleared = steps.links(desired, observed);
+    let mut cleared = steps.links(desired, observed);
+    cleared.extend(steps.stale_pins(observed));
     let kept = without(observed, &cleared);
     steps.routes(desired, &kept);
     steps.addresses(desired, &kept);
@@ -178,6 +179,16 @@ impl Steps {
             }
         }
         cleared
+    }
+
+    /// A device that somebody removed took the programs with it, but not their pins. Returns those devices.
+    fn stale_pins(&mut self, observed: &Observed) -> Vec<String> {
+        let gone = |device: &&String| !observed.links.contains_key(*device) && !observed.others.contains_key(*device);
+        let devices: Vec<String> = observed.attached.iter().filter(gone).cloned().collect();
+        for device in &devices {
+            self.push(Turn::ClearPlace, Op::Detach { device: device.clone() });
+        }
+        devices
     }
 
     fn routes(&mut self, desired: &Desired, observed: &Observed) {
