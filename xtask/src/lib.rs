@@ -1,3 +1,9 @@
 //! Lanekeeper's set-up, builds, guests, tests and demo: `cargo xtask --help`.
 
+pub mod apt;
+pub mod ebpf;
+pub mod guest;
 pub mod lab;
+pub mod setup;
+pub mod shell;
+pub mod workspace;

@@ -1,2 +1,46 @@
-//! Lanekeeper.
-fn main() {}
+//! `cargo xtask`: Lanekeeper's set-up, builds, guests, tests and demo.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use xtask::ebpf::Build;
+use xtask::guest::Guest;
+use xtask::setup::Setup;
+use xtask::workspace::Workspace;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Lanekeeper's set-up, builds, guests, tests and demo")]
+struct Command {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Find or install all that building, guests and tests need
+    Setup(Setup),
+    /// Build the kernel's programs into target/bpf/lanekeeper-ebpf
+    BuildEbpf(Build),
+    /// Boot a guest kernel over this machine's files and run a command in it
+    Guest(Guest),
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<ExitCode> {
+    let workspace = Workspace::find()?;
+    match Command::parse().verb {
+        Verb::Setup(setup) => setup.run(&workspace),
+        Verb::BuildEbpf(build) => build.run(&workspace),
+        Verb::Guest(guest) => guest.run(&workspace),
+    }
+}

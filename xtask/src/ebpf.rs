@@ -1,0 +1,86 @@
+//! `build-ebpf`: the kernel's programs as an object that the agent embeds.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use crate::setup::compiler::{self, Choice, Compiler};
+use crate::setup::{self, Need};
+use crate::shell::{self, say};
+use crate::workspace::Workspace;
+
+const TRIPLE: &str = "bpfel-unknown-none";
+
+/// Arguments of `build-ebpf`.
+#[derive(Args, Debug, Default)]
+pub struct Build {
+    /// The compiler to use; without it, nightly where it has its library's source, else Debian's
+    #[arg(long, value_enum)]
+    compiler: Option<Choice>,
+}
+
+impl Build {
+    /// Builds and says where the object is.
+    pub fn run(&self, workspace: &Workspace) -> Result<ExitCode> {
+        setup::ensure(workspace, &[Need::Linker])?;
+        let choice = self.compiler.map_or_else(compiler::asked, |choice| Ok(Some(choice)))?;
+        let compiler = compiler::ensure(workspace, choice)?;
+        compile(workspace, &compiler)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Builds with the compiler that set-up found; returns the object's path.
+pub fn build(workspace: &Workspace) -> Result<PathBuf> {
+    Build::default().run(workspace)?;
+    Ok(workspace.bpf_object())
+}
+
+fn compile(workspace: &Workspace, compiler: &Compiler) -> Result<()> {
+    let start = Instant::now();
+    say(format!("building the kernel's programs with {compiler}"));
+    let target = workspace.target("bpf-build");
+    let mut cargo = compiler.cargo();
+    cargo
+        .current_dir(workspace.root())
+        .args(["build", "--release", "--package", "lanekeeper-ebpf", "--bin", "lanekeeper-ebpf"])
+        .args(["-Z", "build-std=core", "--target", TRIPLE, "--target-dir"])
+        .arg(&target)
+        .env("PATH", path_with(&workspace.tools().join("bin"))?)
+        .env("CARGO_ENCODED_RUSTFLAGS", flags())
+        .env_remove("RUSTFLAGS");
+    shell::run(&mut cargo)?;
+
+    let built = target.join(TRIPLE).join("release/lanekeeper-ebpf");
+    let bytes = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
+    // The agent embeds the object: an equal one must not look new to cargo.
+    let changed = shell::write_if_changed(&workspace.bpf_object(), &bytes)?;
+    let state = if changed { "new" } else { "unchanged" };
+    say(format!("target/bpf/lanekeeper-ebpf: {} KiB, {state}, {}", bytes.len().div_ceil(1024), shell::took(start)));
+    Ok(())
+}
+
+/// Debug info for the verifier's log, BTF for the maps and the load, and the host's register layout.
+fn flags() -> String {
+    let arch = format!("--cfg=bpf_target_arch=\"{}\"", env::consts::ARCH);
+    [arch.as_str(), "-Cdebuginfo=2", "-Clink-arg=--btf"].join("\x1f")
+}
+
+fn path_with(first: &Path) -> Result<OsString> {
+    let rest = env::var_os("PATH").unwrap_or_default();
+    let folders = std::iter::once(first.to_path_buf()).chain(env::split_paths(&rest));
+    env::join_paths(folders).context("PATH holds a folder that cannot be in it")
+}
+
+/// A cargo of the workspace's own toolchain, without what the running one set for its children.
+pub fn cargo(workspace: &Workspace) -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(workspace.root());
+    cargo
+}

@@ -1,0 +1,16 @@
+# Runs /out/command in a guest whose root is set up, and leaves its exit status in /out/status.
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 RUST_BACKTRACE=1
+export LANEKEEPER_GUEST=1
+mkdir -p /dev/pts /dev/shm
+mount -t devpts devpts /dev/pts
+mount -t tmpfs shm /dev/shm
+mount -t tmpfs run /run
+mkdir -p /run/lock /run/netns
+mount -t bpf bpf /sys/fs/bpf
+mount -t cgroup2 cgroup /sys/fs/cgroup
+mount -t tracefs trace /sys/kernel/tracing
+ip link set lo up
+/bin/bash /out/command < /dev/null
+echo $? > /out/status
+sync
+busybox poweroff -f

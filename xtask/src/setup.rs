@@ -1,0 +1,80 @@
+//! `setup`: finds or installs what building, guests and tests need, and says what it does.
+//!
+//! Whatever is not a Debian package goes below `target/tools` and `target/guest`. Each step leaves its mark only when it is
+//! through, so that an interrupted one is done again.
+
+pub mod cargo;
+pub mod compiler;
+pub mod packages;
+pub mod sources;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::guest::kernel::{self, Label};
+use crate::shell::{say, took};
+use crate::workspace::Workspace;
+
+/// One thing that a build, a guest or a test cannot do without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// What compiles bpf-linker and, without a nightly, the kernel's programs.
+    BuildPackages,
+    /// QEMU, busybox and what unpacks a kernel.
+    GuestPackages,
+    /// strongSwan and the programs that drive traffic.
+    LabPackages,
+    /// bpf-linker.
+    Linker,
+    /// A compiler for BPF with its library's source.
+    Compiler,
+    /// cargo-deny.
+    Deny,
+    /// An unpacked guest kernel.
+    Kernel(Label),
+}
+
+/// All of them.
+pub const EVERYTHING: &[Need] = &[
+    Need::BuildPackages,
+    Need::GuestPackages,
+    Need::LabPackages,
+    Need::Linker,
+    Need::Compiler,
+    Need::Deny,
+    Need::Kernel(Label::V6_1),
+    Need::Kernel(Label::V6_12),
+    Need::Kernel(Label::V7_2),
+];
+
+/// Arguments of `setup`.
+#[derive(Args, Debug)]
+pub struct Setup {}
+
+impl Setup {
+    /// Brings everything about and says so.
+    pub fn run(&self, workspace: &Workspace) -> Result<ExitCode> {
+        let start = Instant::now();
+        ensure(workspace, EVERYTHING)?;
+        say(format!("all set up ({})", took(start)));
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Brings about what is missing of `needs`; silent and quick where nothing is.
+pub fn ensure(workspace: &Workspace, needs: &[Need]) -> Result<()> {
+    packages::ensure(workspace, needs)?;
+    for need in needs {
+        match need {
+            Need::BuildPackages | Need::GuestPackages | Need::LabPackages => {}
+            Need::Linker => cargo::linker(workspace)?,
+            Need::Compiler => drop(compiler::ensure(workspace, compiler::asked()?)?),
+            Need::Deny => cargo::deny(workspace)?,
+            Need::Kernel(label) => drop(kernel::ensure(workspace, *label)?),
+        }
+    }
+    Ok(())
+}

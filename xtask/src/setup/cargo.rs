@@ -1,0 +1,57 @@
+//! Programs built by `cargo install` into `target/tools`.
+
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use super::Need;
+use super::packages;
+use crate::shell::{self, say, took, which};
+use crate::workspace::Workspace;
+
+/// The LLVM that bpf-linker is built against must not be older than the compiler's.
+const LLVM: &str = "/usr/lib/llvm-22";
+const LINKER: &str = "0.13.0";
+const DENY: &str = "0.20.2";
+
+/// Finds or builds bpf-linker.
+pub fn linker(workspace: &Workspace) -> Result<()> {
+    let file = workspace.tools().join("bin/bpf-linker");
+    if file.is_file() {
+        return Ok(());
+    }
+    let asked = |program| shell::read(Command::new(program).arg("--version")).unwrap_or_default();
+    if which("bpf-linker").is_some_and(|found| asked(found).contains(LINKER)) {
+        return Ok(());
+    }
+    packages::ensure(workspace, &[Need::BuildPackages])?;
+    install(workspace, "bpf-linker", LINKER, |cargo| {
+        cargo.env("LLVM_PREFIX", LLVM).args(["--no-default-features", "--features", "llvm-22"]);
+    })
+}
+
+/// Finds or builds cargo-deny: unoptimised, which takes a third of the time and is quick enough for one lock file.
+pub fn deny(workspace: &Workspace) -> Result<()> {
+    if workspace.tools().join("bin/cargo-deny").is_file() {
+        return Ok(());
+    }
+    install(workspace, "cargo-deny", DENY, |cargo| {
+        cargo.arg("--debug").env("CARGO_PROFILE_DEV_DEBUG", "0");
+    })
+}
+
+fn install(workspace: &Workspace, name: &str, version: &str, adjust: impl FnOnce(&mut Command)) -> Result<()> {
+    let start = Instant::now();
+    say(format!("building {name} {version} into target/tools (one to three minutes, once)"));
+    let scratch = workspace.tools().join(format!("build-{name}"));
+    let mut cargo = Command::new("cargo");
+    // Away from the workspace, its configuration and its toolchain file do not apply.
+    cargo.current_dir("/").args(["install", name, "--locked", "--version", version, "--root"]).arg(workspace.tools());
+    cargo.env("CARGO_TARGET_DIR", &scratch).env_remove("CARGO_ENCODED_RUSTFLAGS").env_remove("RUSTFLAGS");
+    adjust(&mut cargo);
+    shell::run(&mut cargo).with_context(|| format!("cannot build {name}"))?;
+    shell::remove_folder(&scratch)?;
+    say(format!("{name} built ({})", took(start)));
+    Ok(())
+}

@@ -1,0 +1,181 @@
+//! A compiler that can build `core` for BPF: nightly with its library's source, else the one Debian keeps for browsers.
+
+use std::env;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+
+use crate::apt::Apt;
+use crate::shell::{self, say, took, which};
+use crate::workspace::Workspace;
+
+/// Chooses the compiler for a whole run.
+pub const VARIABLE: &str = "LANEKEEPER_EBPF_COMPILER";
+/// The oldest minor version that compiles this workspace (`rust-version` in Cargo.toml).
+const OLDEST: u32 = 95;
+
+/// Which compiler to use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Choice {
+    /// rustup's nightly
+    Nightly,
+    /// Debian's rustc-web, unpacked
+    Packages,
+}
+
+/// A compiler that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Compiler {
+    /// rustup's nightly, whose sysroot holds `rust-src`.
+    Nightly,
+    /// Debian's packages, unpacked in this folder.
+    Packages(PathBuf),
+}
+
+impl Compiler {
+    /// A cargo that compiles with it.
+    pub fn cargo(&self) -> Command {
+        match self {
+            Self::Nightly => {
+                let mut cargo = Command::new("cargo");
+                cargo.arg("+nightly").env_remove("RUSTC").env_remove("RUSTUP_TOOLCHAIN");
+                cargo
+            }
+            Self::Packages(folder) => {
+                let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+                cargo
+                    .env("RUSTC", rustc(folder))
+                    .env("LD_LIBRARY_PATH", folder.join("usr/lib/x86_64-linux-gnu"))
+                    .env("RUSTC_BOOTSTRAP", "1");
+                cargo
+            }
+        }
+    }
+}
+
+impl fmt::Display for Compiler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nightly => f.write_str("rustup's nightly"),
+            Self::Packages(_) => f.write_str("Debian's rustc-web"),
+        }
+    }
+}
+
+/// What the environment asks for.
+pub fn asked() -> Result<Option<Choice>> {
+    let Some(value) = env::var_os(VARIABLE) else { return Ok(None) };
+    let value = value.to_string_lossy();
+    match Choice::from_str(&value, true) {
+        Ok(choice) => Ok(Some(choice)),
+        Err(_) => bail!("{VARIABLE} is {value:?}: it takes nightly or packages"),
+    }
+}
+
+/// Finds a compiler, or brings one.
+pub fn ensure(workspace: &Workspace, choice: Option<Choice>) -> Result<Compiler> {
+    match choice {
+        Some(Choice::Nightly) if nightly_is_ready() => Ok(Compiler::Nightly),
+        Some(Choice::Nightly) => add_nightly().map(|()| Compiler::Nightly),
+        Some(Choice::Packages) => packages(workspace),
+        None if nightly_is_ready() => Ok(Compiler::Nightly),
+        None if is_unpacked(workspace) => packages(workspace),
+        None => match add_nightly() {
+            Ok(()) => Ok(Compiler::Nightly),
+            Err(error) => {
+                say(format!("{error:#}; taking Debian's compiler"));
+                packages(workspace)
+            }
+        },
+    }
+}
+
+fn nightly_is_ready() -> bool {
+    let ask = |what: &[&str]| {
+        shell::read(Command::new("rustc").arg("+nightly").args(what).env_remove("RUSTUP_TOOLCHAIN")).unwrap_or_default()
+    };
+    let source = Path::new(ask(&["--print", "sysroot"]).trim()).join("lib/rustlib/src/rust/library/core/src/lib.rs");
+    source.is_file() && minor(&ask(&["--version"])).is_some_and(|minor| minor >= OLDEST)
+}
+
+fn add_nightly() -> Result<()> {
+    if which("rustup").is_none() {
+        bail!("there is no rustup");
+    }
+    say("asking rustup for nightly with rust-src");
+    let mut rustup = Command::new("timeout");
+    rustup.args(["300", "rustup", "toolchain", "install", "nightly", "--profile", "minimal"]);
+    shell::run(rustup.args(["--component", "rust-src", "--no-self-update"]))?;
+    if !nightly_is_ready() {
+        bail!("rustup's nightly is older than 1.{OLDEST} or has no library source");
+    }
+    Ok(())
+}
+
+fn packages(workspace: &Workspace) -> Result<Compiler> {
+    let folder = folder(workspace);
+    if is_unpacked(workspace) {
+        return Ok(Compiler::Packages(folder));
+    }
+    let start = Instant::now();
+    say("fetching rustc-web, its libstd and its source from Debian into target/tools");
+    let apt = Apt::open(workspace)?;
+    let version = apt.candidate("rustc-web").context("this Debian has no rustc-web")?;
+    if minor(&version).is_none_or(|minor| minor < OLDEST) {
+        bail!("Debian's rustc-web {version} is older than 1.{OLDEST}: add rust-src to a nightly by rustup");
+    }
+    // The library is named after the compiler's version.
+    let number = version.split(['+', '-', '~']).next().unwrap_or_default();
+    let release = number.rsplit_once('.').map_or(number, |(release, _)| release);
+    let downloads = workspace.tools().join("rustc-web.debs");
+    let wanted = [
+        format!("rustc-web={version}"),
+        format!("libstd-rust-web-{release}={version}"),
+        format!("rust-web-src={version}"),
+    ];
+    let aside = folder.with_extension("part");
+    shell::remove_folder(&aside)?;
+    for package in apt.download(&wanted, &downloads)? {
+        shell::run(Command::new("dpkg").arg("-x").arg(package).arg(&aside))?;
+    }
+    shell::remove_folder(&folder)?;
+    fs::rename(&aside, &folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    shell::remove_folder(&downloads)?;
+    say(format!("rustc-web {version} unpacked ({})", took(start)));
+    Ok(Compiler::Packages(folder))
+}
+
+fn folder(workspace: &Workspace) -> PathBuf {
+    workspace.tools().join("rustc-web")
+}
+
+fn rustc(folder: &Path) -> PathBuf {
+    folder.join("usr/bin/rustc")
+}
+
+fn is_unpacked(workspace: &Workspace) -> bool {
+    rustc(&folder(workspace)).is_file()
+}
+
+/// The `97` of `rustc 1.97.0-nightly (...)`, the `96` of `1.96.0+dfsg1-1`.
+fn minor(version: &str) -> Option<u32> {
+    let number = version.split_whitespace().find(|word| word.starts_with("1."))?;
+    number.split('.').nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_rustup_and_debian_are_read() {
+        assert_eq!(minor("rustc 1.97.0-nightly (e50aa6fba 2026-05-19)"), Some(97));
+        assert_eq!(minor("1.96.0+dfsg1-1~deb12u2"), Some(96));
+        assert_eq!(minor("error: no such toolchain"), None);
+    }
+}
