@@ -1,8 +1,11 @@
 //! The lab itself, with lanes made by hand and no agent: a fault found in a lane is not the lab's.
 
+use std::path::Path;
 use std::time::Duration;
 
 use xtask::lab::capture::Capture;
+use xtask::lab::gateways::Gateways;
+use xtask::lab::scenario::{Keying, Scenario};
 use xtask::lab::traffic::Traffic;
 use xtask::lab::{Family, Lab, Side, congestion, handmade, sa};
 
@@ -26,6 +29,18 @@ fn lab_counts_every_packet_of_a_lane_on_the_wire_and_in_the_kernel() {
 
     let seen = capture.stop().unwrap();
     assert_eq!((seen.esp_total(), seen.clear), (120, 0), "{seen:?}");
+}
+
+#[test]
+fn lab_charons_answer_and_come_back_after_a_kill() {
+    let scenario = Scenario::four_classes(Keying::Certificate);
+    let mut gateways = Gateways::idle("charon", scenario, Path::new(env!("CARGO_BIN_EXE_lanekeeper"))).unwrap();
+    for side in [Side::A, Side::B] {
+        assert!(gateways.charon(side).unwrap().swanctl("--version").unwrap().contains("strongSwan"));
+    }
+    gateways.take_charon(Side::A).unwrap().kill().unwrap();
+    gateways.start_charon(Side::A).unwrap();
+    assert!(gateways.charon(Side::A).unwrap().swanctl("--stats").unwrap().contains("uptime"));
 }
 
 #[test]

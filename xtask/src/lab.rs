@@ -21,6 +21,7 @@ pub mod certificates;
 pub mod charon;
 pub mod congestion;
 pub mod dump;
+pub mod gateways;
 pub mod handmade;
 pub mod metrics;
 pub mod netns;

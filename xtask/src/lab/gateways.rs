@@ -1,0 +1,174 @@
+//! Two gateways under the agent: the lab, a charon each where IKE makes the SAs, an agent each.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::agent::Agent;
+use super::charon::Charon;
+use super::sa::{self, Sa};
+use super::scenario::{Keying, Scenario};
+use super::{Lab, Side};
+
+/// How long two charons may take, on an emulated CPU, to bring all lanes up.
+pub const LANES_UP: Duration = Duration::from_secs(90);
+
+/// Fields are dropped in this order: agents, charons, namespaces.
+#[derive(Debug)]
+pub struct Gateways {
+    agents: [Agent; 2],
+    charons: [Option<Charon>; 2],
+    lab: Lab,
+    scenario: Scenario,
+}
+
+impl Gateways {
+    /// Starts the agents of `binary` and waits until every lane is up on both ends.
+    pub fn start(name: &str, scenario: Scenario, binary: &Path) -> Result<Self> {
+        let mut gateways = Self::idle(name, scenario, binary)?;
+        // The end that answers first, so that the first attempt of the other one finds it.
+        for side in [Side::B, Side::A] {
+            gateways.agent(side).start()?;
+        }
+        gateways.wait_for_lanes(LANES_UP)?;
+        Ok(gateways)
+    }
+
+    /// Configurations are written and charons run; no agent does.
+    pub fn idle(name: &str, scenario: Scenario, binary: &Path) -> Result<Self> {
+        let lab = Lab::new(name)?;
+        let charon = |side: Side| match scenario.keying {
+            Keying::Static => Ok(None),
+            Keying::Psk | Keying::Certificate => Charon::start(&lab.gateway(side), &lab.files(side)).map(Some),
+        };
+        let charons = [charon(Side::A)?, charon(Side::B)?];
+        for side in [Side::A, Side::B] {
+            scenario.write(side, &lab.files(side), lab.shared())?;
+        }
+        let agent = |side: Side| Agent::new(binary, &lab.gateway(side), &lab.files(side));
+        Ok(Self { agents: [agent(Side::A)?, agent(Side::B)?], charons, lab, scenario })
+    }
+
+    /// The namespaces.
+    pub fn lab(&self) -> &Lab {
+        &self.lab
+    }
+
+    /// What both ends are configured for.
+    pub fn scenario(&self) -> &Scenario {
+        &self.scenario
+    }
+
+    /// The agent of `side`.
+    pub fn agent(&mut self, side: Side) -> &mut Agent {
+        &mut self.agents[side as usize]
+    }
+
+    /// The agent of `side`, to look at.
+    pub fn agent_of(&self, side: Side) -> &Agent {
+        &self.agents[side as usize]
+    }
+
+    /// The charon of `side`.
+    pub fn charon(&self, side: Side) -> Result<&Charon> {
+        self.charons[side as usize].as_ref().context("static keys need no charon")
+    }
+
+    /// Takes the charon of `side` out, to be killed.
+    pub fn take_charon(&mut self, side: Side) -> Result<Charon> {
+        self.charons[side as usize].take().context("static keys need no charon")
+    }
+
+    /// Starts charon of `side` again.
+    pub fn start_charon(&mut self, side: Side) -> Result<()> {
+        self.charons[side as usize] = Some(Charon::start(&self.lab.gateway(side), &self.lab.files(side))?);
+        Ok(())
+    }
+
+    /// Writes another scenario's files; nobody is told.
+    pub fn rewrite(&mut self, scenario: Scenario) -> Result<()> {
+        for side in [Side::A, Side::B] {
+            scenario.write(side, &self.lab.files(side), self.lab.shared())?;
+        }
+        self.scenario = scenario;
+        Ok(())
+    }
+
+    /// Waits until every lane is up on both ends.
+    pub fn wait_for_lanes(&mut self, limit: Duration) -> Result<()> {
+        let lanes = self.scenario.lanes().count();
+        for side in [Side::A, Side::B] {
+            self.agent(side).wait_for_lanes(lanes, limit).with_context(|| format!("gateway {side:?}"))?;
+        }
+        Ok(())
+    }
+
+    /// Packets of each lane's SAs at one gateway, as the kernel counts them.
+    pub fn kernel_packets(&self, side: Side) -> Result<LanePackets> {
+        let states = sa::list(&self.lab.gateway(side))?;
+        Ok(lane_packets(&self.scenario, side, &states))
+    }
+
+    /// Packets of each lane at one gateway, as the agent's metrics count them.
+    pub fn metric_packets(&self, side: Side) -> Result<LanePackets> {
+        let metrics = self.agent_of(side).metrics()?;
+        let mut packets = LanePackets::new();
+        for (class, lane) in self.scenario.lanes() {
+            for (out, direction) in [(true, "out"), (false, "in")] {
+                let labels = [("class", class), ("lane", &*lane.to_string()), ("direction", direction)];
+                packets.insert((class, lane, out), metrics.count("lanekeeper_lane_packets_total", &labels));
+            }
+        }
+        Ok(packets)
+    }
+}
+
+/// Packets by class, lane and whether they went out.
+pub type LanePackets = BTreeMap<(&'static str, u8, bool), u64>;
+
+/// Adds SAs up by lane. The outbound SA carries the lane's mark, whose value counts the tunnel's lanes from 1, and shares its
+/// reqid with the inbound one.
+fn lane_packets(scenario: &Scenario, side: Side, states: &[Sa]) -> LanePackets {
+    let shift = scenario.mask.trailing_zeros();
+    let ours = side.outer(scenario.outer);
+    let outbound = states.iter().filter(|sa| sa.source == ours);
+    let lane_of_reqid: BTreeMap<u32, usize> =
+        outbound.filter_map(|sa| Some((sa.reqid, ((sa.mark.0 >> shift) as usize).checked_sub(1)?))).collect();
+    let lanes: Vec<_> = scenario.lanes().collect();
+    let mut packets = LanePackets::new();
+    for sa in states {
+        if let Some((class, lane)) = lane_of_reqid.get(&sa.reqid).and_then(|position| lanes.get(*position)) {
+            *packets.entry((*class, *lane, sa.source == ours)).or_default() += sa.packets;
+        }
+    }
+    packets
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::Family;
+
+    #[test]
+    fn inbound_sa_is_its_reqids_lane() {
+        let scenario = Scenario::four_classes(Keying::Psk);
+        let sa = |from: Side, reqid, mark, packets| Sa {
+            source: from.outer(Family::V4),
+            destination: from.other().outer(Family::V4),
+            spi: 1,
+            reqid,
+            mark: (mark, 0xff),
+            if_id: 42,
+            packets,
+            bytes: 0,
+            replay: 0,
+            failed: 0,
+        };
+        // The third and fourth lanes are bulk's; a rekeyed SA lingers beside the new one.
+        let states = [sa(Side::A, 900, 4, 7), sa(Side::B, 900, 0, 5), sa(Side::B, 900, 0, 6)];
+        let packets = lane_packets(&scenario, Side::A, &states);
+        assert_eq!(packets, [(("bulk", 1, false), 11), (("bulk", 1, true), 7)].into());
+    }
+}
