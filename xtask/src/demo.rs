@@ -6,3 +6,100 @@ pub mod board;
 pub mod claims;
 pub mod load;
 pub mod stage;
+
+use std::io::{IsTerminal, stdout};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use self::claims::Claim;
+use self::stage::Show;
+use crate::guest::boot::{Boot, Outcome};
+use crate::guest::kernel::Label;
+use crate::setup::{self, Need};
+use crate::shell::{self, say};
+use crate::workspace::Workspace;
+use crate::{ebpf, lab};
+
+/// A guest boots, two pairs of charons come up and half a minute of traffic runs, all of it emulated.
+const LIMIT: Duration = Duration::from_secs(900);
+
+/// Arguments of `demo`.
+#[derive(Args, Debug)]
+pub struct Demo {
+    /// Say pass or fail for every claim, and exit accordingly
+    #[arg(long)]
+    check: bool,
+    /// Boot this kernel, even where this machine's own would do
+    #[arg(long, value_enum)]
+    kernel: Option<Label>,
+    /// Play it on this kernel with that agent
+    #[arg(long, hide = true, value_name = "LANEKEEPER")]
+    inside: Option<PathBuf>,
+    /// Draw the table over itself
+    #[arg(long, hide = true)]
+    live: bool,
+}
+
+impl Demo {
+    /// Sets up, builds, plays.
+    pub fn run(&self, workspace: &Workspace) -> Result<ExitCode> {
+        if let Some(binary) = &self.inside {
+            return self.play(binary, self.live);
+        }
+        setup::ensure(workspace, &[Need::BuildPackages, Need::LabPackages])?;
+        ebpf::build(workspace)?;
+        say("building the agent");
+        shell::run(ebpf::cargo(workspace).args(["build", "--quiet", "--package", "lanekeeper"]))?;
+        let binary = workspace.target("debug/lanekeeper");
+        let live = stdout().is_terminal();
+        match self.kernel {
+            None if shell::is_root() && lab::kernel_is_able() => self.play(&binary, live),
+            kernel => self.play_in_guest(workspace, kernel.unwrap_or(Label::V6_12), &binary, live),
+        }
+    }
+
+    fn play_in_guest(&self, workspace: &Workspace, kernel: Label, binary: &Path, live: bool) -> Result<ExitCode> {
+        setup::ensure(workspace, &[Need::GuestPackages, Need::Kernel(kernel)])?;
+        say(format!(
+            "this machine's kernel lacks ESP or XFRM interfaces, or another was asked for: a guest with {kernel}"
+        ));
+        let xtask = std::env::current_exe().context("where is this program?")?;
+        let words =
+            [xtask.to_string_lossy().into_owned(), "demo".into(), "--inside".into(), binary.to_string_lossy().into()];
+        let mut script: Vec<String> = words.iter().map(|word| shell::quote(word)).collect();
+        script.extend(self.check.then(|| "--check".to_owned()));
+        script.extend(live.then(|| "--live".to_owned()));
+        let boot = Boot { kernel, name: format!("demo-{kernel}"), script: script.join(" "), limit: LIMIT };
+        match boot.run(workspace)? {
+            Outcome::Exited(status) => Ok(ExitCode::from(status)),
+            failure => bail!("guest {kernel}: {failure}; its console is in {}", boot.out(workspace).display()),
+        }
+    }
+
+    fn play(&self, binary: &Path, live: bool) -> Result<ExitCode> {
+        let claims = stage::play(binary, Show { live })?;
+        let failed = claims.iter().filter(|claim| !claim.holds).count();
+        if self.check {
+            println!();
+            claims.iter().for_each(|claim| println!("{claim}"));
+            println!("\n{} claims hold, {failed} do not", claims.len() - failed);
+        } else {
+            summary(&claims);
+        }
+        // Without --check it is a show: what did not hold is said, and is no error.
+        Ok(if self.check && failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    }
+}
+
+/// What a person wants to know at the end.
+fn summary(claims: &[Claim]) {
+    let failed: Vec<&Claim> = claims.iter().filter(|claim| !claim.holds).collect();
+    if failed.is_empty() {
+        println!("\nEvery packet went through the SA of its class, in both directions. `--check` shows the proof.");
+    }
+    failed.iter().for_each(|claim| println!("{claim}"));
+}

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use xtask::demo::Demo;
 use xtask::ebpf::Build;
 use xtask::guest::Guest;
 use xtask::setup::Setup;
@@ -24,6 +25,8 @@ enum Verb {
     BuildEbpf(Build),
     /// Boot a guest kernel over this machine's files and run a command in it
     Guest(Guest),
+    /// Two gateways, four classes, live; and why one SA is not enough
+    Demo(Demo),
 }
 
 fn main() -> ExitCode {
@@ -42,5 +45,6 @@ fn run() -> Result<ExitCode> {
         Verb::Setup(setup) => setup.run(&workspace),
         Verb::BuildEbpf(build) => build.run(&workspace),
         Verb::Guest(guest) => guest.run(&workspace),
+        Verb::Demo(demo) => demo.run(&workspace),
     }
 }
