@@ -1,6 +1,6 @@
 //! Managed keying: charon makes the lanes' CHILD_SAs, told so over VICI.
 //!
-//! Pure: [`Connection`] (what to load), its machine (when to initiate, what is up). Shell: [`run`].
+//! Pure: [`Connection`] (what to load), [`machine`] (when to initiate, what is up). Shell: [`run`].
 
 use std::path::PathBuf;
 
@@ -8,11 +8,19 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::lane::LaneId;
 
+mod cause;
 pub mod connection;
 pub mod credentials;
+pub mod machine;
+mod observe;
+pub mod sas;
+mod shell;
+#[cfg(test)]
+mod testing;
 
 pub use connection::Connection;
 pub use credentials::Credentials;
+pub use observe::{Loaded, observe, remove};
 
 /// What has happened to lanes, tunnels and charon.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +55,7 @@ pub enum Event {
 }
 
 /// A connection and what proves our identity in it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Load {
     /// What to load.
     pub connection: Connection,
@@ -99,13 +107,26 @@ pub enum Error {
     /// A key or certificate file.
     #[error(transparent)]
     Credentials(#[from] credentials::Error),
-    /// The task has ended.
-    #[error("the ike task has ended")]
-    Ended,
+    /// charon takes it, but does not want that connection.
+    #[error("tunnel {tunnel:?}: {reason}")]
+    Load {
+        /// The tunnel.
+        tunnel: String,
+        /// charon's word.
+        reason: String,
+    },
+    /// It stays wanted, and is done when charon is back.
+    #[error("tunnel {tunnel:?} waits for charon: {reason}")]
+    Waiting {
+        /// The tunnel.
+        tunnel: String,
+        /// Why charon cannot be reached, and the cure.
+        reason: String,
+    },
 }
 
 /// Keeps the loaded connections' lanes up until `commands` is closed: loads, initiates, re-initiates, follows charon's
 /// events and its restarts. Leaves the SAs standing when it returns.
 pub async fn run(vici: PathBuf, commands: mpsc::Receiver<Command>, events: mpsc::Sender<Event>) {
-    let _ = (vici, commands, events);
+    shell::run(vici, commands, events).await;
 }

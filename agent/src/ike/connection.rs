@@ -47,6 +47,12 @@ pub struct ChildLane {
     pub child: String,
     /// Changes with any parameter of the child.
     pub digest: u64,
+    /// Its fixed request id.
+    pub reqid: u32,
+    /// Its mark and the mask of all marks.
+    pub mark: (u32, u32),
+    /// Its device's if_id.
+    pub if_id: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,10 +73,11 @@ impl Connection {
             Keying::Ike(ike) => ike,
             Keying::Static(_) => return None,
         };
+        let DeviceKind::Xfrm { if_id } = tunnel.device.kind;
         let children: Vec<(String, Message)> = tunnel
             .lanes
             .iter()
-            .map(|lane| (lane.label.clone(), child_message(policy.mark_mask, tunnel, ike, lane)))
+            .map(|lane| (lane.label.clone(), child_message(policy.mark_mask, if_id, tunnel, ike, lane)))
             .collect();
         let lanes = tunnel
             .lanes
@@ -84,6 +91,9 @@ impl Connection {
                 },
                 child: child.clone(),
                 digest: digest(message),
+                reqid: lane.reqid,
+                mark: (lane.mark, policy.mark_mask),
+                if_id,
             })
             .collect();
         let mut connection = Self {
@@ -180,8 +190,7 @@ impl Connection {
     }
 }
 
-fn child_message(mask: u32, tunnel: &Tunnel, ike: &Ike, lane: &Lane) -> Message {
-    let DeviceKind::Xfrm { if_id } = tunnel.device.kind;
+fn child_message(mask: u32, if_id: u32, tunnel: &Tunnel, ike: &Ike, lane: &Lane) -> Message {
     let mark = format!("{:#010x}/{mask:#010x}", lane.mark);
     let mut child = Message::new()
         .with("mode", "tunnel")
@@ -190,8 +199,9 @@ fn child_message(mask: u32, tunnel: &Tunnel, ike: &Ike, lane: &Lane) -> Message 
         .with("reqid", lane.reqid.to_string())
         .with("mark_in", &mark)
         .with("mark_out", &mark)
-        // The policy check behind the decryption sees the packet's mark: without this it would see none.
-        .with("set_mark_in", "%same")
+        // The policy check behind the decryption sees the packet's mark: without this it would see none. Without the
+        // mask the kernel would write all 32 bits and wipe out those that are not ours.
+        .with("set_mark_in", format!("%same/{mask:#010x}"))
         .with("if_id_in", if_id.to_string())
         .with("if_id_out", if_id.to_string())
         .with("label", &lane.label)

@@ -337,7 +337,8 @@ pub(super) struct Reader<'a> {
 impl<'a> Reader<'a> {
     fn take(&mut self, len: usize, what: &'static str) -> Result<&'a [u8], DecodeError> {
         let rest = &self.bytes[self.at..];
-        let taken = rest.get(..len).ok_or(DecodeError::Truncated { what, at: self.at, wanted: len - rest.len() })?;
+        let taken =
+            rest.get(..len).ok_or_else(|| DecodeError::Truncated { what, at: self.at, wanted: len - rest.len() })?;
         self.at += len;
         Ok(taken)
     }
@@ -375,3 +376,6 @@ impl<'a> Reader<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

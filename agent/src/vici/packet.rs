@@ -140,3 +140,97 @@ impl Drop for Frames {
         self.buffer.zeroize();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Sent by charon 5.9.8 (Debian 12) to `version`.
+    const VERSION: &[u8] = b"\x01\x03\x06daemon\x00\x06charon\x03\x07version\x00\x055.9.8\x03\x07sysname\x00\x05Linux\
+        \x03\x07release\x00\x0f6.18.44-fc-v769\x03\x07machine\x00\x06x86_64";
+    /// Sent by charon 5.9.8 to a `load-conn` with an unknown key.
+    const REFUSAL: &[u8] = b"\x01\x03\x07success\x00\x02no\x03\x06errmsg\x00'unknown option: bogus, config discarded";
+    /// The front of a `list-conn` event of charon 5.9.8, closed after its first authentication round.
+    const LIST_CONN: &[u8] =
+        b"\x07\tlist-conn\x01\x04lk-a\x04\x0blocal_addrs\x05\x00\t192.0.2.1\x06\x04\x0cremote_addrs\
+        \x05\x00\t192.0.2.2\x06\x03\x07version\x00\x05IKEv2\x01\x07local-1\x03\x06aaa_id\x00\x13lanekeeper-00112233\
+        \x04\x06groups\x06\x02\x02";
+
+    fn framed(bytes: &[u8]) -> Vec<u8> {
+        [&(bytes.len() as u32).to_be_bytes(), bytes].concat()
+    }
+
+    #[test]
+    fn charons_packets_decode() {
+        let Ok(Packet::Response(version)) = Packet::decode(VERSION) else { panic!("no response") };
+        assert_eq!((version.text("daemon"), version.text("version")), (Some("charon"), Some("5.9.8")));
+        let Ok(Packet::Response(refusal)) = Packet::decode(REFUSAL) else { panic!("no response") };
+        assert_eq!(refusal.text("errmsg"), Some("unknown option: bogus, config discarded"));
+        let Ok(Packet::Event { name, message }) = Packet::decode(LIST_CONN) else { panic!("no event") };
+        let connection = message.section("lk-a").unwrap();
+        assert_eq!(name, "list-conn");
+        assert_eq!(connection.list("local_addrs").collect::<Vec<_>>(), ["192.0.2.1"]);
+        assert_eq!(connection.section("local-1").unwrap().text("aaa_id"), Some("lanekeeper-00112233"));
+        assert_eq!(Packet::decode(&[2]), Ok(Packet::CommandUnknown));
+        assert_eq!(Packet::decode(&[5]), Ok(Packet::Confirm));
+        assert_eq!(Packet::decode(&[6]), Ok(Packet::EventUnknown));
+    }
+
+    #[test]
+    fn requests_encode_to_what_charon_takes() {
+        let version = Packet::Request { name: "version".to_owned(), message: Message::new() };
+        assert_eq!(version.encode().unwrap().as_slice(), b"\x00\x00\x00\x09\x00\x07version");
+        let register = Packet::Register("list-sa".to_owned());
+        assert_eq!(register.encode().unwrap().as_slice(), b"\x00\x00\x00\x09\x03\x07list-sa");
+    }
+
+    #[test]
+    fn charons_packets_encode_to_the_same_bytes() {
+        for bytes in [VERSION, REFUSAL, LIST_CONN] {
+            assert_eq!(Packet::decode(bytes).unwrap().encode().unwrap().as_slice(), framed(bytes));
+        }
+    }
+
+    #[test]
+    fn a_stream_in_single_bytes_gives_the_same_packets() {
+        let mut frames = Frames::default();
+        let mut packets = Vec::new();
+        for byte in [framed(VERSION), framed(&[5]), framed(LIST_CONN)].concat() {
+            frames.push(&[byte]);
+            packets.extend(frames.next_packet().unwrap());
+        }
+        assert_eq!(packets, [VERSION, &[5], LIST_CONN].map(|bytes| Packet::decode(bytes).unwrap()));
+    }
+
+    #[test]
+    fn a_length_above_the_limit_is_refused_before_its_bytes_come() {
+        let mut frames = Frames::default();
+        frames.push(&(MAX_PACKET as u32 + 1).to_be_bytes());
+        assert_eq!(frames.next_packet(), Err(DecodeError::TooLong(MAX_PACKET + 1)));
+    }
+
+    #[test]
+    fn odd_packets_are_errors() {
+        assert!(matches!(Packet::decode(&[]), Err(DecodeError::Truncated { .. })));
+        assert_eq!(Packet::decode(&[8]), Err(DecodeError::UnknownPacket(8)));
+        assert_eq!(Packet::decode(&[5, 0]), Err(DecodeError::TrailingBytes { kind: 5, extra: 1 }));
+        assert!(matches!(Packet::decode(&[7, 9, b'a']), Err(DecodeError::Truncated { .. })));
+        let long = Packet::Register("e".repeat(256));
+        assert_eq!(long.encode(), Err(EncodeError::LongName(256)));
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_streams_never_panic(chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..30), 0..9)) {
+            let mut frames = Frames::default();
+            for chunk in chunks {
+                frames.push(&chunk);
+                while let Ok(Some(packet)) = frames.next_packet() {
+                    prop_assert_eq!(Packet::decode(&packet.encode().unwrap()[4..]), Ok(packet));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,567 @@
+use zeroize::Zeroizing;
+
+use super::super::sas::ChildSa;
+use super::super::{Connection, Credentials, testing};
+use super::*;
+use crate::lane::LaneId;
+use crate::policy::{Policy, Start, TunnelIndex};
+
+/// The machine with a clock, and charon's part played by hand.
+struct Bench {
+    machine: Machine,
+    now: Duration,
+}
+
+fn load(policy: &Policy) -> Box<Load> {
+    Box::new(Load {
+        connection: Connection::new(policy, TunnelIndex(0)).unwrap(),
+        credentials: Credentials::Psk(Zeroizing::new(b"secret".to_vec())),
+    })
+}
+
+fn lane(class: &str, index: u8) -> LaneId {
+    LaneId { tunnel: "b7".to_owned(), class: class.to_owned(), index }
+}
+
+fn child(name: &str, id: u32) -> ChildSa {
+    let mark = match name {
+        "voice.0" => 1,
+        "bulk.0" => 2,
+        _ => 3,
+    };
+    ChildSa {
+        name: name.to_owned(),
+        id,
+        installed: true,
+        reqid: 0x4c4b_0000 + mark,
+        spis: (id, id + 1000),
+        mark: (mark, 0xff),
+        if_id: 42,
+        life: None,
+    }
+}
+
+fn ike_with(id: u32, children: Vec<ChildSa>) -> IkeSa {
+    IkeSa { connection: "lk-b7".to_owned(), id, state: IkeState::Established, initiator: true, children }
+}
+
+fn told(actions: &[Action]) -> Vec<Event> {
+    let events = actions.iter().filter_map(|action| match action {
+        Action::Tell(event) => Some(event.clone()),
+        _ => None,
+    });
+    events.collect()
+}
+
+fn initiation(actions: &[Action]) -> Option<(String, u64)> {
+    actions.iter().find_map(|action| match action {
+        Action::Initiate { child, ticket, .. } => Some((child.clone(), *ticket)),
+        _ => None,
+    })
+}
+
+impl Bench {
+    fn new(policy: &Policy) -> Self {
+        let mut bench = Self { machine: Machine::new(1), now: Duration::ZERO };
+        let actions = bench.feed(Input::Load(load(policy)));
+        assert_eq!(actions, [Action::Connect]);
+        bench
+    }
+
+    /// Connected, loaded, and told that charon has these SAs.
+    fn synced(policy: &Policy, sas: Vec<IkeSa>) -> (Self, Vec<Action>) {
+        let mut bench = Self::new(policy);
+        let actions = bench.connect("today", sas);
+        (bench, actions)
+    }
+
+    fn connect(&mut self, since: &str, sas: Vec<IkeSa>) -> Vec<Action> {
+        let actions = self.feed(Input::Connected { version: "5.9.8".to_owned(), since: since.to_owned() });
+        let Action::Load { tunnel, ticket } = &actions[0] else { panic!("{actions:?}") };
+        assert_eq!(actions[1], Action::ListSas);
+        let mut actions = self.feed(Input::Loaded { tunnel: tunnel.clone(), ticket: *ticket, result: Ok(()) });
+        actions.extend(self.feed(Input::Sas { asked: self.now, sas }));
+        actions
+    }
+
+    fn feed(&mut self, input: Input) -> Vec<Action> {
+        self.machine.step(self.now, input)
+    }
+
+    /// Lets time pass, as the shell does, and collects what comes of it.
+    fn pass(&mut self, time: Duration) -> Vec<Action> {
+        let until = self.now + time;
+        let mut actions = Vec::new();
+        for round in 0.. {
+            assert!(round < 10_000, "the machine keeps waking: {actions:?}");
+            let Some(wake) = self.machine.wake().filter(|wake| *wake <= until) else { break };
+            self.now = self.now.max(wake);
+            actions.extend(self.feed(Input::Tick));
+        }
+        self.now = until;
+        actions
+    }
+
+    fn up(&mut self, name: &str, id: u32) -> Vec<Event> {
+        told(&self.feed(Input::Notice(Notice::ChildUp(ike_with(1, vec![child(name, id)])))))
+    }
+
+    fn down(&mut self, name: &str, id: u32) -> Vec<Event> {
+        told(&self.feed(Input::Notice(Notice::ChildDown(ike_with(1, vec![child(name, id)])))))
+    }
+
+    /// All lanes up for long.
+    fn steady(policy: &Policy) -> Self {
+        let (mut bench, _) = Self::synced(policy, vec![all_up()]);
+        bench.pass(Duration::from_secs(20));
+        bench
+    }
+}
+
+fn all_up() -> IkeSa {
+    ike_with(1, vec![child("voice.0", 1), child("bulk.0", 2), child("bulk.1", 3)])
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn lanes_are_initiated_one_after_the_other() {
+    let (mut bench, actions) = Bench::synced(&testing::policy(), vec![]);
+    assert_eq!(told(&actions), [Event::CharonBack { version: "5.9.8".to_owned() }]);
+    let mut order = Vec::new();
+    let mut actions = bench.pass(SECOND);
+    for id in 1..=3 {
+        let initiations = actions.iter().filter(|action| matches!(action, Action::Initiate { .. })).count();
+        assert_eq!(initiations, 1, "{actions:?}");
+        let (name, ticket) = initiation(&actions).unwrap();
+        assert_eq!(initiation(&bench.pass(5 * SECOND)), None, "the first is still under way");
+        bench.up(&name, id);
+        actions = bench.feed(Input::Initiated { tunnel: "b7".to_owned(), ticket, result: Ok(()) });
+        order.push(name);
+    }
+    order.sort();
+    assert_eq!(order, ["bulk.0", "bulk.1", "voice.0"]);
+    assert_eq!(initiation(&bench.pass(100 * SECOND)), None);
+}
+
+#[test]
+fn what_is_up_already_is_told_before_charon_is_said_to_be_back() {
+    let (_, actions) = Bench::synced(&testing::policy(), vec![all_up()]);
+    let events = told(&actions);
+    let lanes = [("voice", 0), ("bulk", 0), ("bulk", 1)].map(|(class, index)| Event::LaneUp(lane(class, index)));
+    assert_eq!(events[0], Event::TunnelUp("b7".to_owned()));
+    assert_eq!(events[1..4], lanes);
+    assert_eq!(events[4], Event::CharonBack { version: "5.9.8".to_owned() });
+}
+
+#[test]
+fn the_end_with_the_greater_identity_lets_the_other_begin() {
+    let mut policy = testing::policy();
+    testing::ike(&mut policy).local_id = "zzz.example".to_owned();
+    let (mut bench, _) = Bench::synced(&policy, vec![]);
+    assert_eq!(initiation(&bench.pass(Duration::from_millis(2900))), None);
+    assert!(initiation(&bench.pass(SECOND)).is_some());
+}
+
+#[test]
+fn an_end_that_does_not_begin_never_initiates() {
+    let mut policy = testing::policy();
+    testing::ike(&mut policy).start = Start::None;
+    let (mut bench, _) = Bench::synced(&policy, vec![]);
+    assert_eq!(initiation(&bench.pass(1000 * SECOND)), None);
+}
+
+#[test]
+fn a_fallen_lane_is_told_at_once_and_initiated_again() {
+    let mut bench = Bench::steady(&testing::policy());
+    assert_eq!(bench.down("voice.0", 1), [Event::LaneDown(lane("voice", 0))]);
+    let (name, _) = initiation(&bench.pass(Duration::from_millis(250))).unwrap();
+    assert_eq!(name, "voice.0");
+    assert_eq!(bench.up("voice.0", 9), [Event::LaneUp(lane("voice", 0))]);
+}
+
+#[test]
+fn failures_are_tried_again_ever_more_seldom() {
+    let (mut bench, _) = Bench::synced(&testing::policy(), vec![]);
+    let mut tries = Vec::new();
+    for _ in 0..10 {
+        let mut actions = Vec::new();
+        while initiation(&actions).is_none() {
+            actions = bench.pass(SECOND / 10);
+        }
+        tries.push(bench.now);
+        let (_, ticket) = initiation(&actions).unwrap();
+        let events = bench.feed(Input::Initiated {
+            tunnel: "b7".to_owned(),
+            ticket,
+            result: Err("the peer refuses".to_owned()),
+        });
+        // Told once, not at every try.
+        assert_eq!(told(&events).len(), usize::from(tries.len() == 1));
+    }
+    let gaps: Vec<f64> = tries.windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64()).collect();
+    assert!(gaps[0] < 1.5 && gaps[4] > 11.0 && gaps[8] > 44.0 && gaps[8] < 76.0, "{gaps:?}");
+}
+
+#[test]
+fn a_lane_that_falls_as_soon_as_it_rises_does_not_storm() {
+    let (mut bench, _) =
+        Bench::synced(&testing::policy(), vec![ike_with(1, vec![child("bulk.0", 2), child("bulk.1", 3)])]);
+    let mut initiations = 0;
+    let mut id = 10;
+    let end = bench.now + 60 * SECOND;
+    while bench.now < end {
+        if let Some((name, ticket)) = initiation(&bench.pass(SECOND / 10)) {
+            initiations += 1;
+            id += 1;
+            bench.up(&name, id);
+            bench.feed(Input::Initiated { tunnel: "b7".to_owned(), ticket, result: Ok(()) });
+            bench.down(&name, id);
+        }
+    }
+    assert!((3..10).contains(&initiations), "{initiations} in a minute");
+}
+
+#[test]
+fn a_rekey_leaves_the_lane_up_and_the_old_sa_s_end_is_no_fall() {
+    let mut bench = Bench::steady(&testing::policy());
+    let rekey = Notice::ChildRekeyed { ike: ike_with(1, vec![]), old: 1, new: child("voice.0", 4) };
+    assert_eq!(told(&bench.feed(Input::Notice(rekey))), [Event::Rekeyed(lane("voice", 0))]);
+    assert_eq!(bench.down("voice.0", 1), []);
+    assert_eq!(bench.down("voice.0", 4), [Event::LaneDown(lane("voice", 0))]);
+}
+
+#[test]
+fn an_ike_rekey_takes_the_lanes_along() {
+    let mut bench = Bench::steady(&testing::policy());
+    let rekey = Notice::IkeRekeyed { old: 1, new: ike_with(2, vec![]) };
+    assert_eq!(told(&bench.feed(Input::Notice(rekey))), []);
+    assert_eq!(told(&bench.feed(Input::Notice(Notice::IkeDown(ike_with(1, vec![]))))), []);
+    let events = told(&bench.feed(Input::Notice(Notice::IkeDown(ike_with(2, vec![])))));
+    assert_eq!(events.len(), 4, "tunnel and lanes fall with the IKE_SA that has them: {events:?}");
+}
+
+#[test]
+fn late_child_events_of_a_dead_ike_sa_change_nothing() {
+    let mut bench = Bench::steady(&testing::policy());
+    bench.feed(Input::Notice(Notice::IkeDown(ike_with(1, vec![]))));
+    // charon 5.9.8 tells of the children after their IKE_SA, as INSTALLED.
+    assert_eq!(bench.down("voice.0", 1), []);
+}
+
+#[test]
+fn doubles_leave_the_lane_up_and_the_older_is_closed_after_a_while() {
+    let mut bench = Bench::steady(&testing::policy());
+    assert_eq!(bench.up("voice.0", 7), []);
+    assert_eq!(bench.pass(4 * SECOND), []);
+    assert_eq!(bench.pass(2 * SECOND), [Action::CloseChild(1)]);
+    assert_eq!(bench.down("voice.0", 1), []);
+    assert_eq!(bench.machine.status()[0].lanes[0].spis, Some((7, 1007)));
+}
+
+#[test]
+fn a_child_of_an_older_configuration_is_closed_and_is_no_lane() {
+    let mut foreign = child("voice.0", 5);
+    foreign.reqid = 1;
+    let (_, actions) = Bench::synced(&testing::policy(), vec![ike_with(1, vec![foreign])]);
+    assert!(actions.contains(&Action::CloseChild(5)), "{actions:?}");
+    assert!(!told(&actions).contains(&Event::LaneUp(lane("voice", 0))));
+}
+
+#[test]
+fn a_list_older_than_an_event_does_not_undo_it() {
+    let mut bench = Bench::steady(&testing::policy());
+    let asked = bench.now;
+    bench.now += SECOND;
+    bench.down("voice.0", 1);
+    bench.up("bulk.0", 8);
+    bench.down("bulk.0", 2);
+    bench.now += SECOND;
+    let actions = bench.feed(Input::Sas { asked, sas: vec![all_up()] });
+    assert!(told(&actions).is_empty(), "{actions:?}");
+    let status = &bench.machine.status()[0];
+    assert_eq!(status.lanes.iter().map(|lane| lane.up).collect::<Vec<_>>(), [false, true, true]);
+}
+
+#[test]
+fn a_list_repairs_what_events_missed() {
+    let mut bench = Bench::steady(&testing::policy());
+    let asked = bench.now + SECOND;
+    bench.now = asked;
+    let actions =
+        bench.feed(Input::Sas { asked, sas: vec![ike_with(1, vec![child("bulk.0", 2), child("bulk.1", 3)])] });
+    assert_eq!(told(&actions), [Event::LaneDown(lane("voice", 0))]);
+}
+
+#[test]
+fn lanes_stay_up_while_charon_is_gone_and_through_its_restart() {
+    let mut bench = Bench::steady(&testing::policy());
+    let actions = bench.feed(Input::Unreachable { reason: "closed".to_owned() });
+    assert_eq!(told(&actions), [Event::CharonGone { reason: "closed".to_owned() }]);
+    let actions = bench.pass(5 * SECOND);
+    assert_eq!(actions, [Action::Connect]);
+    let actions = bench.connect("just now", vec![]);
+    assert_eq!(told(&actions), [Event::TunnelDown("b7".to_owned()), Event::CharonBack { version: "5.9.8".to_owned() }]);
+    let (name, ticket) = initiation(&bench.pass(SECOND)).unwrap();
+    assert_eq!(bench.up(&name, 1), [Event::TunnelUp("b7".to_owned())], "its lane was up all the time");
+    bench.feed(Input::Initiated { tunnel: "b7".to_owned(), ticket, result: Ok(()) });
+    // The new IKE_SA made the peer drop the others' SAs: they fall unless they follow at once.
+    let events = told(&bench.pass(2 * SECOND));
+    assert_eq!(events.len(), 2, "{events:?}");
+}
+
+#[test]
+fn after_a_restart_without_success_the_lanes_fall_in_the_end() {
+    let mut bench = Bench::steady(&testing::policy());
+    bench.feed(Input::Unreachable { reason: "closed".to_owned() });
+    bench.pass(5 * SECOND);
+    bench.connect("just now", vec![]);
+    assert_eq!(told(&bench.pass(14 * SECOND)), []);
+    assert_eq!(told(&bench.pass(2 * SECOND)).len(), 3);
+}
+
+#[test]
+fn what_the_same_charon_lost_meanwhile_falls_at_once() {
+    let mut bench = Bench::steady(&testing::policy());
+    bench.feed(Input::Unreachable { reason: "no answer".to_owned() });
+    bench.pass(5 * SECOND);
+    let actions = bench.connect("today", vec![ike_with(1, vec![child("bulk.0", 2), child("bulk.1", 3)])]);
+    assert_eq!(told(&actions), [Event::LaneDown(lane("voice", 0)), Event::CharonBack { version: "5.9.8".to_owned() }]);
+}
+
+#[test]
+fn an_end_that_does_not_begin_recovers_from_its_own_charons_restart_and_gives_up() {
+    let mut policy = testing::policy();
+    testing::ike(&mut policy).start = Start::None;
+    let mut bench = Bench::steady(&policy);
+    bench.feed(Input::Unreachable { reason: "closed".to_owned() });
+    bench.pass(5 * SECOND);
+    bench.connect("just now", vec![]);
+    let mut tries = 0;
+    let end = bench.now + 300 * SECOND;
+    while bench.now < end {
+        if let Some((_, ticket)) = initiation(&bench.pass(SECOND)) {
+            tries += 1;
+            let result = Err("no answer".to_owned());
+            bench.feed(Input::Initiated { tunnel: "b7".to_owned(), ticket, result });
+        }
+    }
+    assert_eq!(tries, 3);
+}
+
+#[test]
+fn lanes_fall_when_their_lifetime_ends_while_charon_is_gone() {
+    let mut mortal = all_up();
+    mortal.children[0].life = Some(60);
+    let (mut bench, _) = Bench::synced(&testing::policy(), vec![mortal]);
+    bench.feed(Input::Unreachable { reason: "closed".to_owned() });
+    let mut events = told(&bench.pass(59 * SECOND));
+    assert_eq!(events, []);
+    bench.feed(Input::Unreachable { reason: "closed".to_owned() });
+    events.extend(told(&bench.pass(10 * SECOND)));
+    assert_eq!(events, [Event::LaneDown(lane("voice", 0))]);
+}
+
+#[test]
+fn charon_is_looked_for_again_and_again_and_told_gone_once() {
+    let mut bench = Bench::new(&testing::policy());
+    let mut events = Vec::new();
+    let mut tries = 0;
+    for _ in 0..600 {
+        tries += 1;
+        events.extend(told(&bench.feed(Input::Unreachable { reason: "absent".to_owned() })));
+        while !bench.pass(SECOND / 10).contains(&Action::Connect) {}
+        if bench.now > 60 * SECOND {
+            break;
+        }
+    }
+    assert_eq!(events, [Event::CharonGone { reason: "absent".to_owned() }]);
+    assert!((12..40).contains(&tries), "{tries} in a minute");
+}
+
+#[test]
+fn what_an_attempt_left_half_open_is_closed() {
+    let (mut bench, _) = Bench::synced(&testing::policy(), vec![]);
+    let (_, ticket) = initiation(&bench.pass(SECOND)).unwrap();
+    let result = Err("no answer".to_owned());
+    let actions = bench.feed(Input::Initiated { tunnel: "b7".to_owned(), ticket, result });
+    assert!(actions.contains(&Action::ListSas));
+    let half = IkeSa { state: IkeState::Connecting, ..ike_with(3, vec![]) };
+    let actions = bench.feed(Input::Sas { asked: bench.now, sas: vec![half] });
+    assert!(actions.contains(&Action::CloseIke { id: 3, force: true }), "{actions:?}");
+}
+
+#[test]
+fn the_same_configuration_again_disturbs_nothing() {
+    let mut bench = Bench::steady(&testing::policy());
+    let actions = bench.feed(Input::Load(load(&testing::policy())));
+    let [Action::Load { ticket, .. }, Action::ListSas] = actions[..] else { panic!("{actions:?}") };
+    assert_eq!(bench.feed(Input::Loaded { tunnel: "b7".to_owned(), ticket, result: Ok(()) }), []);
+    assert_eq!(bench.feed(Input::Sas { asked: bench.now, sas: vec![all_up()] }), []);
+}
+
+#[test]
+fn a_changed_lane_is_closed_once_charon_has_the_change_and_the_others_stay() {
+    let mut bench = Bench::steady(&testing::policy());
+    let mut policy = testing::policy();
+    policy.tunnels[0].lanes.remove(2);
+    policy.tunnels[0].lanes[0].reqid += 100;
+    let actions = bench.feed(Input::Load(load(&policy)));
+    assert_eq!(told(&actions), [Event::LaneDown(lane("bulk", 1))]);
+    let Action::Load { ticket, .. } = actions[1] else { panic!("{actions:?}") };
+    let actions = bench.feed(Input::Loaded { tunnel: "b7".to_owned(), ticket, result: Ok(()) });
+    assert_eq!(actions, [Action::CloseChild(1), Action::CloseChild(3)]);
+}
+
+#[test]
+fn other_identities_mean_another_ike_sa() {
+    let mut bench = Bench::steady(&testing::policy());
+    let mut policy = testing::policy();
+    testing::ike(&mut policy).remote_id = "other.example".to_owned();
+    let actions = bench.feed(Input::Load(load(&policy)));
+    let Action::Load { ticket, .. } = actions[0] else { panic!("{actions:?}") };
+    let actions = bench.feed(Input::Loaded { tunnel: "b7".to_owned(), ticket, result: Ok(()) });
+    assert_eq!(actions, [Action::CloseIke { id: 1, force: false }]);
+}
+
+#[test]
+fn a_connection_that_charon_refuses_is_told_and_tried_again() {
+    let mut bench = Bench::new(&testing::policy());
+    let actions = bench.feed(Input::Connected { version: "5.9.8".to_owned(), since: "today".to_owned() });
+    let Action::Load { ticket, .. } = actions[0] else { panic!("{actions:?}") };
+    let result = Err("unknown option".to_owned());
+    let actions = bench.feed(Input::Loaded { tunnel: "b7".to_owned(), ticket, result });
+    assert!(matches!(told(&actions)[..], [Event::Trouble { .. }]));
+    bench.feed(Input::Sas { asked: bench.now, sas: vec![] });
+    let actions = bench.pass(2 * SECOND);
+    assert!(matches!(actions[..], [Action::Load { .. }]), "{actions:?}");
+}
+
+#[test]
+fn an_unloaded_tunnel_falls_and_is_unloaded() {
+    let mut bench = Bench::steady(&testing::policy());
+    let actions = bench.feed(Input::Unload("b7".to_owned()));
+    assert_eq!(told(&actions).len(), 4);
+    let unload = Action::Unload { tunnel: "b7".to_owned(), connection: "lk-b7".to_owned() };
+    assert_eq!(actions.last(), Some(&unload));
+    assert_eq!(bench.up("voice.0", 9), []);
+}
+
+mod anything {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Debug, Clone)]
+    enum Happening {
+        Pass(u64),
+        ChildUp(usize, u32),
+        ChildDown(usize, u32),
+        Rekey(usize, u32, u32),
+        IkeUp(u32),
+        IkeDown(u32),
+        IkeRekey(u32, u32),
+        List(Vec<(usize, u32)>),
+        Initiated(bool),
+        Loaded(bool),
+        Lost,
+        Connected(bool),
+        Reload(bool),
+    }
+
+    fn happening() -> impl Strategy<Value = Happening> {
+        let lane = 0usize..3;
+        prop_oneof![
+            (1u64..20_000).prop_map(Happening::Pass),
+            (lane.clone(), 1u32..9).prop_map(|(lane, id)| Happening::ChildUp(lane, id)),
+            (lane.clone(), 1u32..9).prop_map(|(lane, id)| Happening::ChildDown(lane, id)),
+            (lane.clone(), 1u32..9, 1u32..9).prop_map(|(lane, old, new)| Happening::Rekey(lane, old, new)),
+            (1u32..4).prop_map(Happening::IkeUp),
+            (1u32..4).prop_map(Happening::IkeDown),
+            (1u32..4, 1u32..4).prop_map(|(old, new)| Happening::IkeRekey(old, new)),
+            prop::collection::vec((lane, 1u32..9), 0..5).prop_map(Happening::List),
+            any::<bool>().prop_map(Happening::Initiated),
+            any::<bool>().prop_map(Happening::Loaded),
+            Just(Happening::Lost),
+            any::<bool>().prop_map(Happening::Connected),
+            any::<bool>().prop_map(Happening::Reload),
+        ]
+    }
+
+    const NAMES: [&str; 3] = ["voice.0", "bulk.0", "bulk.1"];
+
+    proptest! {
+        /// Whatever happens: lanes rise and fall in turn, one initiation at a time, no endless waking, no panic.
+        #[test]
+        fn keeps_its_promises(happenings in prop::collection::vec(happening(), 0..60)) {
+            let mut bench = Bench::new(&testing::policy());
+            let mut up = std::collections::BTreeMap::new();
+            let (mut loading, mut initiating) = (None, None::<u64>);
+            for happening in happenings {
+                let result = |good| if good { Ok(()) } else { Err("bad".to_owned()) };
+                let one = |lane: usize, id| vec![child(NAMES[lane], id)];
+                let actions = match happening {
+                    Happening::Pass(millis) => bench.pass(Duration::from_millis(millis)),
+                    Happening::ChildUp(lane, id) => bench.feed(Input::Notice(Notice::ChildUp(ike_with(1, one(lane, id))))),
+                    Happening::ChildDown(lane, id) => {
+                        bench.feed(Input::Notice(Notice::ChildDown(ike_with(1, one(lane, id)))))
+                    }
+                    Happening::Rekey(lane, old, new) => bench.feed(Input::Notice(Notice::ChildRekeyed {
+                        ike: ike_with(1, vec![]), old, new: child(NAMES[lane], new),
+                    })),
+                    Happening::IkeUp(id) => bench.feed(Input::Notice(Notice::IkeUp(ike_with(id, vec![])))),
+                    Happening::IkeDown(id) => bench.feed(Input::Notice(Notice::IkeDown(ike_with(id, vec![])))),
+                    Happening::IkeRekey(old, new) => {
+                        bench.feed(Input::Notice(Notice::IkeRekeyed { old, new: ike_with(new, vec![]) }))
+                    }
+                    Happening::List(children) => {
+                        let children = children.into_iter().map(|(lane, id)| child(NAMES[lane], id)).collect();
+                        bench.feed(Input::Sas { asked: bench.now, sas: vec![ike_with(1, children)] })
+                    }
+                    Happening::Initiated(good) => match initiating.take() {
+                        Some(ticket) => {
+                            bench.feed(Input::Initiated { tunnel: "b7".to_owned(), ticket, result: result(good) })
+                        }
+                        None => vec![],
+                    },
+                    Happening::Loaded(good) => match loading.take() {
+                        Some(ticket) => bench.feed(Input::Loaded { tunnel: "b7".to_owned(), ticket, result: result(good) }),
+                        None => vec![],
+                    },
+                    Happening::Lost => {
+                        initiating = None;
+                        bench.feed(Input::Unreachable { reason: "lost".to_owned() })
+                    }
+                    Happening::Connected(same) => {
+                        let since = if same { "today" } else { "now" }.to_owned();
+                        bench.feed(Input::Connected { version: "5.9.8".to_owned(), since })
+                    }
+                    Happening::Reload(same) => {
+                        let mut policy = testing::policy();
+                        if !same {
+                            policy.tunnels[0].replay_window = 64;
+                            initiating = None;
+                        }
+                        bench.feed(Input::Load(load(&policy)))
+                    }
+                };
+                for action in actions {
+                    match action {
+                        Action::Load { ticket, .. } => loading = Some(ticket),
+                        Action::Initiate { ticket, .. } => {
+                            prop_assert!(initiating.is_none(), "two initiations at once");
+                            initiating = Some(ticket);
+                        }
+                        Action::Tell(Event::LaneUp(lane)) => {
+                            prop_assert!(up.insert(lane.clone(), true) != Some(true), "{lane} rises twice");
+                        }
+                        Action::Tell(Event::LaneDown(lane)) => {
+                            prop_assert_eq!(up.insert(lane, false), Some(true), "falls without having risen");
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,549 @@
+//! One tunnel: its IKE_SAs, its lanes and their CHILD_SAs.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::backoff::{Backoff, Chance};
+use super::{Action, HOLD, HOLD_AFTER_CONTACT, stands};
+use crate::ike::connection::ChildLane;
+use crate::ike::sas::{ChildSa, IkeSa, IkeState, Notice};
+use crate::ike::{Event, LaneStatus, Load, TunnelStatus};
+use crate::policy::Start;
+
+/// How long the end with the greater identity waits for the other, where both begin.
+const YIELD: Duration = Duration::from_secs(3);
+/// Tunnels that lost their lanes together do not begin again in the same instant.
+const SPREAD: Duration = Duration::from_millis(200);
+/// Doubles of a lane are closed after that time: a rekey has them for a moment. The end that yields waits three times as
+/// long, or both would close, each the other's choice.
+const SURPLUS: Duration = Duration::from_secs(5);
+/// A lane that falls sooner than this after it rose has failed.
+const STEADY: Duration = Duration::from_secs(10);
+/// Until the event of a CHILD_SA whose initiation has succeeded must be there.
+const SETTLE: Duration = Duration::from_secs(2);
+/// Failed attempts of an end that does not begin, after its charon's restart.
+const RECOVERY_ATTEMPTS: u32 = 3;
+/// Numbers of closed SAs are remembered at least as long as a list-sas may be under way.
+const REMEMBER: Duration = Duration::from_secs(20);
+
+pub(super) struct Tunnel {
+    pub(super) load: Load,
+    /// charon has the connection.
+    is_loaded: bool,
+    /// Ticket of the load under way.
+    loading: Option<u64>,
+    load_retry: Backoff,
+    /// IKE_SAs that stand, by charon's number, and when we learned of them.
+    ikes: BTreeMap<u32, Duration>,
+    lanes: Vec<LaneState>,
+    /// Numbers of SAs that have gone, and when.
+    gone: BTreeMap<Sa, Duration>,
+    /// Made from an older configuration; closed when the new one is loaded.
+    outdated: Vec<Sa>,
+    /// Ticket and lane of the initiation under way: one at a time, for two without an IKE_SA would make two.
+    attempt: Option<(u64, usize)>,
+    retry: Backoff,
+    /// Attempts left to an end that does not begin.
+    recovery: u32,
+    up: bool,
+    trouble: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Sa {
+    Ike(u32),
+    Child(u32),
+}
+
+struct LaneState {
+    lane: ChildLane,
+    /// CHILD_SAs that carry traffic, by charon's number.
+    children: BTreeMap<u32, Child>,
+    /// Was up when charon's restart made charon forget its CHILD_SAs.
+    held: Option<Duration>,
+    /// Had CHILD_SAs before the connection to charon broke.
+    aside: bool,
+    retry: Backoff,
+    doubles_since: Option<Duration>,
+    up_since: Option<Duration>,
+}
+
+#[derive(Debug, Clone)]
+struct Child {
+    ike: u32,
+    spis: (u32, u32),
+    learned: Duration,
+    expires: Option<Duration>,
+}
+
+impl LaneState {
+    fn new(lane: ChildLane) -> Self {
+        Self {
+            lane,
+            children: BTreeMap::new(),
+            held: None,
+            aside: false,
+            retry: Backoff::default(),
+            doubles_since: None,
+            up_since: None,
+        }
+    }
+
+    /// The CHILD_SA that counts: the newest, for the kernel sends by the one installed last.
+    fn newest(&self) -> Option<(u32, &Child)> {
+        self.children.last_key_value().map(|(id, child)| (*id, child))
+    }
+}
+
+impl Tunnel {
+    pub(super) fn new(load: Load) -> Self {
+        let lanes = load.connection.lanes.iter().cloned().map(LaneState::new).collect();
+        Self {
+            load,
+            is_loaded: false,
+            loading: None,
+            load_retry: Backoff::default(),
+            ikes: BTreeMap::new(),
+            lanes,
+            gone: BTreeMap::new(),
+            outdated: Vec::new(),
+            attempt: None,
+            retry: Backoff::default(),
+            recovery: 0,
+            up: false,
+            trouble: None,
+        }
+    }
+
+    pub(super) fn status(&self) -> TunnelStatus {
+        let lanes = self.lanes.iter().map(|state| LaneStatus {
+            lane: state.lane.lane.clone(),
+            up: state.up_since.is_some(),
+            spis: state.newest().map(|(_, child)| child.spis),
+        });
+        TunnelStatus {
+            tunnel: self.load.connection.tunnel.clone(),
+            up: self.up,
+            lanes: lanes.collect(),
+            trouble: self.trouble.clone(),
+        }
+    }
+
+    /// Takes a changed configuration. SAs of lanes that stay the same stay; the others go once charon has it.
+    pub(super) fn replace(&mut self, load: Load, actions: &mut Vec<Action>) {
+        if load != self.load {
+            // What failed before may work now.
+            self.retry.succeed();
+            self.load_retry.succeed();
+        }
+        if load.connection == self.load.connection {
+            self.load = load;
+            return;
+        }
+        if load.connection.ike_digest != self.load.connection.ike_digest {
+            self.outdated.extend(self.ikes.keys().map(|id| Sa::Ike(*id)));
+        }
+        let mut before: Vec<LaneState> = std::mem::take(&mut self.lanes);
+        for lane in &load.connection.lanes {
+            let state = match before.iter().position(|state| state.lane.child == lane.child) {
+                Some(at) => {
+                    let mut state = before.swap_remove(at);
+                    if state.lane.digest != lane.digest {
+                        self.outdated.extend(state.children.keys().map(|id| Sa::Child(*id)));
+                        state.retry.succeed();
+                    }
+                    state.lane = lane.clone();
+                    state
+                }
+                None => LaneState::new(lane.clone()),
+            };
+            self.lanes.push(state);
+        }
+        for state in before {
+            self.outdated.extend(state.children.keys().map(|id| Sa::Child(*id)));
+            if state.up_since.is_some() {
+                actions.push(Action::Tell(Event::LaneDown(state.lane.lane)));
+            }
+        }
+        self.is_loaded = false;
+        self.attempt = None;
+        self.load = load;
+    }
+
+    pub(super) fn begin_load(&mut self, ticket: u64) -> Action {
+        self.loading = Some(ticket);
+        Action::Load { tunnel: self.load.connection.tunnel.clone(), ticket }
+    }
+
+    pub(super) fn loaded(
+        &mut self,
+        now: Duration,
+        ticket: u64,
+        result: Result<(), String>,
+        chance: &mut Chance,
+        actions: &mut Vec<Action>,
+    ) {
+        if self.loading != Some(ticket) {
+            return;
+        }
+        self.loading = None;
+        match result {
+            Ok(()) => {
+                if !self.is_loaded {
+                    for state in &mut self.lanes {
+                        state.retry.wait(now + first_delay(&self.load, chance));
+                    }
+                }
+                self.is_loaded = true;
+                self.load_retry.succeed();
+                let outdated = std::mem::take(&mut self.outdated);
+                actions.extend(outdated.into_iter().map(|sa| match sa {
+                    Sa::Ike(id) => Action::CloseIke { id, force: false },
+                    Sa::Child(id) => Action::CloseChild(id),
+                }));
+            }
+            Err(reason) => {
+                self.load_retry.fail(now, chance);
+                self.complain(reason, actions);
+            }
+        }
+    }
+
+    pub(super) fn initiated(
+        &mut self,
+        now: Duration,
+        ticket: u64,
+        result: Result<(), String>,
+        chance: &mut Chance,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some((_, lane)) = self.attempt.take_if(|(current, _)| *current == ticket) else {
+            return;
+        };
+        let state = &mut self.lanes[lane];
+        match result {
+            Ok(()) => {
+                self.retry.succeed();
+                self.trouble = None;
+                if state.children.is_empty() {
+                    // Its event is on the other connection; should it be lost, the list tells.
+                    state.retry.wait(now + SETTLE);
+                    actions.push(Action::ListSas);
+                }
+            }
+            // The peer made it meanwhile: nothing is wrong.
+            Err(_) if !state.children.is_empty() => {}
+            Err(reason) => {
+                if self.ikes.is_empty() {
+                    self.retry.fail(now, chance);
+                } else {
+                    state.retry.fail(now, chance);
+                }
+                self.recovery = self.recovery.saturating_sub(1);
+                self.complain(reason, actions);
+                // What the attempt left half open is found there.
+                actions.push(Action::ListSas);
+            }
+        }
+    }
+
+    pub(super) fn notice(&mut self, now: Duration, notice: Notice, actions: &mut Vec<Action>) {
+        match notice {
+            Notice::IkeUp(ike) => self.ike_up(now, ike.id),
+            Notice::IkeDown(ike) => {
+                self.ikes.remove(&ike.id);
+                self.gone.insert(Sa::Ike(ike.id), now);
+                let gone = &mut self.gone;
+                for state in &mut self.lanes {
+                    state.children.retain(|id, child| {
+                        let stays = child.ike != ike.id;
+                        if !stays {
+                            gone.insert(Sa::Child(*id), now);
+                        }
+                        stays
+                    });
+                }
+            }
+            Notice::IkeRekeyed { old, new } => {
+                self.ikes.remove(&old);
+                self.gone.insert(Sa::Ike(old), now);
+                self.ikes.insert(new.id, now);
+                for child in self.lanes.iter_mut().flat_map(|state| state.children.values_mut()) {
+                    if child.ike == old {
+                        child.ike = new.id;
+                    }
+                }
+            }
+            Notice::ChildUp(ike) => {
+                if stands(&ike) && !self.ikes.contains_key(&ike.id) {
+                    self.ike_up(now, ike.id);
+                }
+                for child in &ike.children {
+                    self.child_up(now, ike.id, child, actions);
+                }
+            }
+            Notice::ChildDown(ike) => ike.children.iter().for_each(|child| self.child_gone(now, child.id)),
+            Notice::ChildRekeyed { ike, old, new } => {
+                let known = self.lanes.iter().any(|state| state.children.contains_key(&old));
+                self.child_gone(now, old);
+                self.child_up(now, ike.id, &new, actions);
+                let lane = self.lanes.iter().find(|state| state.children.contains_key(&new.id));
+                if let (true, Some(state)) = (known, lane) {
+                    actions.push(Action::Tell(Event::Rekeyed(state.lane.lane.clone())));
+                }
+            }
+        }
+    }
+
+    fn ike_up(&mut self, now: Duration, id: u32) {
+        self.ikes.insert(id, now);
+        for state in &mut self.lanes {
+            state.held = state.held.map(|until| until.min(now + HOLD_AFTER_CONTACT));
+        }
+    }
+
+    fn child_up(&mut self, now: Duration, ike: u32, child: &ChildSa, actions: &mut Vec<Action>) {
+        match self.lanes.iter_mut().find(|state| child.fits(&state.lane)) {
+            Some(state) => {
+                let expires = child.life.map(|life| now + Duration::from_secs(u64::from(life)));
+                state.held = None;
+                state.children.insert(child.id, Child { ike, spis: child.spis, learned: now, expires });
+            }
+            // Made from a configuration that is no longer wanted.
+            None => actions.push(Action::CloseChild(child.id)),
+        }
+    }
+
+    fn child_gone(&mut self, now: Duration, id: u32) {
+        self.gone.insert(Sa::Child(id), now);
+        for state in &mut self.lanes {
+            state.children.remove(&id);
+        }
+    }
+
+    /// Compares with a list. What was learned after the question was asked is newer than the list.
+    pub(super) fn snapshot<'a>(
+        &mut self,
+        now: Duration,
+        asked: Duration,
+        sas: impl Iterator<Item = &'a IkeSa>,
+        actions: &mut Vec<Action>,
+    ) {
+        let mut listed = Vec::new();
+        for ike in sas {
+            let has_gone = |sa| self.gone.get(&sa).is_some_and(|at| *at >= asked);
+            if has_gone(Sa::Ike(ike.id)) {
+                continue;
+            }
+            match ike.state {
+                IkeState::Established => {
+                    listed.push(Sa::Ike(ike.id));
+                    let children = ike.children.iter().filter(|child| child.installed);
+                    let children: Vec<&ChildSa> = children.filter(|child| !has_gone(Sa::Child(child.id))).collect();
+                    self.ikes.entry(ike.id).or_insert(now);
+                    for child in children {
+                        listed.push(Sa::Child(child.id));
+                        if !self.lanes.iter().any(|state| state.children.contains_key(&child.id)) {
+                            self.child_up(now, ike.id, child, actions);
+                        }
+                    }
+                }
+                IkeState::Connecting => {
+                    // Left behind by an attempt that was given up.
+                    if ike.initiator && self.attempt.is_none() && self.retry.has_failed() {
+                        actions.push(Action::CloseIke { id: ike.id, force: true });
+                    }
+                }
+                IkeState::Leaving => {}
+            }
+        }
+        self.ikes.retain(|id, learned| *learned >= asked || listed.contains(&Sa::Ike(*id)));
+        for state in &mut self.lanes {
+            state.children.retain(|id, child| child.learned >= asked || listed.contains(&Sa::Child(*id)));
+        }
+        self.gone.retain(|_, at| *at + REMEMBER > now);
+    }
+
+    /// A new connection to charon: numbers may start again from one.
+    pub(super) fn set_aside(&mut self) {
+        for state in &mut self.lanes {
+            state.aside = !state.children.is_empty() || state.held.is_some();
+            state.children.clear();
+        }
+        self.ikes.clear();
+        self.gone.clear();
+        self.outdated.clear();
+        self.is_loaded = false;
+    }
+
+    /// After the first list: what is missing in it was lost, or is held where charon has restarted.
+    pub(super) fn hold(&mut self, now: Duration, restarted: bool) {
+        for state in &mut self.lanes {
+            let lost = std::mem::take(&mut state.aside) && state.children.is_empty();
+            state.held = (lost && restarted).then_some(now + HOLD);
+            if state.held.is_some() && self.load.connection.start == Start::None {
+                self.recovery = RECOVERY_ATTEMPTS;
+            }
+        }
+    }
+
+    /// charon is gone: what was asked of it will not be answered.
+    pub(super) fn forget_work(&mut self) {
+        self.attempt = None;
+        self.loading = None;
+    }
+
+    /// Drops CHILD_SAs that the kernel has removed by now, while there is no charon to tell.
+    pub(super) fn expire(&mut self, now: Duration) {
+        for state in &mut self.lanes {
+            state.children.retain(|_, child| child.expires.is_none_or(|at| at > now));
+        }
+    }
+
+    pub(super) fn next_expiry(&self) -> Option<Duration> {
+        self.lanes.iter().flat_map(|state| state.children.values()).filter_map(|child| child.expires).min()
+    }
+
+    /// Tells what has changed since it was told last.
+    pub(super) fn tell(&mut self, now: Duration, chance: &mut Chance, actions: &mut Vec<Action>) {
+        if self.up == self.ikes.is_empty() {
+            self.up = !self.up;
+            let name = self.load.connection.tunnel.clone();
+            actions.push(Action::Tell(if self.up { Event::TunnelUp(name) } else { Event::TunnelDown(name) }));
+        }
+        for state in &mut self.lanes {
+            let up = !state.children.is_empty() || state.held.is_some() || state.aside;
+            match (up, state.up_since) {
+                (true, None) => {
+                    state.up_since = Some(now);
+                    actions.push(Action::Tell(Event::LaneUp(state.lane.lane.clone())));
+                }
+                (false, Some(since)) => {
+                    state.up_since = None;
+                    if now < since + STEADY {
+                        state.retry.fail(now, chance);
+                    } else {
+                        state.retry.succeed();
+                        state.retry.wait(now + first_delay(&self.load, chance));
+                    }
+                    actions.push(Action::Tell(Event::LaneDown(state.lane.lane.clone())));
+                }
+                (true, Some(_)) | (false, None) => {}
+            }
+        }
+        if self.lanes.iter().all(|state| !state.children.is_empty()) {
+            self.recovery = 0;
+            self.trouble = None;
+        }
+    }
+
+    /// The policy no longer has the tunnel.
+    pub(super) fn drop_all(&mut self, actions: &mut Vec<Action>) {
+        for state in &mut self.lanes {
+            if state.up_since.take().is_some() {
+                actions.push(Action::Tell(Event::LaneDown(state.lane.lane.clone())));
+            }
+        }
+        if std::mem::take(&mut self.up) {
+            actions.push(Action::Tell(Event::TunnelDown(self.load.connection.tunnel.clone())));
+        }
+    }
+
+    /// Does what is due; charon is there and its SAs are known.
+    pub(super) fn progress(
+        &mut self,
+        now: Duration,
+        tickets: &mut u64,
+        chance: &mut Chance,
+        actions: &mut Vec<Action>,
+    ) {
+        for state in &mut self.lanes {
+            state.held = state.held.filter(|until| *until > now);
+        }
+        self.tell(now, chance, actions);
+        self.close_doubles(now, actions);
+        if self.load_due().is_some_and(|at| at <= now) {
+            *tickets += 1;
+            actions.push(self.begin_load(*tickets));
+        }
+        if let Some((at, lane)) = self.next_attempt()
+            && at <= now
+        {
+            *tickets += 1;
+            self.attempt = Some((*tickets, lane));
+            actions.push(Action::Initiate {
+                tunnel: self.load.connection.tunnel.clone(),
+                connection: self.load.connection.name.clone(),
+                child: self.lanes[lane].lane.child.clone(),
+                ticket: *tickets,
+            });
+        }
+    }
+
+    /// When [`Tunnel::progress`] is due.
+    pub(super) fn wake(&self) -> Option<Duration> {
+        let held = self.lanes.iter().filter_map(|state| state.held);
+        let doubles = self.lanes.iter().filter_map(|state| self.doubles_due(state));
+        let attempt = self.next_attempt().map(|(at, _)| at);
+        held.chain(doubles).chain(attempt).chain(self.load_due()).min()
+    }
+
+    /// The lane to initiate next, and when.
+    fn next_attempt(&self) -> Option<(Duration, usize)> {
+        let begins = match self.load.connection.start {
+            Start::Start => true,
+            Start::None => self.recovery > 0,
+        };
+        if !begins || !self.is_loaded || self.loading.is_some() || self.attempt.is_some() {
+            return None;
+        }
+        let missing = self.lanes.iter().enumerate().filter(|(_, state)| state.children.is_empty());
+        let due = missing.map(|(lane, state)| (state.retry.not_before.max(self.retry.not_before), lane));
+        due.min()
+    }
+
+    fn load_due(&self) -> Option<Duration> {
+        (self.loading.is_none() && self.load_retry.has_failed()).then_some(self.load_retry.not_before)
+    }
+
+    fn close_doubles(&mut self, now: Duration, actions: &mut Vec<Action>) {
+        for lane in 0..self.lanes.len() {
+            let state = &mut self.lanes[lane];
+            if state.children.len() < 2 {
+                state.doubles_since = None;
+                continue;
+            }
+            state.doubles_since.get_or_insert(now);
+            if self.doubles_due(&self.lanes[lane]).is_some_and(|at| at <= now) {
+                let state = &mut self.lanes[lane];
+                // Once more after the same time, should one of them stay.
+                state.doubles_since = Some(now);
+                let newest = state.newest().map(|(id, _)| id);
+                let others = state.children.keys().filter(|id| Some(**id) != newest);
+                actions.extend(others.map(|id| Action::CloseChild(*id)));
+            }
+        }
+    }
+
+    fn doubles_due(&self, state: &LaneState) -> Option<Duration> {
+        match self.load.connection.start {
+            Start::Start if self.load.connection.yields => state.doubles_since.map(|since| since + 3 * SURPLUS),
+            Start::Start => state.doubles_since.map(|since| since + SURPLUS),
+            Start::None => None,
+        }
+    }
+
+    fn complain(&mut self, reason: String, actions: &mut Vec<Action>) {
+        if self.trouble.as_ref() != Some(&reason) {
+            self.trouble = Some(reason.clone());
+            let tunnel = self.load.connection.tunnel.clone();
+            actions.push(Action::Tell(Event::Trouble { tunnel, reason }));
+        }
+    }
+}
+
+/// Before a lane is first tried.
+fn first_delay(load: &Load, chance: &mut Chance) -> Duration {
+    let turn = if load.connection.yields && load.connection.start == Start::Start { YIELD } else { Duration::ZERO };
+    turn + chance.up_to(SPREAD)
+}

@@ -1,0 +1,395 @@
+//! Does what the machine decides. Three paths to charon, so that none waits for another: events; commands, one after the
+//! other; and a connection of its own for each initiation, for that one takes as long as the peer does.
+
+use std::collections::{HashMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use super::credentials::Credentials;
+use super::machine::{Action, Input, Machine};
+use super::sas::{EVENTS, IkeSa, Notice};
+use super::{Command, Connection, Error, Event, Load, cause};
+use crate::vici::{self, Client, Listener, Message, Timeouts};
+
+/// charon is told to answer after that time, whatever the peer does.
+const INITIATE: Duration = Duration::from_secs(10);
+/// And is taken for hung when it has not by then.
+const INITIATE_ANSWER: Duration = Duration::from_secs(15);
+/// charon waits that long for the peer's word on a closed SA.
+const CLOSE: Duration = Duration::from_secs(3);
+/// An initiation holds one of charon's worker threads (16 by default) until it is done.
+const AT_ONCE: usize = 4;
+
+/// An order to the task that speaks with charon.
+enum Order {
+    Connect,
+    Load { tunnel: String, ticket: u64, load: Box<Load> },
+    Unload { connection: String, tunnel: String },
+    ListSas,
+    CloseChild(u32),
+    CloseIke { id: u32, force: bool },
+}
+
+/// What comes back from the tasks.
+enum Outcome {
+    Input(Input),
+    Connected(Listener, Input),
+    Unloaded { tunnel: String, result: Result<(), vici::Error> },
+}
+
+type Reply = oneshot::Sender<Result<(), Error>>;
+
+struct Shell {
+    machine: Machine,
+    began: Instant,
+    orders: mpsc::UnboundedSender<Order>,
+    outcomes: mpsc::UnboundedSender<Outcome>,
+    initiations: Arc<Semaphore>,
+    vici: PathBuf,
+    /// Who waits for a load, by tunnel.
+    loading: HashMap<String, Reply>,
+    unloading: HashMap<String, Reply>,
+    /// Told but not yet taken.
+    outbox: VecDeque<Event>,
+    listener: Option<Listener>,
+}
+
+/// See [`super::run`].
+pub(super) async fn run(vici: PathBuf, mut commands: mpsc::Receiver<Command>, events: mpsc::Sender<Event>) {
+    let began = Instant::now();
+    let (orders, order_queue) = mpsc::unbounded_channel();
+    let (outcomes, mut outcome_queue) = mpsc::unbounded_channel();
+    let worker = tokio::spawn(work(vici.clone(), began, order_queue, outcomes.clone()));
+    let mut shell = Shell {
+        machine: Machine::new(seed()),
+        began,
+        orders,
+        outcomes,
+        initiations: Arc::new(Semaphore::new(AT_ONCE)),
+        vici,
+        loading: HashMap::new(),
+        unloading: HashMap::new(),
+        outbox: VecDeque::new(),
+        listener: None,
+    };
+    shell.feed(Input::Tick);
+    loop {
+        let wake = shell.machine.wake().map(|at| shell.began + at);
+        tokio::select! {
+            permit = events.reserve(), if !shell.outbox.is_empty() => match permit {
+                Ok(permit) => {
+                    if let Some(event) = shell.outbox.pop_front() {
+                        permit.send(event);
+                    }
+                }
+                Err(_) => break,
+            },
+            command = commands.recv() => match command {
+                Some(command) => shell.command(command),
+                None => break,
+            },
+            Some(outcome) = outcome_queue.recv() => shell.outcome(outcome),
+            event = next_event(&mut shell.listener) => match event {
+                Ok((name, message)) => {
+                    if let Some(notice) = Notice::read(&name, &message) {
+                        debug!(?notice, "charon's event");
+                        shell.feed(Input::Notice(notice));
+                    }
+                }
+                Err(error) => shell.unreachable(error.to_string()),
+            },
+            () = sleep_until(wake) => shell.feed(Input::Tick),
+        }
+    }
+    worker.abort();
+}
+
+impl Shell {
+    fn feed(&mut self, input: Input) {
+        for action in self.machine.step(self.began.elapsed(), input) {
+            self.perform(action);
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Load(load, reply) => {
+                let tunnel = load.connection.tunnel.clone();
+                self.feed(Input::Load(load));
+                match self.machine.gone() {
+                    Some(reason) => drop(reply.send(Err(Error::Waiting { tunnel, reason: reason.to_owned() }))),
+                    None => drop(self.loading.insert(tunnel, reply)),
+                }
+            }
+            Command::Unload(tunnel, reply) => {
+                let known = self.machine.desired(&tunnel).is_some();
+                match self.machine.gone() {
+                    Some(reason) => {
+                        drop(reply.send(Err(Error::Waiting { tunnel: tunnel.clone(), reason: reason.to_owned() })));
+                    }
+                    None if known => drop(self.unloading.insert(tunnel.clone(), reply)),
+                    None => drop(reply.send(Ok(()))),
+                }
+                self.feed(Input::Unload(tunnel));
+            }
+            Command::Status(reply) => drop(reply.send(self.machine.status())),
+        }
+    }
+
+    fn outcome(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Connected(listener, input) => {
+                self.listener = Some(listener);
+                self.feed(input);
+            }
+            Outcome::Unloaded { tunnel, result } => {
+                if let Some(reply) = self.unloading.remove(&tunnel) {
+                    drop(reply.send(result.map_err(Error::Vici)));
+                }
+            }
+            Outcome::Input(Input::Unreachable { reason }) => self.unreachable(reason),
+            Outcome::Input(input) => {
+                if let Input::Loaded { tunnel, result, .. } = &input
+                    && let Some(reply) = self.loading.remove(tunnel)
+                {
+                    let result = result.clone();
+                    drop(reply.send(result.map_err(|reason| Error::Load { tunnel: tunnel.clone(), reason })));
+                }
+                self.feed(input);
+            }
+        }
+    }
+
+    fn unreachable(&mut self, reason: String) {
+        self.listener = None;
+        for (tunnel, reply) in self.loading.drain().chain(self.unloading.drain()) {
+            drop(reply.send(Err(Error::Waiting { tunnel, reason: reason.clone() })));
+        }
+        self.feed(Input::Unreachable { reason });
+    }
+
+    fn perform(&mut self, action: Action) {
+        let order = match action {
+            Action::Tell(event) => {
+                log(&event);
+                self.outbox.push_back(event);
+                return;
+            }
+            Action::Initiate { tunnel, connection, child, ticket } => {
+                let (vici, outcomes, permits) = (self.vici.clone(), self.outcomes.clone(), self.initiations.clone());
+                debug!(%connection, %child, "initiating");
+                tokio::spawn(async move {
+                    let Ok(_permit) = permits.acquire_owned().await else { return };
+                    let result = initiate(&vici, &connection, &child).await;
+                    let _ = outcomes.send(Outcome::Input(Input::Initiated { tunnel, ticket, result }));
+                });
+                return;
+            }
+            Action::Connect => Order::Connect,
+            Action::Load { tunnel, ticket } => match self.machine.desired(&tunnel) {
+                Some(load) => Order::Load { tunnel, ticket, load: Box::new(load.clone()) },
+                None => return,
+            },
+            Action::Unload { connection, tunnel } => Order::Unload { connection, tunnel },
+            Action::ListSas => Order::ListSas,
+            Action::CloseChild(id) => Order::CloseChild(id),
+            Action::CloseIke { id, force } => Order::CloseIke { id, force },
+        };
+        // The worker ends after this task only.
+        let _ = self.orders.send(order);
+    }
+}
+
+/// Carries orders out one by one.
+async fn work(
+    vici: PathBuf,
+    began: Instant,
+    mut orders: mpsc::UnboundedReceiver<Order>,
+    outcomes: mpsc::UnboundedSender<Outcome>,
+) {
+    let mut client: Option<Client> = None;
+    while let Some(order) = orders.recv().await {
+        if let Order::Connect = order {
+            client = None;
+            match connect(&vici).await {
+                Ok((connected, listener, input)) => {
+                    client = Some(connected);
+                    let _ = outcomes.send(Outcome::Connected(listener, input));
+                }
+                Err(error) => {
+                    let _ = outcomes.send(Outcome::Input(Input::Unreachable { reason: error.to_string() }));
+                }
+            }
+            continue;
+        }
+        // Orders of before the connection broke: the machine asks anew when it stands again.
+        let Some(connected) = client.as_mut() else { continue };
+        match carry_out(connected, began, order).await {
+            Ok(Some(outcome)) => drop(outcomes.send(outcome)),
+            Ok(None) => {}
+            Err(error) => {
+                client = None;
+                let _ = outcomes.send(Outcome::Input(Input::Unreachable { reason: error.to_string() }));
+            }
+        }
+    }
+}
+
+/// Events first, so that nothing happens unseen between the list and them.
+async fn connect(vici: &Path) -> Result<(Client, Listener, Input), vici::Error> {
+    let mut client = Client::connect(vici, Timeouts::default()).await?;
+    let version = client.check_version().await?;
+    let listener = Listener::connect(vici, Timeouts::default(), &EVENTS).await?;
+    let stats = client.request("stats", Message::new()).await?;
+    let since = stats.section("uptime").and_then(|uptime| uptime.text("since")).unwrap_or_default().to_owned();
+    Ok((client, listener, Input::Connected { version, since }))
+}
+
+/// One order. An error means that the connection is of no use any more; charon's own refusals are outcomes.
+async fn carry_out(client: &mut Client, began: Instant, order: Order) -> Result<Option<Outcome>, vici::Error> {
+    match order {
+        Order::Connect => Ok(None),
+        Order::Load { tunnel, ticket, load: wanted } => {
+            let result = match load(client, &wanted.connection, &wanted.credentials).await {
+                Ok(()) => Ok(()),
+                Err(error @ (vici::Error::Refused { .. } | vici::Error::Encode(_))) => {
+                    Err(format!("connection {}: {error}", wanted.connection.name))
+                }
+                Err(error) => return Err(error),
+            };
+            Ok(Some(Outcome::Input(Input::Loaded { tunnel, ticket, result })))
+        }
+        Order::Unload { connection, tunnel } => match unload(client, &connection).await {
+            Ok(()) => Ok(Some(Outcome::Unloaded { tunnel, result: Ok(()) })),
+            Err(error @ vici::Error::Refused { .. }) => Ok(Some(Outcome::Unloaded { tunnel, result: Err(error) })),
+            Err(error) => Err(error),
+        },
+        Order::ListSas => {
+            let asked = began.elapsed();
+            let sas = list_sas(client).await?;
+            Ok(Some(Outcome::Input(Input::Sas { asked, sas })))
+        }
+        Order::CloseChild(id) => {
+            terminate(client, Message::new().with("child-id", id.to_string())).await?;
+            Ok(None)
+        }
+        Order::CloseIke { id, force } => {
+            let selector = Message::new().with("ike-id", id.to_string());
+            terminate(client, selector.with("force", if force { "yes" } else { "no" })).await?;
+            Ok(None)
+        }
+    }
+}
+
+/// Loads secret and connection; both replace what has their name.
+pub(super) async fn load(
+    client: &mut Client,
+    connection: &Connection,
+    credentials: &Credentials,
+) -> Result<(), vici::Error> {
+    let (command, secret) = connection.load_secret(credentials);
+    client.request(command, secret).await?;
+    client.request("load-conn", connection.load_conn(credentials)).await?;
+    Ok(())
+}
+
+/// Closes a connection's SAs and unloads it and its shared secret. What is not there is well.
+pub(super) async fn unload(client: &mut Client, connection: &str) -> Result<(), vici::Error> {
+    let name = || Message::new().with("name", connection);
+    for (command, arguments) in [("unload-conn", name()), ("unload-shared", Message::new().with("id", connection))] {
+        match client.request(command, arguments).await {
+            Ok(_) => {}
+            Err(vici::Error::Refused { reason, .. }) => debug!(connection, reason, "nothing to unload"),
+            Err(error) => return Err(error),
+        }
+    }
+    terminate(client, Message::new().with("ike", connection)).await?;
+    // What the peer has not confirmed.
+    terminate(client, Message::new().with("ike", connection).with("force", "yes")).await
+}
+
+/// Every IKE_SA and CHILD_SA that charon has.
+pub(super) async fn list_sas(client: &mut Client) -> Result<Vec<IkeSa>, vici::Error> {
+    let mut sas = Vec::new();
+    let within = Timeouts::default().answer;
+    client
+        .stream("list-sas", "list-sa", Message::new(), within, |message| {
+            sas.extend(message.sections().filter_map(|(name, section)| IkeSa::read(name, section)));
+        })
+        .await?;
+    Ok(sas)
+}
+
+/// Closes what matches; that nothing does, or that the peer is silent, is no error.
+async fn terminate(client: &mut Client, selector: Message) -> Result<(), vici::Error> {
+    let arguments = selector.with("timeout", CLOSE.as_millis().to_string());
+    match client.request_within("terminate", arguments, CLOSE + Timeouts::default().answer).await {
+        Ok(_) => Ok(()),
+        Err(vici::Error::Refused { reason, .. }) => {
+            debug!(reason, "terminate");
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Initiates on a connection of its own and puts charon's log lines into the reason of a failure.
+async fn initiate(vici: &Path, connection: &str, child: &str) -> Result<(), String> {
+    let mut log = Vec::new();
+    let arguments = Message::new()
+        .with("ike", connection)
+        .with("child", child)
+        .with("timeout", INITIATE.as_millis().to_string())
+        .with("loglevel", "1");
+    let result = async {
+        let mut client = Client::connect(vici, Timeouts::default()).await?;
+        client
+            .stream("initiate", "control-log", arguments, INITIATE_ANSWER, |message| {
+                log.extend(message.text("msg").map(str::to_owned));
+            })
+            .await
+    };
+    match result.await {
+        Ok(_) => Ok(()),
+        Err(vici::Error::Refused { reason, .. }) => Err(cause::explain(child, &reason, &log)),
+        Err(error) => Err(format!("initiating {child}: {error}")),
+    }
+}
+
+async fn next_event(listener: &mut Option<Listener>) -> Result<(String, Message), vici::Error> {
+    match listener {
+        Some(listener) => listener.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Different at each start and on each gateway, for jitter alone.
+fn seed() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    now.as_nanos() as u64 ^ (u64::from(std::process::id()) << 32)
+}
+
+fn log(event: &Event) {
+    match event {
+        Event::LaneUp(lane) => info!(%lane, "lane up"),
+        Event::LaneDown(lane) => warn!(%lane, "lane down"),
+        Event::Rekeyed(lane) => debug!(%lane, "lane rekeyed"),
+        Event::TunnelUp(tunnel) => info!(%tunnel, "tunnel up"),
+        Event::TunnelDown(tunnel) => warn!(%tunnel, "tunnel down"),
+        Event::CharonGone { reason } => warn!(%reason, "charon gone"),
+        Event::CharonBack { version } => info!(%version, "charon back"),
+        Event::Trouble { tunnel, reason } => warn!(%tunnel, %reason, "trouble"),
+    }
+}
