@@ -43,9 +43,14 @@ impl Netlink {
     /// Opens both; inside a tokio runtime, whose tasks carry them.
     pub fn open() -> Result<Self, Error> {
         // Strict: the kernel filters dumps by table and protocol, and refuses what it does not know.
-        let (connection, route, _) = rtnetlink::new_connection_with_strict_check().map_err(Error::Open)?;
+        let (mut connection, route, _) = rtnetlink::new_connection_with_strict_check().map_err(Error::Open)?;
+        // An end that is not seen could be a socket that died.
+        connection.set_forward_ack(true);
+        connection.set_forward_done(true);
         tokio::spawn(connection);
-        let (connection, xfrm, _) = xfrmnetlink::new_connection().map_err(Error::Open)?;
+        let (mut connection, xfrm, _) = xfrmnetlink::new_connection().map_err(Error::Open)?;
+        connection.set_forward_ack(true);
+        connection.set_forward_done(true);
         tokio::spawn(connection);
         Ok(Self { route, xfrm })
     }

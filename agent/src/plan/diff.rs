@@ -54,6 +54,10 @@ pub struct Conflicts(pub Vec<Conflict>);
 enum Turn {
     BlockRoutes,
     ClearPlace,
+    ClearOutboundPolicies,
+    ClearOutboundStates,
+    ClearInboundPolicies,
+    ClearInboundStates,
     Links,
     InboundStates,
     InboundPolicies,
@@ -256,7 +260,12 @@ impl Steps {
         }
         for have in &observed.states {
             if desired.states.iter().all(|want| want.id != have.id) {
-                let turn = if sends(&have.id) { Turn::StaleOutboundStates } else { Turn::StaleInboundStates };
+                let turn = match (desired.charon_lanes.contains(&(have.reqid, have.if_id)), sends(&have.id)) {
+                    (true, true) => Turn::ClearOutboundStates,
+                    (true, false) => Turn::ClearInboundStates,
+                    (false, true) => Turn::StaleOutboundStates,
+                    (false, false) => Turn::StaleInboundStates,
+                };
                 self.push(turn, Op::RemoveState(have.id));
             }
         }
@@ -276,9 +285,13 @@ impl Steps {
         }
         for have in &observed.policies {
             if desired.policies.iter().all(|want| want.id != have.id) {
-                let turn = match have.id.direction {
-                    PolicyDirection::Out => Turn::StaleOutboundPolicies,
-                    PolicyDirection::In | PolicyDirection::Fwd => Turn::StaleInboundPolicies,
+                // Charon would take over what is in its place, and we would then remove what is charon's.
+                let early = desired.charon_lanes.contains(&(have.reqid, have.id.if_id));
+                let turn = match (early, have.id.direction) {
+                    (true, PolicyDirection::Out) => Turn::ClearOutboundPolicies,
+                    (true, PolicyDirection::In | PolicyDirection::Fwd) => Turn::ClearInboundPolicies,
+                    (false, PolicyDirection::Out) => Turn::StaleOutboundPolicies,
+                    (false, PolicyDirection::In | PolicyDirection::Fwd) => Turn::StaleInboundPolicies,
                 };
                 self.push(turn, Op::RemovePolicy(have.id));
             }
@@ -293,11 +306,17 @@ impl Steps {
                 self.push(Turn::Connections, op);
             }
         }
+        // A lane that was charon's and is now static: what charon has in its place goes first.
+        let in_the_way =
+            |lane: &(u32, u32)| desired.policies.iter().any(|policy| (policy.reqid, policy.id.if_id) == *lane);
+        let early = observed.charon.keys().any(in_the_way);
         for name in observed.connections.keys().filter(|name| !desired.connections.contains_key(*name)) {
-            self.push(Turn::StaleConnections, Op::UnloadConnection { name: name.clone() });
+            let turn = if early { Turn::ClearPlace } else { Turn::StaleConnections };
+            self.push(turn, Op::UnloadConnection { name: name.clone() });
         }
-        for &(reqid, if_id) in observed.charon.keys().filter(|lane| !desired.charon_lanes.contains(lane)) {
-            self.push(Turn::StaleLanes, Op::FlushLane { reqid, if_id });
+        for lane in observed.charon.keys().filter(|lane| !desired.charon_lanes.contains(lane)) {
+            let turn = if in_the_way(lane) { Turn::ClearPlace } else { Turn::StaleLanes };
+            self.push(turn, Op::FlushLane { reqid: lane.0, if_id: lane.1 });
         }
     }
 }
