@@ -30,7 +30,16 @@ pub struct Show {
 /// Plays it with the agent of `binary`; returns what held.
 pub fn play(binary: &Path, show: Show) -> Result<Vec<Claim>> {
     println!("Two gateways, A and B, with strongSwan and Lanekeeper each; a host behind each; kernel {}.", kernel()?);
-    let mut claims = four_classes(binary, show)?;
+    let mut claims = {
+        let began = Instant::now();
+        let gateways = Gateways::start("demo", Scenario::four_classes(Keying::Psk), binary)?;
+        let lanes = gateways.scenario().lanes().count();
+        println!(
+            "{lanes} lanes are up after {:.0} s, one CHILD_SA each way for each.\n",
+            began.elapsed().as_secs_f32()
+        );
+        four_classes(&gateways, show)?
+    };
     println!("\nWhy lanes: EF voice and bulk over a 4 Mbit/s WAN that lets EF overtake, replay window 32.\n");
     let one = congested("one SA", Scenario::one_sa(Keying::Psk), binary)?;
     let lanes = congested("lanes", Scenario::four_classes(Keying::Psk), binary)?;
@@ -39,25 +48,19 @@ pub fn play(binary: &Path, show: Show) -> Result<Vec<Claim>> {
     Ok(claims)
 }
 
-fn four_classes(binary: &Path, show: Show) -> Result<Vec<Claim>> {
-    let began = Instant::now();
-    let gateways = Gateways::start("demo", Scenario::four_classes(Keying::Psk), binary)?;
+/// Sends the demo's load through gateways of [`Scenario::four_classes`]; returns what held.
+pub fn four_classes(gateways: &Gateways, show: Show) -> Result<Vec<Claim>> {
     let lanes: Vec<_> = gateways.scenario().lanes().collect();
-    println!(
-        "{} lanes are up after {:.0} s, one CHILD_SA each way for each.\n",
-        lanes.len(),
-        began.elapsed().as_secs_f32()
-    );
     warm_up(gateways.lab())?;
 
     let flows = load::flows(gateways.lab());
-    let before = Counts::read(&gateways)?;
+    let before = Counts::read(gateways)?;
     let capture = Capture::start(&gateways.lab().wan())?;
     let traffic = Traffic::start(&flows.iter().map(|classed| classed.flow.clone()).collect::<Vec<_>>())?;
-    watch(&gateways, &traffic, &lanes, &before, show)?;
+    watch(gateways, &traffic, &lanes, &before, show)?;
     let tallies = traffic.finish()?;
     let wan = capture.stop()?;
-    let after = Counts::read(&gateways)?;
+    let after = Counts::read(gateways)?;
 
     let classes: Vec<_> = gateways.scenario().classes.iter().map(|class| (class.name, class.lanes)).collect();
     let evidence = Evidence {
@@ -116,15 +119,16 @@ fn loss(flows: &[Classed], evidence: &Evidence<'_>, classes: &[(&'static str, u8
     println!("\nSent {a} packets from A, {a_lost} lost; {b} from B, {b_lost} lost.");
 }
 
-fn congested(name: &str, scenario: Scenario, binary: &Path) -> Result<Outcome> {
+/// One load through the congested WAN with the replay window of the kernel's own default.
+pub fn congested(name: &str, scenario: Scenario, binary: &Path) -> Result<Outcome> {
     println!("  {name}: {} s of load ...", CONGESTION.as_secs());
     let gateways = Gateways::start("why", Scenario { replay_window: Some(32), ..scenario }, binary)?;
     warm_up(gateways.lab())?;
     congestion::measure(gateways.lab(), CONGESTION)
 }
 
-/// A packet each way and family, so that neighbours are known before anything is counted.
-fn warm_up(lab: &Lab) -> Result<()> {
+/// A few packets each way and family, so that neighbours are known before anything is counted.
+pub fn warm_up(lab: &Lab) -> Result<()> {
     let mut flows = Vec::new();
     for (from, family) in [Side::A, Side::B].into_iter().flat_map(|side| [(side, Family::V4), (side, Family::V6)]) {
         flows.push(Flow { count: Some(3), rate: 20, ..lab.flow("warm-up", from, family, 4000) });

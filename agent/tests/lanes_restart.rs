@@ -1,0 +1,126 @@
+//! What ran keeps running: a bad file, a signal, a kill.
+
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use xtask::demo::stage::warm_up;
+use xtask::lab::capture::Capture;
+use xtask::lab::gateways::Gateways;
+use xtask::lab::scenario::{Keying, Scenario};
+use xtask::lab::traffic::{Flow, Traffic};
+use xtask::lab::{Family, Side};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_lanekeeper");
+
+/// Packets that went out through the lanes of a class, as A's agent counts them.
+fn out(gateways: &Gateways, class: &str) -> u64 {
+    let metrics = gateways.agent_of(Side::A).metrics().unwrap();
+    metrics.count("lanekeeper_lane_packets_total", &[("class", class), ("direction", "out")])
+}
+
+fn wait(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + limit;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn lanes_stay_as_they_were_when_a_reload_is_refused() {
+    let gateways = Gateways::start("refuse", Scenario::four_classes(Keying::Static), Path::new(BINARY)).unwrap();
+    warm_up(gateways.lab()).unwrap();
+    let agent = gateways.agent_of(Side::A);
+    let before = agent.metrics().unwrap();
+    let voice = Flow { dscp: 46, rate: 100, ..gateways.lab().flow("voice", Side::A, Family::V4, 5060) };
+    let traffic = Traffic::start(&[voice]).unwrap();
+
+    let good = fs::read_to_string(agent.config()).unwrap();
+    fs::write(agent.config(), good.replace("fallback =", "falback =")).unwrap();
+    let refused = agent.call(&["reload"]).unwrap();
+    let text = String::from_utf8_lossy(&[refused.stdout, refused.stderr].concat()).into_owned();
+    assert_eq!(refused.status.code(), Some(2), "{text}");
+    assert!(text.contains("falback") && text.contains("fallback"), "{text}");
+    let after = agent.metrics().unwrap();
+    assert_eq!(after.sum("lanekeeper_reload_success", &[]), 0.0);
+    let generation = |metrics: &xtask::lab::metrics::Metrics| metrics.count("lanekeeper_generation", &[]);
+    assert_eq!(generation(&after), generation(&before));
+
+    fs::write(agent.config(), good).unwrap();
+    agent.must(&["reload"]).unwrap();
+    assert_eq!(agent.metrics().unwrap().sum("lanekeeper_reload_success", &[]), 1.0);
+    let tally = traffic.stop().unwrap()[0];
+    assert!(tally.sent > 0 && tally.lost() == 0, "{tally:?}");
+    assert_eq!(
+        out(&gateways, "voice")
+            - before.count("lanekeeper_lane_packets_total", &[("class", "voice"), ("direction", "out")]),
+        tally.sent
+    );
+}
+
+#[test]
+fn lanes_follow_a_changed_file_on_sighup() {
+    let scenario = Scenario::four_classes(Keying::Static);
+    let mut gateways = Gateways::start("hangup", scenario.clone(), Path::new(BINARY)).unwrap();
+    warm_up(gateways.lab()).unwrap();
+    let flow = Flow { count: Some(50), ..gateways.lab().flow("web", Side::A, Family::V4, 7000) };
+    let before = (out(&gateways, "default"), out(&gateways, "video"));
+    assert_eq!(Traffic::run(std::slice::from_ref(&flow)).unwrap()[0].received, 50);
+    assert!(out(&gateways, "default") - before.0 >= 50);
+
+    let first = "[[rule]]\nname = \"web\"\nclass = \"video\"\nprotocol = \"udp\"\ndestination-port = [7000]\n\n";
+    gateways.rewrite(Scenario { rules: format!("{first}{}", scenario.rules), ..scenario }).unwrap();
+    let generation =
+        |gateways: &Gateways| gateways.agent_of(Side::A).metrics().unwrap().count("lanekeeper_generation", &[]);
+    let old = generation(&gateways);
+    let reloaded = gateways.agent_of(Side::A).metrics().unwrap().sum("lanekeeper_reload_timestamp_seconds", &[]);
+    let traffic = Traffic::start(&[Flow { count: None, ..flow.clone() }]).unwrap();
+    gateways.agent(Side::A).hang_up().unwrap();
+    wait("the new generation is in force", Duration::from_secs(10), || generation(&gateways) > old);
+    let tally = traffic.stop().unwrap()[0];
+    assert!(tally.sent > 0 && tally.lost() == 0, "{tally:?}");
+    assert!(gateways.agent_of(Side::A).metrics().unwrap().sum("lanekeeper_reload_timestamp_seconds", &[]) >= reloaded);
+
+    let before = out(&gateways, "video");
+    assert_eq!(Traffic::run(&[flow]).unwrap()[0].received, 50);
+    assert_eq!(out(&gateways, "video") - before, 50);
+}
+
+fn assert_survives_a_kill(name: &str, keying: Keying) {
+    let mut gateways = Gateways::start(name, Scenario::four_classes(keying), Path::new(BINARY)).unwrap();
+    warm_up(gateways.lab()).unwrap();
+    let capture = Capture::start(&gateways.lab().wan()).unwrap();
+    let before = gateways.agent_of(Side::A).metrics().unwrap();
+    let (voice_before, video_before) = (out(&gateways, "voice"), out(&gateways, "video"));
+    let lab = gateways.lab();
+    let flows = [
+        Flow { dscp: 46, rate: 100, ..lab.flow("voice", Side::A, Family::V4, 5060) },
+        Flow { rate: 100, ..lab.flow("video", Side::A, Family::V6, 5004) },
+    ];
+    let traffic = Traffic::start(&flows).unwrap();
+    thread::sleep(Duration::from_secs(1));
+    gateways.agent(Side::A).kill().unwrap();
+    thread::sleep(Duration::from_secs(2));
+    gateways.agent(Side::A).start().unwrap();
+    gateways.wait_for_lanes(xtask::lab::gateways::LANES_UP).unwrap();
+    thread::sleep(Duration::from_secs(1));
+    let tallies = traffic.stop().unwrap();
+    assert!(tallies.iter().all(|tally| tally.sent > 0 && tally.lost() == 0), "{tallies:?}");
+    // Also what went out while no agent was there is counted, and in the right lane.
+    let moved = (out(&gateways, "voice") - voice_before, out(&gateways, "video") - video_before);
+    assert_eq!(moved, (tallies[0].sent, tallies[1].sent));
+    assert_eq!(gateways.agent_of(Side::A).metrics().unwrap().fallen_since(&before), []);
+    assert_eq!(capture.stop().unwrap().clear, 0);
+}
+
+#[test]
+fn lanes_keep_steering_and_counting_over_a_killed_agent_with_static_keys() {
+    assert_survives_a_kill("killst", Keying::Static);
+}
+
+#[test]
+fn lanes_keep_steering_and_counting_over_a_killed_agent_with_charon() {
+    assert_survives_a_kill("killike", Keying::Psk);
+}

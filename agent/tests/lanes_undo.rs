@@ -1,0 +1,78 @@
+//! `apply` twice, `down` once: nothing to do, nothing left.
+
+use std::path::Path;
+
+use xtask::lab::agent::Agent;
+use xtask::lab::dump;
+use xtask::lab::gateways::Gateways;
+use xtask::lab::scenario::{Keying, Scenario};
+use xtask::lab::{Lab, Side};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_lanekeeper");
+
+fn dump_of(lab: &Lab, agent: &Agent, side: Side) -> String {
+    dump::machine(&lab.gateway(side), &agent.bpffs()).unwrap()
+}
+
+/// `plan FILE`: its exit status and what it printed.
+fn plan(agent: &Agent) -> (Option<i32>, String) {
+    let output = agent.call(&["plan", &agent.config().to_string_lossy()]).unwrap();
+    (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+}
+
+fn assert_applied_once_and_undone(name: &str, keying: Keying) {
+    let gateways = Gateways::idle(name, Scenario::four_classes(keying), Path::new(BINARY)).unwrap();
+    let agent = gateways.agent_of(Side::A);
+    let found = dump_of(gateways.lab(), agent, Side::A);
+
+    let (status, text) = plan(agent);
+    assert_eq!(status, Some(1), "{text}");
+    assert_eq!(dump_of(gateways.lab(), agent, Side::A), found, "plan changed something");
+
+    agent.must(&["apply", &agent.config().to_string_lossy()]).unwrap();
+    let applied = dump_of(gateways.lab(), agent, Side::A);
+    assert_ne!(applied, found);
+    let (status, text) = plan(agent);
+    assert_eq!(status, Some(0), "the second plan is not empty:\n{text}");
+    agent.must(&["apply", &agent.config().to_string_lossy()]).unwrap();
+    assert_eq!(dump::difference(&applied, &dump_of(gateways.lab(), agent, Side::A)), [] as [&str; 0]);
+
+    agent.must(&["down"]).unwrap();
+    let left = dump::difference(&found, &dump_of(gateways.lab(), agent, Side::A));
+    assert!(left.is_empty(), "down left the machine different:\n{}", left.join("\n"));
+    // Once more there is nothing to do, and that is no error.
+    agent.must(&["down"]).unwrap();
+}
+
+#[test]
+fn lanes_are_applied_once_and_undone_with_static_keys() {
+    assert_applied_once_and_undone("undo", Keying::Static);
+}
+
+#[test]
+fn lanes_are_applied_once_and_undone_with_charon() {
+    assert_applied_once_and_undone("undoike", Keying::Psk);
+}
+
+#[test]
+fn lanes_of_a_daemon_need_no_plan_and_go_with_down() {
+    let mut gateways = Gateways::idle("undorun", Scenario::four_classes(Keying::Psk), Path::new(BINARY)).unwrap();
+    let found = [Side::A, Side::B].map(|side| dump_of(gateways.lab(), gateways.agent_of(side), side));
+    for side in [Side::B, Side::A] {
+        gateways.agent(side).start().unwrap();
+    }
+    gateways.wait_for_lanes(xtask::lab::gateways::LANES_UP).unwrap();
+    for side in [Side::A, Side::B] {
+        let (status, text) = plan(gateways.agent_of(side));
+        assert_eq!(status, Some(0), "gateway {side:?}:\n{text}");
+    }
+    for side in [Side::A, Side::B] {
+        gateways.agent(side).stop().unwrap();
+        gateways.agent_of(side).must(&["down"]).unwrap();
+    }
+    for side in [Side::A, Side::B] {
+        let now = dump_of(gateways.lab(), gateways.agent_of(side), side);
+        let left = dump::difference(&found[side as usize], &now);
+        assert!(left.is_empty(), "gateway {side:?} differs:\n{}", left.join("\n"));
+    }
+}
