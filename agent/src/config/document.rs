@@ -61,7 +61,7 @@ impl Document {
     pub fn read(source: usize, entries: &DeTable<'_>, findings: &mut Findings<'_>) -> Self {
         let mut root = Table::root(source, entries, findings);
         let document = Self {
-            include: root.many("include", &value::TEXT, "leave the key out to include nothing"),
+            include: root.many("include", &value::PATTERN, "leave the key out to include nothing"),
             mark: root.table("mark", "[mark]".to_owned(), Mark::read),
             metrics: root.table("metrics", "[metrics]".to_owned(), Metrics::read),
             ike: root.table("ike", "[ike]".to_owned(), IkeDaemon::read),

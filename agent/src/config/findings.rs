@@ -71,13 +71,11 @@ impl<'a> Findings<'a> {
         !self.problems.is_empty()
     }
 
-    /// Drops the errors of these lines: what a parser makes of a broken line is not the operator's.
-    pub fn forget_lines(&mut self, broken: &[Place]) {
-        let sources = self.sources;
-        self.problems.retain(|(spot, problem)| {
-            let place = sources[spot.source].place(&(spot.start..spot.start));
-            matches!(problem, Problem::Syntax { .. } | Problem::DuplicateKey { .. })
-                || !broken.iter().any(|bad| bad.file == place.file && bad.line == place.line)
+    /// Drops the errors of these stretches: what a parser makes of a broken line is not the operator's.
+    pub fn forget(&mut self, broken: &[(usize, Range<usize>)]) {
+        self.problems.retain(|(spot, problem)| match problem {
+            Problem::Syntax { .. } | Problem::DuplicateTable { .. } => true,
+            _ => !broken.iter().any(|(source, range)| *source == spot.source && range.contains(&spot.start)),
         });
     }
 

@@ -41,12 +41,20 @@ pub enum Problem {
     Syntax {
         /// The parser's words.
         reason: String,
+        /// The first one says what has to wait.
+        first: bool,
     },
     /// A key twice in one table.
-    #[error("{key} is set twice in the same table")]
+    #[error("\"{key}\" is set twice in the same table")]
     DuplicateKey {
-        /// The key or the table's name.
+        /// The key.
         key: String,
+    },
+    /// A table's head twice.
+    #[error("[{name}] is there twice")]
+    DuplicateTable {
+        /// As written.
+        name: String,
     },
     /// A key that nobody reads.
     #[error("{object}: unknown key \"{key}\"")]
@@ -105,12 +113,10 @@ pub enum Problem {
         value: String,
     },
     /// A name that nobody has.
-    #[error("{object}: {key} names {what} \"{name}\", which does not exist")]
+    #[error("{object}: no {what} is named \"{name}\"")]
     UnknownName {
         /// Where.
         object: String,
-        /// Which key.
-        key: &'static str,
         /// Of what: `class`.
         what: &'static str,
         /// As written.
@@ -149,7 +155,7 @@ pub enum Problem {
         mask: u32,
     },
     /// More lanes than marks.
-    #[error("[mark]: mask {mask:#010x} has room for {room} lanes, but {object} has {lanes}")]
+    #[error("[mark]: mask {mask:#010x} is too small: it has a mark for {room} of the {lanes} lanes of {object}")]
     MaskSmall {
         /// As written, or the default.
         mask: u32,
@@ -331,10 +337,9 @@ impl Problem {
             }
             Self::Pattern { .. } => Some("write it like \"rules.d/*.toml\"".to_owned()),
             Self::NestedInclude { by } => Some(format!("move this line to {by}: only the main file includes")),
-            Self::Syntax { .. } => {
-                Some("what refers from one part of the config to another is checked once this is right".to_owned())
-            }
-            Self::DuplicateKey { .. } => Some("keep one of them".to_owned()),
+            Self::Syntax { first, .. } => first
+                .then(|| "what refers from one part of the config to another is checked once this is right".to_owned()),
+            Self::DuplicateKey { .. } | Self::DuplicateTable { .. } => Some("keep one of them".to_owned()),
             Self::UnknownKey { cure, .. } | Self::UnknownName { cure, .. } => Some(cure.clone()),
             Self::NotYet { cure, .. } => Some((*cure).to_owned()),
             Self::Value { reason, .. } => reason.cure(),

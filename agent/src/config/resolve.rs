@@ -63,7 +63,7 @@ fn default_class(document: &Document, names: &Names<'_>, findings: &mut Findings
     match &document.default {
         Some(default) => {
             let class = default.class.as_ref()?;
-            names.find(class, "[default]", "class", "class", "classes", findings).map(ClassIndex)
+            names.find(class, "[default]", "class", "classes", findings).map(ClassIndex)
         }
         None => match names.index("default") {
             Some(index) => Some(ClassIndex(index)),

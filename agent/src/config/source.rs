@@ -25,6 +25,14 @@ impl Source {
         Self { name: name.to_owned(), folder, text: text.to_owned(), lines }
     }
 
+    /// The line that an offset is on, without its line end.
+    pub fn line(&self, at: usize) -> Range<usize> {
+        let at = at.min(self.text.len());
+        let line = self.lines.partition_point(|&first| first <= at) - 1;
+        let end = self.lines.get(line + 1).map_or(self.text.len(), |next| next - 1);
+        self.lines[line]..end
+    }
+
     /// Where the span starts.
     pub fn place(&self, span: &Range<usize>) -> Place {
         let start = span.start.min(self.text.len());

@@ -30,7 +30,7 @@ impl<'t, 'i, 'f, 's> Table<'t, 'i, 'f, 's> {
     pub fn root(source: usize, entries: &'t DeTable<'i>, findings: &'f mut Findings<'s>) -> Self {
         let spot = Spot { source, start: 0 };
         Self {
-            object: "the file".to_owned(),
+            object: "top level".to_owned(),
             spot,
             entries,
             asked: Vec::new(),
@@ -87,6 +87,15 @@ impl<'t, 'i, 'f, 's> Table<'t, 'i, 'f, 's> {
         self.one(key, kind)
     }
 
+    /// A name that must be there. One that is refused is still what others call the object, so it is returned too.
+    pub fn name(&mut self, kind: &Kind<String>, example: &str) -> Option<At<String>> {
+        self.require("name", example);
+        let written = self.entries.get("name")?;
+        let spot = Spot::new(self.spot.source, &written.span());
+        let text = written.get_ref().as_str().map(|text| At { value: text.to_owned(), spot });
+        self.one("name", kind).or(text)
+    }
+
     /// A list of values; a single one stands for a list of it. Refused elements are left out after recording why.
     pub fn many<T>(&mut self, key: &'static str, kind: &Kind<T>, empty: &'static str) -> Vec<At<T>> {
         let Some(value) = self.ask(key) else { return Vec::new() };
@@ -103,7 +112,8 @@ impl<'t, 'i, 'f, 's> Table<'t, 'i, 'f, 's> {
 
     fn word<T>(&mut self, key: &'static str, value: &Spanned<DeValue<'i>>, kind: &Kind<T>) -> Option<At<T>> {
         let spot = Spot::new(self.spot.source, &value.span());
-        let wrong = || Reason::Type { wanted: kind.wanted, found: found(value.get_ref()), example: kind.example };
+        let wrong =
+            || Reason::Type { wanted: kind.wanted, found: found(value.get_ref()), example: kind.example.to_owned() };
         let result = match value.get_ref() {
             DeValue::String(text) => (kind.text)(text),
             DeValue::Integer(number) => match kind.number {
@@ -130,7 +140,8 @@ impl<'t, 'i, 'f, 's> Table<'t, 'i, 'f, 's> {
             _ => None,
         };
         let Some(number) = number else {
-            let reason = Reason::Type { wanted: "a number", found: found(value.get_ref()), example: "42 or 0x2a" };
+            let reason =
+                Reason::Type { wanted: "a number", found: found(value.get_ref()), example: "42 or 0x2a".to_owned() };
             self.refuse(spot, key, reason);
             return None;
         };
@@ -156,8 +167,11 @@ impl<'t, 'i, 'f, 's> Table<'t, 'i, 'f, 's> {
         match value.get_ref() {
             DeValue::Table(entries) => Some(self.sub(object, spot, entries, read)),
             other => {
-                let (wanted, example) = ("a table", "[table] or { key = value }");
-                let reason = Reason::Type { wanted, found: found(other), example };
+                let example = match other {
+                    DeValue::Array(_) => format!("[{key}] in single brackets"),
+                    _ => format!("{key} = {{ ... }}"),
+                };
+                let reason = Reason::Type { wanted: "a table", found: found(other), example };
                 self.refuse(spot, key, reason);
                 None
             }
@@ -187,12 +201,7 @@ impl<'t, 'i, 'f, 's> Table<'t, 'i, 'f, 's> {
                     all.push(self.sub(object, spot, entries, |table| read(table, at + 1)));
                 }
                 other => {
-                    let example = match key {
-                        "class" => "[[class]] in double brackets",
-                        "tunnel" => "[[tunnel]] in double brackets",
-                        "tenant" => "[[tenant]] in double brackets",
-                        _ => "[[rule]] in double brackets",
-                    };
+                    let example = format!("[[{key}]] in double brackets");
                     self.refuse(spot, key, Reason::Type { wanted: "a list of tables", found: found(other), example });
                 }
             }

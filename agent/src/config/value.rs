@@ -8,7 +8,7 @@ mod setting;
 pub use name::{CLASS, DEVICE, INTERFACE, NAME, RULE_NAME};
 pub use net::{ADDRESS, DEVICE_ADDRESS, LISTEN, PREFIX};
 pub use packet::{DSCP, PORTS, PROTOCOL, VLAN};
-pub use setting::{CONSENT, DEVICE_TYPE, DeviceType, FILE, IDENTITY, PROPOSAL, SECONDS, SOCKET, START, TEXT};
+pub use setting::{CONSENT, DEVICE_TYPE, DeviceType, FILE, IDENTITY, PATTERN, PROPOSAL, SECONDS, SOCKET, START, TEXT};
 
 /// One kind of value.
 pub struct Kind<T> {
@@ -33,7 +33,7 @@ pub enum Reason {
         /// What is there.
         found: &'static str,
         /// How to write it.
-        example: &'static str,
+        example: String,
     },
     /// A key that must be there.
     #[error("is missing")]
@@ -156,7 +156,7 @@ pub enum Reason {
     #[error("{value} is above 65535")]
     PortAbove {
         /// What is there.
-        value: String,
+        value: i128,
     },
     /// A range without ports.
     #[error("\"{first}-{last}\" is an empty range: {first} is above {last}")]

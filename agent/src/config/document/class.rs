@@ -35,7 +35,7 @@ const LANES: std::ops::RangeInclusive<u32> = 1..=32;
 impl Class {
     pub(super) fn read(table: &mut Table<'_, '_, '_, '_>) -> Self {
         Self {
-            name: table.required("name", &value::CLASS),
+            name: table.name(&value::CLASS, "\"voice\""),
             lanes: table.number("lanes", LANES),
             fallback: table.one("fallback", &value::TEXT),
             outer_dscp: table.one("outer-dscp", &value::DSCP),

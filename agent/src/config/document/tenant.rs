@@ -35,7 +35,7 @@ impl Tenant {
     pub(super) fn read(table: &mut Table<'_, '_, '_, '_>) -> Self {
         let empty = "leave the key out to match every value";
         let tenant = Self {
-            name: table.required("name", &value::NAME),
+            name: table.name(&value::NAME, "\"acme\""),
             interfaces: table.many("interfaces", &value::INTERFACE, empty),
             sources: table.many("sources", &value::PREFIX, empty),
             object: table.object.clone(),

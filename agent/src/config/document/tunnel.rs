@@ -62,15 +62,22 @@ pub struct Tunnel {
 impl Tunnel {
     pub(super) fn read(table: &mut Table<'_, '_, '_, '_>) -> Self {
         let object = table.object.clone();
-        table.require("classes", "[\"voice\", \"default\"]");
-        table.require("device", "{ type = \"xfrm\", name = \"lk-branch7\", if-id = 42 }");
         let all = "leave the key out for all addresses";
         let tunnel = Self {
-            name: table.required("name", &value::NAME),
+            name: table.name(&value::NAME, "\"branch-7\""),
             local: table.required("local", &value::ADDRESS),
-            remote: table.required("remote", &value::ADDRESS),
-            classes: table.many("classes", &value::TEXT, "name the classes whose packets it carries"),
-            device: table.table("device", format!("{object}: device"), Device::read),
+            remote: {
+                table.require("remote", "\"192.0.2.2\"");
+                table.one("remote", &value::ADDRESS)
+            },
+            classes: {
+                table.require("classes", "[\"voice\", \"default\"]");
+                table.many("classes", &value::TEXT, "name the classes whose packets it carries")
+            },
+            device: {
+                table.require("device", "{ type = \"xfrm\", name = \"lk-branch7\", if-id = 42 }");
+                table.table("device", format!("{object}: device"), Device::read)
+            },
             routes: table.many("routes", &value::PREFIX, "leave the key out for no routes"),
             local_ts: table.many("local-ts", &value::PREFIX, all),
             remote_ts: table.many("remote-ts", &value::PREFIX, all),

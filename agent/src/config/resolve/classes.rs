@@ -22,8 +22,8 @@ pub fn resolve(document: &Document, names: &Names<'_>, findings: &mut Findings<'
                         let object = class.object.clone();
                         let cure = cure(name, "values", names.all().chain(["block", "clear"]));
                         let name = name.escape_debug().to_string();
-                        let (key, what) = ("fallback", "class");
-                        findings.problem(word.spot, Problem::UnknownName { object, key, what, name, cure });
+                        let what = "class";
+                        findings.problem(word.spot, Problem::UnknownName { object, what, name, cure });
                         Fallback::Block
                     }
                 },

@@ -39,12 +39,11 @@ impl<'d> Names<'d> {
         self.index.get(name).copied()
     }
 
-    /// The position of the name that `key` of `object` gives; an error where there is none.
+    /// The position of the name that `object` gives; an error where there is none.
     pub fn find(
         &self,
         name: &At<String>,
         object: &str,
-        key: &'static str,
         what: &'static str,
         plural: &'static str,
         findings: &mut Findings<'_>,
@@ -53,7 +52,7 @@ impl<'d> Names<'d> {
         if found.is_none() {
             let cure = cure(&name.value, plural, self.order.iter().copied());
             let (object, name_text) = (object.to_owned(), name.value.escape_debug().to_string());
-            findings.problem(name.spot, Problem::UnknownName { object, key, what, name: name_text, cure });
+            findings.problem(name.spot, Problem::UnknownName { object, what, name: name_text, cure });
         }
         found
     }

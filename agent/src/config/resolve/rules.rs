@@ -47,12 +47,11 @@ pub fn resolve(
         }
         check_ports(rule, findings);
         check_families(rule, findings);
-        check_twice(rule, findings);
         let find_class = |name: &At<String>, findings: &mut Findings<'_>| {
-            classes.find(name, &rule.object, "class", "class", "classes", findings)
+            classes.find(name, &rule.object, "class", "classes", findings)
         };
         let find_tenant = |name: &At<String>, findings: &mut Findings<'_>| {
-            tenants.find(name, &rule.object, "tenant", "tenant", "tenants", findings)
+            tenants.find(name, &rule.object, "tenant", "tenants", findings)
         };
         let class = rule.class.as_ref().and_then(|name| find_class(name, findings));
         let tenant = rule.tenant.as_ref().and_then(|name| find_tenant(name, findings));
@@ -109,17 +108,6 @@ fn family(prefixes: &[At<IpNet>]) -> Option<&'static str> {
         all if all == prefixes.len() => Some("IPv4"),
         _ => None,
     }
-}
-
-fn check_twice(rule: &document::Rule, findings: &mut Findings<'_>) {
-    let object = &rule.object;
-    let range = |&(first, last): &(u16, u16)| if first == last { first.to_string() } else { format!("{first}-{last}") };
-    no_twice(&rule.source, object, "source", ToString::to_string, findings);
-    no_twice(&rule.destination, object, "destination", ToString::to_string, findings);
-    no_twice(&rule.source_port, object, "source-port", range, findings);
-    no_twice(&rule.destination_port, object, "destination-port", range, findings);
-    no_twice(&rule.interface, object, "interface", String::clone, findings);
-    no_twice(&rule.vlan, object, "vlan", ToString::to_string, findings);
 }
 
 /// A value that is in a list twice is an error: one of them was meant to be another.

@@ -12,8 +12,6 @@ pub fn resolve(document: &Document, findings: &mut Findings<'_>) -> Vec<Tenant> 
         if tenant.bare {
             findings.problem(tenant.spot, Problem::EmptyTenant { object: tenant.object.clone() });
         }
-        super::rules::no_twice(&tenant.interfaces, &tenant.object, "interfaces", String::clone, findings);
-        super::rules::no_twice(&tenant.sources, &tenant.object, "sources", ToString::to_string, findings);
         tenants.push(Tenant {
             name: tenant.name.as_ref().map(|name| name.value.clone()).unwrap_or_default(),
             interfaces: tenant.interfaces.iter().map(|interface| interface.value.clone()).collect(),

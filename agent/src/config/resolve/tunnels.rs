@@ -98,7 +98,7 @@ fn carried(tunnel: &document::Tunnel, names: &Names<'_>, findings: &mut Findings
     super::rules::no_twice(&tunnel.classes, &tunnel.object, "classes", String::clone, findings);
     let mut classes = Vec::with_capacity(tunnel.classes.len());
     for name in &tunnel.classes {
-        let class = names.find(name, &tunnel.object, "classes", "class", "classes", findings).map(ClassIndex);
+        let class = names.find(name, &tunnel.object, "class", "classes", findings).map(ClassIndex);
         classes.extend(class);
     }
     classes

@@ -21,10 +21,7 @@ pub const PORTS: Kind<(u16, u16)> = Kind {
     wanted: "a port or a range of ports",
     example: "\"16384-32767\"",
     text: ports,
-    number: Some(|number| {
-        let port = u16::try_from(number).map_err(|_| Reason::Range { value: number, least: 0, most: 65535 })?;
-        Ok((port, port))
-    }),
+    number: Some(|number| port(number).map(|port| (port, port))),
 };
 
 /// A VLAN id: 4095 is reserved (IEEE 802.1Q table 9-2), 0 is a priority tag.
@@ -32,7 +29,11 @@ pub const VLAN: Kind<u16> = Kind {
     wanted: "a VLAN id",
     example: "12",
     text: |text| {
-        let number = text.parse().map_err(|_| Reason::Type { wanted: "a VLAN id", found: "a name", example: "12" })?;
+        let number = text.parse().map_err(|_| Reason::Type {
+            wanted: "a VLAN id",
+            found: "a name",
+            example: "12".to_owned(),
+        })?;
         range(number, 0, 4094).map(|n| n as u16)
     },
     number: Some(|number| range(number, 0, 4094).map(|n| n as u16)),
@@ -90,16 +91,21 @@ fn number(text: &str) -> Option<i128> {
     }
 }
 
+fn port(number: i128) -> Result<u16, Reason> {
+    match number {
+        ..0 => Err(Reason::Range { value: number, least: 0, most: 65535 }),
+        _ => u16::try_from(number).map_err(|_| Reason::PortAbove { value: number }),
+    }
+}
+
 fn ports(text: &str) -> Result<(u16, u16), Reason> {
     if text.is_empty() {
         return Err(Reason::Empty);
     }
     let port = |word: &str| -> Result<u16, Reason> {
         let word = word.trim();
-        if word.is_empty() || !word.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(Reason::NotPorts { value: text.to_owned() });
-        }
-        word.parse().map_err(|_| Reason::PortAbove { value: word.to_owned() })
+        let number = if word.bytes().all(|b| b.is_ascii_digit()) { word.parse().ok() } else { None };
+        port(number.ok_or_else(|| Reason::NotPorts { value: text.to_owned() })?)
     };
     let (first, last) = match text.split_once('-') {
         Some((first, last)) => (port(first)?, port(last)?),

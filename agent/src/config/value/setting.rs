@@ -54,6 +54,14 @@ pub const DEVICE_TYPE: Kind<DeviceType> =
 pub const START: Kind<Start> =
     Kind { wanted: "\"start\" or \"none\"", example: "\"start\"", text: start, number: None };
 
+/// Files to include.
+pub const PATTERN: Kind<String> = Kind {
+    wanted: "a path or a pattern",
+    example: "\"rules.d/*.toml\"",
+    text: |text| if text.is_empty() { Err(Reason::Empty) } else { Ok(text.to_owned()) },
+    number: None,
+};
+
 /// Any string, judged elsewhere.
 pub const TEXT: Kind<String> =
     Kind { wanted: "a string", example: "\"default\"", text: |text| Ok(text.to_owned()), number: None };

@@ -34,7 +34,7 @@ pub fn check(document: &Document, findings: &mut Findings<'_>) {
         if let Some(if_id) = tunnel.device.as_ref().and_then(|device| device.if_id.as_ref())
             && let Some((holder, spot)) = by_if_id.take(if_id.value, tunnel, if_id.spot)
         {
-            let free = (1..).find(|free| !if_ids.contains(free)).unwrap_or_default();
+            let free = (if_id.value..=u32::MAX).chain(1..).find(|free| !if_ids.contains(free)).unwrap_or_default();
             let (other, first) = (holder.object.clone(), findings.place(spot));
             let object = object.clone();
             findings.problem(if_id.spot, Problem::IfIdTaken { object, if_id: if_id.value, other, first, free });

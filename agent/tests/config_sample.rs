@@ -1,0 +1,149 @@
+//! `config.sample.toml`, the JSON Schema and the reader know the same keys, and the documented examples can be used.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use lanekeeper::config::{self, Finding};
+use serde_json::Value;
+
+const SAMPLE: &str = include_str!("../../config.sample.toml");
+
+/// Every key that the schema has, as `tunnel.device.if-id`.
+fn schema_keys() -> BTreeSet<String> {
+    let schema = config::schema();
+    let mut keys = BTreeSet::new();
+    walk_schema(&schema, &schema, "", &mut keys);
+    keys
+}
+
+fn walk_schema(root: &Value, at: &Value, path: &str, keys: &mut BTreeSet<String>) {
+    if let Some(reference) = at.get("$ref").and_then(Value::as_str) {
+        let target = root.pointer(reference.trim_start_matches('#')).expect("a definition");
+        walk_schema(root, target, path, keys);
+    }
+    for part in ["anyOf", "oneOf", "allOf"] {
+        for choice in at.get(part).and_then(Value::as_array).into_iter().flatten() {
+            walk_schema(root, choice, path, keys);
+        }
+    }
+    if let Some(items) = at.get("items") {
+        walk_schema(root, items, path, keys);
+    }
+    for (key, value) in at.get("properties").and_then(Value::as_object).into_iter().flatten() {
+        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        walk_schema(root, value, &path, keys);
+        keys.insert(path);
+    }
+}
+
+/// Every key that the text has.
+fn text_keys(text: &str) -> BTreeSet<String> {
+    let table: toml::Table = text.parse().expect("TOML");
+    let mut keys = BTreeSet::new();
+    walk_table(&table, "", &mut keys);
+    keys
+}
+
+fn walk_table(table: &toml::Table, path: &str, keys: &mut BTreeSet<String>) {
+    for (key, value) in table {
+        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        match value {
+            toml::Value::Table(table) => walk_table(table, &path, keys),
+            toml::Value::Array(list) => {
+                for table in list.iter().filter_map(toml::Value::as_table) {
+                    walk_table(table, &path, keys);
+                }
+            }
+            _ => {}
+        }
+        keys.insert(path);
+    }
+}
+
+/// Every key that the reader knows, from what it says to one that it does not know.
+fn reader_keys() -> BTreeSet<String> {
+    let tables = [
+        ("", ""),
+        ("mark", "[mark]"),
+        ("metrics", "[metrics]"),
+        ("ike", "[ike]"),
+        ("default", "[default]"),
+        ("class", "[[class]]"),
+        ("tunnel", "[[tunnel]]"),
+        ("tunnel.device", "[[tunnel]]\n[tunnel.device]"),
+        ("tunnel.ike", "[[tunnel]]\n[tunnel.ike]"),
+        ("tunnel.ike.auth", "[[tunnel]]\n[tunnel.ike.auth]"),
+        ("tunnel.static", "[[tunnel]]\n[tunnel.static]"),
+        ("tenant", "[[tenant]]"),
+        ("rule", "[[rule]]"),
+    ];
+    let mut keys = BTreeSet::new();
+    for (path, head) in tables {
+        let errors = config::parse_text("f", &format!("{head}\nnonsense-of-a-key = 1")).expect_err("an unknown key");
+        let is_unknown = |finding: &&Finding| finding.message.contains("unknown key \"nonsense-of-a-key\"");
+        let finding = errors.0.iter().find(is_unknown).unwrap_or_else(|| panic!("no word about it in {path}"));
+        let cure = finding.help.as_deref().expect("a list of keys");
+        for key in cure.trim_start_matches("keys here: ").split(", ") {
+            keys.insert(if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") });
+        }
+    }
+    keys
+}
+
+#[test]
+fn the_sample_has_every_key_of_the_schema() {
+    assert_eq!(text_keys(SAMPLE), schema_keys());
+}
+
+#[test]
+fn the_reader_knows_the_keys_of_the_schema() {
+    assert_eq!(reader_keys(), schema_keys());
+}
+
+#[test]
+fn every_key_of_the_schema_says_what_it_is_for() {
+    let schema = config::schema();
+    let definitions = schema["$defs"].as_object().expect("definitions");
+    let shapes = definitions.values().chain([&schema]);
+    for properties in shapes.filter_map(|shape| shape.get("properties")) {
+        for (key, value) in properties.as_object().expect("an object") {
+            assert!(value["description"].as_str().is_some_and(|text| text.len() > 8), "{key}: {value}");
+        }
+    }
+}
+
+#[test]
+fn the_sample_can_be_used() {
+    let loaded = config::parse_text("config.sample.toml", SAMPLE).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(loaded.warnings.to_string(), "");
+    let policy = loaded.policy;
+    assert_eq!((policy.classes.len(), policy.tunnels.len(), policy.rules.len(), policy.tenants.len()), (3, 3, 2, 1));
+    assert_eq!(policy.tunnels[0].lanes.len(), 4);
+}
+
+#[test]
+fn the_sample_passes_check_on_a_machine_without_its_files() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config.sample.toml");
+    let checked = config::check::check(&path, false);
+    assert_eq!(checked.code, 0, "{}", checked.err);
+    assert!(checked.out.contains("fine: 3 classes, 3 tunnels with 9 lanes, 2 rules, 1 tenant"), "{}", checked.out);
+}
+
+#[test]
+fn a_key_left_out_has_the_default_that_the_sample_says() {
+    let written = config::parse_text("f", SAMPLE).expect("the sample").policy;
+    // Of the first tunnel the sample writes the defaults out; the second one leaves them out.
+    let (first, second) = (&written.tunnels[0], &written.tunnels[1]);
+    assert_eq!(first.replay_window, second.replay_window);
+    assert_eq!(first.device.mtu, second.device.mtu);
+    let bare = SAMPLE.replace("\n[mark]", "\n#").replace("\nmask", "\n#").replace("\n[metrics]", "\n#");
+    let bare = bare.replace("\nlisten", "\n#").replace("\n[ike]", "\n#").replace("\nvici", "\n#");
+    let bare =
+        bare.replace("\n[default]\n", "\n#").replace("\nclass = \"default\"", "\n#").replace("\nlanes = 1", "\n#");
+    let bare = config::parse_text("f", &bare).unwrap_or_else(|errors| panic!("{errors}")).policy;
+    assert_eq!(written.mark_mask, bare.mark_mask);
+    assert_eq!(written.metrics_listen, bare.metrics_listen);
+    assert_eq!(written.vici, bare.vici);
+    assert_eq!(written.default_class, bare.default_class);
+    assert_eq!(written.classes, bare.classes);
+}
