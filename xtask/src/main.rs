@@ -8,6 +8,7 @@ use xtask::demo::Demo;
 use xtask::ebpf::Build;
 use xtask::guest::Guest;
 use xtask::setup::Setup;
+use xtask::test::Test;
 use xtask::workspace::Workspace;
 
 #[derive(Parser)]
@@ -27,6 +28,10 @@ enum Verb {
     Guest(Guest),
     /// Two gateways, four classes, live; and why one SA is not enough
     Demo(Demo),
+    /// Run the tests: unit, prog, netns, guest
+    Test(Test),
+    /// Run what CI runs: all tests on all kernels
+    Ci,
 }
 
 fn main() -> ExitCode {
@@ -46,5 +51,7 @@ fn run() -> Result<ExitCode> {
         Verb::BuildEbpf(build) => build.run(&workspace),
         Verb::Guest(guest) => guest.run(&workspace),
         Verb::Demo(demo) => demo.run(&workspace),
+        Verb::Test(test) => test.run(&workspace),
+        Verb::Ci => Test::default().run(&workspace),
     }
 }

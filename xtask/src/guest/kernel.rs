@@ -62,6 +62,7 @@ const MODULES: &[&str] = &[
     "net/psample",
     "net/sched",
     "net/sctp",
+    "net/tls",
     "net/unix",
     "net/vmw_vsock",
     "net/xdp",
@@ -114,9 +115,18 @@ impl Kernel {
     }
 
     fn open(folder: PathBuf) -> Option<Self> {
+        let made_of = fs::read_to_string(folder.join("recipe")).ok()?;
+        if made_of != recipe() {
+            return None;
+        }
         let release = fs::read_to_string(folder.join("release")).ok()?.trim().to_string();
         Some(Self { folder, release })
     }
+}
+
+/// Tells a folder with other modules from one with these.
+fn recipe() -> String {
+    MODULES.join(" ")
 }
 
 /// Finds the unpacked kernel or fetches it.
@@ -158,6 +168,7 @@ fn fetch(workspace: &Workspace, label: Label, folder: PathBuf) -> Result<Kernel>
     shell::remove_folder(&downloads)?;
     shell::remove_folder(&folder)?;
     fs::write(part.join("release"), &release)?;
+    fs::write(part.join("recipe"), recipe())?;
     fs::rename(&part, &folder).with_context(|| format!("cannot make {}", folder.display()))?;
     say(format!("guest kernel {release} is ready ({})", took(start)));
     Kernel::open(folder).context("it vanished")

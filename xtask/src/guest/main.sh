@@ -1,6 +1,7 @@
 # Runs /out/command in a guest whose root is set up, and leaves its exit status in /out/status.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 RUST_BACKTRACE=1
 export LANEKEEPER_GUEST=1
+touch /out/up
 mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
 mount -t tmpfs shm /dev/shm

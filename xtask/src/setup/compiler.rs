@@ -136,6 +136,7 @@ fn packages(workspace: &Workspace) -> Result<Compiler> {
     let wanted = [
         format!("rustc-web={version}"),
         format!("libstd-rust-web-{release}={version}"),
+        format!("libstd-rust-web-dev={version}"),
         format!("rust-web-src={version}"),
     ];
     let aside = folder.with_extension("part");
@@ -159,7 +160,9 @@ fn rustc(folder: &Path) -> PathBuf {
 }
 
 fn is_unpacked(workspace: &Workspace) -> bool {
-    rustc(&folder(workspace)).is_file()
+    let folder = folder(workspace);
+    // Build scripts and macros run on the host and want its library.
+    rustc(&folder).is_file() && folder.join("usr/lib/rustlib/x86_64-unknown-linux-gnu").is_dir()
 }
 
 /// The `97` of `rustc 1.97.0-nightly (...)`, the `96` of `1.96.0+dfsg1-1`.

@@ -1,0 +1,105 @@
+//! The guest tier: all targets in one boot per kernel, their output and status left in the guest's `/out`.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::libtest;
+use super::tally::Tally;
+use super::targets::{self, Executable};
+use crate::ebpf;
+use crate::guest::boot::{Boot, Outcome};
+use crate::guest::kernel::Label;
+use crate::shell::{quote, say, took};
+use crate::workspace::Workspace;
+
+/// Until a target is stopped, so that those after it still run.
+const TARGET_LIMIT: Duration = Duration::from_secs(600);
+/// Until the boot is given up: three kernels, set-up and builds stay within an hour.
+const BOOT_LIMIT: Duration = Duration::from_secs(14 * 60);
+
+/// Runs all on each kernel, one kernel after the other: the machine has few cores.
+pub fn run(workspace: &Workspace, kernels: &[Label], filter: Option<&str>, tally: &mut Tally) -> Result<()> {
+    ebpf::build(workspace)?;
+    let targets = targets::list(workspace)?;
+    let names: Vec<&str> =
+        targets.iter().filter(|target| target.is_guest()).map(|target| target.name.as_str()).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let mut planned = Vec::new();
+    for executable in targets::build(workspace, &names)? {
+        let tests = executable.tests(filter)?;
+        if !tests.is_empty() {
+            planned.push((executable, tests));
+        }
+    }
+    if planned.is_empty() {
+        return Ok(());
+    }
+    for kernel in kernels {
+        let start = Instant::now();
+        let result = on(workspace, *kernel, &planned, filter)?;
+        say(format!("guest {kernel}: {result} ({})", took(start)));
+        tally.add(result.within(&kernel.to_string()));
+    }
+    Ok(())
+}
+
+fn on(
+    workspace: &Workspace,
+    kernel: Label,
+    planned: &[(Executable, Vec<String>)],
+    filter: Option<&str>,
+) -> Result<Tally> {
+    let script = script(workspace, planned, filter);
+    let boot = Boot { kernel, name: format!("test-{kernel}"), script, limit: BOOT_LIMIT };
+    let outcome = boot.run(workspace)?;
+    let out = boot.out(workspace);
+    let mut tally = Tally::default();
+    if outcome != Outcome::Exited(0) {
+        tally.fail("boot", &format!("{outcome}; see {}", out.join("console").display()));
+    }
+    for (executable, expected) in planned {
+        let output = fs::read_to_string(out.join(format!("{}.log", executable.name))).unwrap_or_default();
+        let counted = libtest::count(&output, Some(expected));
+        show_failures(&out, &executable.name, &output, counted.failed());
+        tally.add(counted.within(&executable.name));
+    }
+    Ok(tally)
+}
+
+fn script(workspace: &Workspace, planned: &[(Executable, Vec<String>)], filter: Option<&str>) -> String {
+    let package = quote(&workspace.root().join("agent").to_string_lossy());
+    let filter = filter.map(quote).unwrap_or_default();
+    let mut script = format!("cd {package}\nexport CARGO_MANIFEST_DIR={package} LANEKEEPER_OUT=/out\n");
+    for (executable, _) in planned {
+        let (name, file, limit) = (&executable.name, quote(&executable.file.to_string_lossy()), TARGET_LIMIT.as_secs());
+        script.push_str(&format!(
+            "echo '==> {name}'\nstart=$SECONDS\n\
+             timeout --kill-after 10 {limit} {file} --test-threads=1 {filter} 2> /out/{name}.stderr | tee /out/{name}.log\n\
+             echo \"==> {name}: exit ${{PIPESTATUS[0]}}, $((SECONDS - start)) s\"\n"
+        ));
+    }
+    script.push_str("true\n");
+    script
+}
+
+/// The console has shown stdout as it came; what a failing target said on stderr follows here.
+fn show_failures(out: &Path, name: &str, output: &str, failed: usize) {
+    if failed == 0 {
+        return;
+    }
+    let said = fs::read_to_string(out.join(format!("{name}.stderr"))).unwrap_or_default();
+    let lines: Vec<&str> = said.lines().collect();
+    say(format!(
+        "stderr of {name} (all of it, {} lines of stdout and the lab's logs: {})",
+        output.lines().count(),
+        out.display()
+    ));
+    for line in &lines[lines.len().saturating_sub(60)..] {
+        eprintln!("    {line}");
+    }
+}

@@ -1,0 +1,74 @@
+//! The tiers on this machine's kernel: each test target in network and mount namespaces of its own.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use super::libtest;
+use super::tally::Tally;
+use super::targets::{self, Executable};
+use crate::ebpf;
+use crate::shell::{say, took};
+use crate::workspace::Workspace;
+
+/// Seconds until a target is given up.
+const LIMIT: &str = "600";
+
+/// Runs the targets whose name begins with `tier`.
+pub fn run(workspace: &Workspace, tier: &str, filter: Option<&str>, tally: &mut Tally) -> Result<()> {
+    ebpf::build(workspace)?;
+    let targets = targets::list(workspace)?;
+    let names: Vec<&str> =
+        targets.iter().filter(|target| target.is_host(tier)).map(|target| target.name.as_str()).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    for executable in targets::build(workspace, &names)? {
+        tally.add(one(workspace, &executable, filter)?.within(&executable.name));
+    }
+    Ok(())
+}
+
+fn one(workspace: &Workspace, executable: &Executable, filter: Option<&str>) -> Result<Tally> {
+    let expected = executable.tests(filter)?;
+    if expected.is_empty() {
+        return Ok(Tally::default());
+    }
+    let start = Instant::now();
+    say(format!("{} on this kernel", executable.name));
+    let mut alone = Command::new("timeout");
+    alone.args([
+        "--kill-after",
+        "10",
+        LIMIT,
+        "unshare",
+        "--net",
+        "--mount",
+        "sh",
+        "-ec",
+        include_str!("alone.sh"),
+        "sh",
+    ]);
+    alone.arg(&executable.file).arg("--test-threads=1").args(filter);
+    let package = workspace.root().join("agent");
+    let (_, output) = tee(alone.current_dir(&package).env("CARGO_MANIFEST_DIR", &package))?;
+    let tally = libtest::count(&output, Some(&expected));
+    say(format!("{}: {tally} ({})", executable.name, took(start)));
+    Ok(tally)
+}
+
+/// Runs a command with its stdout shown and kept; whether it exited with 0, and what it printed.
+pub fn tee(command: &mut Command) -> Result<(bool, String)> {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot run a test")?;
+    let mut stdout = BufReader::new(child.stdout.take().context("no stdout")?);
+    let (mut output, mut line) = (String::new(), Vec::new());
+    while stdout.read_until(b'\n', &mut line)? > 0 {
+        let text = String::from_utf8_lossy(&line);
+        print!("{text}");
+        output.push_str(&text);
+        line.clear();
+    }
+    Ok((child.wait()?.success(), output))
+}

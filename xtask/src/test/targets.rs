@@ -1,0 +1,131 @@
+//! Test targets that need more than a user, and the executables cargo makes of them.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::ebpf;
+use crate::shell::{self, say};
+use crate::workspace::Workspace;
+
+/// The package that all of them belong to.
+const PACKAGE: &str = "lanekeeper";
+
+/// A test target with `required-features`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Its name.
+    pub name: String,
+    /// What it asks for: `privileged` (this kernel) or `guest`.
+    pub features: Vec<String>,
+}
+
+impl Target {
+    /// Whether it runs on this machine's kernel, in the tier that its name begins with.
+    pub fn is_host(&self, tier: &str) -> bool {
+        self.name.starts_with(tier) && self.needs("privileged")
+    }
+
+    /// Whether it runs in guests: all that ask for one, and the programs' tests on each kernel.
+    pub fn is_guest(&self) -> bool {
+        self.needs("guest") || self.is_host("prog")
+    }
+
+    fn needs(&self, feature: &str) -> bool {
+        self.features.iter().any(|other| other == feature)
+    }
+}
+
+/// A built test target.
+#[derive(Debug, Clone)]
+pub struct Executable {
+    /// The target's name.
+    pub name: String,
+    /// The file.
+    pub file: PathBuf,
+}
+
+/// The targets of the package that ask for features; one that no tier would run is an error.
+pub fn list(workspace: &Workspace) -> Result<Vec<Target>> {
+    let said = shell::read(ebpf::cargo(workspace).args(["metadata", "--no-deps", "--format-version", "1"]))?;
+    let targets = parse(&said)?;
+    let homeless = |target: &&Target| !target.is_host("prog") && !target.is_host("netns") && !target.is_guest();
+    if let Some(target) = targets.iter().find(homeless) {
+        bail!("no tier runs the test target {:?}: name it prog* or netns*, or let it require `guest`", target.name);
+    }
+    Ok(targets)
+}
+
+fn parse(metadata: &str) -> Result<Vec<Target>> {
+    let metadata: Value = serde_json::from_str(metadata).context("cargo metadata is no JSON")?;
+    let packages = metadata["packages"].as_array().context("cargo metadata has no packages")?;
+    let package = packages.iter().find(|package| package["name"] == PACKAGE);
+    let targets = package.with_context(|| format!("there is no package {PACKAGE}"))?["targets"].as_array();
+    let parse = |target: &Value| {
+        let features = target["required-features"].as_array()?;
+        let is_test = target["kind"].as_array()?.iter().any(|kind| kind == "test");
+        let features = features.iter().filter_map(Value::as_str).map(str::to_string).collect();
+        is_test.then_some(Target { name: target["name"].as_str()?.to_string(), features })
+    };
+    Ok(targets.context("the package has no targets")?.iter().filter_map(parse).collect())
+}
+
+/// Builds targets, and the binary that they start; the executables are in the order of `names`.
+pub fn build(workspace: &Workspace, names: &[&str]) -> Result<Vec<Executable>> {
+    say(format!("building {}", names.join(" ")));
+    let mut cargo = ebpf::cargo(workspace);
+    // All tiers with the same features: each other set would compile the agent anew.
+    cargo.args(["test", "--no-run", "--package", PACKAGE, "--features", "privileged,guest"]);
+    cargo.arg("--message-format=json-render-diagnostics");
+    for name in names {
+        cargo.args(["--test", name]);
+    }
+    let output = cargo.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("cannot run cargo")?;
+    if !output.status.success() {
+        bail!("{} do not build", names.join(" "));
+    }
+    let said = String::from_utf8_lossy(&output.stdout);
+    let messages: Vec<Value> = said.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let find = |name: &&str| {
+        let is_it = |message: &&Value| {
+            message["target"]["name"] == *name
+                && message["target"]["kind"].as_array().is_some_and(|kind| kind.iter().any(|kind| kind == "test"))
+        };
+        let file = messages.iter().find(is_it).and_then(|message| message["executable"].as_str());
+        let file = PathBuf::from(file.with_context(|| format!("cargo made no executable of {name}"))?);
+        Ok(Executable { name: name.to_string(), file })
+    };
+    names.iter().map(find).collect()
+}
+
+impl Executable {
+    /// The tests in it that the filter lets through.
+    pub fn tests(&self, filter: Option<&str>) -> Result<Vec<String>> {
+        let mut list = std::process::Command::new(&self.file);
+        let said = shell::read(list.args(filter).args(["--list", "--format", "terse"]))?;
+        Ok(super::libtest::names(&said))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_go_to_the_tiers_of_their_name_and_features() {
+        let metadata = r#"{"packages": [{"name": "xtask", "targets": []}, {"name": "lanekeeper", "targets": [
+            {"name": "lanekeeper", "kind": ["lib"]}, {"name": "plain", "kind": ["test"]},
+            {"name": "prog_run", "kind": ["test"], "required-features": ["privileged"]},
+            {"name": "netns_tcx", "kind": ["test"], "required-features": ["privileged"]},
+            {"name": "lanes_ike", "kind": ["test"], "required-features": ["guest"]}]}]}"#;
+        let targets = parse(metadata).unwrap();
+        let named = |choose: &dyn Fn(&Target) -> bool| {
+            targets.iter().filter(|target| choose(target)).map(|target| target.name.as_str()).collect::<Vec<_>>()
+        };
+        assert_eq!(named(&|target| target.is_host("prog")), ["prog_run"]);
+        assert_eq!(named(&|target| target.is_host("netns")), ["netns_tcx"]);
+        assert_eq!(named(&Target::is_guest), ["prog_run", "lanes_ike"]);
+    }
+}

@@ -1,0 +1,85 @@
+//! The tier that needs no privilege: formatting, lints, documentation, dependencies and `cargo test`.
+
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::Result;
+
+use super::host::tee;
+use super::libtest;
+use super::tally::Tally;
+use crate::ebpf;
+use crate::shell::{self, say, took};
+use crate::workspace::Workspace;
+
+const CHECKS: &[(&str, &[&str])] = &[
+    ("fmt", &["fmt", "--all", "--check"]),
+    ("clippy", &["clippy", "--quiet", "--workspace", "--all-targets", "--features", FEATURES, "--", "-D", "warnings"]),
+    ("doc", &["doc", "--quiet", "--workspace", "--no-deps"]),
+];
+/// Lints see the tests of every tier.
+const FEATURES: &str = "lanekeeper/privileged,lanekeeper/guest";
+
+/// Runs all of it.
+pub fn run(workspace: &Workspace, filter: Option<&str>, tally: &mut Tally) -> Result<()> {
+    let wanted = |name: &str| filter.is_none_or(|filter| name.contains(filter));
+    for (name, arguments) in CHECKS {
+        if wanted(name) {
+            let mut cargo = ebpf::cargo(workspace);
+            check(name, cargo.args(*arguments).env("RUSTDOCFLAGS", "-D warnings"), tally);
+        }
+    }
+    if wanted("deny") {
+        check("deny", deny(workspace).args(["check", "--hide-inclusion-graph", "bans", "licenses", "sources"]), tally);
+    }
+    if wanted("advisories") {
+        advisories(workspace, tally);
+    }
+
+    let start = Instant::now();
+    say("cargo test --workspace");
+    let mut cargo = ebpf::cargo(workspace);
+    cargo.args(["test", "--workspace", "--no-fail-fast", "--"]).args(filter);
+    let (status, output) = tee(&mut cargo)?;
+    let tests = libtest::count(&output, None);
+    if !status && tests.failed() == 0 {
+        tally.fail("cargo test", "it does not build, or a process of it died");
+    }
+    say(format!("cargo test: {tests} ({})", took(start)));
+    tally.add(tests);
+    Ok(())
+}
+
+fn check(name: &str, command: &mut Command, tally: &mut Tally) {
+    let start = Instant::now();
+    say(name);
+    match shell::run(command) {
+        Ok(()) => {
+            tally.pass();
+            say(format!("{name}: ok ({})", took(start)));
+        }
+        Err(error) => tally.fail(name, &format!("{error:#}")),
+    }
+}
+
+/// Known vulnerabilities: checked where their database can be had; elsewhere it says that it was not.
+fn advisories(workspace: &Workspace, tally: &mut Tally) {
+    let mut fetch = Command::new("timeout");
+    fetch.current_dir(workspace.root()).arg("60").arg(workspace.tools().join("bin/cargo-deny"));
+    if shell::succeeds(fetch.args(["fetch", "db"])) {
+        check("advisories", deny(workspace).args(["check", "--disable-fetch", "advisories"]), tally);
+    } else {
+        say(
+            "NOT CHECKED: known vulnerabilities of the dependencies. Their database cannot be fetched from this network,",
+        );
+        say(
+            "NOT CHECKED: and this is counted neither as passed nor as failed: run `cargo xtask test unit` where it can",
+        );
+    }
+}
+
+fn deny(workspace: &Workspace) -> Command {
+    let mut deny = Command::new(workspace.tools().join("bin/cargo-deny"));
+    deny.current_dir(workspace.root()).args(["--log-level", "error"]);
+    deny
+}
