@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use lanekeeper_common::verdict::{BlockReason, ParseReason};
 
 use self::list::*;
+pub use self::list::{Kind, METRICS, Metric};
 use self::page::Page;
 use crate::compile::series::{Direction, LaneEvent, Reading, Series};
 use crate::lane::LaneId;
