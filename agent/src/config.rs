@@ -21,7 +21,9 @@ pub mod value;
 
 use std::path::{Path, PathBuf};
 
+pub use caution::Caution;
 pub use facts::{Facts, FileFact};
+pub use problem::Problem;
 pub use report::{Errors, Finding, Warnings};
 pub use schema::schema;
 pub use source::{Place, Source};

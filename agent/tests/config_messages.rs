@@ -1,0 +1,189 @@
+//! Every message of every error and warning of a config, read as the operator reads it.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use lanekeeper::config::value::Reason;
+use lanekeeper::config::{Caution, Place, Problem};
+
+fn place() -> Place {
+    Place { file: "gw.toml".to_owned(), line: 3, column: 8 }
+}
+
+fn s(text: &str) -> String {
+    text.to_owned()
+}
+
+fn problems() -> Vec<Problem> {
+    let (object, key) = (s("tunnel \"b\""), "psk-file");
+    let path = || PathBuf::from("/etc/b.psk");
+    let other = || s("tunnel \"a\"");
+    vec![
+        Problem::Unreadable { reason: s("permission denied") },
+        Problem::Include { path: s("rules.toml"), reason: s("no such file") },
+        Problem::Pattern { pattern: s("a**"), reason: s("recursive wildcards must form a single path component") },
+        Problem::NestedInclude { by: s("gw.toml") },
+        Problem::Syntax { reason: s("unclosed array, expected `]`"), first: true },
+        Problem::DuplicateKey { key: s("class") },
+        Problem::DuplicateTable { name: s("default") },
+        Problem::UnknownKey { object: s("rule 1"), key: s("clas"), cure: s("did you mean \"class\"?") },
+        Problem::NotYet { object: s("rule 1"), key: s("length"), cure: "take the line out" },
+        Problem::Value { object: s("rule 1"), key: "source", reason: Reason::Empty },
+        Problem::SetTwice { object: s("[mark]"), first: place() },
+        Problem::NameTaken { object: s("class \"voice\""), first: place() },
+        Problem::Twice { object: object.clone(), key: "classes", value: s("voice") },
+        Problem::UnknownName {
+            object: object.clone(),
+            what: "class",
+            name: s("vioce"),
+            cure: s("did you mean \"voice\"?"),
+        },
+        Problem::NoDefault,
+        Problem::NotCarried { object: s("rule 1"), class: s("bulk"), tunnels: vec![s("\"a\""), s("\"b\"")] },
+        Problem::FallbackLoop { class: s("a"), chain: s("a -> b -> a") },
+        Problem::MaskZero,
+        Problem::MaskGaps { mask: 0x101 },
+        Problem::MaskSmall { mask: 0x300, room: 3, object: object.clone(), lanes: 4 },
+        Problem::TooManyLanes { lanes: 70000 },
+        Problem::IfIdTaken { object: object.clone(), if_id: 42, other: other(), first: place(), free: 43 },
+        Problem::DeviceTaken { object: object.clone(), name: s("lk-a"), other: other(), first: place() },
+        Problem::RouteTaken { object: object.clone(), route: s("10.2.0.0/16"), other: other(), first: place() },
+        Problem::Families { object: object.clone(), local: s("192.0.2.1"), remote: s("2001:db8::1") },
+        Problem::SameEnds { object: object.clone(), address: s("192.0.2.1") },
+        Problem::NotEndpoint {
+            object: object.clone(),
+            key: "remote",
+            address: s("224.0.0.5"),
+            what: "a multicast address",
+        },
+        Problem::MtuSmall { object: object.clone(), mtu: 1000, with: s("route 2001:db8::/48") },
+        Problem::NoPorts { object: s("rule 1"), key: "source-port", protocol: s("icmp") },
+        Problem::EmptyTenant { object: s("tenant \"acme\"") },
+        Problem::Keying { object: object.clone(), found: "both \"ike\" and \"static\"" },
+        Problem::Auth { object: object.clone(), found: "neither a pre-shared key nor a certificate" },
+        Problem::KeyFileOpen { object: object.clone(), key, path: path(), mode: 0o644 },
+        Problem::FileMissing { object: object.clone(), key, path: path() },
+        Problem::FileKind { object: object.clone(), key, path: path(), kind: "a directory" },
+        Problem::FileHidden { object, key, path: path() },
+    ]
+}
+
+fn cautions() -> Vec<Caution> {
+    let (object, key) = (s("tunnel \"b\""), "psk-file");
+    let path = || PathBuf::from("/etc/b.psk");
+    vec![
+        Caution::Neighbour { mask: 0xff00, bits: 0xf00, neighbour: "Cilium" },
+        Caution::RuleFamilies { object: s("rule 1"), source_family: "IPv4", destination_family: "IPv6" },
+        Caution::RuleShadowed { object: s("rule 2"), before: s("rule 1") },
+        Caution::ClassBlocked { object: object.clone(), class: s("bulk") },
+        Caution::RouteOutside { object: object.clone(), route: s("10.3.0.0/16") },
+        Caution::RouteCoversPeer { object: object.clone(), route: s("0.0.0.0/0"), remote: s("192.0.2.2") },
+        Caution::FileMissing { object: object.clone(), key, path: path() },
+        Caution::FileHidden { object, key, path: path() },
+    ]
+}
+
+fn reasons() -> Vec<Reason> {
+    vec![
+        Reason::Type { wanted: "a path", found: "a number", example: s("\"x.psk\"") },
+        Reason::Missing { example: s("name = \"voice\"") },
+        Reason::EmptyList { cure: "leave the key out to match every value" },
+        Reason::Range { value: 33, least: 1, most: 32 },
+        Reason::Empty,
+        Reason::Unknown { value: s("upd"), cure: s("did you mean \"udp\"?") },
+        Reason::NotYet { value: s("gre"), cure: "take type = \"xfrm\"" },
+        Reason::Characters {
+            value: s("a b"),
+            found: s("a space"),
+            what: "names have letters",
+            nearest: Some(s("a-b")),
+        },
+        Reason::Long { value: s("lk-branch-number7"), length: 17, most: 15 },
+        Reason::Reserved { value: s("block"), why: "fallback has a meaning for it" },
+        Reason::NotAddress { value: s("sun"), cure: s("write it like \"192.0.2.1\"") },
+        Reason::NotPrefix { value: s("10.1.0.0/33"), cure: s("the length of an IPv4 prefix goes from 0 to 32") },
+        Reason::HostBits { value: s("10.1.0.5/16"), network: s("10.1.0.0/16"), host: s("10.1.0.5/32") },
+        Reason::Mapped { value: s("::ffff:192.0.2.1"), plain: s("192.0.2.1") },
+        Reason::NotSocket { value: s("localhost:9738") },
+        Reason::NotPorts { value: s("sip") },
+        Reason::PortAbove { value: 70000 },
+        Reason::PortsEmpty { first: 9, last: 5 },
+        Reason::DscpAbove { value: 184 },
+        Reason::NotDuration { value: s("1 hour") },
+        Reason::Consent,
+        Reason::Uri { value: s("unix:///run/x"), path: s("/run/x") },
+    ]
+}
+
+/// The name of a variant, as `Debug` begins.
+fn variant(value: &impl std::fmt::Debug) -> String {
+    format!("{value:?}").chars().take_while(char::is_ascii_alphanumeric).collect()
+}
+
+/// Every variant that the source of an enum declares.
+fn declared(source: &str, name: &str) -> BTreeSet<String> {
+    let body = source.split(&format!("pub enum {name} {{")).nth(1).expect("the enum");
+    let body = body.split("\n}\n").next().expect("its end");
+    let lines = body.lines().filter_map(|line| line.strip_prefix("    "));
+    let heads = lines.filter(|line| line.starts_with(|c: char| c.is_ascii_uppercase()));
+    heads.map(|line| line.chars().take_while(char::is_ascii_alphanumeric).collect()).collect()
+}
+
+#[test]
+fn no_variant_is_left_out_here() {
+    let of = |all: Vec<String>| all.into_iter().collect::<BTreeSet<_>>();
+    let problems = of(problems().iter().map(variant).collect());
+    assert_eq!(problems, declared(include_str!("../src/config/problem.rs"), "Problem"));
+    let cautions = of(cautions().iter().map(variant).collect());
+    assert_eq!(cautions, declared(include_str!("../src/config/caution.rs"), "Caution"));
+    let reasons = of(reasons().iter().map(variant).collect());
+    assert_eq!(reasons, declared(include_str!("../src/config/value.rs"), "Reason"));
+}
+
+/// Each message with its cure.
+fn all() -> Vec<(String, Option<String>)> {
+    let reason = |reason| Problem::Value { object: s("tunnel \"b\""), key: "key", reason };
+    let problems = problems().into_iter().chain(reasons().into_iter().map(reason));
+    let problems = problems.map(|problem| (problem.to_string(), problem.cure()));
+    problems.chain(cautions().iter().map(|caution| (caution.to_string(), caution.cure()))).collect()
+}
+
+#[test]
+fn every_message_reads_as_it_should() {
+    let shown: Vec<String> = all()
+        .into_iter()
+        .map(|(message, cure)| match cure {
+            Some(cure) => format!("{message}\n    {cure}\n"),
+            None => format!("{message}\n"),
+        })
+        .collect();
+    let shown = shown.concat();
+    println!("{shown}");
+    assert_eq!(
+        shown,
+        include_str!("config_messages.txt"),
+        "if the new text is better, put it into config_messages.txt"
+    );
+}
+
+#[test]
+fn messages_begin_in_lower_case_and_end_without_a_period() {
+    for (message, cure) in all() {
+        for text in [Some(message), cure].into_iter().flatten() {
+            // A name, an acronym, a mask or a key may begin it.
+            let first = text.split_whitespace().next().unwrap_or_default();
+            let lower =
+                !first.starts_with(|c: char| c.is_ascii_uppercase()) || first.chars().all(|c| !c.is_lowercase());
+            assert!(lower, "{text}");
+            assert!(!text.ends_with('.') || text.ends_with("..."), "{text}");
+            assert!(!text.contains('\n'), "{text}");
+        }
+    }
+}
+
+#[test]
+fn no_two_variants_have_one_message() {
+    let messages: Vec<String> = all().into_iter().map(|(message, _)| message).collect();
+    // A key file's absence has the same words as an error and as a warning, but for the machine.
+    assert_eq!(messages.iter().collect::<BTreeSet<_>>().len(), messages.len(), "{messages:#?}");
+}
