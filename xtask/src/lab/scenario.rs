@@ -20,6 +20,9 @@ pub const DEVICE: &str = "lk-branch";
 /// if_id of the tunnel on both ends.
 pub const IF_ID: u32 = 42;
 
+/// The pre-shared key of both ends, known to all.
+pub const PSK: &str = "the lab's pre-shared key, known to all";
+
 /// Classes, rules and keying of both gateways.
 #[derive(Debug, Clone)]
 pub struct Scenario {
@@ -119,7 +122,7 @@ impl Scenario {
     pub fn write(&self, side: Side, folder: &Path, shared: &Path) -> Result<()> {
         fs::create_dir_all(folder)?;
         match self.keying {
-            Keying::Psk => secret(&folder.join("tunnel.psk"), "the lab's pre-shared key, known to all\n")?,
+            Keying::Psk => secret(&folder.join("tunnel.psk"), &format!("{PSK}\n"))?,
             Keying::Certificate if !shared.join("ca.pem").exists() => {
                 certificates::make(shared, &[Side::A.identity(), Side::B.identity()])?;
             }

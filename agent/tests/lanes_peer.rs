@@ -1,0 +1,70 @@
+//! A peer that has strongSwan alone, configured as README.md says.
+
+use std::fs;
+use std::path::Path;
+
+use xtask::lab::gateways::{Gateways, LANES_UP};
+use xtask::lab::scenario::{Class, DEVICE, IF_ID, Keying, PSK, Scenario};
+use xtask::lab::traffic::{Flow, Traffic};
+use xtask::lab::{Family, Side, sa};
+
+/// README's `swanctl.conf`, with the addresses and the secret of the lab and a child for each lane.
+fn swanctl_conf(lanes: &[String]) -> String {
+    let readme = include_str!("../../README.md");
+    let (_, section) = readme.split_once("## A peer without Lanekeeper").unwrap();
+    let conf = section.split("```").nth(1).unwrap();
+    let (head, rest) = conf.split_once("            voice.0 {").unwrap();
+    let (child, tail) = rest.split_once("            # bulk.0").unwrap();
+    let (_, tail) = tail.split_once('\n').unwrap();
+    let children: String = lanes
+        .iter()
+        .zip(1..)
+        .map(|(lane, mark)| {
+            format!("            {lane} {{{}", child.replace("voice.0", lane).replace("0x1/", &format!("{mark:#x}/")))
+        })
+        .collect();
+    format!("{head}{children}{tail}")
+        .replace("192.0.2.1", &Side::A.outer(Family::V4).to_string())
+        .replace("192.0.2.2", &Side::B.outer(Family::V4).to_string())
+        .replace("\"...\"", &format!("\"{PSK}\""))
+}
+
+#[test]
+fn lanes_come_up_with_a_peer_configured_by_hand() {
+    let scenario = Scenario {
+        classes: vec![Class::new("voice").fallback("default"), Class::new("bulk").lanes(2), Class::new("default")],
+        ..Scenario::four_classes(Keying::Psk)
+    };
+    let scenario = Scenario { rules: "[[rule]]\nclass = \"voice\"\ndscp = [\"ef\"]\n".into(), ..scenario };
+    let lanes: Vec<String> = scenario.lanes().map(|(class, index)| format!("{class}.{index}")).collect();
+    let mut gateways = Gateways::idle("peer", scenario, Path::new(env!("CARGO_BIN_EXE_lanekeeper"))).unwrap();
+    let far = gateways.lab().gateway(Side::B);
+    let conf = gateways.lab().files(Side::B).join("swanctl.conf");
+    fs::write(&conf, swanctl_conf(&lanes)).unwrap();
+    gateways.charon(Side::B).unwrap().swanctl(&format!("--load-all --file {}", conf.display())).unwrap();
+    // What the peer must do by itself: the device, the route, the marks of what it sends (EF on voice, mark 1).
+    far.sh(&format!(
+        "ip link add {DEVICE} type xfrm dev wan0 if_id {IF_ID}
+         ip link set {DEVICE} mtu 1400 up
+         ip route add {} dev {DEVICE}
+         nft add table inet lanes
+         nft add chain inet lanes out '{{ type filter hook forward priority -150; }}'
+         nft add rule inet lanes out oifname {DEVICE} meta mark set 4
+         nft add rule inet lanes out oifname {DEVICE} ip dscp ef meta mark set 1",
+        Side::A.lan(Family::V4)
+    ))
+    .unwrap();
+
+    gateways.agent(Side::A).start().unwrap();
+    gateways.agent(Side::A).wait_for_lanes(lanes.len(), LANES_UP).unwrap();
+    let flow = |from, port, dscp| Flow { dscp, count: Some(40), ..gateways.lab().flow("peer", from, Family::V4, port) };
+    let flows = [flow(Side::A, 5060, 46), flow(Side::A, 7000, 0), flow(Side::B, 5060, 46), flow(Side::B, 7000, 0)];
+    let tallies = Traffic::run(&flows).unwrap();
+    assert!(tallies.iter().all(|tally| tally.lost() == 0), "{tallies:?}\n{:?}", sa::errors(&far));
+
+    let metrics = gateways.agent_of(Side::A).metrics().unwrap();
+    let lane = |class, way| metrics.count("lanekeeper_lane_packets_total", &[("class", class), ("direction", way)]);
+    assert_eq!((lane("voice", "out"), lane("voice", "in")), (40, 40));
+    assert!(lane("default", "out") >= 40 && lane("default", "in") >= 40);
+    assert_eq!(lane("bulk", "out") + lane("bulk", "in"), 0);
+}
