@@ -1,16 +1,23 @@
 //! The command line. Each verb is a file; here what they share: flags, exit codes and how an error is said.
 
+mod apply;
 mod ask;
+mod down;
 mod emit;
+mod file;
 pub mod logging;
+mod plan;
+mod run;
 pub mod span;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
 use self::emit::Shell;
+use crate::reconcile;
 
 /// Keeps voice alive inside a VPN: steers each packet to the IPsec CHILD_SA of its QoS class.
 #[derive(Debug, Parser)]
@@ -47,6 +54,10 @@ pub struct Places {
 }
 
 impl Places {
+    fn resolved(&self) -> reconcile::Places {
+        reconcile::Places { runtime_dir: self.runtime_dir.clone(), bpffs: self.bpffs.clone(), socket: self.socket() }
+    }
+
     /// The control socket.
     pub fn socket(&self) -> PathBuf {
         self.socket.clone().unwrap_or_else(|| self.runtime_dir.join("control.sock"))
@@ -56,6 +67,45 @@ impl Places {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// Say everything that is wrong with a file; needs no root and touches nothing
+    Check {
+        /// The file
+        file: PathBuf,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say what `apply` would change, as a diff; exits 1 where it would change something
+    Plan {
+        /// The file
+        file: PathBuf,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Apply a file whole, or refuse it whole and keep what ran; by the agent where one runs, else once and for now
+    Apply {
+        /// The file
+        file: PathBuf,
+        /// Go back to what ran before unless `lanekeeper confirm` comes within this span (30s, 5m, 1h)
+        #[arg(long, value_name = "SPAN", value_parser = span::parse)]
+        confirm: Option<Duration>,
+        /// How long to wait for the lanes to come up
+        #[arg(long, value_name = "SPAN", value_parser = span::parse, default_value = "30s")]
+        wait: Duration,
+    },
+    /// Put a file in place and keep it there: follows charon, repairs what others change, serves metrics
+    Run {
+        /// The file; SIGHUP and `lanekeeper reload` read it again
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Remove all that is ours, and nothing else
+    Down {
+        /// charon's socket [default: that of the file that was applied last]
+        #[arg(long, value_name = "SOCKET")]
+        vici: Option<PathBuf>,
+    },
     /// Keep what `apply --confirm` put in place
     Confirm,
     /// Have the running agent read its file again and apply it whole, or refuse it whole
@@ -66,6 +116,8 @@ pub enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// The JSON Schema of the file
+    Schema,
     /// Completions for a shell, to be sourced
     Completions {
         /// For which
@@ -82,16 +134,19 @@ pub enum Outcome {
     Fine,
     /// Something was found, or differs.
     Finding,
+    /// An error that has been said already.
+    Wrong,
 }
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    // A reader that has seen enough (`lanekeeper status | head`) is no error of ours.
     let cli = Cli::parse();
     logging::start(cli.verb.default_log());
     match run(cli) {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,
         Ok(Outcome::Finding) => ExitCode::from(1),
+        Ok(Outcome::Wrong) => ExitCode::from(2),
+        // A reader that has seen enough (`lanekeeper status | head`) is no error of ours.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             say_error(&error);
@@ -103,6 +158,12 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<Outcome> {
     let Cli { places, verb } = cli;
     match verb {
+        Verb::Check { file, json } => file::check(&file, json),
+        Verb::Plan { file, json } => plan::plan(&places, &file, json),
+        Verb::Apply { file, confirm, wait } => apply::apply(&places, &file, wait, confirm),
+        Verb::Run { config } => run::run(&places, &config),
+        Verb::Down { vici } => down::down(&places, vici.as_deref()),
+        Verb::Schema => file::schema(),
         Verb::Confirm => ask::confirm(&places.socket()),
         Verb::Reload => ask::reload(&places.socket()),
         Verb::Status { json } => ask::status(&places.socket(), json),
@@ -114,13 +175,14 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
 impl Verb {
     /// What is logged unless the environment says otherwise: a one-shot command says by itself what it does.
     fn default_log(&self) -> &'static str {
-        "warn"
+        if matches!(self, Self::Run { .. }) { "info" } else { "warn" }
     }
 }
 
 /// Findings of a file carry their places and stand alone; everything else says whose error it is.
 fn say_error(error: &anyhow::Error) {
-    match error.downcast_ref::<crate::config::Errors>() {
+    let findings = error.chain().find_map(|cause| cause.downcast_ref::<crate::config::Errors>());
+    match findings {
         Some(findings) => eprintln!("{findings}"),
         None => eprintln!("lanekeeper: error: {}", causes(error)),
     }
@@ -141,6 +203,12 @@ fn causes(error: &anyhow::Error) -> String {
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
     io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// Runs what waits for things on a runtime of its own.
+fn wait_for<T>(work: impl Future<Output = Result<T, reconcile::Error>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    Ok(runtime.block_on(work)?)
 }
 
 /// Writes all of `text` to stdout; fails rather than panics when nobody reads.

@@ -26,6 +26,13 @@ pub enum Request {
     Status {},
     /// Read the file again and apply it whole, or refuse it whole.
     Reload {},
+    /// Apply another file whole, or refuse it whole.
+    Apply {
+        /// Absolute: the agent stands elsewhere.
+        file: PathBuf,
+        /// Seconds until it is taken back unless it is confirmed.
+        confirm_within: Option<u64>,
+    },
     /// Keep what `apply --confirm` put in place.
     Confirm {},
 }
@@ -146,7 +153,8 @@ mod tests {
     #[test]
     fn requests_are_one_json_line() {
         assert_eq!(Request::Status {}.encode(), b"{\"verb\":\"status\"}\n");
-        for request in [Request::Status {}, Request::Reload {}, Request::Confirm {}] {
+        let apply = Request::Apply { file: "/etc/a.toml".into(), confirm_within: Some(300) };
+        for request in [Request::Status {}, Request::Reload {}, apply, Request::Confirm {}] {
             assert_eq!(Request::decode(&request.encode()).unwrap(), request);
         }
     }

@@ -20,7 +20,7 @@ mod testing;
 
 pub use connection::Connection;
 pub use credentials::Credentials;
-pub use observe::{Loaded, observe, remove};
+pub use observe::{Loaded, observe, remove, remove_one};
 
 /// What has happened to lanes, tunnels and charon.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -29,7 +29,7 @@ use serde::{Serialize, Serializer};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 pub use generate::{Mirrored, generate};
-pub use load::load;
+pub use load::{Error as LoadError, load};
 pub use parse::{Error, Errors, Finding, parse};
 
 /// All SAs of one tunnel.

@@ -16,6 +16,9 @@ use ipnet::IpNet;
 /// which gives away plaintext and authentication key (RFC 4106 section 2, RFC 7634 section 2).
 pub const STATIC_KEY_CONSENT: &str = "static keys repeat nonces after a reboot";
 
+/// Where charon listens unless the file says otherwise: strongSwan's own default.
+pub const DEFAULT_VICI: &str = "/var/run/charon.vici";
+
 /// Index into [`Policy::classes`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClassIndex(pub usize);

@@ -1,4 +1,134 @@
 //! The shell that joins the rooms: file -> policy -> tables and desired state -> plan -> kernel, charon and data path; and
 //! then what happens, for as long as the agent runs. Only this room sees all the others.
+//!
+//! Three tasks: [`agent`] takes signals, requests and the timer, one after the other; a second one carries charon's events
+//! into the data path and waits for nobody, so that a lane that went down is closed while a file is being applied; the
+//! third serves metrics.
 
+pub mod agent;
+mod charon;
+mod interfaces;
 pub mod lanes;
+mod live;
+mod lockfile;
+mod memory;
+pub mod once;
+mod settle;
+mod wanted;
+mod world;
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+pub use wanted::Wanted;
+
+/// Where this agent lives on this machine.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// Folder of socket and lock.
+    pub runtime_dir: PathBuf,
+    /// The bpffs of the pins.
+    pub bpffs: PathBuf,
+    /// The control socket.
+    pub socket: PathBuf,
+}
+
+/// Why a file is not in place, or the agent not running.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The file does not hold together.
+    #[error(transparent)]
+    Config(#[from] crate::config::Errors),
+    /// A static key file.
+    #[error(transparent)]
+    Keys(#[from] crate::keyfile::LoadError),
+    /// A secret or certificate for charon.
+    #[error(transparent)]
+    Credentials(#[from] crate::ike::credentials::Error),
+    /// Policy and keys do not fit each other.
+    #[error(transparent)]
+    Desired(#[from] crate::plan::Error),
+    /// The policy has no tables.
+    #[error(transparent)]
+    Compile(#[from] crate::compile::Error),
+    /// Something foreign is in the way.
+    #[error(transparent)]
+    Conflicts(#[from] crate::plan::Conflicts),
+    /// The kernel's netlink side.
+    #[error(transparent)]
+    Kernel(#[from] crate::kernel::Error),
+    /// The data path.
+    #[error(transparent)]
+    Dataplane(#[from] crate::kernel::dataplane::Error),
+    /// charon refused a connection.
+    #[error(transparent)]
+    Ike(#[from] crate::ike::Error),
+    /// charon cannot be asked.
+    #[error(transparent)]
+    Vici(#[from] crate::vici::Error),
+    /// The control socket.
+    #[error(transparent)]
+    Control(#[from] crate::control::Error),
+    /// Devices cannot be listed.
+    #[error("could not list network devices: {0}")]
+    Interfaces(nix::Error),
+    /// A plan names a device that the policy does not.
+    #[error("device {device} belongs to no tunnel of the file")]
+    NoTunnel {
+        /// The device.
+        device: String,
+    },
+    /// What was applied is not what is there.
+    #[error(
+        "applied, but the machine is not as it should be; still to do:\n{}\nanother program may be undoing it: see facts in \
+         `networkctl`, or who else loads strongSwan's connections",
+        left.join("\n")
+    )]
+    Unsettled {
+        /// Lines of the diff that remains.
+        left: Vec<String>,
+    },
+    /// Another agent has this machine.
+    #[error("{}: held by another lanekeeper{by}; stop it, or `lanekeeper reload` it", path.display())]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+        /// ` (pid N)`, or nothing.
+        by: String,
+    },
+    /// Files of our own.
+    #[error("{}: could not {what}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        what: &'static str,
+        /// What came back.
+        source: std::io::Error,
+    },
+    /// The address of `[metrics] listen`.
+    #[error("metrics cannot be served on {address}: {source}; choose another `listen` in [metrics]")]
+    Metrics {
+        /// As the file has it.
+        address: std::net::SocketAddr,
+        /// What bind said.
+        source: std::io::Error,
+    },
+    /// Lanes that did not come up in time.
+    #[error("in place, but after {} s these lanes are still down: {}; see `swanctl --log` on both ends", after.as_secs(), lanes.join(", "))]
+    LanesDown {
+        /// How long was waited.
+        after: std::time::Duration,
+        /// Their names.
+        lanes: Vec<String>,
+    },
+    /// A file was refused, and then the one before could not be put back whole.
+    #[error("{refused}\nand what ran before could not be put back whole: {back}")]
+    NoWayBack {
+        /// Why the file was refused.
+        refused: Box<Error>,
+        /// What then went wrong.
+        back: Box<Error>,
+    },
+}

@@ -24,6 +24,11 @@ pub fn reload(socket: &Path) -> anyhow::Result<Outcome> {
     done(socket, &Request::Reload {}, "the file was refused, what ran before still runs")
 }
 
+/// Another file, by the agent.
+pub fn apply(socket: &Path, request: &Request) -> anyhow::Result<Outcome> {
+    done(socket, request, "the file was refused, what ran before still runs")
+}
+
 /// It stays.
 pub fn confirm(socket: &Path) -> anyhow::Result<Outcome> {
     done(socket, &Request::Confirm {}, "nothing was confirmed")

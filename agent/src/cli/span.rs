@@ -21,6 +21,19 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     if seconds == 0 { Err(refuse()) } else { Ok(Duration::from_secs(seconds)) }
 }
 
+/// As [`parse`] takes it, in the fewest units.
+pub fn show(span: Duration) -> String {
+    let mut rest = span.as_secs();
+    let mut text = String::new();
+    for (unit, worth) in UNITS {
+        if rest >= worth {
+            text += &format!("{}{unit}", rest / worth);
+            rest %= worth;
+        }
+    }
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -29,6 +42,7 @@ mod tests {
     fn numbers_carry_units() {
         for (text, seconds) in [("30s", 30), ("5m", 300), ("1h30m", 5_400), ("2d", 172_800)] {
             assert_eq!(parse(text), Ok(Duration::from_secs(seconds)));
+            assert_eq!(show(Duration::from_secs(seconds)), text);
         }
     }
 

@@ -57,7 +57,7 @@ const METRICS: std::net::SocketAddr =
     std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9738);
 
 /// Where charon listens unless the file says otherwise.
-const VICI: &str = "/var/run/charon.vici";
+const VICI: &str = crate::policy::DEFAULT_VICI;
 
 fn default_class(document: &Document, names: &Names<'_>, findings: &mut Findings<'_>) -> Option<ClassIndex> {
     match &document.default {

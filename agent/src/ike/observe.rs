@@ -34,6 +34,12 @@ pub async fn remove(vici: &Path) -> Result<Vec<String>, Error> {
     Ok(names)
 }
 
+/// Closes and unloads the connection of one tunnel, whoever loaded it; that it is not there is well.
+pub async fn remove_one(vici: &Path, tunnel: &str) -> Result<(), Error> {
+    let mut client = Client::connect(vici, Timeouts::default()).await?;
+    unload(&mut client, &format!("{NAME_PREFIX}{tunnel}")).await
+}
+
 async fn list(client: &mut Client) -> Result<BTreeMap<String, Loaded>, Error> {
     let mut found = BTreeMap::new();
     let within = Timeouts::default().answer;

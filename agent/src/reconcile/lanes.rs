@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::compile::series::LaneEvent;
-use crate::ike::Event;
+use crate::ike::{Event, LaneStatus, TunnelStatus};
 use crate::lane::LaneId;
 use crate::metrics::IsUp;
 use crate::policy::{Keying, Policy};
@@ -37,7 +37,7 @@ struct Lane {
 enum Keyed {
     /// Installed with the policy, up from then on.
     Static,
-    /// charon; `told` since it last came back.
+    /// charon; `told` since this agent began.
     Charon { told: bool },
 }
 
@@ -89,13 +89,26 @@ impl Lanes {
                 effects.push(Effect::Tally(lane.clone(), LaneEvent::Rekey));
                 effects
             }
-            Event::CharonGone { .. } => {
-                self.forget_told();
-                Vec::new()
-            }
-            Event::CharonBack { .. } => self.close_untold(now),
+            // Lanes stay what they were: charon's SAs are the kernel's, and what is lost is told lane by lane.
+            Event::CharonGone { .. } | Event::CharonBack { .. } => Vec::new(),
             Event::Rekeyed(_) | Event::TunnelUp(_) | Event::TunnelDown(_) | Event::Trouble { .. } => Vec::new(),
         }
+    }
+
+    /// Lanes that an agent before this one left open, and of which charon has not said a word since.
+    pub fn untold(&self) -> bool {
+        self.lanes.values().any(|lane| lane.keyed == Keyed::Charon { told: false } && lane.standing.up)
+    }
+
+    /// Takes charon's whole picture for those.
+    pub fn believe(&mut self, picture: &[TunnelStatus], now: u64) -> Vec<Effect> {
+        let lanes = picture.iter().flat_map(|tunnel| &tunnel.lanes);
+        let untold = lanes.filter(|status| {
+            let lane = self.lanes.get(&status.lane);
+            lane.is_some_and(|lane| lane.keyed == Keyed::Charon { told: false } && lane.standing.up)
+        });
+        let untold: Vec<&LaneStatus> = untold.collect();
+        untold.into_iter().flat_map(|status| self.tell(&status.lane, status.up, now)).collect()
     }
 
     /// How one lane stands.
@@ -120,20 +133,6 @@ impl Lanes {
             Keyed::Charon { told } => *told = true,
         }
         lane.set(id, up, now).into_iter().collect()
-    }
-
-    fn forget_told(&mut self) {
-        for lane in self.lanes.values_mut() {
-            if let Keyed::Charon { told } = &mut lane.keyed {
-                *told = false;
-            }
-        }
-    }
-
-    /// charon has told all that is up: what it did not name is gone, for instance with the charon before it.
-    fn close_untold(&mut self, now: u64) -> Vec<Effect> {
-        let untold = self.lanes.iter_mut().filter(|(_, lane)| lane.keyed == Keyed::Charon { told: false });
-        untold.filter_map(|(id, lane)| lane.set(id, false, now)).collect()
     }
 }
 
@@ -203,25 +202,33 @@ mod tests {
         assert_eq!(lanes.on(&Event::LaneDown(id("bulk", 1)), 9), [Effect::Close(id("bulk", 1))]);
     }
 
+    fn picture(up: &[LaneId]) -> Vec<TunnelStatus> {
+        let lane = |lane: LaneId| LaneStatus { up: up.contains(&lane), lane, spis: None };
+        let lanes =
+            [("voice", 0), ("bulk", 0), ("bulk", 1), ("default", 0)].map(|(class, index)| lane(id(class, index)));
+        vec![TunnelStatus { tunnel: "branch-7".into(), up: true, lanes: lanes.into(), trouble: None }]
+    }
+
     #[test]
     fn a_new_agent_keeps_open_lanes_until_charon_has_been_asked() {
         let mut lanes = Lanes::default();
         assert_eq!(lanes.install(&ike_policy(), &[id("voice", 0), id("default", 0)], 5), []);
         assert_eq!(lanes.on(&Event::LaneUp(id("voice", 0)), 6), []);
-        assert_eq!(lanes.on(&back(), 7), [Effect::Close(id("default", 0))]);
+        assert_eq!(lanes.on(&back(), 7), []);
+        assert!(lanes.untold());
+        assert_eq!(lanes.believe(&picture(&[id("voice", 0), id("bulk", 0)]), 8), [Effect::Close(id("default", 0))]);
+        assert!(!lanes.untold());
         assert_eq!(lanes.standing(&id("voice", 0)), Standing { up: true, since: 5 });
     }
 
     #[test]
-    fn lanes_survive_charon_but_not_a_charon_that_does_not_know_them() {
+    fn lanes_survive_charon() {
         let mut lanes = Lanes::default();
         lanes.install(&ike_policy(), &[], 5);
         lanes.on(&Event::LaneUp(id("voice", 0)), 6);
-        lanes.on(&Event::LaneUp(id("bulk", 0)), 6);
         assert_eq!(lanes.on(&gone(), 7), []);
-        assert!(lanes.standing(&id("voice", 0)).up);
-        lanes.on(&Event::LaneUp(id("voice", 0)), 8);
-        assert_eq!(lanes.on(&back(), 8), [Effect::Close(id("bulk", 0))]);
+        assert_eq!(lanes.on(&back(), 8), []);
+        assert!(lanes.standing(&id("voice", 0)).up && !lanes.untold());
     }
 
     #[test]

@@ -1,0 +1,358 @@
+//! `lanekeeper run`: puts the file in place, then keeps it there.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sd_notify::NotifyState;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use super::charon::Charon;
+use super::live::Live;
+use super::settle::{kind, settle};
+use super::world::{WithoutCharon, World};
+use super::{Error, Places, Wanted};
+use super::{lockfile, memory};
+use crate::control::server::{Call, Server};
+use crate::control::{Reply, Request};
+use crate::ike::Event;
+use crate::metrics::server::{bind, serve};
+
+/// Between two looks at everything, for what no event told.
+const RESYNC: Duration = Duration::from_secs(5);
+
+/// For charon to name the lanes that were found open: connections are loaded and SAs listed well within it.
+const HEARSAY: Duration = Duration::from_secs(8);
+
+/// The running agent.
+struct Agent {
+    /// What `run` was given; a reload reads it again.
+    config: PathBuf,
+    runtime_dir: PathBuf,
+    world: World,
+    live: Live,
+    /// What runs.
+    wanted: Wanted,
+    /// What ran before it, to go back to unless what runs is confirmed in time.
+    unconfirmed: Option<(Wanted, Instant)>,
+    metrics: Option<Metrics>,
+    started: Instant,
+    /// Carries charon's events into the data path.
+    events: Option<JoinHandle<()>>,
+}
+
+struct Metrics {
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+/// Runs until SIGTERM or SIGINT; the data path stays as it is when this returns.
+pub async fn run(places: &Places, config: &Path) -> Result<(), Error> {
+    let _lock = lockfile::take(&places.runtime_dir)?;
+    let mut signals = Signals::new()?;
+    let server = Server::bind(&places.socket)?;
+    let mut agent = Agent::start(places, config).await?;
+    let (calls, mut mailbox) = mpsc::channel::<Call>(16);
+    let control = tokio::spawn(server.serve(calls));
+    notify(&[NotifyState::Ready, NotifyState::Status("running")]);
+    let mut resync = every(RESYNC);
+    let mut watchdog = every(sd_notify::watchdog_enabled().map_or(Duration::from_secs(3600), |limit| limit / 3));
+    loop {
+        tokio::select! {
+            _ = signals.hangup.recv() => {
+                // The outcome is in log, status and metrics.
+                let _ = agent.reload_with_notice().await;
+            }
+            _ = signals.terminate.recv() => break,
+            _ = signals.interrupt.recv() => break,
+            Some(call) = mailbox.recv() => {
+                let reply = agent.answer(&call.request).await;
+                let _ = call.reply.send(reply);
+            }
+            _ = resync.tick() => agent.tick().await,
+            _ = watchdog.tick() => notify(&[NotifyState::Watchdog]),
+        }
+    }
+    notify(&[NotifyState::Stopping]);
+    control.abort();
+    agent.stop().await;
+    tracing::info!("stopped; the data path stays as it is");
+    Ok(())
+}
+
+impl Agent {
+    async fn start(places: &Places, config: &Path) -> Result<Self, Error> {
+        let wanted = Wanted::read(config)?;
+        let mut world = World::open(&places.bpffs)?;
+        // Before anything is made: a file that cannot be had whole leaves no pins behind.
+        world.survey(&wanted).await?;
+        let metrics = match wanted.policy.metrics_listen {
+            Some(address) => Some((address, listen(address).await?)),
+            None => None,
+        };
+        let live = Live::new(world.dataplane()?, config, Arc::clone(&wanted.policy));
+        let mut agent = Self {
+            config: config.into(),
+            runtime_dir: places.runtime_dir.clone(),
+            world,
+            live,
+            wanted,
+            unconfirmed: None,
+            metrics: None,
+            started: Instant::now(),
+            events: None,
+        };
+        if let Some((address, listener)) = metrics {
+            agent.metrics = Some(agent.serve_metrics(address, listener));
+        }
+        agent.start_charon();
+        settle(&mut agent.world, &agent.live, &agent.wanted, WithoutCharon::Proceed).await?;
+        agent.applied();
+        tracing::info!(config = %config.display(), "in place");
+        Ok(agent)
+    }
+
+    fn serve_metrics(&self, address: SocketAddr, listener: tokio::net::TcpListener) -> Metrics {
+        tracing::info!(%address, "metrics");
+        Metrics { address, task: tokio::spawn(serve(listener, Arc::new(self.live.clone()))) }
+    }
+
+    /// The task for charon, and the one that listens to it. Nothing is started where no tunnel is charon's.
+    fn start_charon(&mut self) -> Option<Charon> {
+        if let Some(events) = self.events.take() {
+            events.abort();
+        }
+        if self.wanted.loads.is_empty() {
+            return self.world.set_charon(None);
+        }
+        let (charon, events) = Charon::start(&self.wanted.policy.vici);
+        self.events = Some(tokio::spawn(listen_to_charon(self.live.clone(), events)));
+        self.world.set_charon(Some(charon))
+    }
+
+    async fn answer(&mut self, request: &Request) -> Reply {
+        match request {
+            Request::Status {} => match self.live.status() {
+                Ok(status) => Reply::Status { status: Box::new(status) },
+                Err(error) => Reply::Refused { error: error.to_string() },
+            },
+            Request::Reload {} => {
+                let config = self.config.display().to_string();
+                reply(self.reload_with_notice().await, |n| format!("{config} is in place ({n} changes)"))
+            }
+            Request::Apply { file, confirm_within } => {
+                let outcome = self.change_to(file, confirm_within.map(Duration::from_secs)).await;
+                reply(outcome, |n| match confirm_within {
+                    Some(within) => format!(
+                        "{} is in place ({n} changes); it is taken back in {within} s unless `lanekeeper confirm` comes",
+                        file.display()
+                    ),
+                    None => format!("{} is in place ({n} changes)", file.display()),
+                })
+            }
+            Request::Confirm {} => match self.unconfirmed.take() {
+                Some(_) => {
+                    self.live.set_confirm_by(None);
+                    tracing::info!("confirmed");
+                    Reply::Done { message: format!("{} stays", self.wanted.file.display()) }
+                }
+                None => Reply::Refused { error: "nothing waits to be confirmed".to_owned() },
+            },
+        }
+    }
+
+    async fn reload_with_notice(&mut self) -> Result<usize, Error> {
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => notify(&[NotifyState::Reloading, now]),
+            Err(_) => notify(&[NotifyState::Reloading]),
+        }
+        let config = self.config.clone();
+        let outcome = self.change_to(&config, None).await;
+        notify(&[NotifyState::Ready]);
+        outcome
+    }
+
+    /// Applies a file whole, or refuses it whole and keeps what ran.
+    async fn change_to(&mut self, file: &Path, confirm_within: Option<Duration>) -> Result<usize, Error> {
+        let outcome = match Wanted::read(file) {
+            Ok(wanted) => self.replace(wanted).await,
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok((before, changes)) => {
+                tracing::info!(file = %file.display(), changes, "in place");
+                self.applied();
+                let deadline = confirm_within.map(|within| Instant::now() + within);
+                // A second change before the first is confirmed goes back to what was confirmed last.
+                self.unconfirmed = match (deadline, self.unconfirmed.take()) {
+                    (Some(deadline), Some((confirmed, _))) => Some((confirmed, deadline)),
+                    (Some(deadline), None) => Some((before, deadline)),
+                    (None, _) => None,
+                };
+                self.live.set_confirm_by(deadline);
+                Ok(changes)
+            }
+            Err(error) => {
+                tracing::error!(file = %file.display(), "refused, what ran before still runs: {error}");
+                self.live.refused(&error.to_string());
+                Err(error)
+            }
+        }
+    }
+
+    fn applied(&self) {
+        self.live.applied(&self.wanted.file);
+        if let Err(error) = memory::remember(&self.runtime_dir, &self.wanted) {
+            tracing::warn!("`apply --confirm` will have nothing to go back to: {error}");
+        }
+    }
+
+    /// Puts `wanted` in the place of what runs, which is returned; or puts that back.
+    async fn replace(&mut self, wanted: Wanted) -> Result<(Wanted, usize), Error> {
+        let address = wanted.policy.metrics_listen;
+        let moved = address != self.metrics.as_ref().map(|metrics| metrics.address);
+        let listener = match address.filter(|_| moved) {
+            Some(address) => Some((address, listen(address).await?)),
+            None => None,
+        };
+        let lanes = self.live.lanes();
+        let before = std::mem::replace(&mut self.wanted, wanted);
+        let other_charon = self.world.charon().map(Charon::vici) != self.wanted.vici();
+        let charon = if other_charon { self.start_charon() } else { None };
+        match settle(&mut self.world, &self.live, &self.wanted, WithoutCharon::Refuse).await {
+            Ok(changes) => {
+                if let Some(charon) = charon {
+                    charon.retire(before.loads.keys()).await;
+                }
+                if moved && let Some(metrics) = self.metrics.take() {
+                    metrics.task.abort();
+                }
+                if let Some((address, listener)) = listener {
+                    self.metrics = Some(self.serve_metrics(address, listener));
+                }
+                Ok((before, changes.len()))
+            }
+            Err(refused) => {
+                self.wanted = before;
+                self.live.set_lanes(lanes);
+                if other_charon {
+                    // The task before is gone with its events; a new one asks charon for all that is up.
+                    self.start_charon();
+                }
+                match settle(&mut self.world, &self.live, &self.wanted, WithoutCharon::Proceed).await {
+                    Ok(_) => Err(refused),
+                    Err(back) => Err(Error::NoWayBack { refused: Box::new(refused), back: Box::new(back) }),
+                }
+            }
+        }
+    }
+
+    /// Takes back what was not confirmed, and repairs what others changed.
+    async fn tick(&mut self) {
+        if let Some((before, _)) = self.unconfirmed.take_if(|(_, deadline)| *deadline <= Instant::now()) {
+            self.go_back(before).await;
+        }
+        match settle(&mut self.world, &self.live, &self.wanted, WithoutCharon::Proceed).await {
+            Ok(repaired) => {
+                for op in repaired {
+                    tracing::warn!("put back: {op}");
+                    self.live.repaired(kind(&op));
+                }
+            }
+            Err(error) => tracing::error!("could not put everything back, trying again: {error}"),
+        }
+        self.believe_charon().await;
+    }
+
+    /// Lanes that were found open at the start, and that charon does not name once it has had time to, are closed.
+    async fn believe_charon(&mut self) {
+        if !self.live.untold() || self.started.elapsed() < HEARSAY {
+            return;
+        }
+        let Some(charon) = self.world.charon() else { return };
+        if self.world.charon_answers(&self.wanted).await
+            && let Err(error) = self.live.believe(&charon.status().await)
+        {
+            tracing::error!("the data path did not take what charon said: {error}");
+        }
+    }
+
+    async fn go_back(&mut self, before: Wanted) {
+        let file = before.file.clone();
+        tracing::warn!(file = %file.display(), "not confirmed in time, going back");
+        self.live.set_confirm_by(None);
+        match self.replace(before).await {
+            Ok(_) => self.applied(),
+            Err(error) => {
+                tracing::error!("could not go back: {error}");
+                self.live.refused(&error.to_string());
+            }
+        }
+    }
+
+    async fn stop(mut self) {
+        if let Some(charon) = self.world.set_charon(None) {
+            charon.stop().await;
+        }
+        if let Some(events) = self.events.take() {
+            events.abort();
+        }
+    }
+}
+
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Error> {
+        let take = |kind| {
+            let path = PathBuf::from("signals");
+            signal(kind).map_err(|source| Error::Io { path, what: "take them", source })
+        };
+        Ok(Self {
+            hangup: take(SignalKind::hangup())?,
+            terminate: take(SignalKind::terminate())?,
+            interrupt: take(SignalKind::interrupt())?,
+        })
+    }
+}
+
+/// A lane that charon says is down is closed at once: nothing in here waits for anything but the next event.
+pub(super) async fn listen_to_charon(live: Live, mut events: mpsc::Receiver<Event>) {
+    while let Some(event) = events.recv().await {
+        if let Err(error) = live.on(&event) {
+            tracing::error!(?event, "the data path did not take what charon said: {error}");
+        }
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<tokio::net::TcpListener, Error> {
+    bind(address).await.map_err(|source| Error::Metrics { address, source })
+}
+
+fn reply(outcome: Result<usize, Error>, done: impl FnOnce(usize) -> String) -> Reply {
+    match outcome {
+        Ok(changes) => Reply::Done { message: done(changes) },
+        Err(error) => Reply::Refused { error: error.to_string() },
+    }
+}
+
+fn every(period: Duration) -> Interval {
+    let mut interval = interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+/// Nobody may be listening: systemd is one of many ways to run.
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::debug!(%error, "systemd was not told");
+    }
+}

@@ -1,0 +1,122 @@
+//! charon, as the rest of this room sees it: a task that keeps connections, and what is loaded now.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::ike::{self, Command, Error, Event, Load, TunnelStatus, run};
+
+/// For charon to take a connection: it parses, and answers; SAs come later.
+const TAKES: Duration = Duration::from_secs(15);
+
+/// Events that may wait to be read: a thousand tunnels of four lanes going down at once.
+const EVENTS: usize = 4096;
+
+/// The task, and what it was told to keep.
+#[derive(Debug)]
+pub struct Charon {
+    vici: PathBuf,
+    commands: mpsc::Sender<Command>,
+    task: JoinHandle<()>,
+    /// Digest of each tunnel's connection as given to the task.
+    given: BTreeMap<String, u64>,
+}
+
+impl Charon {
+    /// Starts the task; events of charon's come by the receiver.
+    pub fn start(vici: &Path) -> (Self, mpsc::Receiver<Event>) {
+        let (commands, inbox) = mpsc::channel(64);
+        let (events, outbox) = mpsc::channel(EVENTS);
+        let task = tokio::spawn(run(vici.into(), inbox, events));
+        (Self { vici: vici.into(), commands, task, given: BTreeMap::new() }, outbox)
+    }
+
+    /// Where it is.
+    pub fn vici(&self) -> &Path {
+        &self.vici
+    }
+
+    /// Whether the task keeps just this form of the connection.
+    pub fn keeps(&self, load: &Load) -> bool {
+        self.given.get(&load.connection.tunnel) == Some(&load.connection.digest)
+    }
+
+    /// Has the task keep the connection. An error is charon's; the task keeps it all the same and tries again.
+    pub async fn load(&mut self, load: &Load) -> Result<(), Error> {
+        self.given.insert(load.connection.tunnel.clone(), load.connection.digest);
+        let (reply, answer) = oneshot::channel();
+        self.tell(Command::Load(Box::new(load.clone()), reply)).await?;
+        finished(answer).await
+    }
+
+    /// Has it dropped, with its SAs.
+    pub async fn unload(&mut self, tunnel: &str) -> Result<(), Error> {
+        if self.given.remove(tunnel).is_none() {
+            // Loaded by an agent before this one: the task knows nothing of it.
+            return Ok(ike::remove_one(&self.vici, tunnel).await?);
+        }
+        let (reply, answer) = oneshot::channel();
+        self.tell(Command::Unload(tunnel.to_owned(), reply)).await?;
+        finished(answer).await
+    }
+
+    /// Like [`Charon::load`], without waiting for charon.
+    pub async fn hand_over(&mut self, load: &Load) {
+        self.given.insert(load.connection.tunnel.clone(), load.connection.digest);
+        // Nobody takes the answer: what comes of it is told by events.
+        let (reply, _) = oneshot::channel();
+        let _ = self.tell(Command::Load(Box::new(load.clone()), reply)).await;
+    }
+
+    /// Drops these tunnels' connections, then ends the task.
+    pub async fn retire(mut self, tunnels: impl Iterator<Item = &String>) {
+        for tunnel in tunnels {
+            if let Err(error) = self.unload(tunnel).await {
+                tracing::warn!(tunnel, "the charon before did not drop its connection: {error}");
+            }
+        }
+        self.stop().await;
+    }
+
+    /// How every tunnel is, as far as the task knows.
+    pub async fn status(&self) -> Vec<TunnelStatus> {
+        let (reply, answer) = oneshot::channel();
+        if self.tell(Command::Status(reply)).await.is_err() {
+            return Vec::new();
+        }
+        timeout(TAKES, answer).await.ok().and_then(Result::ok).unwrap_or_default()
+    }
+
+    /// Ends the task and leaves all SAs as they are.
+    pub async fn stop(self) {
+        drop(self.commands);
+        let _ = timeout(Duration::from_secs(2), self.task).await;
+    }
+
+    async fn tell(&self, command: Command) -> Result<(), Error> {
+        match timeout(TAKES, self.commands.send(command)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(hangs("accept a command")),
+        }
+    }
+}
+
+async fn finished(answer: oneshot::Receiver<Result<(), Error>>) -> Result<(), Error> {
+    match timeout(TAKES, answer).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) | Err(_) => Err(hangs("load-conn")),
+    }
+}
+
+fn hangs(command: &str) -> Error {
+    Error::Vici(crate::vici::Error::Timeout { command: command.to_owned(), after: TAKES })
+}
+
+/// Connections of ours that charon has, with the digest of what was loaded.
+pub async fn loaded(vici: &Path) -> Result<BTreeMap<String, u64>, crate::vici::Error> {
+    Ok(ike::observe(vici).await?.into_iter().map(|(name, loaded)| (name, loaded.digest)).collect())
+}

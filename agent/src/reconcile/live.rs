@@ -1,0 +1,197 @@
+//! What the running agent knows, for whoever asks: status, metrics, readiness.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use super::Error;
+use super::lanes::{Effect, Lanes};
+use super::world::{SharedDataplane, lock};
+use crate::compile::series::Series;
+use crate::ike::{Event, TunnelStatus};
+use crate::kernel::dataplane::Dataplane;
+use crate::lane::LaneId;
+use crate::metrics::{Scrape, encode, server::Source, xfrm_stat};
+use crate::policy::Policy;
+use crate::status::{Reload, Status};
+
+/// Shared between the tasks of the agent.
+#[derive(Clone)]
+pub struct Live {
+    dataplane: SharedDataplane,
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    file: PathBuf,
+    policy: Arc<Policy>,
+    lanes: Lanes,
+    reload: Reload,
+    /// When a file was last applied, in seconds since 1970.
+    applied_at: u64,
+    /// Until when what was applied must be confirmed.
+    confirm_by: Option<Instant>,
+    drift_repairs: BTreeMap<&'static str, u64>,
+    netlink_overruns: u64,
+    /// Why traffic is not yet steered as the file says.
+    not_ready: Option<String>,
+}
+
+/// Kinds of drift, so that each has its series from the start.
+pub const DRIFT_KINDS: [&str; 8] = ["link", "address", "route", "state", "policy", "tables", "programs", "connection"];
+
+impl Live {
+    /// Before the first file is in place.
+    pub fn new(dataplane: SharedDataplane, file: &Path, policy: Arc<Policy>) -> Self {
+        let state = State {
+            file: file.into(),
+            policy,
+            lanes: Lanes::default(),
+            reload: Reload { success: false, at: now(), error: None },
+            applied_at: 0,
+            confirm_by: None,
+            drift_repairs: DRIFT_KINDS.into_iter().map(|kind| (kind, 0)).collect(),
+            netlink_overruns: 0,
+            not_ready: Some("the file is not in place yet".to_owned()),
+        };
+        Self { dataplane, state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// The lanes of the policy whose tables are loaded now.
+    pub fn install(&self, policy: &Arc<Policy>) -> Result<(), Error> {
+        let mut state = lock(&self.state);
+        let mut dataplane = lock(&self.dataplane);
+        state.policy = Arc::clone(policy);
+        let open = dataplane.lanes_up()?;
+        let effects = state.lanes.install(policy, &open, now());
+        carry_out(&mut dataplane, effects)
+    }
+
+    /// What charon says, carried into the data path before this returns.
+    pub fn on(&self, event: &Event) -> Result<(), Error> {
+        let mut state = lock(&self.state);
+        let effects = state.lanes.on(event, now());
+        if effects.is_empty() {
+            return Ok(());
+        }
+        carry_out(&mut lock(&self.dataplane), effects)
+    }
+
+    /// Whether charon has yet to be asked about lanes that were found open.
+    pub fn untold(&self) -> bool {
+        lock(&self.state).lanes.untold()
+    }
+
+    /// What charon says of those.
+    pub fn believe(&self, picture: &[TunnelStatus]) -> Result<(), Error> {
+        let mut state = lock(&self.state);
+        let effects = state.lanes.believe(picture, now());
+        carry_out(&mut lock(&self.dataplane), effects)
+    }
+
+    /// The file is in place.
+    pub fn applied(&self, file: &Path) {
+        let mut state = lock(&self.state);
+        state.file = file.into();
+        state.reload = Reload { success: true, at: now(), error: None };
+        state.applied_at = now();
+        state.not_ready = None;
+    }
+
+    /// It was refused; what ran before still runs.
+    pub fn refused(&self, error: &str) {
+        let mut state = lock(&self.state);
+        state.reload = Reload { success: false, at: now(), error: Some(error.to_owned()) };
+    }
+
+    /// Something of ours had been changed and was put back.
+    pub fn repaired(&self, kind: &'static str) {
+        *lock(&self.state).drift_repairs.entry(kind).or_default() += 1;
+    }
+
+    /// Until when what was applied must be confirmed.
+    pub fn set_confirm_by(&self, at: Option<Instant>) {
+        lock(&self.state).confirm_by = at;
+    }
+
+    /// Lanes that are down.
+    pub fn down(&self) -> Vec<LaneId> {
+        lock(&self.state).lanes.down().into_iter().cloned().collect()
+    }
+
+    /// The lanes as they are now, to come back to them.
+    pub fn lanes(&self) -> Lanes {
+        lock(&self.state).lanes.clone()
+    }
+
+    /// Puts back what [`Live::lanes`] gave.
+    pub fn set_lanes(&self, lanes: Lanes) {
+        lock(&self.state).lanes = lanes;
+    }
+
+    /// How it stands.
+    pub fn status(&self) -> Result<Status, Error> {
+        let generation = lock(&self.dataplane).observed()?.generation;
+        let state = lock(&self.state);
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            config: state.file.display().to_string(),
+            generation,
+            reload: state.reload.clone(),
+            confirm_within: state.confirm_by.map(|at| at.saturating_duration_since(Instant::now()).as_secs()),
+            ..Status::of(&state.policy, |lane| state.lanes.standing(lane))
+        })
+    }
+}
+
+impl Source for Live {
+    fn page(&self) -> Result<String, String> {
+        let (readings, generation) = {
+            let dataplane = lock(&self.dataplane);
+            let readings = dataplane.counters().map_err(|error| error.to_string())?;
+            (readings, dataplane.observed().map_err(|error| error.to_string())?.generation)
+        };
+        let state = lock(&self.state);
+        encode(&Scrape {
+            policy: &state.policy,
+            up: &state.lanes,
+            readings: &readings,
+            generation,
+            reload_success: state.reload.success,
+            reload_at: state.applied_at,
+            drift_repairs: &state.drift_repairs,
+            netlink_overruns: state.netlink_overruns,
+            xfrm_errors: &xfrm_stat::read(Path::new(xfrm_stat::FILE)),
+        })
+        .map_err(|error| error.to_string())
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        lock(&self.state).not_ready.clone().map_or(Ok(()), Err)
+    }
+}
+
+fn carry_out(dataplane: &mut Dataplane, effects: Vec<Effect>) -> Result<(), Error> {
+    for effect in effects {
+        match effect {
+            Effect::Open(lane) => {
+                dataplane.set_up(&lane, true)?;
+                tracing::debug!(%lane, "open");
+            }
+            Effect::Close(lane) => {
+                dataplane.set_up(&lane, false)?;
+                tracing::debug!(%lane, "closed");
+            }
+            Effect::Tally(LaneId { tunnel, class, index }, event) => {
+                dataplane.tally(&Series::Event { tunnel, class, index, event }, 1)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Seconds since 1970.
+pub(super) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,195 @@
+//! `plan`, `apply` and `down`: one look, one change, and done. Where an agent runs, `apply` is its work instead.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, interval, sleep_until};
+
+use super::agent::listen_to_charon;
+use super::charon::Charon;
+use super::live::Live;
+use super::settle::settle;
+use super::world::{WithoutCharon, World};
+use super::{Error, Places, Wanted, lockfile, memory};
+use crate::control::server::{Call, Server};
+use crate::control::{Reply, Request};
+use crate::plan::Plan;
+
+/// How `apply --confirm` ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Confirmed {
+    /// The word came, or none was asked for.
+    Stays,
+    /// It did not: what ran before runs again.
+    WentBack,
+}
+
+/// What `apply` would change.
+pub async fn plan(places: &Places, file: &Path) -> Result<Plan, Error> {
+    let wanted = Wanted::read(file)?;
+    let survey = World::open(&places.bpffs)?.survey(&wanted).await?;
+    match survey.charon {
+        Some(error) => Err(error.into()),
+        None => Ok(survey.plan),
+    }
+}
+
+/// Applies the file; returns how many things changed.
+pub async fn apply(
+    places: &Places,
+    file: &Path,
+    wait: Duration,
+    confirm_within: Option<Duration>,
+    applied: impl FnOnce(usize),
+) -> Result<Confirmed, Error> {
+    let _lock = lockfile::take(&places.runtime_dir)?;
+    // From here on a terminal that hangs up ends nothing: that is what going back is for.
+    let _hangups = confirm_within.map(|_| signal(SignalKind::hangup()));
+    let before = memory::recall(&places.runtime_dir);
+    let wanted = Wanted::read(file)?;
+    let server = confirm_within.map(|_| Server::bind(&places.socket)).transpose()?;
+    let mut world = World::open(&places.bpffs)?;
+    if let Some(error) = world.survey(&wanted).await?.charon {
+        return Err(error.into());
+    }
+    let outcome = put_in_place(&mut world, &wanted, wait).await;
+    match (outcome, confirm_within.zip(server)) {
+        (Ok(changes), None) => {
+            memory::remember(&places.runtime_dir, &wanted)?;
+            applied(changes);
+            Ok(Confirmed::Stays)
+        }
+        (Err(error @ Error::LanesDown { .. }), None) => {
+            memory::remember(&places.runtime_dir, &wanted)?;
+            Err(error)
+        }
+        (Ok(changes), Some((within, server))) => {
+            applied(changes);
+            if word_comes(server, within).await {
+                memory::remember(&places.runtime_dir, &wanted)?;
+                return Ok(Confirmed::Stays);
+            }
+            go_back(places, &mut world, before, &wanted).await?;
+            Ok(Confirmed::WentBack)
+        }
+        (Err(refused), _) => match go_back(places, &mut world, before, &wanted).await {
+            Ok(()) => Err(refused),
+            Err(back) => Err(Error::NoWayBack { refused: Box::new(refused), back: Box::new(back) }),
+        },
+    }
+}
+
+/// Removes all that is ours. Without charon its connections are out of reach, and gone with it anyway.
+pub async fn down(places: &Places, vici: Option<&Path>) -> Result<usize, Error> {
+    let _lock = lockfile::take(&places.runtime_dir)?;
+    let known = memory::recall(&places.runtime_dir).map(|wanted| wanted.policy.vici.clone());
+    let vici = vici.map(Path::to_path_buf).or(known).unwrap_or_else(|| crate::policy::DEFAULT_VICI.into());
+    let mut world = World::open(&places.bpffs)?;
+    let changes = tear_down(&mut world, &vici).await?;
+    memory::forget(&places.runtime_dir)?;
+    Ok(changes)
+}
+
+/// Waits for the lanes: those of charon come up after the connection is loaded.
+async fn put_in_place(world: &mut World, wanted: &Wanted, wait: Duration) -> Result<usize, Error> {
+    let live = Live::new(world.dataplane()?, &wanted.file, Arc::clone(&wanted.policy));
+    let listener = (!wanted.loads.is_empty()).then(|| {
+        let (charon, events) = Charon::start(&wanted.policy.vici);
+        world.set_charon(Some(charon));
+        tokio::spawn(listen_to_charon(live.clone(), events))
+    });
+    let outcome = match settle(world, &live, wanted, WithoutCharon::Refuse).await {
+        Ok(changes) => all_up(&live, wait).await.map(|()| changes.len()),
+        Err(error) => Err(error),
+    };
+    if let Some(charon) = world.set_charon(None) {
+        charon.stop().await;
+    }
+    if let Some(listener) = listener {
+        listener.abort();
+    }
+    outcome
+}
+
+async fn all_up(live: &Live, wait: Duration) -> Result<(), Error> {
+    let deadline = Instant::now() + wait;
+    let mut look = interval(Duration::from_millis(50));
+    loop {
+        look.tick().await;
+        let down = live.down();
+        if down.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            let lanes = down.iter().map(ToString::to_string).collect();
+            return Err(Error::LanesDown { after: wait, lanes });
+        }
+    }
+}
+
+/// Whether `lanekeeper confirm` comes in time.
+async fn word_comes(server: Server, within: Duration) -> bool {
+    let deadline = Instant::now() + within;
+    let (calls, mut mailbox) = mpsc::channel::<Call>(1);
+    let serving = tokio::spawn(server.serve(calls));
+    let came = loop {
+        let call = tokio::select! {
+            call = mailbox.recv() => call,
+            () = sleep_until(deadline) => break false,
+        };
+        let Some(call) = call else { break false };
+        let (reply, confirmed) = match call.request {
+            Request::Confirm {} => (Reply::Done { message: "it stays".to_owned() }, true),
+            Request::Status {} | Request::Reload {} | Request::Apply { .. } => {
+                let error = "no agent runs: this is `apply --confirm`, waiting for `lanekeeper confirm`".to_owned();
+                (Reply::Refused { error }, false)
+            }
+        };
+        let _ = call.reply.send(reply);
+        if confirmed {
+            // For the answer to be on its way before the socket goes.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            break true;
+        }
+    };
+    serving.abort();
+    came
+}
+
+async fn go_back(places: &Places, world: &mut World, before: Option<Wanted>, refused: &Wanted) -> Result<(), Error> {
+    match before {
+        Some(before) => {
+            let live = Live::new(world.dataplane()?, &before.file, Arc::clone(&before.policy));
+            let listener = (!before.loads.is_empty() || !refused.loads.is_empty()).then(|| {
+                let (charon, events) = Charon::start(&before.policy.vici);
+                world.set_charon(Some(charon));
+                tokio::spawn(listen_to_charon(live.clone(), events))
+            });
+            let outcome = settle(world, &live, &before, WithoutCharon::Proceed).await;
+            if let Some(charon) = world.set_charon(None) {
+                charon.stop().await;
+            }
+            if let Some(listener) = listener {
+                listener.abort();
+            }
+            outcome.map(drop)
+        }
+        None => {
+            tear_down(world, &refused.policy.vici).await?;
+            memory::forget(&places.runtime_dir)
+        }
+    }
+}
+
+async fn tear_down(world: &mut World, vici: &Path) -> Result<usize, Error> {
+    let survey = world.survey_for_nothing(vici).await?;
+    if let Some(error) = &survey.charon {
+        tracing::info!("charon was not asked for connections of ours: {error}");
+    }
+    let changes = world.take_down(&survey, vici).await?;
+    world.remove_dataplane()?;
+    Ok(changes)
+}

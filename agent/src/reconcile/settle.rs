@@ -1,0 +1,67 @@
+//! From a file to a machine that is as the file says: survey, change, look again.
+
+use super::live::Live;
+use super::world::{WithoutCharon, World};
+use super::{Error, Wanted};
+use crate::ike;
+use crate::plan::Op;
+
+/// Makes the machine what `wanted` says. Returns what was changed.
+pub async fn settle(world: &mut World, live: &Live, wanted: &Wanted, without: WithoutCharon) -> Result<Vec<Op>, Error> {
+    let survey = world.survey(wanted).await?;
+    match (&survey.charon, without) {
+        (Some(_), WithoutCharon::Proceed) | (None, _) => {}
+        (Some(_), WithoutCharon::Refuse) => return Err(survey.charon.map(Error::Vici).expect("just seen")),
+    }
+    let absent = survey.charon.is_some();
+    world.carry_out(wanted, &survey, || live.install(&wanted.policy)).await?;
+    if absent {
+        // The task keeps trying; waiting for it here would keep everything else waiting.
+        world.hand_connections_over(wanted).await;
+    } else {
+        match (world.keep_connections(wanted).await, without) {
+            // Gone just now: the task holds on to it.
+            (Err(Error::Ike(ike::Error::Waiting { .. })), WithoutCharon::Proceed) | (Ok(()), _) => {}
+            (Err(error), _) => return Err(error),
+        }
+    }
+    let left = world.survey(wanted).await?.plan.ops;
+    if left.is_empty() { Ok(survey.plan.ops) } else { Err(Error::Unsettled { left: lines(&left) }) }
+}
+
+/// As `plan` prints them.
+pub fn lines(ops: &[Op]) -> Vec<String> {
+    ops.iter().map(ToString::to_string).collect()
+}
+
+/// What an operation is about, as the metric names it.
+pub fn kind(op: &Op) -> &'static str {
+    match op {
+        Op::AddLink(_) | Op::SetMtu { .. } | Op::LinkUp { .. } | Op::RemoveLink { .. } => "link",
+        Op::AddAddress(_) | Op::RemoveAddress(_) => "address",
+        Op::AddRoute(_) | Op::RemoveRoute(_) => "route",
+        Op::AddState(_) | Op::RemoveState(_) | Op::FlushLane { .. } => "state",
+        Op::AddPolicy(_) | Op::UpdatePolicy(_) | Op::RemovePolicy(_) => "policy",
+        Op::LoadTables { .. } | Op::RemoveDataplane => "tables",
+        Op::Attach { .. } | Op::Detach { .. } => "programs",
+        Op::LoadConnection { .. } | Op::UnloadConnection { .. } => "connection",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::live::DRIFT_KINDS;
+    use super::*;
+
+    #[test]
+    fn every_kind_has_its_series() {
+        let ops = [
+            Op::LinkUp { name: String::new() },
+            Op::FlushLane { reqid: 1, if_id: 1 },
+            Op::LoadTables { digest: 1 },
+            Op::Detach { device: String::new() },
+            Op::UnloadConnection { name: String::new() },
+        ];
+        assert!(ops.iter().all(|op| DRIFT_KINDS.contains(&kind(op))));
+    }
+}

@@ -1,0 +1,74 @@
+//! What a file asks of this machine, complete before anything is touched: a file that cannot be had whole changes nothing.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::Error;
+use crate::config;
+use crate::ike::{Connection, Credentials, Load};
+use crate::keyfile;
+use crate::plan::Desired;
+use crate::policy::{Keying, Policy, TunnelIndex};
+
+/// A file, read and thought through. Holds keys; its parts redact them.
+#[derive(Debug)]
+pub struct Wanted {
+    /// The file.
+    pub file: PathBuf,
+    /// It and what it includes.
+    pub files: Vec<PathBuf>,
+    /// What it says.
+    pub policy: Arc<Policy>,
+    /// Connections for charon by the tunnel's name.
+    pub loads: BTreeMap<String, Load>,
+    /// What there should be, but for the tables: their digest depends on the names that the kernel holds.
+    pub desired: Desired,
+}
+
+impl Wanted {
+    /// Reads the file, what it includes and its keys. Warnings go to the log.
+    pub fn read(file: &Path) -> Result<Self, Error> {
+        let loaded = config::load(file)?;
+        for warning in &loaded.warnings.0 {
+            let help = warning.help.as_deref().unwrap_or_default();
+            tracing::warn!(place = %warning.place, help, "{}", warning.message);
+        }
+        Self::of(file, loaded)
+    }
+
+    /// The same for a text that is at hand.
+    pub fn of(file: &Path, loaded: config::Loaded) -> Result<Self, Error> {
+        let config::Loaded { policy, files, .. } = loaded;
+        let mut keys = BTreeMap::new();
+        let mut loads = BTreeMap::new();
+        for (index, tunnel) in policy.tunnels.iter().enumerate() {
+            match &tunnel.keying {
+                Keying::Static(how) => {
+                    keys.insert(tunnel.name.clone(), keyfile::load(&how.key_file)?);
+                }
+                Keying::Ike(ike) => {
+                    let credentials = Credentials::read(ike)?;
+                    if let Some(connection) = Connection::new(&policy, TunnelIndex(index)) {
+                        loads.insert(tunnel.name.clone(), Load { connection, credentials });
+                    }
+                }
+            }
+        }
+        let mut desired = Desired::new(&policy, &keys)?;
+        desired.connections =
+            loads.values().map(|load| (load.connection.name.clone(), load.connection.digest)).collect();
+        Ok(Self { file: file.into(), files, policy: Arc::new(policy), loads, desired })
+    }
+
+    /// charon's socket, where a tunnel is charon's.
+    pub fn vici(&self) -> Option<&Path> {
+        (!self.loads.is_empty()).then_some(self.policy.vici.as_path())
+    }
+
+    /// The tunnel that a device leads to.
+    pub fn tunnel_of(&self, device: &str) -> Option<&str> {
+        let tunnel = self.policy.tunnels.iter().find(|tunnel| tunnel.device.name == device);
+        tunnel.map(|tunnel| tunnel.name.as_str())
+    }
+}

@@ -1,0 +1,248 @@
+//! This machine as this room handles it: looked at as a whole, changed one operation at a time.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::charon::{Charon, loaded};
+use super::interfaces;
+use super::{Error, Wanted};
+use crate::compile::{Registry, Tables, compile};
+use crate::ike;
+use crate::kernel::dataplane::Dataplane;
+use crate::kernel::{Netlink, apply, snapshot};
+use crate::plan::{Desired, Observed, Op, Plan, Room, diff};
+
+/// The data path, shared with what reads its counters.
+pub type SharedDataplane = Arc<Mutex<Dataplane>>;
+
+/// Kernel, data path and charon.
+pub struct World {
+    netlink: Netlink,
+    bpffs: PathBuf,
+    dataplane: Option<SharedDataplane>,
+    charon: Option<Charon>,
+}
+
+/// What an absent charon means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WithoutCharon {
+    /// Nothing may be changed.
+    Refuse,
+    /// The rest is; connections follow when it is back.
+    Proceed,
+}
+
+/// What there should be, what there is, and the way from here to there.
+#[derive(Debug)]
+pub struct Survey {
+    /// The way; empty where nothing is to be done.
+    pub plan: Plan,
+    tables: Option<Tables>,
+    /// Why charon could not be asked, if so.
+    pub charon: Option<crate::vici::Error>,
+}
+
+impl World {
+    /// Opens netlink; the data path is opened where it is already pinned, else when it is first needed.
+    pub fn open(bpffs: &Path) -> Result<Self, Error> {
+        let mut world = Self { netlink: Netlink::open()?, bpffs: bpffs.into(), dataplane: None, charon: None };
+        if bpffs.join("lanekeeper").exists() {
+            world.dataplane()?;
+        }
+        Ok(world)
+    }
+
+    /// The data path, loaded now if it is not yet.
+    pub fn dataplane(&mut self) -> Result<SharedDataplane, Error> {
+        let opened = match &self.dataplane {
+            Some(opened) => opened,
+            None => self.dataplane.insert(Arc::new(Mutex::new(Dataplane::open(&self.bpffs)?))),
+        };
+        Ok(Arc::clone(opened))
+    }
+
+    /// Has connections kept by that task from now on; the one before, if any, is handed back.
+    pub fn set_charon(&mut self, charon: Option<Charon>) -> Option<Charon> {
+        std::mem::replace(&mut self.charon, charon)
+    }
+
+    /// The task that keeps connections.
+    pub fn charon(&self) -> Option<&Charon> {
+        self.charon.as_ref()
+    }
+
+    /// Whether charon can be asked.
+    pub async fn charon_answers(&self, wanted: &Wanted) -> bool {
+        loaded(&wanted.policy.vici).await.is_ok()
+    }
+
+    /// Looks at everything of ours, and at what `wanted` asks beyond it.
+    pub async fn survey(&self, wanted: &Wanted) -> Result<Survey, Error> {
+        let mut registry = match &self.dataplane {
+            Some(dataplane) => lock(dataplane).registry()?,
+            None => Registry::default(),
+        };
+        let tables = compile(&wanted.policy, &mut registry)?;
+        let mut desired = wanted.desired.clone();
+        desired.tables = Some(tables.digest);
+        let mut observed = self.look().await?;
+        let vici = &wanted.policy.vici;
+        let charon = self.look_at_charon(vici, &desired, &mut observed).await;
+        let plan = diff(&desired, &observed)?;
+        Ok(Survey { plan, tables: Some(tables), charon })
+    }
+
+    /// The way to a machine without us.
+    pub async fn survey_for_nothing(&self, vici: &Path) -> Result<Survey, Error> {
+        let desired = Desired::default();
+        let mut observed = self.look().await?;
+        let charon = loaded(vici).await.map(|found| observed.connections = found).err();
+        Ok(Survey { plan: diff(&desired, &observed)?, tables: None, charon })
+    }
+
+    async fn look(&self) -> Result<Observed, Error> {
+        let mut observed = snapshot(&self.netlink).await?;
+        if let Some(dataplane) = &self.dataplane {
+            let seen = lock(dataplane).observed()?;
+            observed.tables = seen.digest;
+            observed.attached = seen.attached.into_iter().map(|(device, _)| device).collect();
+        }
+        Ok(observed)
+    }
+
+    /// A charon that cannot be asked is taken to have what it should: there is nothing to be done about it now.
+    async fn look_at_charon(
+        &self,
+        vici: &Path,
+        desired: &Desired,
+        observed: &mut Observed,
+    ) -> Option<crate::vici::Error> {
+        match loaded(vici).await {
+            Ok(found) => {
+                observed.connections = found;
+                None
+            }
+            // Without tunnels of its own charon need not be there.
+            Err(_) if desired.connections.is_empty() => None,
+            Err(error) => {
+                observed.connections = desired.connections.clone();
+                Some(error)
+            }
+        }
+    }
+
+    /// Carries the plan out, in its order; stops at the first operation that fails.
+    pub async fn carry_out(
+        &mut self,
+        wanted: &Wanted,
+        survey: &Survey,
+        mut tables_loaded: impl FnMut() -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        // Lanes are known to all before charon can say a word about them.
+        let mut known = false;
+        for op in &survey.plan.ops {
+            if op.room() == Room::Charon && !known {
+                tables_loaded()?;
+                known = true;
+            }
+            tracing::info!("{op}");
+            self.execute(wanted, survey, op).await?;
+            if matches!(op, Op::LoadTables { .. }) {
+                tables_loaded()?;
+                known = true;
+            }
+        }
+        let dataplane = self.dataplane()?;
+        lock(&dataplane).set_interfaces(&interfaces::list()?)?;
+        if !known {
+            tables_loaded()?;
+        }
+        Ok(())
+    }
+
+    /// Carries out a plan towards nothing; returns how many things went.
+    pub async fn take_down(&mut self, survey: &Survey, vici: &Path) -> Result<usize, Error> {
+        for op in &survey.plan.ops {
+            tracing::info!("{op}");
+            match op {
+                Op::Detach { device } => lock(&*self.dataplane()?).detach(device)?,
+                Op::RemoveDataplane => self.remove_dataplane()?,
+                Op::UnloadConnection { name } => ike::remove_one(vici, tunnel_of(name)).await?,
+                netlink => apply(&self.netlink, netlink).await?,
+            }
+        }
+        Ok(survey.plan.ops.len())
+    }
+
+    async fn unload(&mut self, name: &str) -> Result<(), Error> {
+        if let Some(charon) = &mut self.charon {
+            charon.unload(tunnel_of(name)).await?;
+        }
+        Ok(())
+    }
+
+    async fn execute(&mut self, wanted: &Wanted, survey: &Survey, op: &Op) -> Result<(), Error> {
+        match op {
+            Op::LoadTables { .. } => {
+                let dataplane = self.dataplane()?;
+                let mut dataplane = lock(&dataplane);
+                if let Some(tables) = &survey.tables {
+                    dataplane.load(tables)?;
+                }
+                dataplane.set_interfaces(&interfaces::list()?)?;
+            }
+            Op::Attach { device } => {
+                let tunnel = wanted.tunnel_of(device).ok_or_else(|| Error::NoTunnel { device: device.clone() })?;
+                lock(&*self.dataplane()?).attach(device, tunnel)?;
+            }
+            Op::Detach { device } => lock(&*self.dataplane()?).detach(device)?,
+            Op::RemoveDataplane => self.remove_dataplane()?,
+            Op::LoadConnection { name, .. } => {
+                let load = wanted.loads.values().find(|load| load.connection.name == *name);
+                if let (Some(load), Some(charon)) = (load, &mut self.charon) {
+                    charon.load(load).await?;
+                }
+            }
+            Op::UnloadConnection { name } => self.unload(name).await?,
+            netlink => apply(&self.netlink, netlink).await?,
+        }
+        Ok(())
+    }
+
+    /// Connections that are loaded as they should be still have to be kept by the task: it is told of those.
+    pub async fn keep_connections(&mut self, wanted: &Wanted) -> Result<(), Error> {
+        let Some(charon) = &mut self.charon else { return Ok(()) };
+        for load in wanted.loads.values() {
+            if !charon.keeps(load) {
+                charon.load(load).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The same while charon does not answer.
+    pub async fn hand_connections_over(&mut self, wanted: &Wanted) {
+        let Some(charon) = &mut self.charon else { return };
+        for load in wanted.loads.values() {
+            if !charon.keeps(load) {
+                charon.hand_over(load).await;
+            }
+        }
+    }
+
+    /// Takes the data path away, whatever of it is there.
+    pub fn remove_dataplane(&mut self) -> Result<(), Error> {
+        self.dataplane = None;
+        Ok(Dataplane::remove_all(&self.bpffs)?)
+    }
+}
+
+/// Of a connection's name.
+fn tunnel_of(connection: &str) -> &str {
+    connection.strip_prefix(ike::connection::NAME_PREFIX).unwrap_or(connection)
+}
+
+/// A poisoned lock means that a thread died while it held the data path, whose every write is whole by itself.
+pub(super) fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
