@@ -6,6 +6,7 @@ pub mod cli;
 pub mod compile;
 pub mod config;
 pub mod control;
+pub mod explain;
 pub mod ike;
 pub mod kernel;
 pub mod keyfile;

@@ -1,0 +1,3 @@
+//! What becomes of a packet, and why.
+
+pub mod words;
