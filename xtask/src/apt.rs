@@ -86,8 +86,17 @@ impl Apt {
     pub fn install(&self, packages: &[&str], backports: bool) -> Command {
         let mut shell = Command::new("sh");
         shell.env("APT_CONFIG", &self.config).env("DEBIAN_FRONTEND", "noninteractive");
-        shell.args(["-c", include_str!("setup/install.sh"), "install"]);
-        shell.args(["install", "--yes", "--quiet", "--no-install-recommends", "-o", "Dpkg::Use-Pty=0"]);
+        shell.args(["-c", include_str!("setup/install.sh"), "apt-get"]);
+        shell.args([
+            "install",
+            "--yes",
+            "--quiet",
+            "--no-install-recommends",
+            "-o",
+            "Dpkg::Use-Pty=0",
+            "-o",
+            "DPkg::Lock::Timeout=600",
+        ]);
         if backports {
             shell.arg("--target-release").arg(format!("{}-backports", self.codename));
         }

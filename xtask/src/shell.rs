@@ -109,7 +109,9 @@ pub fn quote(argument: &str) -> String {
 fn line(command: &Command) -> String {
     let mut line = quote(&command.get_program().to_string_lossy());
     for argument in command.get_args() {
-        let _ = write!(line, " {}", quote(&argument.to_string_lossy()));
+        let argument = argument.to_string_lossy();
+        let shown = if argument.contains('\n') { "SCRIPT" } else { &quote(&argument) };
+        let _ = write!(line, " {shown}");
     }
     line
 }
