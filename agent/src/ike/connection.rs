@@ -225,3 +225,6 @@ fn digest(message: &Message) -> u64 {
     let bytes = message.encode().map(|bytes| bytes.to_vec()).unwrap_or_default();
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
+
+#[cfg(test)]
+mod tests;

@@ -157,3 +157,6 @@ impl Notice {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -359,3 +359,6 @@ fn is_new_enough(version: &str) -> bool {
     let found = [(); 3].map(|()| parts.next().unwrap_or(0));
     found >= OLDEST
 }
+
+#[cfg(test)]
+mod tests;

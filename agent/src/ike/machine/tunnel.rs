@@ -12,7 +12,8 @@ use crate::policy::Start;
 
 /// How long the end with the greater identity waits for the other, where both begin.
 const YIELD: Duration = Duration::from_secs(3);
-/// Tunnels that lost their lanes together do not begin again in the same instant.
+/// Tunnels that lost their lanes together do not begin again in the same instant. Within a tunnel the policy's order
+/// holds.
 const SPREAD: Duration = Duration::from_millis(200);
 /// Doubles of a lane are closed after that time: a rekey has them for a moment. The end that yields waits three times as
 /// long, or both would close, each the other's choice.
@@ -190,8 +191,9 @@ impl Tunnel {
         match result {
             Ok(()) => {
                 if !self.is_loaded {
+                    self.retry.wait(now + chance.up_to(SPREAD));
                     for state in &mut self.lanes {
-                        state.retry.wait(now + first_delay(&self.load, chance));
+                        state.retry.wait(now + turn(&self.load));
                     }
                 }
                 self.is_loaded = true;
@@ -424,7 +426,8 @@ impl Tunnel {
                         state.retry.fail(now, chance);
                     } else {
                         state.retry.succeed();
-                        state.retry.wait(now + first_delay(&self.load, chance));
+                        state.retry.wait(now + turn(&self.load));
+                        self.retry.wait(now + chance.up_to(SPREAD));
                     }
                     actions.push(Action::Tell(Event::LaneDown(state.lane.lane.clone())));
                 }
@@ -542,8 +545,7 @@ impl Tunnel {
     }
 }
 
-/// Before a lane is first tried.
-fn first_delay(load: &Load, chance: &mut Chance) -> Duration {
-    let turn = if load.connection.yields && load.connection.start == Start::Start { YIELD } else { Duration::ZERO };
-    turn + chance.up_to(SPREAD)
+/// How long a lane is left to the other end first.
+fn turn(load: &Load) -> Duration {
+    if load.connection.yields && load.connection.start == Start::Start { YIELD } else { Duration::ZERO }
 }

@@ -1,0 +1,150 @@
+use std::path::PathBuf;
+
+use zeroize::Zeroizing;
+
+use super::super::testing;
+use super::*;
+use crate::policy::Static;
+
+fn psk() -> Credentials {
+    Credentials::Psk(Zeroizing::new(b"hunter2".to_vec()))
+}
+
+fn connection(change: impl FnOnce(&mut Policy)) -> Connection {
+    let mut policy = testing::policy();
+    change(&mut policy);
+    Connection::new(&policy, TunnelIndex(0)).unwrap()
+}
+
+#[test]
+fn a_child_for_each_lane_with_its_own_mark_reqid_and_label() {
+    let message = connection(|_| ()).load_conn(&psk());
+    let tunnel = message.section("lk-b7").unwrap();
+    let children: Vec<_> = tunnel.section("children").unwrap().sections().collect();
+    assert_eq!(children.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["voice.0", "bulk.0", "bulk.1"]);
+    let (_, bulk) = children[2];
+    let wanted = [
+        ("mark_in", "0x00000003/0x000000ff"),
+        ("mark_out", "0x00000003/0x000000ff"),
+        ("set_mark_in", "%same/0x000000ff"),
+        ("if_id_in", "42"),
+        ("if_id_out", "42"),
+        ("reqid", "1279983619"),
+        ("label", "bulk.1"),
+        ("label_mode", "simple"),
+        ("replay_window", "128"),
+        ("start_action", "none"),
+    ];
+    for (key, value) in wanted {
+        assert_eq!(bulk.text(key), Some(value), "{key}");
+    }
+    for key in ["local_ts", "remote_ts"] {
+        assert_eq!(bulk.list(key).collect::<Vec<_>>(), ["0.0.0.0/0", "::/0"], "{key}");
+    }
+    // Left to charon where the file says nothing.
+    assert_eq!((bulk.text("rekey_time"), bulk.list("esp_proposals").count()), (None, 0));
+}
+
+#[test]
+fn what_the_file_says_is_what_charon_gets() {
+    let message = connection(|policy| {
+        let ike = testing::ike(policy);
+        ike.proposals = vec!["aes256-sha256-x25519".to_owned()];
+        ike.esp_proposals = vec!["aes256gcm16".to_owned(), "aes128gcm16".to_owned()];
+        ike.rekey_time = Some(0);
+    })
+    .load_conn(&psk());
+    let tunnel = message.section("lk-b7").unwrap();
+    assert_eq!(tunnel.list("proposals").collect::<Vec<_>>(), ["aes256-sha256-x25519"]);
+    assert_eq!(tunnel.list("local_addrs").collect::<Vec<_>>(), ["192.0.2.1"]);
+    assert_eq!(tunnel.section("remote").unwrap().text("id"), Some("sun.example"));
+    let voice = tunnel.section("children").unwrap().section("voice.0").unwrap();
+    assert_eq!(voice.text("rekey_time"), Some("0s"));
+    assert_eq!(voice.list("esp_proposals").collect::<Vec<_>>(), ["aes256gcm16", "aes128gcm16"]);
+}
+
+#[test]
+fn the_shared_key_belongs_to_both_identities_and_shows_nowhere() {
+    let connection = connection(|_| ());
+    let (command, message) = connection.load_secret(&psk());
+    assert_eq!((command, message.text("type"), message.text("data")), ("load-shared", Some("IKE"), Some("hunter2")));
+    assert_eq!(message.list("owners").collect::<Vec<_>>(), ["moon.example", "sun.example"]);
+    let load = super::super::Load { connection, credentials: psk() };
+    let shown = format!("{message:?} {load:?} {:?}", load.connection.load_conn(&psk()));
+    assert!(!shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn certificates_stand_in_the_connection_and_the_key_apart() {
+    let path = PathBuf::from("/nowhere");
+    let connection = connection(|policy| {
+        testing::ike(policy).auth = Auth::Certificate { certificate: path.clone(), key: path.clone(), ca: path };
+    });
+    let credentials = Credentials::Certificate {
+        certificate: b"ours".to_vec(),
+        key: Zeroizing::new(b"hunter2".to_vec()),
+        ca: b"theirs".to_vec(),
+    };
+    let message = connection.load_conn(&credentials);
+    let tunnel = message.section("lk-b7").unwrap();
+    let (local, remote) = (tunnel.section("local").unwrap(), tunnel.section("remote").unwrap());
+    assert_eq!((local.text("auth"), remote.text("auth")), (Some("pubkey"), Some("pubkey")));
+    assert_eq!(local.list("certs").collect::<Vec<_>>(), ["ours"]);
+    assert_eq!(remote.list("cacerts").collect::<Vec<_>>(), ["theirs"]);
+    let (command, key) = connection.load_secret(&credentials);
+    assert_eq!((command, key.text("data")), ("load-key", Some("hunter2")));
+    assert!(!format!("{key:?} {credentials:?}").contains("hunter2"));
+}
+
+#[test]
+fn the_loaded_connection_shows_its_digest() {
+    let connection = connection(|_| ());
+    let message = connection.load_conn(&psk());
+    let local = message.section("lk-b7").unwrap().section("local").unwrap();
+    assert_eq!(local.text("aaa_id"), Some(format!("lanekeeper-{:016x}", connection.digest).as_str()));
+}
+
+/// The digest is compared with what another run of the agent has loaded: it must never change by itself.
+#[test]
+fn the_digest_is_the_same_at_every_run() {
+    assert_eq!(connection(|_| ()).digest, connection(|_| ()).digest);
+    assert_eq!(format!("{:016x}", connection(|_| ()).ike_digest), "ff476c29e5148640");
+}
+
+#[test]
+fn the_digest_changes_with_every_parameter() {
+    type Change = fn(&mut Policy);
+    let changes: [(&str, Change, bool); 8] = [
+        ("remote", |policy| policy.tunnels[0].remote = "192.0.2.9".parse().unwrap(), true),
+        ("identity", |policy| testing::ike(policy).local_id.push('x'), true),
+        ("proposals", |policy| testing::ike(policy).proposals.push("aes128-sha256-x25519".to_owned()), true),
+        ("mask", |policy| policy.mark_mask = 0xfff, false),
+        ("window", |policy| policy.tunnels[0].replay_window = 32, false),
+        ("rekey", |policy| testing::ike(policy).rekey_time = Some(600), false),
+        ("lane", |policy| policy.tunnels[0].lanes.truncate(2), false),
+        ("selector", |policy| policy.tunnels[0].local_ts.truncate(1), false),
+    ];
+    let before = connection(|_| ());
+    for (what, change, is_ike) in changes {
+        let after = connection(change);
+        assert_ne!(after.digest, before.digest, "{what}");
+        assert_eq!(after.ike_digest != before.ike_digest, is_ike, "{what}");
+    }
+}
+
+#[test]
+fn static_keys_need_no_connection() {
+    let mut policy = testing::policy();
+    policy.tunnels[0].keying = Keying::Static(Static { key_file: PathBuf::from("/nowhere"), consent: true });
+    assert_eq!(Connection::new(&policy, TunnelIndex(0)), None);
+}
+
+#[test]
+fn one_end_of_two_yields() {
+    let ours = connection(|_| ());
+    let theirs = connection(|policy| {
+        let ike = testing::ike(policy);
+        std::mem::swap(&mut ike.local_id, &mut ike.remote_id);
+    });
+    assert_eq!((ours.yields, theirs.yields), (false, true));
+}
