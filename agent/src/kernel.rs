@@ -8,11 +8,13 @@ mod netlink;
 mod route;
 mod snapshot;
 mod state;
+mod watch;
 mod xfrm_policy;
 
 pub use apply::apply;
 pub use netlink::Netlink;
 pub use snapshot::snapshot;
+pub use watch::{Event, Watch, What};
 
 /// What the kernel refused, and what can be done about it. Never holds a message: those show keys.
 #[derive(Debug, thiserror::Error)]

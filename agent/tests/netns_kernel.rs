@@ -1,7 +1,9 @@
 //! What of the kernel room a kernel without ESP and XFRM interfaces shows: devices by a stand-in, addresses, routes, policies,
 //! and all that must not be touched. The rest is in `lanes_static`, in a guest.
 
-use lanekeeper::kernel::{Netlink, apply, snapshot};
+use std::time::Duration;
+
+use lanekeeper::kernel::{Event, Netlink, Watch, What, apply, snapshot};
 use lanekeeper::plan::{
     ALIAS, Desired, Link, Mark, Observed, Op, POLICY_PRIORITY, Plan, PolicyDirection, REQIDS, Route, RouteVia,
     Selector, UNREACHABLE_METRIC, XfrmPolicy, XfrmPolicyId, diff,
@@ -160,6 +162,20 @@ fn what_others_put_on_our_device_stays() {
 }
 
 #[test]
+fn routes_outlive_the_last_address_of_their_device() {
+    let netns = gateway("last");
+    stand_in(&netns);
+    inside(&netns, async |netlink| {
+        bring(netlink, &desired()).await;
+        let without = Desired { addresses: Default::default(), ..desired() };
+        bring(netlink, &without).await;
+        let again = bring(netlink, &without).await;
+        assert!(again.is_empty(), "{again}");
+    });
+    assert!(netns.sh("ip route").unwrap().contains("10.2.0.0/16 dev lk0 proto 76"));
+}
+
+#[test]
 fn a_changed_policy_is_updated_in_place() {
     let netns = gateway("update");
     stand_in(&netns);
@@ -288,4 +304,48 @@ fn another_namespace_is_another_machine() {
         let observed = observe(netlink).await;
         assert!(observed.links.is_empty() && observed.policies.is_empty() && observed.routes.is_empty());
     });
+}
+
+/// What a watch hears of one script, each kind once, in the order of first mention.
+fn heard(netns: &Netns, script: &str) -> Vec<What> {
+    inside(netns, async |_| {
+        let mut watch = Watch::open().unwrap();
+        netns.sh(script).unwrap();
+        let mut heard = Vec::new();
+        while let Ok(event) = tokio::time::timeout(Duration::from_millis(300), watch.next()).await {
+            match event.expect("the sockets live") {
+                Event::Changed(what) if !heard.contains(&what) => heard.push(what),
+                Event::Changed(_) => {}
+                Event::Overrun => panic!("a few messages are no flood"),
+            }
+        }
+        heard
+    })
+}
+
+#[test]
+fn a_watch_hears_of_ours_and_of_nothing_else() {
+    let netns = gateway("watch");
+    stand_in(&netns);
+    inside(&netns, async |netlink| drop(bring(netlink, &desired()).await));
+    // The kernel tells of addresses once more when it has seen the carrier, up to a second later.
+    heard(&netns, "sleep 2");
+    for (script, expected) in [
+        ("ip link set lk0 mtu 1390", vec![What::Link]),
+        ("ip route del 10.2.0.0/16 dev lk0", vec![What::Route]),
+        ("ip addr del 10.255.0.1/30 dev lk0", vec![What::Address]),
+        ("ip route del unreachable 10.2.0.0/16 proto 76 metric 4294967294", vec![What::Route]),
+        ("ip xfrm policy delete dir out src ::/0 dst ::/0 mark 1 mask 0xff if_id 42", vec![What::Policy]),
+        ("ip xfrm policy flush", vec![What::Policy]),
+        ("ip xfrm state flush", vec![What::State]),
+        (
+            "ip link set out mtu 1450; ip addr add 10.44.0.1/24 dev out; ip route add 10.45.0.0/16 dev out
+             ip -6 route del 2001:db8:9::/48; ip addr add 10.46.0.1/24 dev lk0
+             ip xfrm policy add dir in src 10.1.0.0/16 dst 10.4.0.0/16 \
+                tmpl src 192.0.2.1 dst 192.0.2.2 proto esp reqid 8 mode tunnel",
+            vec![],
+        ),
+    ] {
+        assert_eq!(heard(&netns, script), expected, "{script}");
+    }
 }

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use lanekeeper::keyfile::{self, Algorithm, Keys};
 use lanekeeper::plan::{
-    Conflict, Desired, DeviceInUse, Direction, Error, LaneTraces, Link, Observed, Op, PolicyDirection, REQIDS,
-    RouteVia, State, UNREACHABLE_METRIC, XfrmPolicy, diff,
+    Address, Conflict, Desired, DeviceInUse, Direction, Error, LaneTraces, Link, Observed, Op, PolicyDirection, REQIDS,
+    Route, RouteVia, State, UNREACHABLE_METRIC, XfrmPolicy, diff,
 };
 use lanekeeper::policy::{
     Auth, Class, ClassIndex, Device, DeviceKind, Fallback, Ike, Keying, Lane, Policy, Start, Static, Tunnel,
@@ -172,9 +172,7 @@ fn desired(sketch: &Sketch) -> Desired {
 fn carry_out(machine: &mut Observed, op: &Op) {
     match op.clone() {
         Op::AddRoute(route) => {
-            let place = |other: &lanekeeper::plan::Route| {
-                other.destination == route.destination && other.metric == route.metric
-            };
+            let place = |other: &Route| other.destination == route.destination && other.metric == route.metric;
             assert!(!machine.routes.iter().any(place), "EEXIST: {op}");
             if let RouteVia::Device(device) = &route.via {
                 assert!(machine.links.get(device).is_some_and(|link| link.up), "ENETDOWN: {op}");
@@ -217,7 +215,14 @@ fn carry_out(machine: &mut Observed, op: &Op) {
         Op::UnloadConnection { name } => assert!(machine.connections.remove(&name).is_some(), "{op}"),
         Op::FlushLane { reqid, if_id } => assert!(machine.charon.remove(&(reqid, if_id)).is_some(), "{op}"),
         Op::Detach { device } => assert!(machine.attached.remove(&device), "{op}"),
-        Op::RemoveAddress(address) => assert!(machine.addresses.remove(&address), "{op}"),
+        Op::RemoveAddress(address) => {
+            assert!(machine.addresses.remove(&address), "{op}");
+            let is_ipv4 = |other: &Address| other.device == address.device && other.address.addr().is_ipv4();
+            if is_ipv4(&address) && !machine.addresses.iter().chain(&machine.other_addresses).any(is_ipv4) {
+                let via = RouteVia::Device(address.device.clone());
+                machine.routes.retain(|route| route.via != via || !route.destination.addr().is_ipv4());
+            }
+        }
         Op::RemovePolicy(id) => machine.policies.retain(|policy| policy.id != id),
         Op::RemoveState(id) => machine.states.retain(|state| state.id != id),
         Op::RemoveLink { name } => {
@@ -389,7 +394,7 @@ proptest! {
         let wanted = desired(&sketch);
         let mut machine = machine(&wanted);
         for device in machine.links.keys() {
-            machine.other_addresses.insert(lanekeeper::plan::Address { device: device.clone(), address: net("10.77.0.1/24") });
+            machine.other_addresses.insert(Address { device: device.clone(), address: net("10.77.0.1/24") });
         }
         let plan = diff(&wanted, &machine).unwrap();
         prop_assert!(plan.is_empty(), "{plan}");

@@ -121,3 +121,83 @@ fn hint(op: &Op, failure: &Failure) -> String {
         _ => String::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyfile::{Algorithm, Key};
+    use crate::plan::{Link, Mark, Route, State, StateId};
+
+    fn link() -> Op {
+        Op::AddLink(Link { name: "lk0".into(), if_id: 42, mtu: 1400, up: true })
+    }
+
+    fn state() -> Op {
+        Op::AddState(State {
+            id: StateId { destination: "192.0.2.2".parse().unwrap(), spi: 0x1001, mark: Some(Mark::new(1, 0xff)) },
+            source: "192.0.2.1".parse().unwrap(),
+            reqid: 0x4c4b_0000,
+            if_id: 42,
+            set_mark: None,
+            replay_window: 0,
+            algorithm: Algorithm::Aes128Gcm16,
+            key: Key::new(vec![0x5a; 20]),
+        })
+    }
+
+    #[test]
+    fn every_refusal_names_the_cure() {
+        let route = || {
+            let destination = "10.2.0.0/16".parse().unwrap();
+            Op::AddRoute(Route { destination, via: RouteVia::Device("lk0".into()), metric: 0 })
+        };
+        for (op, errno, cure) in [
+            (link(), libc::EPERM, "; run as root or with CAP_NET_ADMIN"),
+            (
+                link(),
+                libc::EEXIST,
+                "; another device has that name, or another XFRM interface if_id 42: see `ip -d link show type xfrm`",
+            ),
+            (
+                link(),
+                libc::EOPNOTSUPP,
+                "; this kernel has no XFRM interfaces: load the module xfrm_interface (CONFIG_XFRM_INTERFACE)",
+            ),
+            (route(), libc::ENETDOWN, "; the device of 10.2.0.0/16 is gone or down"),
+            (
+                state(),
+                libc::EEXIST,
+                "; another program has an SA of that SPI: see `ip xfrm state get dst 192.0.2.2 proto esp spi 0x1001`, choose \
+                 another in the key file",
+            ),
+            (
+                state(),
+                libc::EPROTONOSUPPORT,
+                "; this kernel lacks ESP or the cipher: load the modules esp4, esp6 and the cipher's",
+            ),
+            (Op::LinkUp { name: "lk0".into() }, libc::ENOMEM, ""),
+        ] {
+            assert_eq!(hint(&op, &Failure::Errno(errno)), cure, "{op} {errno}");
+        }
+    }
+
+    #[test]
+    fn an_error_of_a_state_shows_no_key() {
+        let cause = Failure::Errno(libc::EEXIST);
+        let error = Error::Refused { op: state().to_string(), cause: cause.to_string(), hint: hint(&state(), &cause) };
+        for shown in [error.to_string(), format!("{error:?}"), format!("{:?}", state())] {
+            assert!(!shown.contains("5a5a") && !shown.contains("90, 90"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn only_removals_may_come_too_late() {
+        let gone = Failure::Errno(libc::ESRCH);
+        assert!(is_gone(
+            &Op::RemoveState(StateId { destination: "192.0.2.2".parse().unwrap(), spi: 1, mark: None }),
+            &gone
+        ));
+        assert!(!is_gone(&state(), &gone));
+        assert!(!is_gone(&link(), &Failure::Errno(libc::EEXIST)));
+    }
+}

@@ -28,7 +28,7 @@ pub(super) async fn dump(netlink: &Netlink) -> Result<Vec<State>, Failure> {
         if REQIDS.contains(&message.user_sa_info.reqid) && message.user_sa_info.id.spi != 0 {
             states.push(read(&message));
         }
-        wipe(&mut message);
+        wipe(&mut message.nlas);
     }
     Ok(states)
 }
@@ -175,9 +175,9 @@ fn read_algorithm(attributes: &[XfrmAttrs]) -> Option<(Algorithm, Key)> {
     Some((algorithm, Key::new(both.to_vec())))
 }
 
-/// The dump's own copies of keys.
-fn wipe(message: &mut ModifyMessage) {
-    for attribute in &mut message.nlas {
+/// The message's own copies of keys.
+pub(super) fn wipe(attributes: &mut [XfrmAttrs]) {
+    for attribute in attributes {
         match attribute {
             XfrmAttrs::EncryptionAlgAead(alg) => alg.alg_key.zeroize(),
             XfrmAttrs::EncryptionAlg(alg) | XfrmAttrs::AuthenticationAlg(alg) => alg.alg_key.zeroize(),
@@ -238,7 +238,7 @@ mod tests {
             key: Key::new(vec![7; 20]),
         };
         let mut message = message(&state);
-        wipe(&mut message);
+        wipe(&mut message.nlas);
         assert_eq!(read(&message).key, Key::default());
         assert!(!format!("{message:?}").contains("7, 7, 7"));
     }

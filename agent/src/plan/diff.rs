@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Desired, Observed, Op, PolicyDirection, Route, RouteVia, State, StateId};
+use super::{Address, Desired, Observed, Op, PolicyDirection, Route, RouteVia, State, StateId};
 
 /// What must change, in the order in which it must.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -74,6 +74,7 @@ enum Turn {
     StaleLanes,
     StalePrograms,
     StaleAddresses,
+    FlushedRoutes,
     StaleLinks,
     StaleOutboundPolicies,
     StaleOutboundStates,
@@ -120,6 +121,13 @@ fn conflicts(desired: &Desired, observed: &Observed) -> Vec<Conflict> {
 /// The same state, as far as the kernel shows: under lockdown it dumps zeros for keys.
 fn is(have: &State, want: &State) -> bool {
     have == want || have.key.is_blank() && State { key: want.key.clone(), ..have.clone() } == *want
+}
+
+/// Its last IPv4 address goes, at which the kernel silently flushes every IPv4 route through it (`fib_disable_ip`).
+fn loses_ipv4(device: &str, desired: &Desired, observed: &Observed) -> bool {
+    let on = |address: &&Address| address.device == device && address.address.addr().is_ipv4();
+    let stays = desired.addresses.iter().chain(&observed.other_addresses).any(|address| on(&address));
+    !stays && observed.addresses.iter().any(|address| on(&address))
 }
 
 /// What is left once the devices of `cleared` are gone.
@@ -207,8 +215,14 @@ impl Steps {
             };
             self.push(turn, Op::RemoveRoute(have.clone()));
         }
-        for want in desired.routes.difference(&observed.routes) {
-            let turn = match want.via {
+        for want in &desired.routes {
+            let turn = match &want.via {
+                RouteVia::Device(device)
+                    if want.destination.addr().is_ipv4() && loses_ipv4(device, desired, observed) =>
+                {
+                    Turn::FlushedRoutes
+                }
+                _ if observed.routes.contains(want) => continue,
                 RouteVia::Device(_) => Turn::Routes,
                 RouteVia::Unreachable => Turn::BlockRoutes,
             };

@@ -1,0 +1,153 @@
+//! The kernel's own words about change: when to look again. Open it before the first [`super::snapshot`].
+
+use futures::StreamExt;
+use futures::channel::mpsc::UnboundedReceiver;
+use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol};
+use netlink_packet_route::link::{LinkAttribute, LinkMessage};
+use netlink_packet_route::route::{RouteMessage, RouteProtocol};
+use netlink_packet_xfrm::constants::{XFRMNLGRP_POLICY, XFRMNLGRP_SA};
+use netlink_packet_xfrm::{UserSaInfo, XfrmAttrs, XfrmMessage};
+use netlink_sys::{AsyncSocket, SocketAddr};
+use rtnetlink::MulticastGroup;
+
+use super::{Error, state};
+use crate::plan::{ALIAS, CHARON_SPIS, PROTOCOL, REQIDS};
+
+const GROUPS: [MulticastGroup; 5] = [
+    MulticastGroup::Link,
+    MulticastGroup::Ipv4Ifaddr,
+    MulticastGroup::Ipv6Ifaddr,
+    MulticastGroup::Ipv4Route,
+    MulticastGroup::Ipv6Route,
+];
+
+/// Something that concerns us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// An object of ours came, went or changed, perhaps by our own hand.
+    Changed(What),
+    /// Words were lost: anything may have changed.
+    Overrun,
+}
+
+/// Of which kind it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum What {
+    /// A device with our alias.
+    Link,
+    /// An address with our protocol id.
+    Address,
+    /// A route with our protocol id.
+    Route,
+    /// A static state of ours.
+    State,
+    /// A policy with a request id of ours.
+    Policy,
+}
+
+/// Multicast sockets in the network namespace of the thread that opened them.
+pub struct Watch {
+    route: Words<RouteNetlinkMessage>,
+    xfrm: Words<XfrmMessage>,
+    _handles: (rtnetlink::Handle, xfrmnetlink::Handle),
+}
+
+type Words<T> = UnboundedReceiver<(NetlinkMessage<T>, SocketAddr)>;
+
+impl Watch {
+    /// Listens from now on; inside a tokio runtime, whose tasks carry it.
+    pub fn open() -> Result<Self, Error> {
+        let (connection, route_handle, route) = rtnetlink::new_multicast_connection(&GROUPS).map_err(Error::Open)?;
+        tokio::spawn(connection);
+        let (mut connection, xfrm_handle, xfrm) = xfrmnetlink::new_connection().map_err(Error::Open)?;
+        let groups = [XFRMNLGRP_SA, XFRMNLGRP_POLICY].into_iter().fold(0, |groups, group| groups | 1 << (group - 1));
+        connection.socket_mut().socket_mut().bind(&SocketAddr::new(0, groups)).map_err(Error::Open)?;
+        tokio::spawn(connection);
+        Ok(Self { route, xfrm, _handles: (route_handle, xfrm_handle) })
+    }
+
+    /// Waits for what concerns us. `None` once a socket is dead: open another watch and look at everything.
+    /// Cancelling it loses nothing.
+    pub async fn next(&mut self) -> Option<Event> {
+        loop {
+            let event = tokio::select! {
+                message = self.route.next() => event(message?.0.payload, of_route),
+                message = self.xfrm.next() => event(message?.0.payload, of_xfrm),
+            };
+            if event.is_some() {
+                return event;
+            }
+        }
+    }
+}
+
+fn event<T>(payload: NetlinkPayload<T>, concerns: impl FnOnce(T) -> Option<What>) -> Option<Event> {
+    match payload {
+        NetlinkPayload::InnerMessage(message) => concerns(message).map(Event::Changed),
+        NetlinkPayload::Overrun(_) => Some(Event::Overrun),
+        _ => None,
+    }
+}
+
+fn of_route(message: RouteNetlinkMessage) -> Option<What> {
+    match message {
+        RouteNetlinkMessage::NewLink(link) | RouteNetlinkMessage::DelLink(link) => {
+            is_our_link(&link).then_some(What::Link)
+        }
+        RouteNetlinkMessage::NewAddress(address) | RouteNetlinkMessage::DelAddress(address) => {
+            is_our_address(&address).then_some(What::Address)
+        }
+        RouteNetlinkMessage::NewRoute(route) | RouteNetlinkMessage::DelRoute(route) => {
+            is_our_route(&route).then_some(What::Route)
+        }
+        _ => None,
+    }
+}
+
+fn is_our_link(link: &LinkMessage) -> bool {
+    link.attributes.iter().any(|attribute| matches!(attribute, LinkAttribute::IfAlias(alias) if alias == ALIAS))
+}
+
+fn is_our_address(address: &AddressMessage) -> bool {
+    address.attributes.contains(&AddressAttribute::Protocol(AddressProtocol::Other(PROTOCOL)))
+}
+
+fn is_our_route(route: &RouteMessage) -> bool {
+    route.header.protocol == RouteProtocol::Other(PROTOCOL)
+}
+
+/// What charon does to its own states at every rekey is not drift.
+fn is_our_state(info: &UserSaInfo) -> bool {
+    REQIDS.contains(&info.reqid) && !CHARON_SPIS.contains(&info.id.spi)
+}
+
+fn of_xfrm(message: XfrmMessage) -> Option<What> {
+    match message {
+        XfrmMessage::AddSa(mut message) | XfrmMessage::UpdateSa(mut message) => {
+            state::wipe(&mut message.nlas);
+            is_our_state(&message.user_sa_info).then_some(What::State)
+        }
+        XfrmMessage::DeleteSa(mut message) => {
+            let ours =
+                message.nlas.iter().any(|attribute| matches!(attribute, XfrmAttrs::SaInfo(info) if is_our_state(info)));
+            state::wipe(&mut message.nlas);
+            ours.then_some(What::State)
+        }
+        XfrmMessage::FlushSa(_) => Some(What::State),
+        XfrmMessage::AddPolicy(message) | XfrmMessage::UpdatePolicy(message) => {
+            has_our_template(&message.nlas).then_some(What::Policy)
+        }
+        XfrmMessage::DeletePolicy(message) => has_our_template(&message.nlas).then_some(What::Policy),
+        XfrmMessage::FlushPolicy(_) => Some(What::Policy),
+        _ => None,
+    }
+}
+
+fn has_our_template(attributes: &[XfrmAttrs]) -> bool {
+    attributes.iter().any(|attribute| match attribute {
+        XfrmAttrs::Template(templates) => templates.iter().any(|template| REQIDS.contains(&template.reqid)),
+        _ => false,
+    })
+}
