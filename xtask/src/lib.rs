@@ -8,4 +8,5 @@ pub mod lab;
 pub mod setup;
 pub mod shell;
 pub mod test;
+pub mod verifier;
 pub mod workspace;

@@ -9,6 +9,7 @@ use xtask::ebpf::Build;
 use xtask::guest::Guest;
 use xtask::setup::Setup;
 use xtask::test::Test;
+use xtask::verifier::Verifier;
 use xtask::workspace::Workspace;
 
 #[derive(Parser)]
@@ -32,6 +33,8 @@ enum Verb {
     Test(Test),
     /// Run what CI runs: all tests on all kernels
     Ci,
+    /// Count what each kernel's verifier walks, against ebpf/verifier-budget.txt
+    Verifier(Verifier),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +55,7 @@ fn run() -> Result<ExitCode> {
         Verb::Guest(guest) => guest.run(&workspace),
         Verb::Demo(demo) => demo.run(&workspace),
         Verb::Test(test) => test.run(&workspace),
+        Verb::Verifier(verifier) => verifier.run(&workspace),
         Verb::Ci => Test::default().run(&workspace),
     }
 }

@@ -1,0 +1,181 @@
+//! `verifier`: how many instructions each kernel's verifier walks for each program, against a budget.
+//!
+//! The verifier refuses a program above 1,000,000 of them, and kernels count differently: `ebpf/verifier-budget.txt` holds
+//! what each program may cost on each kernel, so that a change that doubles one is seen before a kernel refuses it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use aya::EbpfLoader;
+use aya::programs::Program;
+use clap::Args;
+
+use crate::ebpf;
+use crate::guest::boot::{Boot, Outcome};
+use crate::guest::kernel::Label;
+use crate::setup::{self, Need};
+use crate::shell::{self, quote, say};
+use crate::workspace::Workspace;
+
+const HEADER: &str = "# Instructions that the verifier may walk: PROGRAM KERNEL LIMIT. Measured, and a quarter above it:\n\
+                      # `cargo xtask verifier --write` measures anew.\n";
+
+/// Arguments of `verifier`.
+#[derive(Args, Debug)]
+pub struct Verifier {
+    /// Guest kernels to measure on; all without one
+    #[arg(long, value_enum, value_delimiter = ',')]
+    kernel: Vec<Label>,
+    /// Write the budget anew instead of comparing with it
+    #[arg(long)]
+    write: bool,
+    /// Measure on the running kernel, which is of this label, and boot nothing
+    #[arg(long, hide = true)]
+    here: bool,
+}
+
+/// Limit or count by program and kernel.
+type Counts = BTreeMap<(String, String), u32>;
+
+impl Verifier {
+    /// Measures, prints a line for each program, and fails if one is above its budget or has none.
+    pub fn run(&self, workspace: &Workspace) -> Result<ExitCode> {
+        if self.here {
+            let counts = here(&workspace.bpf_object())?;
+            print!("{}", lines(&counts, &self.kernel[..1]));
+            return Ok(ExitCode::SUCCESS);
+        }
+        setup::ensure(workspace, &[Need::BuildPackages, Need::GuestPackages, Need::Linker])?;
+        ebpf::build(workspace)?;
+        let mut measured = Counts::new();
+        let kernels = if self.kernel.is_empty() { Label::ALL.to_vec() } else { self.kernel.clone() };
+        for kernel in &kernels {
+            measured.extend(in_guest(workspace, *kernel)?);
+        }
+        let file = workspace.root().join("ebpf/verifier-budget.txt");
+        if self.write {
+            write(&file, &measured)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let budget = parse(&fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?)?;
+        let over = judge(&measured, &budget);
+        for ((program, kernel), count) in &measured {
+            println!("{program} {kernel} {count}");
+        }
+        for line in &over {
+            println!("OVER {line}");
+        }
+        Ok(if over.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+/// Loads every program of the object into the running kernel and lets it go again.
+fn here(object: &Path) -> Result<Vec<(String, u32)>> {
+    let pins = PathBuf::from(format!("/sys/fs/bpf/lanekeeper-verifier-{}", std::process::id()));
+    fs::create_dir_all(&pins).context("no bpffs at /sys/fs/bpf")?;
+    let counts = load(object, &pins);
+    shell::remove_folder(&pins)?;
+    counts
+}
+
+fn load(object: &Path, pins: &Path) -> Result<Vec<(String, u32)>> {
+    let bytes = fs::read(object).with_context(|| format!("cannot read {}", object.display()))?;
+    let mut ebpf = EbpfLoader::new().default_map_pin_directory(pins).load(&bytes).context("cannot load the maps")?;
+    let mut counts = Vec::new();
+    for (name, program) in ebpf.programs_mut() {
+        let info = match program {
+            Program::SchedClassifier(program) => program.load().and_then(|()| program.info()),
+            Program::Xdp(program) => program.load().and_then(|()| program.info()),
+            Program::CgroupSock(program) => program.load().and_then(|()| program.info()),
+            Program::CgroupSockAddr(program) => program.load().and_then(|()| program.info()),
+            other => bail!("the program {name:?} is of a kind not measured yet: {:?}", other.prog_type()),
+        };
+        let info = info.with_context(|| format!("the kernel refuses the program {name:?}"))?;
+        let count = info.verified_instruction_count().context("this kernel does not tell (5.16 and later do)")?;
+        counts.push((name.to_string(), count));
+    }
+    Ok(counts)
+}
+
+fn in_guest(workspace: &Workspace, kernel: Label) -> Result<Counts> {
+    let this = std::env::current_exe().context("who am I?")?;
+    let manifest = quote(&workspace.root().join("xtask").to_string_lossy());
+    let script = format!(
+        "CARGO_MANIFEST_DIR={manifest} {} verifier --here --kernel {kernel} > /out/counts",
+        quote(&this.to_string_lossy())
+    );
+    let boot = Boot { kernel, name: format!("verifier-{kernel}"), script, limit: Duration::from_secs(180) };
+    match boot.run(workspace)? {
+        Outcome::Exited(0) => parse(&fs::read_to_string(boot.out(workspace).join("counts"))?),
+        outcome => bail!("guest {kernel}: {outcome}; see {}", boot.out(workspace).join("console").display()),
+    }
+}
+
+fn lines(counts: &[(String, u32)], kernel: &[Label]) -> String {
+    let mut text = String::new();
+    for (program, count) in counts {
+        for kernel in kernel {
+            let _ = writeln!(text, "{program} {kernel} {count}");
+        }
+    }
+    text
+}
+
+/// Lines of `PROGRAM KERNEL NUMBER`; `#` begins a comment.
+fn parse(text: &str) -> Result<Counts> {
+    let meant = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let parse = |line: &str| {
+        let mut words = line.split_whitespace();
+        let entry = (|| Some(((words.next()?.to_string(), words.next()?.to_string()), words.next()?.parse().ok()?)))();
+        entry.with_context(|| format!("{line:?} is not PROGRAM KERNEL NUMBER"))
+    };
+    meant.map(parse).collect()
+}
+
+/// A line for each program that costs more than it may, or has no budget.
+fn judge(measured: &Counts, budget: &Counts) -> Vec<String> {
+    let judge = |((program, kernel), count): (&(String, String), &u32)| {
+        let name = format!("{program} on {kernel}: {count} instructions");
+        match budget.get(&(program.clone(), kernel.clone())) {
+            Some(limit) if count <= limit => None,
+            Some(limit) => Some(format!("{name}, its budget is {limit}")),
+            None => Some(format!("{name}, and it has no budget")),
+        }
+    };
+    measured.iter().filter_map(judge).collect()
+}
+
+fn write(file: &Path, measured: &Counts) -> Result<()> {
+    let mut text = HEADER.to_string();
+    for ((program, kernel), count) in measured {
+        let _ = writeln!(text, "{program} {kernel} {}", count + count / 4);
+    }
+    shell::write_if_changed(file, text.as_bytes())?;
+    say(format!("wrote {}", file.display()));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_programs_above_or_without_a_budget_are_named() {
+        let measured = parse("out 6.1 100\nin 6.1 51\nnew 7.2 1\n").unwrap();
+        let budget = parse("# comment\n\nout 6.1 100\nin 6.1 50\nnew 6.1 5\n").unwrap();
+        let over = judge(&measured, &budget);
+        let expected =
+            ["in on 6.1: 51 instructions, its budget is 50", "new on 7.2: 1 instructions, and it has no budget"];
+        assert_eq!(over, expected);
+    }
+
+    #[test]
+    fn a_line_that_is_no_budget_is_named() {
+        assert_eq!(parse("out 6.1 many").unwrap_err().to_string(), "\"out 6.1 many\" is not PROGRAM KERNEL NUMBER");
+    }
+}
