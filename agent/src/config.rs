@@ -54,7 +54,11 @@ pub fn inspect(path: &Path) -> Result<Loaded, Errors> {
 
 /// The pure part: the first source is the main file, the others what it includes.
 pub fn parse(sources: &[Source], facts: &Facts) -> Result<Loaded, Errors> {
-    parse::parse_into(sources, facts, findings::Findings::new(sources))
+    let mut reading = parse::Reading::default();
+    for read in 1..=sources.len() {
+        reading.read(&sources[..read]);
+    }
+    reading.judge(sources, facts)
 }
 
 /// One file's text without any look at the disk, for tests and for the demo.

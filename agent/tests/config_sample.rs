@@ -101,6 +101,11 @@ fn the_reader_knows_the_keys_of_the_schema() {
 }
 
 #[test]
+fn the_schema_allows_what_toml_can_say() {
+    assert!(!config::schema().to_string().contains("null"), "TOML has no null");
+}
+
+#[test]
 fn every_key_of_the_schema_says_what_it_is_for() {
     let schema = config::schema();
     let definitions = schema["$defs"].as_object().expect("definitions");

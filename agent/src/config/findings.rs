@@ -32,28 +32,39 @@ pub struct At<T> {
     pub spot: Spot,
 }
 
-/// Everything found so far.
-#[derive(Debug)]
-pub struct Findings<'a> {
-    sources: &'a [Source],
+/// What was found, without the sources that it was found in.
+#[derive(Debug, Default)]
+pub struct Found {
     problems: Vec<(Spot, Problem)>,
     cautions: Vec<(Spot, Caution)>,
 }
 
+/// Everything found so far.
+#[derive(Debug)]
+pub struct Findings<'a> {
+    sources: &'a [Source],
+    found: Found,
+}
+
 impl<'a> Findings<'a> {
-    /// None yet.
-    pub fn new(sources: &'a [Source]) -> Self {
-        Self { sources, problems: Vec::new(), cautions: Vec::new() }
+    /// Goes on with what was found in these sources, or in the first of them.
+    pub fn new(sources: &'a [Source], found: Found) -> Self {
+        Self { sources, found }
+    }
+
+    /// Lets go of the sources, to add another.
+    pub fn into_found(self) -> Found {
+        self.found
     }
 
     /// An error.
     pub fn problem(&mut self, spot: Spot, problem: Problem) {
-        self.problems.push((spot, problem));
+        self.found.problems.push((spot, problem));
     }
 
     /// A warning.
     pub fn caution(&mut self, spot: Spot, caution: Caution) {
-        self.cautions.push((spot, caution));
+        self.found.cautions.push((spot, caution));
     }
 
     /// The source of this index.
@@ -68,12 +79,12 @@ impl<'a> Findings<'a> {
 
     /// Whether there are errors.
     pub fn any_problem(&self) -> bool {
-        !self.problems.is_empty()
+        !self.found.problems.is_empty()
     }
 
     /// Drops the errors of these stretches: what a parser makes of a broken line is not the operator's.
     pub fn forget(&mut self, broken: &[(usize, Range<usize>)]) {
-        self.problems.retain(|(spot, problem)| match problem {
+        self.found.problems.retain(|(spot, problem)| match problem {
             Problem::Syntax { .. } | Problem::DuplicateTable { .. } => true,
             _ => !broken.iter().any(|(source, range)| *source == spot.source && range.contains(&spot.start)),
         });
@@ -82,15 +93,15 @@ impl<'a> Findings<'a> {
     /// All of it, in the order of the files.
     pub fn into_parts(mut self) -> (Errors, Warnings) {
         // Stable: two findings of one place stay in the order of the checks.
-        self.problems.sort_by_key(|&(spot, _)| spot);
-        self.cautions.sort_by_key(|&(spot, _)| spot);
+        self.found.problems.sort_by_key(|&(spot, _)| spot);
+        self.found.cautions.sort_by_key(|&(spot, _)| spot);
         let place = |spot: Spot| self.sources[spot.source].place(&(spot.start..spot.start));
         let finding = |spot, message: String, help| Finding { place: place(spot), message, help };
         let mut errors: Vec<Finding> =
-            self.problems.iter().map(|(spot, p)| finding(*spot, p.to_string(), p.cure())).collect();
+            self.found.problems.iter().map(|(spot, p)| finding(*spot, p.to_string(), p.cure())).collect();
         errors.dedup();
         let mut warnings: Vec<Finding> =
-            self.cautions.iter().map(|(spot, c)| finding(*spot, c.to_string(), c.cure())).collect();
+            self.found.cautions.iter().map(|(spot, c)| finding(*spot, c.to_string(), c.cure())).collect();
         warnings.dedup();
         (Errors(errors), Warnings(warnings))
     }

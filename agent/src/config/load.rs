@@ -7,8 +7,8 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::document::Document;
-use super::findings::{At, Findings};
-use super::parse::{documents, parse_into};
+use super::findings::At;
+use super::parse::Reading;
 use super::problem::Problem;
 use super::report::Finding;
 use super::source::{Place, Source};
@@ -26,39 +26,23 @@ pub fn load(path: &Path, in_use: bool) -> Result<Loaded, Errors> {
         }
     };
     let mut sources = vec![main];
-    let mut wrong = Vec::new();
-    let includes = {
-        let mut quiet = Findings::new(&sources);
-        documents(&sources, &mut quiet).0.include
-    };
-    add_includes(&mut sources, &includes, path, &mut wrong);
-    let facts = {
-        let mut quiet = Findings::new(&sources);
-        gather(&documents(&sources, &mut quiet).0, &sources, in_use)
-    };
-    let mut findings = Findings::new(&sources);
-    for (include, problem) in wrong {
-        findings.problem(include.spot, problem);
-    }
-    parse_into(&sources, &facts, findings)
+    let mut reading = Reading::default();
+    reading.read(&sources);
+    add_includes(&mut sources, &mut reading, path);
+    let facts = gather(reading.document(), &sources, in_use);
+    reading.judge(&sources, &facts)
 }
 
-/// Adds every file that the patterns match, in the order of their names, none twice.
-fn add_includes(
-    sources: &mut Vec<Source>,
-    includes: &[At<String>],
-    main: &Path,
-    wrong: &mut Vec<(At<String>, Problem)>,
-) {
+/// Adds and reads every file that the patterns match, in the order of their names, none twice.
+fn add_includes(sources: &mut Vec<Source>, reading: &mut Reading, main: &Path) {
     let folder = sources[0].folder.clone();
     let mut seen: BTreeSet<PathBuf> = main.canonicalize().into_iter().collect();
-    for include in includes {
-        let written = folder.join(&include.value).display().to_string();
+    for At { value: pattern, spot } in reading.document().include.clone() {
+        let written = folder.join(&pattern).display().to_string();
         let paths = match glob::glob(&written) {
             Ok(paths) => paths,
             Err(error) => {
-                let problem = Problem::Pattern { pattern: include.value.clone(), reason: error.msg.to_owned() };
-                wrong.push((include.clone(), problem));
+                reading.problem(spot, Problem::Pattern { pattern, reason: error.msg.to_owned() });
                 continue;
             }
         };
@@ -76,18 +60,18 @@ fn add_includes(
             if path.canonicalize().is_ok_and(|real| !seen.insert(real)) {
                 continue;
             }
+            let name = path.display().to_string();
             match text {
-                Ok(text) => sources.push(Source::new(&path.display().to_string(), &text)),
-                Err(reason) => {
-                    let path = path.display().to_string();
-                    wrong.push((include.clone(), Problem::Include { path, reason }));
+                Ok(text) => {
+                    sources.push(Source::new(&name, &text));
+                    reading.read(sources);
                 }
+                Err(reason) => reading.problem(spot, Problem::Include { path: name, reason }),
             }
         }
         // A pattern may match nothing today; a plain name may not.
-        if !matched && !include.value.contains(['*', '?', '[']) {
-            let problem = Problem::Include { path: written, reason: "no such file".to_owned() };
-            wrong.push((include.clone(), problem));
+        if !matched && !pattern.contains(['*', '?', '[']) {
+            reading.problem(spot, Problem::Include { path: written, reason: "no such file".to_owned() });
         }
     }
 }

@@ -6,7 +6,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::findings::{At, Findings, Spot};
-use super::nearest::{cure, nearest};
+use super::nearest::nearest;
 use super::problem::Problem;
 use super::value::{Kind, Reason};
 
@@ -249,8 +249,12 @@ impl<'t, 'i, 'f, 's> Table<'t, 'i, 'f, 's> {
             if self.asked.contains(&name) || self.later.contains(&name) {
                 continue;
             }
-            let cure = cure(name, "keys here", self.asked.iter().copied());
-            unknown.extend(nearest(name, self.asked.iter().copied()));
+            let near = nearest(name, self.asked.iter().copied());
+            unknown.extend(near);
+            let cure = match near {
+                Some(near) => format!("did you mean \"{near}\"?"),
+                None => format!("keys here: {}", self.asked.join(", ")),
+            };
             let problem =
                 Problem::UnknownKey { object: self.object.clone(), key: name.escape_debug().to_string(), cure };
             self.findings.problem(Spot::new(self.spot.source, &key.span()), problem);
