@@ -1,5 +1,46 @@
 //! Lanekeeper's programs for the kernel. On any other target this crate is an empty stub.
+//!
+//! Every program leaves the packet to those behind it on the hook (TC_ACT_UNSPEC, which TCX calls NEXT) unless it drops it.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+
+#[cfg(target_arch = "bpf")]
+mod act;
+#[cfg(target_arch = "bpf")]
+mod ctx;
+#[cfg(target_arch = "bpf")]
+mod maps;
+#[cfg(target_arch = "bpf")]
+mod outer;
+#[cfg(target_arch = "bpf")]
+mod stats;
+#[cfg(target_arch = "bpf")]
+mod tables;
+
+#[cfg(target_arch = "bpf")]
+mod programs {
+    use aya_ebpf::macros::classifier;
+    use aya_ebpf::programs::TcContext;
+
+    use crate::{act, outer};
+
+    /// tc egress of a tunnel device.
+    #[classifier]
+    pub fn lanekeeper_out(ctx: TcContext) -> i32 {
+        act::out(&ctx)
+    }
+
+    /// tc ingress of a tunnel device.
+    #[classifier]
+    pub fn lanekeeper_in(ctx: TcContext) -> i32 {
+        act::count_in(&ctx)
+    }
+
+    /// tc egress of the device that ESP leaves by.
+    #[classifier]
+    pub fn lanekeeper_wan(ctx: TcContext) -> i32 {
+        outer::mark_dscp(&ctx)
+    }
+}
 
 #[cfg(not(target_arch = "bpf"))]
 fn main() {}
@@ -9,3 +50,9 @@ fn main() {}
 fn panic(_info: &core::panic::PanicInfo) -> ! {
     loop {}
 }
+
+/// Helpers like bpf_skb_get_xfrm_state are for GPL-compatible programs only.
+#[cfg(target_arch = "bpf")]
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,474 @@
+//! What programs and agent share: names, limits, and the shape of every map's keys and values.
+//!
+//! Tables exist twice, in slots 0 and 1. Generation g lives in slot g & 1; [`map::ACTIVE`] holds g. The agent fills the
+//! slot that is not read and then writes g + 1: a packet reads that number once, so it sees one whole generation.
+//! A generation is one large value: the agent writes it with one call, and host and kernel run over the same memory.
+
+use crate::intervals::{Intervals4, Intervals6};
+
+/// Names the pin folder. Rises with every change to this file that changes a map's shape or meaning.
+pub const VERSION: u32 = 1;
+
+/// Names of the programs in the object.
+pub mod program {
+    /// tc egress of a tunnel device: classify, mark or drop.
+    pub const OUT: &str = "lanekeeper_out";
+    /// tc ingress of a tunnel device: count by lane.
+    pub const IN: &str = "lanekeeper_in";
+    /// tc egress of the device that ESP leaves by: outer DSCP.
+    pub const OUTER: &str = "lanekeeper_wan";
+    /// All of them.
+    pub const ALL: [&str; 3] = [OUT, IN, OUTER];
+}
+
+/// Names of the maps in the object, which are also the names of their pins.
+pub mod map {
+    /// ARRAY of 1: u64, the generation that packets read; 0 before the first.
+    pub const ACTIVE: &str = "ACTIVE";
+    /// ARRAY of 2: [`super::Generation`] by slot.
+    pub const GENERATIONS: &str = "GENERATIONS";
+    /// ARRAY of 2: u64 digest by slot; for the agent alone.
+    pub const DIGESTS: &str = "DIGESTS";
+    /// ARRAY: [`super::Vector`] by slot * MAX_VECTORS + number.
+    pub const VECTORS: &str = "VECTORS";
+    /// ARRAY: u32 bits of the lanes that are up, by lane group.
+    pub const LANES_UP: &str = "LANES_UP";
+    /// HASH: ifindex -> [`super::Device`].
+    pub const DEVICES: &str = "DEVICES";
+    /// HASH: ifindex -> [`super::Ingress`].
+    pub const INTERFACES: &str = "INTERFACES";
+    /// LRU_HASH: [`super::FragmentKey`] -> [`super::FragmentValue`].
+    pub const FRAGMENTS: &str = "FRAGMENTS";
+    /// PERCPU_ARRAY: [`super::Counter`].
+    pub const COUNTERS: &str = "COUNTERS";
+    /// PERCPU_ARRAY of 1: [`super::Parsed`], for the length of one packet.
+    pub const SCRATCH: &str = "SCRATCH";
+    /// HASH: [`super::OuterKey`] -> u32 DSCP.
+    pub const OUTER: &str = "OUTER";
+    /// HASH: [`super::Name`] -> u32, the agent's registry.
+    pub const NAMES: &str = "NAMES";
+    /// ARRAY: u64, events that the agent counts.
+    pub const TALLIES: &str = "TALLIES";
+    /// All of them.
+    pub const ALL: [&str; 13] = [
+        ACTIVE,
+        GENERATIONS,
+        DIGESTS,
+        VECTORS,
+        LANES_UP,
+        DEVICES,
+        INTERFACES,
+        FRAGMENTS,
+        COUNTERS,
+        SCRATCH,
+        OUTER,
+        NAMES,
+        TALLIES,
+    ];
+}
+
+/// Words of 64 rules in a vector.
+pub const WORDS: usize = 32;
+/// Rules of a generation.
+pub const MAX_RULES: usize = WORDS * 64;
+/// Distinct vectors of a generation: 16,384 of 264 bytes, twice, are 8.6 MB of kernel memory.
+pub const MAX_VECTORS: usize = 16384;
+/// Elementary intervals of addresses in one dimension: room for some 4,000 disjoint prefixes.
+pub const MAX_INTERVALS: usize = 8192;
+/// Named ingress interfaces; number 0 stands for all that no rule or tenant names.
+pub const MAX_INTERFACES: usize = 1024;
+/// Tenants; number 0 stands for none.
+pub const MAX_TENANTS: usize = 1024;
+/// Classes of a policy.
+pub const MAX_CLASSES: usize = 64;
+/// Tenant-class pairs of a generation.
+pub const MAX_TENANT_CLASSES: usize = 8192;
+/// Tunnels ever named.
+pub const MAX_TUNNELS: usize = 1024;
+/// Tunnel-class pairs of a generation.
+pub const MAX_STEERS: usize = 4096;
+/// Lanes of a generation.
+pub const MAX_LANES: usize = 8192;
+/// Lanes of one class in one tunnel: the bits of a [`map::LANES_UP`] value.
+pub const MAX_LANES_OF_CLASS: usize = 32;
+/// Tunnel-class pairs ever named.
+pub const MAX_GROUPS: usize = 8192;
+/// Classes that a packet is offered to, its own first.
+pub const MAX_HOPS: usize = 8;
+/// Counters.
+pub const MAX_COUNTERS: usize = 65536;
+/// Events that the agent counts.
+pub const MAX_TALLIES: usize = 16384;
+/// Devices with programs.
+pub const MAX_DEVICES: usize = 2048;
+/// Datagrams whose fragments are followed at a time.
+pub const MAX_FRAGMENTS: usize = 8192;
+/// Lanes with an outer DSCP.
+pub const MAX_OUTER: usize = 8192;
+/// Interfaces by which packets come in, of which rules or tenants name some.
+pub const MAX_INGRESS: usize = 16384;
+/// Names in the registry.
+pub const MAX_NAMES: usize = 65536;
+/// Bytes of an encoded name.
+pub const NAME_BYTES: usize = 192;
+
+/// Request ids of lanes: these 16 upper bits, then 16 that tell them apart.
+pub const REQID_PREFIX: u32 = 0x4c4b;
+/// No rule: the default applied.
+pub const NO_RULE: u16 = u16::MAX;
+/// No lane in a table of lane numbers, or chosen.
+pub const NO_LANE: u16 = u16::MAX;
+/// Place of the packets without a VLAN tag in [`Generation::vlan`]; 4095 is no valid id (IEEE 802.1Q).
+pub const NO_VLAN: u16 = 4095;
+
+/// Counters with fixed places; the registry gives out the rest.
+pub mod counter {
+    /// [`super::super::verdict::ParseReason`] is added.
+    pub const PARSE: u32 = 0;
+    /// [`super::super::verdict::BlockReason`] is added; for packets that were not classified.
+    pub const BLOCKED: u32 = 8;
+    /// The first that the registry gives out.
+    pub const FREE: u32 = 16;
+    /// Counters in the block of a tenant's class: out, in, then one per reason for blocking.
+    pub const CLASS_BLOCK: u32 = 8;
+    /// In a class's block: into the tunnel.
+    pub const CLASS_OUT: u32 = 0;
+    /// In a class's block: out of the tunnel.
+    pub const CLASS_IN: u32 = 1;
+    /// In a class's block: [`super::super::verdict::BlockReason`] is added.
+    pub const CLASS_BLOCKED: u32 = 1;
+    /// Counters in the block of a lane.
+    pub const LANE_BLOCK: u32 = 2;
+    /// In a lane's block: into the tunnel.
+    pub const LANE_OUT: u32 = 0;
+    /// In a lane's block: out of the tunnel.
+    pub const LANE_IN: u32 = 1;
+}
+
+/// Packets and bytes.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counter {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes from the network header on.
+    pub bytes: u64,
+}
+
+/// A set of rules, one bit each, the first rule in bit 0 of word 0.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Vector {
+    /// Bit n: word n is not zero.
+    pub summary: u32,
+    /// Zero.
+    pub _pad: u32,
+    /// The bits.
+    pub words: [u64; WORDS],
+}
+
+/// What a rule decides.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RuleEntry {
+    /// Its counter; 0 for a rule that is not counted.
+    pub counter: u32,
+    /// Its class.
+    pub class: u16,
+    /// Zero.
+    pub _pad: u16,
+}
+
+/// Where a tunnel's classes begin.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TunnelEntry {
+    /// In [`Generation::steers`]; class n is n places further.
+    pub first: u32,
+    /// 1 where this generation has the tunnel.
+    pub present: u32,
+}
+
+/// One class that a packet is offered to.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Hop {
+    /// In [`map::LANES_UP`].
+    pub group: u32,
+    /// In [`Generation::lanes`].
+    pub first: u16,
+    /// How many lanes.
+    pub lanes: u16,
+    /// Counter of this fallback; 0 for the packet's own class.
+    pub counter: u32,
+}
+
+/// How the packets of one class leave one tunnel.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Steer {
+    /// In the order in which they are tried.
+    pub hops: [Hop; MAX_HOPS],
+    /// How many of them count.
+    pub len: u32,
+    /// Number of the [`crate::verdict::BlockReason`] at the end of the chain.
+    pub end: u32,
+}
+
+/// A lane.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LaneEntry {
+    /// Under the mask, in place.
+    pub mark: u32,
+    /// First of its counters.
+    pub counters: u32,
+    /// Its class.
+    pub class: u16,
+    /// Zero.
+    pub _pad: u16,
+}
+
+/// What a generation has once.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Head {
+    /// The bits of the mark that are ours.
+    pub mark_mask: u32,
+    /// The class of what no rule matches.
+    pub default_class: u32,
+    /// How many classes there are.
+    pub classes: u32,
+    /// Always 0, which the verifier does not know: see [`crate::blur`].
+    pub zero: u32,
+    /// Zero.
+    pub _pad: u32,
+    /// Vector of rules that match packets without a source port.
+    pub portless_source: u16,
+    /// Vector of rules that match packets without a destination port.
+    pub portless_destination: u16,
+}
+
+/// Everything of one generation but its vectors. Arrays of `u16` hold numbers of vectors unless they say otherwise.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Generation {
+    /// Single values.
+    pub head: Head,
+    /// By IPv4 source.
+    pub source4: Intervals4,
+    /// By IPv4 destination.
+    pub destination4: Intervals4,
+    /// By IPv6 source.
+    pub source6: Intervals6,
+    /// By IPv6 destination.
+    pub destination6: Intervals6,
+    /// Tenant by interval of `source4`.
+    pub tenant4: [u16; MAX_INTERVALS],
+    /// Tenant by interval of `source6`.
+    pub tenant6: [u16; MAX_INTERVALS],
+    /// By source port.
+    pub source_port: [u16; 65536],
+    /// By destination port.
+    pub destination_port: [u16; 65536],
+    /// By protocol.
+    pub protocol: [u16; 256],
+    /// By DSCP.
+    pub dscp: [u16; 64],
+    /// By number of the ingress interface.
+    pub interface: [u16; MAX_INTERFACES],
+    /// Tenant by number of the ingress interface.
+    pub interface_tenant: [u16; MAX_INTERFACES],
+    /// By VLAN id; [`NO_VLAN`] for packets without a tag.
+    pub vlan: [u16; 4096],
+    /// By tenant.
+    pub tenant: [u16; MAX_TENANTS],
+    /// Rules.
+    pub rules: [RuleEntry; MAX_RULES],
+    /// First counter of a tenant's class, by tenant * classes + class.
+    pub class_counters: [u32; MAX_TENANT_CLASSES],
+    /// By number of the tunnel.
+    pub tunnels: [TunnelEntry; MAX_TUNNELS],
+    /// By tunnel and class.
+    pub steers: [Steer; MAX_STEERS],
+    /// Lanes.
+    pub lanes: [LaneEntry; MAX_LANES],
+    /// Number in `lanes` by the lower half of the request id; [`NO_LANE`] where there is none.
+    pub reqids: [u16; 65536],
+}
+
+/// A device with our programs.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Device {
+    /// Number of its tunnel.
+    pub tunnel: u32,
+    /// [`device_flag`]s.
+    pub flags: u32,
+}
+
+/// Bits of [`Device::flags`].
+pub mod device_flag {
+    /// Packets begin with an Ethernet header, not with IP.
+    pub const ETHERNET: u32 = 1;
+    /// Leave the decision in the packet's control block, for test runs; never set on a device that is attached.
+    pub const TRACE: u32 = 2;
+}
+
+/// An interface by which packets come in.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Ingress {
+    /// Number of its name; 0 where nothing names it.
+    pub number: u16,
+    /// The id that it strips; [`NO_VLAN`] where it strips none.
+    pub vlan: u16,
+}
+
+/// What the fragments of one datagram have in common.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct FragmentKey {
+    /// Source, upper and lower half.
+    pub source: [u64; 2],
+    /// Destination, upper and lower half.
+    pub destination: [u64; 2],
+    /// Identification.
+    pub id: u32,
+    /// ifindex of the tunnel's device.
+    pub device: u32,
+    /// Protocol; 0 for IPv6, where it is no part of the key (RFC 8200 section 4.5).
+    pub protocol: u16,
+    /// 4 or 6.
+    pub family: u16,
+    /// Zero.
+    pub _pad: u32,
+}
+
+/// What the first fragment decided.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FragmentValue {
+    /// Valid in this generation alone.
+    pub generation: u64,
+    /// The flow's hash.
+    pub hash: u32,
+    /// Rule, or [`NO_RULE`].
+    pub rule: u16,
+    /// Class.
+    pub class: u16,
+    /// Tenant.
+    pub tenant: u16,
+    /// Zero.
+    pub _pad: [u16; 3],
+}
+
+/// What the parser says of a packet, or why it could not, as plain numbers.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Parsed {
+    /// Inner source.
+    pub source: [u64; 2],
+    /// Inner destination.
+    pub destination: [u64; 2],
+    /// Identification of a fragment.
+    pub id: u32,
+    /// Offset of the IP header.
+    pub network: u32,
+    /// Offset of what follows IP's headers.
+    pub transport: u32,
+    /// Source port.
+    pub source_port: u16,
+    /// Destination port.
+    pub destination_port: u16,
+    /// VLAN id, or [`NO_VLAN`].
+    pub vlan: u16,
+    /// Protocol.
+    pub protocol: u8,
+    /// DSCP.
+    pub dscp: u8,
+    /// 4 or 6.
+    pub family: u8,
+    /// 1 where the ports are there.
+    pub ports: u8,
+    /// 0 whole, 1 first, 2 later.
+    pub fragment: u8,
+    /// Number of the [`crate::verdict::ParseReason`]; 0 where all else holds.
+    pub reason: u8,
+}
+
+/// An ESP packet on its way out, by what its lane leaves on it.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct OuterKey {
+    /// Outer source; IPv4 in the last four bytes.
+    pub local: [u64; 2],
+    /// Outer destination.
+    pub remote: [u64; 2],
+    /// Our bits of the mark.
+    pub mark: u32,
+    /// The mask that cut them out.
+    pub mask: u32,
+}
+
+/// An encoded name of the registry, padded with zeros.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(pub [u8; NAME_BYTES]);
+
+/// Shared types: any bit pattern is a value, and the fields leave no gap, which this checks when it compiles.
+macro_rules! shared {
+    ($($type:ty { $($field:ty),+ })+) => { $(
+        const _: () = assert!(size_of::<$type>() == 0 $(+ size_of::<$field>())+, "padding in a map's type");
+        // SAFETY: repr(C), Copy, made of integers alone, and without padding by the assertion above.
+        #[cfg(feature = "host")]
+        #[allow(unsafe_code)]
+        unsafe impl aya::Pod for $type {}
+    )+ };
+}
+
+shared! {
+    Counter { u64, u64 }
+    Vector { u32, u32, [u64; WORDS] }
+    RuleEntry { u32, u16, u16 }
+    TunnelEntry { u32, u32 }
+    Hop { u32, u16, u16, u32 }
+    Steer { [Hop; MAX_HOPS], u32, u32 }
+    LaneEntry { u32, u32, u16, u16 }
+    Head { u32, u32, u32, u32, u32, u16, u16 }
+    Generation {
+        Head, Intervals4, Intervals4, Intervals6, Intervals6, [u16; MAX_INTERVALS], [u16; MAX_INTERVALS],
+        [u16; 65536], [u16; 65536], [u16; 256], [u16; 64], [u16; MAX_INTERFACES], [u16; MAX_INTERFACES], [u16; 4096],
+        [u16; MAX_TENANTS], [RuleEntry; MAX_RULES], [u32; MAX_TENANT_CLASSES], [TunnelEntry; MAX_TUNNELS],
+        [Steer; MAX_STEERS], [LaneEntry; MAX_LANES], [u16; 65536]
+    }
+    Intervals4 { u32, u32, [u32; MAX_INTERVALS], [u16; MAX_INTERVALS] }
+    Intervals6 { u32, u32, [[u64; 2]; MAX_INTERVALS], [u16; MAX_INTERVALS] }
+    Device { u32, u32 }
+    Ingress { u16, u16 }
+    FragmentKey { [u64; 2], [u64; 2], u32, u32, u16, u16, u32 }
+    FragmentValue { u64, u32, u16, u16, u16, [u16; 3] }
+    Parsed { [u64; 2], [u64; 2], u32, u32, u32, u16, u16, u16, u8, u8, u8, u8, u8, u8 }
+    OuterKey { [u64; 2], [u64; 2], u32, u32 }
+    Name { [u8; NAME_BYTES] }
+}
+
+/// Map values end on multiples of 8, as the kernel lays arrays out.
+const _: () = assert!(size_of::<Generation>().is_multiple_of(8) && size_of::<Vector>().is_multiple_of(8));
+
+#[cfg(feature = "host")]
+impl Generation {
+    /// All zeros, made in place: it is too large for a stack.
+    #[allow(unsafe_code)]
+    pub fn zeroed() -> alloc::boxed::Box<Self> {
+        // SAFETY: all fields are integers, for which zero bytes are a value.
+        unsafe { alloc::boxed::Box::new_zeroed().assume_init() }
+    }
+
+    /// Its bytes, as the kernel stores them.
+    #[allow(unsafe_code)]
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: the type has no padding (asserted above), so every byte of it is initialised.
+        unsafe { core::slice::from_raw_parts(core::ptr::from_ref(self).cast(), size_of::<Self>()) }
+    }
+}

@@ -1,0 +1,63 @@
+//! Packet -> tenant, rule, class, and the hash that keeps a flow together.
+
+use crate::abi::{Generation, MAX_INTERFACES, MAX_RULES, NO_RULE};
+use crate::blur;
+use crate::packet::{Address, Family, Packet};
+use crate::rules::Rules;
+
+/// What the rules say of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Classified {
+    /// 0 for none.
+    pub tenant: u16,
+    /// [`NO_RULE`] where the default applied.
+    pub rule: u16,
+    /// Its class.
+    pub class: u16,
+    /// Equal for all packets of a flow.
+    pub hash: u32,
+}
+
+/// The first tenant, in the file's order, that names the interface or whose sources hold the address; 0 for none.
+#[inline(always)]
+pub fn tenant(generation: &Generation, family: Family, source: Address, interface: u16) -> u16 {
+    let by_source = match family {
+        Family::V4 => generation.tenant4[generation.source4.place(source[1] as u32)],
+        Family::V6 => generation.tenant6[generation.source6.place(source)],
+    };
+    let by_interface = generation.interface_tenant[interface as usize & (MAX_INTERFACES - 1)];
+    let first =
+        if by_source == 0 || (by_interface != 0 && by_interface < by_source) { by_interface } else { by_source };
+    blur(generation.head.zero, first.into()) as u16
+}
+
+/// Tenant, first matching rule within it, class.
+#[inline(always)]
+pub fn classify<R: Rules>(rules: &R, generation: &Generation, packet: &Packet, interface: u16) -> Classified {
+    let tenant = tenant(generation, packet.family, packet.source, interface);
+    let rule = rules.first_match(packet, tenant, interface);
+    let class = if rule == NO_RULE {
+        generation.head.default_class as u16
+    } else {
+        generation.rules[rule as usize & (MAX_RULES - 1)].class
+    };
+    Classified { tenant, rule, class, hash: flow_hash(packet) }
+}
+
+/// A hash of addresses, protocol and ports.
+#[inline(always)]
+pub fn flow_hash(packet: &Packet) -> u32 {
+    let (source_port, destination_port) = packet.ports.unwrap_or((0, 0));
+    let ports = u64::from(source_port) << 16 | u64::from(destination_port);
+    let mut hash = mix(packet.source[0], packet.source[1]);
+    hash = mix(hash ^ packet.destination[0], packet.destination[1]);
+    hash = mix(hash, ports << 8 | u64::from(packet.protocol));
+    (hash >> 32) as u32
+}
+
+/// One round: multiply by an odd constant (2^64 over the golden ratio), fold the upper half down.
+#[inline(always)]
+pub(crate) const fn mix(state: u64, value: u64) -> u64 {
+    let product = (state.rotate_left(29) ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (product ^ (product >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93)
+}

@@ -1,0 +1,143 @@
+//! Decisions of `lanekeeper_common` carried out: mark, drop, count.
+
+use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_xfrm_state};
+use aya_ebpf::helpers::generated::bpf_skb_get_xfrm_state;
+use aya_ebpf::programs::TcContext;
+use lanekeeper_common::abi::{
+    Device, Ingress, MAX_LANES, MAX_RULES, MAX_TENANT_CLASSES, NO_LANE, NO_RULE, NO_VLAN, REQID_PREFIX, counter,
+    device_flag,
+};
+use lanekeeper_common::classify;
+use lanekeeper_common::decide::{Arrival, Decision, Surroundings as _, decide};
+use lanekeeper_common::mark;
+use lanekeeper_common::packet::{Family, Packet, parse};
+use lanekeeper_common::rules::Tables;
+use lanekeeper_common::verdict::BlockReason;
+
+use crate::ctx::Skb;
+use crate::maps::{DEVICES, INTERFACES};
+use crate::stats::{amount, count};
+use crate::tables::Live;
+
+#[inline(always)]
+fn device(skb: &Skb) -> Option<Device> {
+    // SAFETY: eight bytes that the agent writes whole.
+    unsafe { DEVICES.get(skb.ifindex()).copied() }
+}
+
+/// Egress: classify, then mark or drop. What cannot be decided is dropped: cleartext is no fallback.
+#[inline(always)]
+pub fn out(ctx: &TcContext) -> i32 {
+    let skb = Skb(ctx);
+    let (Some(device), Some(live)) = (device(&skb), Live::read()) else {
+        count(counter::BLOCKED + BlockReason::NoTables as u32, amount(&skb, 0, 0, 0));
+        return TC_ACT_SHOT;
+    };
+    // SAFETY: four bytes that the agent writes whole.
+    let ingress = match unsafe { INTERFACES.get(skb.ingress_ifindex()) } {
+        Some(ingress) => *ingress,
+        None => Ingress { number: 0, vlan: NO_VLAN },
+    };
+    let stripped = if ingress.vlan == NO_VLAN { None } else { Some(ingress.vlan) };
+    let arrival = Arrival {
+        layer: skb.layer(device.flags),
+        tag: skb.tag().or(stripped),
+        interface: ingress.number,
+        tunnel: device.tunnel,
+        device: skb.ifindex(),
+    };
+    let decision = decide(&live, &skb, &arrival);
+    if device.flags & device_flag::TRACE != 0 {
+        trace(ctx, &decision);
+    }
+    carry_out(&skb, &live, &decision)
+}
+
+#[inline(always)]
+fn carry_out(skb: &Skb, live: &Live, decision: &Decision) -> i32 {
+    let generation = live.generation();
+    let classified = &decision.classified;
+    let parsed = &decision.parsed;
+    let amount = amount(skb, parsed.network, parsed.transport, parsed.protocol);
+    if decision.parse != 0 {
+        count(counter::PARSE + (decision.parse & 7), amount);
+    }
+    let place = u32::from(classified.tenant) * generation.head.classes + u32::from(classified.class);
+    let class = generation.class_counters[place as usize & (MAX_TENANT_CLASSES - 1)];
+    count(class + counter::CLASS_OUT, amount);
+    if classified.rule != NO_RULE {
+        let rule = generation.rules[classified.rule as usize & (MAX_RULES - 1)].counter;
+        if rule != 0 {
+            count(rule, amount);
+        }
+    }
+    match &decision.outcome {
+        Ok(taken) => {
+            skb.0.set_mark(mark::put(skb.mark(), generation.head.mark_mask, taken.mark));
+            count(taken.counters + counter::LANE_OUT, amount);
+            if taken.fallback != 0 {
+                count(taken.fallback, amount);
+            }
+            TC_ACT_UNSPEC
+        }
+        Err(reason) => {
+            count(class + counter::CLASS_BLOCKED + *reason as u32, amount);
+            TC_ACT_SHOT
+        }
+    }
+}
+
+/// For test runs: what was decided, in the control block that comes back with the packet.
+#[inline(always)]
+fn trace(ctx: &TcContext, decision: &Decision) {
+    let (lane, blocked) = match &decision.outcome {
+        Ok(taken) => (taken.lane, 0),
+        Err(reason) => (NO_LANE, *reason as u32),
+    };
+    let classified = &decision.classified;
+    // SAFETY: the five words of the control block are the program's to write.
+    unsafe {
+        let cb = &mut (*ctx.skb.skb).cb;
+        cb[0] = u32::from(classified.rule) << 16 | u32::from(classified.class);
+        cb[1] = u32::from(classified.tenant) << 16 | u32::from(lane);
+        cb[2] = decision.parse << 16 | blocked;
+        cb[3] = classified.hash;
+    }
+}
+
+/// Ingress: count what came out of a lane, by the request id of the state that decrypted it.
+#[inline(always)]
+pub fn count_in(ctx: &TcContext) -> i32 {
+    let skb = Skb(ctx);
+    let (Some(device), Some(live)) = (device(&skb), Live::read()) else { return TC_ACT_UNSPEC };
+    let generation = live.generation();
+    let Some(reqid) = reqid(&skb) else { return TC_ACT_UNSPEC };
+    let number = if reqid >> 16 == REQID_PREFIX { generation.reqids[reqid as usize & 0xffff] } else { NO_LANE };
+    if number == NO_LANE {
+        return TC_ACT_UNSPEC;
+    }
+    let lane = &generation.lanes[number as usize & (MAX_LANES - 1)];
+    let parsed = live.settle(Packet::flatten(parse(&skb, skb.layer(device.flags), skb.tag())));
+    let amount = amount(&skb, parsed.network, parsed.transport, parsed.protocol);
+    let tenant = if parsed.reason == 0 {
+        // Whose `sources` hold the destination: what a tenant gets is its own.
+        let family = if parsed.family == 4 { Family::V4 } else { Family::V6 };
+        classify::tenant(generation, family, parsed.destination, 0)
+    } else {
+        0
+    };
+    count(lane.counters + counter::LANE_IN, amount);
+    let place = u32::from(tenant) * generation.head.classes + u32::from(lane.class);
+    count(generation.class_counters[place as usize & (MAX_TENANT_CLASSES - 1)] + counter::CLASS_IN, amount);
+    TC_ACT_UNSPEC
+}
+
+#[inline(always)]
+fn reqid(skb: &Skb) -> Option<u32> {
+    // SAFETY: all integers; the helper fills it or fails. Index 0 is the outermost transform of the inbound path.
+    unsafe {
+        let mut state: bpf_xfrm_state = core::mem::zeroed();
+        let size = size_of::<bpf_xfrm_state>() as u32;
+        if bpf_skb_get_xfrm_state(skb.raw(), 0, &mut state, size, 0) == 0 { Some(state.reqid) } else { None }
+    }
+}

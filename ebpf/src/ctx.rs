@@ -1,0 +1,82 @@
+//! The one way to a packet's bytes and metadata.
+
+use core::mem::MaybeUninit;
+
+use aya_ebpf::bindings::__sk_buff;
+use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
+use aya_ebpf::programs::TcContext;
+use lanekeeper_common::abi::device_flag;
+use lanekeeper_common::packet::{Bytes, Layer};
+
+/// A packet of tc.
+pub struct Skb<'a>(pub &'a TcContext);
+
+impl Skb<'_> {
+    #[inline(always)]
+    pub fn raw(&self) -> *mut __sk_buff {
+        self.0.skb.skb
+    }
+
+    #[inline(always)]
+    pub fn mark(&self) -> u32 {
+        // SAFETY: the verifier turns reads of the context's fields into reads of the skb.
+        unsafe { (*self.raw()).mark }
+    }
+
+    #[inline(always)]
+    pub fn ifindex(&self) -> u32 {
+        // SAFETY: as in `mark`.
+        unsafe { (*self.raw()).ifindex }
+    }
+
+    #[inline(always)]
+    pub fn ingress_ifindex(&self) -> u32 {
+        // SAFETY: as in `mark`.
+        unsafe { (*self.raw()).ingress_ifindex }
+    }
+
+    /// Segments of an offloaded packet and their payload's size; (0, 0) for any other.
+    #[inline(always)]
+    pub fn segments(&self) -> (u32, u32) {
+        // SAFETY: as in `mark`.
+        unsafe { ((*self.raw()).gso_segs, (*self.raw()).gso_size) }
+    }
+
+    /// What the first byte belongs to. Without a link-layer header only the skb knows.
+    #[inline(always)]
+    pub fn layer(&self, flags: u32) -> Layer {
+        if flags & device_flag::ETHERNET != 0 {
+            Layer::Ethernet
+        } else {
+            // SAFETY: as in `mark`. The field is in network byte order.
+            Layer::Network(u16::from_be(unsafe { (*self.raw()).protocol } as u16))
+        }
+    }
+
+    /// Id of a tag that is not in the bytes.
+    #[inline(always)]
+    pub fn tag(&self) -> Option<u16> {
+        // SAFETY: as in `mark`.
+        unsafe { if (*self.raw()).vlan_present != 0 { Some(((*self.raw()).vlan_tci & 0x0fff) as u16) } else { None } }
+    }
+}
+
+impl Bytes for Skb<'_> {
+    #[inline(always)]
+    fn read<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        let mut bytes = MaybeUninit::<[u8; N]>::uninit();
+        // SAFETY: the helper writes N bytes or fails; only then are they taken as initialised.
+        unsafe {
+            if bpf_skb_load_bytes(self.raw().cast(), offset, bytes.as_mut_ptr().cast(), N as u32) == 0 {
+                Some(bytes.assume_init())
+            } else {
+                None
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn len(&self) -> u32 {
+        self.0.len()
+    }
+}

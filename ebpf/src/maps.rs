@@ -1,0 +1,38 @@
+//! The maps. Their names and shapes are `lanekeeper_common::abi`'s; the agent checks a pin against them.
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
+use lanekeeper_common::abi::{
+    Counter, Device, FragmentKey, FragmentValue, Generation, Ingress, MAX_COUNTERS, MAX_DEVICES, MAX_FRAGMENTS,
+    MAX_GROUPS, MAX_INGRESS, MAX_NAMES, MAX_OUTER, MAX_TALLIES, MAX_VECTORS, Name, OuterKey, Parsed, Vector,
+};
+
+/// bpf.h; hash maps that are large and seldom full take memory as they fill.
+const BPF_F_NO_PREALLOC: u32 = 1;
+
+#[map]
+pub static ACTIVE: Array<u64> = Array::with_max_entries(1, 0);
+#[map]
+pub static GENERATIONS: Array<Generation> = Array::with_max_entries(2, 0);
+#[map]
+pub static DIGESTS: Array<u64> = Array::with_max_entries(2, 0);
+#[map]
+pub static VECTORS: Array<Vector> = Array::with_max_entries(2 * MAX_VECTORS as u32, 0);
+#[map]
+pub static LANES_UP: Array<u32> = Array::with_max_entries(MAX_GROUPS as u32, 0);
+#[map]
+pub static DEVICES: HashMap<u32, Device> = HashMap::with_max_entries(MAX_DEVICES as u32, BPF_F_NO_PREALLOC);
+#[map]
+pub static INTERFACES: HashMap<u32, Ingress> = HashMap::with_max_entries(MAX_INGRESS as u32, BPF_F_NO_PREALLOC);
+#[map]
+pub static FRAGMENTS: LruHashMap<FragmentKey, FragmentValue> = LruHashMap::with_max_entries(MAX_FRAGMENTS as u32, 0);
+#[map]
+pub static COUNTERS: PerCpuArray<Counter> = PerCpuArray::with_max_entries(MAX_COUNTERS as u32, 0);
+#[map]
+pub static SCRATCH: PerCpuArray<Parsed> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+pub static OUTER: HashMap<OuterKey, u32> = HashMap::with_max_entries(MAX_OUTER as u32, BPF_F_NO_PREALLOC);
+#[map]
+pub static NAMES: HashMap<Name, u32> = HashMap::with_max_entries(MAX_NAMES as u32, BPF_F_NO_PREALLOC);
+#[map]
+pub static TALLIES: Array<u64> = Array::with_max_entries(MAX_TALLIES as u32, 0);
