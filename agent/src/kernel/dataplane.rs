@@ -1,10 +1,32 @@
 //! The programs and maps: load or adopt, attach, switch tables, count.
+//!
+//! All of it is pinned and outlives the process: a new agent finds the maps, puts its own programs into the links, and no
+//! packet passes unclassified meanwhile. One process at a time writes.
 
+mod attach;
+mod count;
+mod grace;
+mod object;
+mod pins;
+mod trial;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::compile::series::{Reading, Series};
-use crate::compile::{Registry, Tables};
+use aya::maps::MapError;
+use aya::programs::TcAttachType;
+use lanekeeper_common::abi::{
+    Device, Generation, Ingress, MAX_VECTORS, NO_VLAN, Name, OuterKey, Vector, device_flag, map, program,
+};
+
+use crate::compile::registry::Key;
+use crate::compile::{self, Registry, Tables};
 use crate::lane::LaneId;
+use attach::On;
+use object::Object;
+pub use trial::{Trial, TrialPacket, Verdict};
 
 /// Why the data path could not be worked on.
 #[derive(Debug, thiserror::Error)]
@@ -12,11 +34,55 @@ pub enum Error {
     /// The agent was built without the eBPF object.
     #[error("this lanekeeper was built without its eBPF programs: run `cargo xtask build-ebpf`, then build again")]
     Stub,
+    /// The object is not what this agent was written for.
+    #[error("the eBPF object has no {name}: build it again with `cargo xtask build-ebpf`")]
+    Missing {
+        /// Program or map.
+        name: String,
+    },
+    /// The kernel refused programs or maps.
+    #[error("loading {what}: {cause}")]
+    Load {
+        /// Program's name, or "maps".
+        what: &'static str,
+        /// The kernel's words.
+        cause: String,
+    },
+    /// A map did not take or give a value.
+    #[error("map {map}: {cause}")]
+    Map {
+        /// Its name.
+        map: String,
+        /// The kernel's words.
+        cause: String,
+    },
+    /// A program could not be put on a device or taken off.
+    #[error("device {device:?}: tc programs: {cause}")]
+    Attach {
+        /// The device.
+        device: String,
+        /// The kernel's words.
+        cause: String,
+    },
+    /// A test run failed.
+    #[error("test run of {program}: {cause}")]
+    Trial {
+        /// The program.
+        program: &'static str,
+        /// The kernel's words.
+        cause: String,
+    },
     /// A name that the loaded tables do not have.
     #[error("{what} {name:?} is not in the loaded tables")]
     Unknown {
         /// Kind of thing.
         what: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// No such device here.
+    #[error("device {name:?} does not exist")]
+    NoDevice {
         /// Its name.
         name: String,
     },
@@ -28,6 +94,31 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// A folder or file of bpffs.
+    #[error("{}: {cause}", path.display())]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// What the kernel says.
+        cause: io::Error,
+    },
+    /// The registry is full or a name does not fit.
+    #[error(transparent)]
+    Registry(#[from] compile::Error),
+}
+
+impl Error {
+    fn missing(name: &str) -> Self {
+        Error::Missing { name: name.to_owned() }
+    }
+
+    fn map(map: &str, error: impl Into<MapError>) -> Self {
+        Error::Map { map: map.to_owned(), cause: object::chain(&error.into()) }
+    }
+
+    fn folder(path: PathBuf, cause: io::Error) -> Self {
+        Error::Folder { path, cause }
+    }
 }
 
 /// A device of this host as a packet may come in by.
@@ -55,68 +146,354 @@ pub struct Observed {
 /// The loaded data path. Everything in it is pinned and outlives the process.
 #[derive(Debug)]
 pub struct Dataplane {
-    _pins: PathBuf,
+    folder: PathBuf,
+    object: Object,
+    registry: Registry,
+    lanes: BTreeMap<LaneId, (u32, u8)>,
 }
 
+/// The programs of a tunnel's device.
+const HOOKS: [(&str, TcAttachType); 2] = [(program::OUT, TcAttachType::Egress), (program::IN, TcAttachType::Ingress)];
+
 impl Dataplane {
-    /// Adopts what is pinned below `pin_root` (a bpffs), or loads it.
-    pub fn open(_pin_root: &Path) -> Result<Self, Error> {
-        Err(Error::Stub)
+    /// Adopts what is pinned below `pin_root` (a bpffs), or loads it. Devices that have our programs get these.
+    pub fn open(pin_root: &Path) -> Result<Self, Error> {
+        let folder = pins::folder(pin_root);
+        pins::check(&folder)?;
+        let links = pins::links(&folder);
+        fs::create_dir_all(&links).map_err(|error| Error::folder(links, error))?;
+        let object = Object::load(Some(&folder))?;
+        let registry = read_registry(&object)?;
+        let mut dataplane = Self { folder, object, registry, lanes: BTreeMap::new() };
+        dataplane.renew()?;
+        Ok(dataplane)
+    }
+
+    /// What is pinned below `pin_root`, without changing anything; `None` where nothing of this version is.
+    pub fn peek(pin_root: &Path) -> Result<Option<Observed>, Error> {
+        let folder = pins::folder(pin_root);
+        if !pins::present(&folder) {
+            return Ok(None);
+        }
+        pins::check(&folder)?;
+        let object = Object::load(Some(&folder))?;
+        let registry = read_registry(&object)?;
+        observe(&object, &registry, &folder).map(Some)
     }
 
     /// The names known so far; pass it to [`crate::compile::compile`].
     pub fn registry(&self) -> Result<Registry, Error> {
-        Err(Error::Stub)
+        Ok(self.registry.clone())
     }
 
     /// Builds the tables in the slot that is not read and switches to it with one write; the new generation.
     /// Writes back the registry that the tables were compiled with.
-    pub fn load(&mut self, _tables: &Tables) -> Result<u64, Error> {
-        Err(Error::Stub)
+    pub fn load(&mut self, tables: &Tables) -> Result<u64, Error> {
+        for (key, number) in tables.registry.iter() {
+            if self.registry.get(key).is_none() {
+                self.restore(key.clone(), number)?;
+            }
+        }
+        let number = fill(&mut self.object, tables)?;
+        self.lanes = tables.lanes.clone();
+        self.close_unknown()?;
+        Ok(number)
     }
 
     /// Opens or closes a lane: one map write, effective with the next packet. Lanes begin closed.
-    pub fn set_up(&mut self, _lane: &LaneId, _up: bool) -> Result<(), Error> {
-        Err(Error::Stub)
+    pub fn set_up(&mut self, lane: &LaneId, up: bool) -> Result<(), Error> {
+        let (group, bit) = self.bit(lane)?;
+        set_bit(&mut self.object, group, bit, up)
     }
 
-    /// The lanes that are open.
+    /// The lanes of the loaded tables that are open.
     pub fn lanes_up(&self) -> Result<Vec<LaneId>, Error> {
-        Err(Error::Stub)
+        let bits = self.object.array::<u32>(map::LANES_UP)?;
+        let mut up = Vec::new();
+        for (lane, (group, bit)) in &self.lanes {
+            if bits.get(group, 0).map_err(|error| Error::map(map::LANES_UP, error))? & (1 << bit) != 0 {
+                up.push(lane.clone());
+            }
+        }
+        Ok(up)
+    }
+
+    /// Group and bit of a lane; after a restart, before the first load, only names and convention tell.
+    fn bit(&self, lane: &LaneId) -> Result<(u32, u8), Error> {
+        if let Some(bit) = self.lanes.get(lane) {
+            return Ok(*bit);
+        }
+        let key = Key::Group { tunnel: lane.tunnel.clone(), class: lane.class.clone() };
+        match self.registry.get(&key) {
+            Some(group) if self.lanes.is_empty() => Ok((group, lane.index)),
+            _ => Err(Error::Unknown { what: "lane", name: lane.to_string() }),
+        }
+    }
+
+    /// Bits of lanes that the tables do not have would come back to life with a later configuration.
+    fn close_unknown(&mut self) -> Result<(), Error> {
+        let mut known: BTreeMap<u32, u32> = BTreeMap::new();
+        for (group, bit) in self.lanes.values() {
+            *known.entry(*group).or_default() |= 1 << bit;
+        }
+        let groups: Vec<u32> =
+            self.registry.iter().filter(|(key, _)| matches!(key, Key::Group { .. })).map(|(_, n)| n).collect();
+        let mut bits = self.object.array_mut::<u32>(map::LANES_UP)?;
+        let error = |error| Error::map(map::LANES_UP, error);
+        for group in groups {
+            let now = bits.get(&group, 0).map_err(error)?;
+            let kept = now & known.get(&group).copied().unwrap_or(0);
+            if kept != now {
+                bits.set(group, kept, 0).map_err(error)?;
+            }
+        }
+        Ok(())
     }
 
     /// Tells which ingress interfaces exist, all of them at once; again whenever links come, go or change names.
-    pub fn set_interfaces(&mut self, _interfaces: &[Interface]) -> Result<(), Error> {
-        Err(Error::Stub)
+    pub fn set_interfaces(&mut self, interfaces: &[Interface]) -> Result<(), Error> {
+        let error = |error| Error::map(map::INTERFACES, error);
+        let mut wanted = BTreeMap::new();
+        for interface in interfaces {
+            let number = self.registry.get(&Key::Interface(interface.name.clone())).unwrap_or(0) as u16;
+            let ingress = Ingress { number, vlan: interface.vlan.unwrap_or(NO_VLAN) };
+            if ingress != (Ingress { number: 0, vlan: NO_VLAN }) {
+                wanted.insert(interface.ifindex, ingress);
+            }
+        }
+        let mut present = self.object.hash_mut::<u32, Ingress>(map::INTERFACES)?;
+        let now: BTreeMap<u32, Ingress> = present.iter().collect::<Result<_, _>>().map_err(error)?;
+        for (ifindex, ingress) in &wanted {
+            if now.get(ifindex) != Some(ingress) {
+                present.insert(ifindex, ingress, 0).map_err(error)?;
+            }
+        }
+        for ifindex in now.keys().filter(|ifindex| !wanted.contains_key(ifindex)) {
+            present.remove(ifindex).map_err(error)?;
+        }
+        Ok(())
     }
 
     /// Attaches both programs to the tunnel's device, replacing older ones of ours in place; idempotent.
-    pub fn attach(&mut self, _device: &str, _tunnel: &str) -> Result<(), Error> {
-        Err(Error::Stub)
+    /// The device must not have an Ethernet header.
+    pub fn attach(&mut self, device: &str, tunnel: &str) -> Result<(), Error> {
+        self.attach_with(device, tunnel, 0)
+    }
+
+    /// The same for a device whose packets have an Ethernet header.
+    pub fn attach_ethernet(&mut self, device: &str, tunnel: &str) -> Result<(), Error> {
+        self.attach_with(device, tunnel, device_flag::ETHERNET)
+    }
+
+    fn attach_with(&mut self, device: &str, tunnel: &str, flags: u32) -> Result<(), Error> {
+        let number = self
+            .registry
+            .get(&Key::Tunnel(tunnel.to_owned()))
+            .ok_or_else(|| Error::Unknown { what: "tunnel", name: tunnel.to_owned() })?;
+        let ifindex = ifindex(device)?;
+        let entry = Device { tunnel: number, flags };
+        let mut devices = self.object.hash_mut::<u32, Device>(map::DEVICES)?;
+        devices.insert(ifindex, entry, 0).map_err(|error| Error::map(map::DEVICES, error))?;
+        for (name, hook) in HOOKS {
+            self.put(name, On { device, ifindex, hook })?;
+        }
+        Ok(())
+    }
+
+    /// Attaches the program that writes outer DSCPs to a device that ESP leaves by; idempotent.
+    pub fn attach_wan(&mut self, device: &str) -> Result<(), Error> {
+        self.put(program::OUTER, On { device, ifindex: ifindex(device)?, hook: TcAttachType::Egress })
+    }
+
+    /// Takes that program off.
+    pub fn detach_wan(&mut self, device: &str) -> Result<(), Error> {
+        match ifindex(device) {
+            Ok(ifindex) => {
+                attach::detach(program::OUTER, On { device, ifindex, hook: TcAttachType::Egress }, &self.folder)
+            }
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn put(&mut self, name: &str, on: On<'_>) -> Result<(), Error> {
+        if attach::attach(self.object.program(name)?, name, on, &self.folder)? {
+            self.name(Key::Clsact(on.ifindex))?;
+        }
+        Ok(())
     }
 
     /// Takes our programs off the device; fine when they or the device are gone.
-    pub fn detach(&mut self, _device: &str) -> Result<(), Error> {
-        Err(Error::Stub)
+    pub fn detach(&mut self, device: &str) -> Result<(), Error> {
+        match ifindex(device) {
+            Ok(ifindex) => self.detach_number(device, ifindex),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn detach_number(&mut self, device: &str, ifindex: u32) -> Result<(), Error> {
+        for (name, hook) in HOOKS {
+            attach::detach(name, On { device, ifindex, hook }, &self.folder)?;
+        }
+        let mut devices = self.object.hash_mut::<u32, Device>(map::DEVICES)?;
+        forgive_absent(devices.remove(&ifindex)).map_err(|error| Error::map(map::DEVICES, error))
+    }
+
+    /// Puts this process's programs where older ones of ours are, and forgets devices that are gone.
+    fn renew(&mut self) -> Result<(), Error> {
+        let devices = self.object.hash::<u32, Device>(map::DEVICES)?;
+        let known: Vec<u32> = devices.keys().collect::<Result<_, _>>().map_err(|e| Error::map(map::DEVICES, e))?;
+        let links = pins::linked(&self.folder)?;
+        let numbers: BTreeSet<u32> = known.iter().copied().chain(links.iter().map(|(ifindex, _)| *ifindex)).collect();
+        for ifindex in numbers {
+            let Some(device) = device_name(ifindex) else {
+                self.detach_number("", ifindex)?;
+                attach::detach(program::OUTER, On { device: "", ifindex, hook: TcAttachType::Egress }, &self.folder)?;
+                continue;
+            };
+            let linked = |name: &str| links.iter().any(|(number, of)| *number == ifindex && of == name);
+            for (name, hook) in HOOKS {
+                if linked(name) || (!attach::has_tcx() && known.contains(&ifindex)) {
+                    self.put(name, On { device: &device, ifindex, hook })?;
+                }
+            }
+            if linked(program::OUTER) {
+                self.put(program::OUTER, On { device: &device, ifindex, hook: TcAttachType::Egress })?;
+            }
+        }
+        Ok(())
     }
 
     /// What is live.
     pub fn observed(&self) -> Result<Observed, Error> {
-        Err(Error::Stub)
-    }
-
-    /// Every counter of every name ever loaded.
-    pub fn counters(&self) -> Result<Vec<Reading>, Error> {
-        Err(Error::Stub)
-    }
-
-    /// Adds to a [`Series::Event`].
-    pub fn tally(&mut self, _series: &Series, _n: u64) -> Result<(), Error> {
-        Err(Error::Stub)
+        observe(&self.object, &self.registry, &self.folder)
     }
 
     /// Detaches and unpins all that is ours below `pin_root`, of this and older versions.
-    pub fn remove_all(_pin_root: &Path) -> Result<(), Error> {
-        Err(Error::Stub)
+    pub fn remove_all(pin_root: &Path) -> Result<(), Error> {
+        let folder = pins::folder(pin_root);
+        if !attach::has_tcx() && folder.join(map::DEVICES).exists() && pins::check(&folder).is_ok() {
+            let mut dataplane = Self::open(pin_root)?;
+            for (device, _) in dataplane.observed()?.attached {
+                dataplane.detach(&device)?;
+            }
+        }
+        let family = pins::family(pin_root);
+        match fs::remove_dir_all(&family) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(Error::folder(family, error)),
+        }
     }
+
+    /// The number of a name, written to the pinned registry if it is new.
+    fn name(&mut self, key: Key) -> Result<u32, Error> {
+        let number = self.registry.number(key.clone())?;
+        self.restore(key, number)?;
+        Ok(number)
+    }
+
+    fn restore(&mut self, key: Key, number: u32) -> Result<(), Error> {
+        let mut names = self.object.hash_mut::<Name, u32>(map::NAMES)?;
+        names.insert(key.encode()?, number, 0).map_err(|error| Error::map(map::NAMES, error))?;
+        self.registry.restore(key, number);
+        Ok(())
+    }
+}
+
+fn read_registry(object: &Object) -> Result<Registry, Error> {
+    let names = object.hash::<Name, u32>(map::NAMES)?;
+    let mut registry = Registry::default();
+    for entry in names.iter() {
+        let (name, number) = entry.map_err(|error| Error::map(map::NAMES, error))?;
+        if let Some(key) = Key::decode(&name) {
+            registry.restore(key, number);
+        }
+    }
+    Ok(registry)
+}
+
+fn active(object: &Object) -> Result<u64, Error> {
+    object.array::<u64>(map::ACTIVE)?.get(&0, 0).map_err(|error| Error::map(map::ACTIVE, error))
+}
+
+/// Fills the slot that no packet reads, then switches.
+fn fill(object: &mut Object, tables: &Tables) -> Result<u64, Error> {
+    let number = active(object)? + 1;
+    let slot = (number & 1) as u32;
+    // The slot may have been switched away from a moment ago: packets that read it must have passed.
+    grace::wait();
+    let error = |name: &'static str| move |error| Error::map(name, error);
+    let mut vectors = object.array_mut::<Vector>(map::VECTORS)?;
+    for (place, vector) in tables.vectors.iter().enumerate() {
+        vectors.set(slot * MAX_VECTORS as u32 + place as u32, vector, 0).map_err(error(map::VECTORS))?;
+    }
+    let generation: &Generation = &tables.generation;
+    object.array_mut::<Generation>(map::GENERATIONS)?.set(slot, generation, 0).map_err(error(map::GENERATIONS))?;
+    object.array_mut::<u64>(map::DIGESTS)?.set(slot, tables.digest, 0).map_err(error(map::DIGESTS))?;
+    // New keys before the switch, old ones away after it: both generations find what they need.
+    let mut outer = object.hash_mut::<OuterKey, u32>(map::OUTER)?;
+    for (key, dscp) in &tables.outer {
+        outer.insert(key, dscp, 0).map_err(error(map::OUTER))?;
+    }
+    object.array_mut::<u64>(map::ACTIVE)?.set(0, number, 0).map_err(error(map::ACTIVE))?;
+    let mut outer = object.hash_mut::<OuterKey, u32>(map::OUTER)?;
+    let stale: Vec<OuterKey> = outer
+        .keys()
+        .filter(|key| !matches!(key, Ok(key) if tables.outer.iter().any(|(wanted, _)| wanted == key)))
+        .collect::<Result<_, _>>()
+        .map_err(error(map::OUTER))?;
+    for key in stale {
+        forgive_absent(outer.remove(&key)).map_err(error(map::OUTER))?;
+    }
+    Ok(number)
+}
+
+fn set_bit(object: &mut Object, group: u32, bit: u8, up: bool) -> Result<(), Error> {
+    let mut bits = object.array_mut::<u32>(map::LANES_UP)?;
+    let error = |error| Error::map(map::LANES_UP, error);
+    let now = bits.get(&group, 0).map_err(error)?;
+    let wanted = if up { now | 1 << bit } else { now & !(1 << bit) };
+    if wanted == now { Ok(()) } else { bits.set(group, wanted, 0).map_err(error) }
+}
+
+fn observe(object: &Object, registry: &Registry, folder: &Path) -> Result<Observed, Error> {
+    let generation = active(object)?;
+    let slot = (generation & 1) as u32;
+    let digest = object.array::<u64>(map::DIGESTS)?.get(&slot, 0).map_err(|e| Error::map(map::DIGESTS, e))?;
+    let links = pins::linked(folder)?;
+    let tunnels: BTreeMap<u32, &str> = registry
+        .iter()
+        .filter_map(|(key, number)| match key {
+            Key::Tunnel(name) => Some((number, name.as_str())),
+            _ => None,
+        })
+        .collect();
+    let mut attached = Vec::new();
+    for entry in object.hash::<u32, Device>(map::DEVICES)?.iter() {
+        let (ifindex, device) = entry.map_err(|error| Error::map(map::DEVICES, error))?;
+        let linked = HOOKS.iter().all(|(name, _)| links.iter().any(|(n, of)| *n == ifindex && of == name));
+        if let (Some(name), Some(tunnel)) = (device_name(ifindex), tunnels.get(&device.tunnel))
+            && (linked || !attach::has_tcx())
+        {
+            attached.push((name, (*tunnel).to_owned()));
+        }
+    }
+    attached.sort();
+    Ok(Observed { digest: (generation != 0).then_some(digest), generation, attached })
+}
+
+fn forgive_absent(result: Result<(), MapError>) -> Result<(), MapError> {
+    match result {
+        Err(MapError::KeyNotFound | MapError::ElementNotFound) => Ok(()),
+        Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        other => other,
+    }
+}
+
+fn ifindex(device: &str) -> Result<u32, Error> {
+    nix::net::if_::if_nametoindex(device).map_err(|_| Error::NoDevice { name: device.to_owned() })
+}
+
+fn device_name(ifindex: u32) -> Option<String> {
+    nix::net::if_::if_indextoname(ifindex).ok().and_then(|name| name.into_string().ok())
 }

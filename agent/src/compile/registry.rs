@@ -1,0 +1,315 @@
+//! Names -> the numbers that stand for them in maps, given out once and kept: a counter's place survives reloads, restarts
+//! and upgrades because its name does.
+
+use std::collections::BTreeMap;
+
+use lanekeeper_common::abi::{
+    MAX_COUNTERS, MAX_GROUPS, MAX_INTERFACES, MAX_TALLIES, MAX_TUNNELS, NAME_BYTES, Name, counter,
+};
+
+use super::Error;
+use super::series::LaneEvent;
+
+/// What a number stands for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    /// An ingress interface.
+    Interface(String),
+    /// A tunnel.
+    Tunnel(String),
+    /// The lanes of a class in a tunnel.
+    Group {
+        /// Tunnel's name.
+        tunnel: String,
+        /// Class's name.
+        class: String,
+    },
+    /// Counters of a tenant's class.
+    Class {
+        /// Tenant's name, `""` for none.
+        tenant: String,
+        /// Class's name.
+        class: String,
+    },
+    /// Counters of a lane.
+    Lane {
+        /// Tunnel's name.
+        tunnel: String,
+        /// Class's name.
+        class: String,
+        /// 0..lanes of the class.
+        index: u8,
+    },
+    /// Counter of a fallback.
+    Fallback {
+        /// Tunnel's name.
+        tunnel: String,
+        /// From this class.
+        class: String,
+        /// To this one.
+        to: String,
+    },
+    /// Counter of a named rule.
+    Rule {
+        /// Tenant's name, `""` for none.
+        tenant: String,
+        /// Rule's name.
+        rule: String,
+    },
+    /// Tally of an event.
+    Event {
+        /// Tunnel's name.
+        tunnel: String,
+        /// Class's name.
+        class: String,
+        /// 0..lanes of the class.
+        index: u8,
+        /// What.
+        event: LaneEvent,
+    },
+    /// A clsact qdisc that we made, by the device's ifindex.
+    Clsact(u32),
+}
+
+/// Numbers of one kind do not clash; kinds of one space share it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Space {
+    Interface,
+    Tunnel,
+    Group,
+    Counter,
+    Tally,
+    Mark,
+}
+
+impl Space {
+    /// What its things are called, the first number, one more than the last.
+    fn range(self) -> (&'static str, usize, usize) {
+        match self {
+            Space::Interface => ("ingress interfaces", 1, MAX_INTERFACES),
+            Space::Tunnel => ("tunnels", 0, MAX_TUNNELS),
+            Space::Group => ("classes of tunnels", 0, MAX_GROUPS),
+            Space::Counter => ("counters", counter::FREE as usize, MAX_COUNTERS),
+            Space::Tally => ("counters of lane events", 0, MAX_TALLIES),
+            Space::Mark => ("devices with a clsact qdisc of ours", 0, usize::MAX),
+        }
+    }
+}
+
+impl Key {
+    fn space(&self) -> Space {
+        match self {
+            Key::Interface(_) => Space::Interface,
+            Key::Tunnel(_) => Space::Tunnel,
+            Key::Group { .. } => Space::Group,
+            Key::Class { .. } | Key::Lane { .. } | Key::Fallback { .. } | Key::Rule { .. } => Space::Counter,
+            Key::Event { .. } => Space::Tally,
+            Key::Clsact(_) => Space::Mark,
+        }
+    }
+
+    /// How many numbers in a row it takes.
+    fn width(&self) -> u32 {
+        match self {
+            Key::Class { .. } => counter::CLASS_BLOCK,
+            Key::Lane { .. } => counter::LANE_BLOCK,
+            Key::Interface(_)
+            | Key::Tunnel(_)
+            | Key::Group { .. }
+            | Key::Fallback { .. }
+            | Key::Rule { .. }
+            | Key::Event { .. }
+            | Key::Clsact(_) => 1,
+        }
+    }
+
+    /// As the pinned map keeps it: fields behind one another, each ended by a zero byte.
+    pub fn encode(&self) -> Result<Name, Error> {
+        let index_text = |index: &u8| index.to_string();
+        let fields: Vec<String> = match self {
+            Key::Interface(name) => vec!["interface".into(), name.clone()],
+            Key::Tunnel(name) => vec!["tunnel".into(), name.clone()],
+            Key::Group { tunnel, class } => vec!["group".into(), tunnel.clone(), class.clone()],
+            Key::Class { tenant, class } => vec!["class".into(), tenant.clone(), class.clone()],
+            Key::Lane { tunnel, class, index } => {
+                vec!["lane".into(), tunnel.clone(), class.clone(), index_text(index)]
+            }
+            Key::Fallback { tunnel, class, to } => vec!["fallback".into(), tunnel.clone(), class.clone(), to.clone()],
+            Key::Rule { tenant, rule } => vec!["rule".into(), tenant.clone(), rule.clone()],
+            Key::Event { tunnel, class, index, event } => {
+                vec!["event".into(), tunnel.clone(), class.clone(), index_text(index), event_text(*event).into()]
+            }
+            Key::Clsact(ifindex) => vec!["clsact".into(), ifindex.to_string()],
+        };
+        let text = fields.join("\0") + "\0";
+        let mut name = Name([0; NAME_BYTES]);
+        match name.0.get_mut(..text.len()) {
+            Some(place) if !fields.iter().any(|field| field.contains('\0')) => {
+                place.copy_from_slice(text.as_bytes());
+                Ok(name)
+            }
+            _ => Err(Error::LongName { name: fields[1..].join("/"), limit: NAME_BYTES }),
+        }
+    }
+
+    /// The reverse; `None` for what no version of ours wrote.
+    pub fn decode(name: &Name) -> Option<Self> {
+        let text = std::str::from_utf8(&name.0).ok()?;
+        let mut fields = text.split('\0').map(str::to_owned);
+        let mut next = || fields.next();
+        Some(match next()?.as_str() {
+            "interface" => Key::Interface(next()?),
+            "tunnel" => Key::Tunnel(next()?),
+            "group" => Key::Group { tunnel: next()?, class: next()? },
+            "class" => Key::Class { tenant: next()?, class: next()? },
+            "lane" => Key::Lane { tunnel: next()?, class: next()?, index: next()?.parse().ok()? },
+            "fallback" => Key::Fallback { tunnel: next()?, class: next()?, to: next()? },
+            "rule" => Key::Rule { tenant: next()?, rule: next()? },
+            "event" => {
+                Key::Event { tunnel: next()?, class: next()?, index: next()?.parse().ok()?, event: event_of(&next()?)? }
+            }
+            "clsact" => Key::Clsact(next()?.parse().ok()?),
+            _ => return None,
+        })
+    }
+}
+
+fn event_text(event: LaneEvent) -> &'static str {
+    match event {
+        LaneEvent::Rekey => "rekey",
+        LaneEvent::ReplayError => "replay",
+        LaneEvent::IntegrityError => "integrity",
+    }
+}
+
+fn event_of(text: &str) -> Option<LaneEvent> {
+    [LaneEvent::Rekey, LaneEvent::ReplayError, LaneEvent::IntegrityError].into_iter().find(|e| event_text(*e) == text)
+}
+
+/// Names -> numbers; stable while the pins live.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Registry {
+    numbers: BTreeMap<Key, u32>,
+    next: BTreeMap<Space, usize>,
+}
+
+impl Registry {
+    /// Takes a number that was given out before.
+    pub fn restore(&mut self, key: Key, number: u32) {
+        let after = number as usize + key.width() as usize;
+        let next = self.next.entry(key.space()).or_default();
+        *next = after.max(*next);
+        self.numbers.insert(key, number);
+    }
+
+    /// The number of a name; the first of its numbers where it has several.
+    pub fn get(&self, key: &Key) -> Option<u32> {
+        self.numbers.get(key).copied()
+    }
+
+    /// The number of a name, given out now if it has none.
+    pub fn number(&mut self, key: Key) -> Result<u32, Error> {
+        if let Some(number) = self.numbers.get(&key) {
+            return Ok(*number);
+        }
+        key.encode()?;
+        let (what, first, limit) = key.space().range();
+        let next = self.next.entry(key.space()).or_default();
+        let number = (*next).max(first);
+        let after = number + key.width() as usize;
+        if after > limit {
+            return Err(Error::RegistryFull { what, limit });
+        }
+        *next = after;
+        self.numbers.insert(key, number as u32);
+        Ok(number as u32)
+    }
+
+    /// All names, in no order that means anything.
+    pub fn iter(&self) -> impl Iterator<Item = (&Key, u32)> {
+        self.numbers.iter().map(|(key, number)| (key, *number))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys() -> Vec<Key> {
+        let (a, b, c) = (|| "branch-7".to_string(), || "voice".to_string(), || "default".to_string());
+        vec![
+            Key::Interface("lan0".into()),
+            Key::Tunnel(a()),
+            Key::Group { tunnel: a(), class: b() },
+            Key::Class { tenant: String::new(), class: b() },
+            Key::Class { tenant: "acme".into(), class: b() },
+            Key::Lane { tunnel: a(), class: b(), index: 31 },
+            Key::Fallback { tunnel: a(), class: b(), to: c() },
+            Key::Rule { tenant: String::new(), rule: "sip and rtp, ünïcode".into() },
+            Key::Event { tunnel: a(), class: b(), index: 0, event: LaneEvent::ReplayError },
+            Key::Clsact(7),
+        ]
+    }
+
+    #[test]
+    fn names_survive_the_pinned_map() {
+        for key in keys() {
+            assert_eq!(Key::decode(&key.encode().unwrap()), Some(key));
+        }
+    }
+
+    #[test]
+    fn a_known_name_keeps_its_number() {
+        let mut registry = Registry::default();
+        let numbers: Vec<u32> = keys().into_iter().map(|key| registry.number(key).unwrap()).collect();
+        let mut restored = Registry::default();
+        for (key, number) in registry.iter() {
+            restored.restore(key.clone(), number);
+        }
+        assert_eq!(restored.number(Key::Rule { tenant: "x".into(), rule: "new".into() }).unwrap(), {
+            registry.number(Key::Rule { tenant: "x".into(), rule: "new".into() }).unwrap()
+        });
+        assert_eq!(keys().into_iter().map(|key| restored.number(key).unwrap()).collect::<Vec<_>>(), numbers);
+    }
+
+    #[test]
+    fn blocks_of_counters_do_not_overlap() {
+        let mut registry = Registry::default();
+        let mut taken = std::collections::HashSet::new();
+        for n in 0..50 {
+            for key in keys().into_iter().filter(|key| key.space() == Space::Counter) {
+                let key = match key {
+                    Key::Class { tenant, .. } => Key::Class { tenant, class: n.to_string() },
+                    Key::Lane { class, index, .. } => Key::Lane { tunnel: n.to_string(), class, index },
+                    other => other,
+                };
+                let (width, known) = (key.width(), registry.get(&key).is_some());
+                let first = registry.number(key).unwrap();
+                assert!(first >= counter::FREE);
+                assert!(known || (first..first + width).all(|number| taken.insert(number)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_space_is_an_error_that_says_so() {
+        let mut registry = Registry::default();
+        for n in 1..MAX_INTERFACES {
+            registry.number(Key::Interface(n.to_string())).unwrap();
+        }
+        let error = registry.number(Key::Interface("one more".into())).unwrap_err();
+        assert!(error.to_string().contains("ingress interfaces"), "{error}");
+    }
+
+    #[test]
+    fn a_name_too_long_is_an_error() {
+        let key = Key::Rule { tenant: "t".into(), rule: "r".repeat(200) };
+        assert!(matches!(key.encode(), Err(Error::LongName { .. })));
+    }
+
+    #[test]
+    fn what_is_not_ours_is_not_decoded() {
+        assert_eq!(Key::decode(&Name([0; NAME_BYTES])), None);
+        assert_eq!(Key::decode(&Name([0xff; NAME_BYTES])), None);
+    }
+}

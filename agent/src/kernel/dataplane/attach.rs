@@ -1,0 +1,139 @@
+//! Programs on devices: TCX links where the kernel has them, else cls_bpf filters of a fixed place below clsact.
+//!
+//! A TCX link is pinned and its program is exchanged in one step. A cls_bpf filter has no pin; it is found again by
+//! priority and handle, exchanged in place, and stays when the process ends. Ours goes first: a program before it that
+//! ends the chain would let packets pass unclassified.
+
+use std::io;
+use std::path::Path;
+
+use aya::programs::links::{FdLink, LinkError, PinnedLink};
+use aya::programs::tc::{NlOptions, SchedClassifierLink, SchedClassifierLinkId, TcAttachOptions, TcError, TcHandle};
+use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType, tc};
+use aya::sys::SyscallError;
+use aya::util::KernelVersion;
+
+use super::object::chain;
+use super::{Error, pins};
+
+/// The place of our filters where there is no TCX: "LK" as a number, low enough to come first.
+const PRIORITY: u16 = 0x4c;
+const HANDLE: TcHandle = TcHandle::new(0, 0x4c4b);
+
+/// Whether this kernel has TCX (6.6).
+pub fn has_tcx() -> bool {
+    KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 6, 0))
+}
+
+/// A device by name and number.
+#[derive(Debug, Clone, Copy)]
+pub struct On<'a> {
+    /// Its name.
+    pub device: &'a str,
+    /// Its number.
+    pub ifindex: u32,
+    /// Which hook.
+    pub hook: TcAttachType,
+}
+
+/// Puts the program on the hook, in the place of an older one of ours.
+/// True where it made the clsact qdisc for that.
+pub fn attach(program: &mut SchedClassifier, name: &str, on: On<'_>, folder: &Path) -> Result<bool, Error> {
+    if has_tcx() {
+        attach_tcx(program, on, &pins::link(folder, on.ifindex, name)).map(|()| false)
+    } else {
+        attach_filter(program, on)
+    }
+}
+
+fn failed(on: On<'_>, cause: &dyn std::error::Error) -> Error {
+    Error::Attach { device: on.device.to_owned(), cause: chain(cause) }
+}
+
+fn attach_tcx(program: &mut SchedClassifier, on: On<'_>, pin: &Path) -> Result<(), Error> {
+    match PinnedLink::from_pin(pin) {
+        Ok(old) => {
+            let link: SchedClassifierLink = FdLink::from(old).try_into().map_err(|error| failed(on, &error))?;
+            match program.attach_to_link(link) {
+                // The pin holds the link; giving up ours detaches nothing.
+                Ok(link) => return keep(program, link, on).map(drop),
+                // The link's device is gone and another took its number.
+                Err(ProgramError::SyscallError(SyscallError { io_error, .. }))
+                    if io_error.raw_os_error() == Some(libc::ENOLINK) =>
+                {
+                    std::fs::remove_file(pin).map_err(|error| Error::folder(pin.to_owned(), error))?;
+                }
+                Err(error) => return Err(failed(on, &error)),
+            }
+        }
+        Err(LinkError::SyscallError(SyscallError { io_error, .. })) if io_error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(on, &error)),
+    }
+    let options = TcAttachOptions::TcxOrder(LinkOrder::first());
+    let link = program.attach_with_options(on.device, on.hook, options).map_err(|error| failed(on, &error))?;
+    keep(program, link, on)?.pin(pin).map_err(|error| failed(on, &error))?;
+    Ok(())
+}
+
+fn keep(program: &mut SchedClassifier, link: SchedClassifierLinkId, on: On<'_>) -> Result<FdLink, Error> {
+    let link = program.take_link(link).map_err(|error| failed(on, &error))?;
+    link.try_into().map_err(|error: LinkError| failed(on, &error))
+}
+
+fn attach_filter(program: &mut SchedClassifier, on: On<'_>) -> Result<bool, Error> {
+    let made = match tc::qdisc_add_clsact(on.device) {
+        Ok(()) => true,
+        Err(error) if errno(&error) == Some(libc::EEXIST) => false,
+        Err(error) => return Err(failed(on, &error)),
+    };
+    let options = NlOptions { priority: PRIORITY, handle: HANDLE, classid: None };
+    let link = match program.attach_with_options(on.device, on.hook, TcAttachOptions::Netlink(options)) {
+        Ok(link) => link,
+        Err(ProgramError::TcError(error)) if errno(&error) == Some(libc::EEXIST) => {
+            let old = ours(on).map_err(|error| failed(on, &error))?;
+            program.attach_to_link(old).map_err(|error| failed(on, &error))?
+        }
+        Err(error) => return Err(failed(on, &error)),
+    };
+    // Dropping the link would take the filter away: it is to outlive the process.
+    std::mem::forget(program.take_link(link).map_err(|error| failed(on, &error))?);
+    Ok(made)
+}
+
+fn ours(on: On<'_>) -> io::Result<SchedClassifierLink> {
+    SchedClassifierLink::attached(on.device, on.hook, PRIORITY, HANDLE, None)
+}
+
+fn errno(error: &TcError) -> Option<i32> {
+    match error {
+        TcError::NetlinkError(error) => error.raw_os_error(),
+        TcError::IoError(error) => error.raw_os_error(),
+        TcError::NulError(_)
+        | TcError::AlreadyAttached
+        | TcError::InvalidTcxAttach(_)
+        | TcError::InvalidLinkOperation => None,
+    }
+}
+
+/// Takes our program off the hook. Fine where it, or the device, is gone.
+pub fn detach(name: &str, on: On<'_>, folder: &Path) -> Result<(), Error> {
+    let pin = pins::link(folder, on.ifindex, name);
+    match std::fs::remove_file(&pin) {
+        Ok(()) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(Error::folder(pin, error)),
+    }
+    // A device without a name is gone, and its filters with it.
+    if !has_tcx()
+        && let Ok(link) = ours(on)
+    {
+        use aya::programs::Link as _;
+        match link.detach() {
+            Ok(()) => {}
+            Err(ProgramError::NetlinkError(error))
+                if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EINVAL | libc::ENODEV)) => {}
+            Err(error) => return Err(failed(on, &error)),
+        }
+    }
+    Ok(())
+}

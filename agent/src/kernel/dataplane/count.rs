@@ -1,0 +1,87 @@
+//! Counters by name.
+
+use lanekeeper_common::abi::{Counter, counter, map};
+use lanekeeper_common::verdict::{BlockReason, ParseReason};
+
+use super::object::Object;
+use super::{Dataplane, Error};
+use crate::compile::Registry;
+use crate::compile::registry::Key;
+use crate::compile::series::{Direction, Reading, Series};
+
+/// Every series that a name stands for, with its place. Events are in another map: `None` for its name.
+fn places(registry: &Registry) -> Vec<(Series, u32, &'static str)> {
+    let mut places = Vec::new();
+    for reason in ParseReason::ALL {
+        places.push((Series::Parse { reason }, counter::PARSE + reason as u32, map::COUNTERS));
+    }
+    let nobody = |reason| Series::Blocked { tenant: String::new(), class: String::new(), reason };
+    let reason = BlockReason::NoTables;
+    places.push((nobody(reason), counter::BLOCKED + reason as u32, map::COUNTERS));
+    for (key, first) in registry.iter() {
+        let mut add = |series, offset| places.push((series, first + offset, map::COUNTERS));
+        match key.clone() {
+            Key::Interface(_) | Key::Tunnel(_) | Key::Group { .. } | Key::Clsact(_) => {}
+            Key::Class { tenant, class } => {
+                let (t, c) = (|| tenant.clone(), || class.clone());
+                add(Series::ClassOut { tenant: t(), class: c() }, counter::CLASS_OUT);
+                add(Series::ClassIn { tenant: t(), class: c() }, counter::CLASS_IN);
+                for reason in BlockReason::ALL {
+                    let series = Series::Blocked { tenant: t(), class: c(), reason };
+                    add(series, counter::CLASS_BLOCKED + reason as u32);
+                }
+            }
+            Key::Lane { tunnel, class, index } => {
+                for (direction, offset) in [(Direction::Out, counter::LANE_OUT), (Direction::In, counter::LANE_IN)] {
+                    add(Series::Lane { tunnel: tunnel.clone(), class: class.clone(), index, direction }, offset);
+                }
+            }
+            Key::Fallback { tunnel, class, to } => add(Series::Fallback { tunnel, class, to }, 0),
+            Key::Rule { tenant, rule } => add(Series::Rule { tenant, rule }, 0),
+            Key::Event { tunnel, class, index, event } => {
+                places.push((Series::Event { tunnel, class, index, event }, first, map::TALLIES));
+            }
+        }
+    }
+    places
+}
+
+/// Reads all of them.
+pub fn read(object: &Object, registry: &Registry) -> Result<Vec<Reading>, Error> {
+    let counters = object.per_cpu::<Counter>(map::COUNTERS)?;
+    let tallies = object.array::<u64>(map::TALLIES)?;
+    let mut readings = Vec::new();
+    for (series, place, from) in places(registry) {
+        let reading = if from == map::TALLIES {
+            let packets = tallies.get(&place, 0).map_err(|error| Error::map(map::TALLIES, error))?;
+            Reading { series, packets, bytes: 0 }
+        } else {
+            let values = counters.get(&place, 0).map_err(|error| Error::map(map::COUNTERS, error))?;
+            let (packets, bytes) =
+                values.iter().fold((0, 0), |(packets, bytes), cpu| (packets + cpu.packets, bytes + cpu.bytes));
+            Reading { series, packets, bytes }
+        };
+        readings.push(reading);
+    }
+    Ok(readings)
+}
+
+impl Dataplane {
+    /// Every counter of every name ever loaded.
+    pub fn counters(&self) -> Result<Vec<Reading>, Error> {
+        read(&self.object, &self.registry)
+    }
+
+    /// Adds to a [`Series::Event`].
+    pub fn tally(&mut self, series: &Series, n: u64) -> Result<(), Error> {
+        let Series::Event { tunnel, class, index, event } = series else {
+            return Err(Error::Unknown { what: "lane event", name: format!("{series:?}") });
+        };
+        let key = Key::Event { tunnel: tunnel.clone(), class: class.clone(), index: *index, event: *event };
+        let place = self.name(key)?;
+        let mut tallies = self.object.array_mut::<u64>(map::TALLIES)?;
+        let error = |error| Error::map(map::TALLIES, error);
+        let before = tallies.get(&place, 0).map_err(error)?;
+        tallies.set(place, before + n, 0).map_err(error)
+    }
+}

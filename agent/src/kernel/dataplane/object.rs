@@ -1,0 +1,92 @@
+//! The eBPF object that the agent carries, loaded.
+
+use std::path::Path;
+
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
+use aya::programs::SchedClassifier;
+use aya::{Ebpf, EbpfLoader, Pod};
+use lanekeeper_common::abi::{map, program};
+
+use super::Error;
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lanekeeper-ebpf"));
+
+/// The programs and maps of this process; maps are shared through their pins.
+#[derive(Debug)]
+pub struct Object {
+    ebpf: Ebpf,
+}
+
+impl Object {
+    /// Loads all of it. With a folder, maps pinned there are taken over and missing ones are made and pinned.
+    pub fn load(pins: Option<&Path>) -> Result<Self, Error> {
+        if OBJECT.is_empty() {
+            return Err(Error::Stub);
+        }
+        let mut loader = EbpfLoader::new();
+        if let Some(folder) = pins {
+            for name in map::ALL {
+                loader.map_pin_path(name, folder.join(name));
+            }
+        }
+        let mut ebpf = loader.load(OBJECT).map_err(|error| Error::Load { what: "maps", cause: chain(&error) })?;
+        for name in program::ALL {
+            let program = ebpf.program_mut(name).ok_or_else(|| Error::missing(name))?;
+            let program: &mut SchedClassifier = program.try_into().map_err(|_| Error::missing(name))?;
+            program.load().map_err(|error| Error::Load { what: name, cause: chain(&error) })?;
+        }
+        Ok(Self { ebpf })
+    }
+
+    /// A program by its name in `abi`.
+    pub fn program(&mut self, name: &str) -> Result<&mut SchedClassifier, Error> {
+        self.ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or_else(|| Error::missing(name))
+    }
+
+    /// An ARRAY by its name in `abi`.
+    pub fn array<V: Pod>(&self, name: &str) -> Result<Array<&MapData, V>, Error> {
+        Array::try_from(self.map(name)?).map_err(|error| Error::map(name, error))
+    }
+
+    /// The same, to write.
+    pub fn array_mut<V: Pod>(&mut self, name: &str) -> Result<Array<&mut MapData, V>, Error> {
+        Array::try_from(self.map_mut(name)?).map_err(|error| Error::map(name, error))
+    }
+
+    /// A PERCPU_ARRAY.
+    pub fn per_cpu<V: Pod>(&self, name: &str) -> Result<PerCpuArray<&MapData, V>, Error> {
+        PerCpuArray::try_from(self.map(name)?).map_err(|error| Error::map(name, error))
+    }
+
+    /// A HASH.
+    pub fn hash<K: Pod, V: Pod>(&self, name: &str) -> Result<HashMap<&MapData, K, V>, Error> {
+        HashMap::try_from(self.map(name)?).map_err(|error| Error::map(name, error))
+    }
+
+    /// The same, to write.
+    pub fn hash_mut<K: Pod, V: Pod>(&mut self, name: &str) -> Result<HashMap<&mut MapData, K, V>, Error> {
+        HashMap::try_from(self.map_mut(name)?).map_err(|error| Error::map(name, error))
+    }
+
+    fn map(&self, name: &str) -> Result<&Map, Error> {
+        self.ebpf.map(name).ok_or_else(|| Error::missing(name))
+    }
+
+    fn map_mut(&mut self, name: &str) -> Result<&mut Map, Error> {
+        self.ebpf.map_mut(name).ok_or_else(|| Error::missing(name))
+    }
+}
+
+/// An error with its sources: the verifier's words are in the last.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        let words = source.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        next = source.source();
+    }
+    text
+}

@@ -1,0 +1,105 @@
+//! Where things are pinned, and whether what is pinned there has the shape that this version expects.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use aya::maps::{MapInfo, MapType};
+use lanekeeper_common::abi::{self, map};
+
+use super::Error;
+
+/// The folder of all versions.
+pub fn family(root: &Path) -> PathBuf {
+    root.join("lanekeeper")
+}
+
+/// The folder of this version.
+pub fn folder(root: &Path) -> PathBuf {
+    family(root).join(format!("v{}", abi::VERSION))
+}
+
+/// The pins of links, `IFINDEX_PROGRAM`. bpffs takes no dots, so devices go by number.
+pub fn links(folder: &Path) -> PathBuf {
+    folder.join("links")
+}
+
+/// The pin of one link.
+pub fn link(folder: &Path, ifindex: u32, program: &str) -> PathBuf {
+    links(folder).join(format!("{ifindex}_{program}"))
+}
+
+/// The ifindex and program of every pinned link.
+pub fn linked(folder: &Path) -> Result<Vec<(u32, String)>, Error> {
+    let entries = match fs::read_dir(links(folder)) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::folder(links(folder), error)),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(|error| Error::folder(links(folder), error))?.file_name();
+        if let Some((ifindex, program)) = name.to_str().and_then(|name| name.split_once('_'))
+            && let Ok(ifindex) = ifindex.parse()
+        {
+            found.push((ifindex, program.to_owned()));
+        }
+    }
+    Ok(found)
+}
+
+/// Type, key size, value size, entries.
+type Shape = (MapType, usize, usize, usize);
+
+fn shape(name: &str) -> Shape {
+    use abi::{
+        Counter, Device, FragmentKey, FragmentValue, Generation, Ingress, MAX_COUNTERS, MAX_DEVICES, MAX_FRAGMENTS,
+        MAX_GROUPS, MAX_INGRESS, MAX_NAMES, MAX_OUTER, MAX_TALLIES, MAX_VECTORS, Name, OuterKey, Parsed, Vector,
+    };
+    match name {
+        map::ACTIVE => (MapType::Array, 4, 8, 1),
+        map::GENERATIONS => (MapType::Array, 4, size_of::<Generation>(), 2),
+        map::DIGESTS => (MapType::Array, 4, 8, 2),
+        map::VECTORS => (MapType::Array, 4, size_of::<Vector>(), 2 * MAX_VECTORS),
+        map::LANES_UP => (MapType::Array, 4, 4, MAX_GROUPS),
+        map::DEVICES => (MapType::Hash, 4, size_of::<Device>(), MAX_DEVICES),
+        map::INTERFACES => (MapType::Hash, 4, size_of::<Ingress>(), MAX_INGRESS),
+        map::FRAGMENTS => (MapType::LruHash, size_of::<FragmentKey>(), size_of::<FragmentValue>(), MAX_FRAGMENTS),
+        map::COUNTERS => (MapType::PerCpuArray, 4, size_of::<Counter>(), MAX_COUNTERS),
+        map::SCRATCH => (MapType::PerCpuArray, 4, size_of::<Parsed>(), 1),
+        map::OUTER => (MapType::Hash, size_of::<OuterKey>(), 4, MAX_OUTER),
+        map::NAMES => (MapType::Hash, size_of::<Name>(), 4, MAX_NAMES),
+        map::TALLIES => (MapType::Array, 4, 8, MAX_TALLIES),
+        other => unreachable!("map {other} has no shape"),
+    }
+}
+
+/// Compares every pin of a map with the shape that the programs expect: a pin is found by its name alone.
+pub fn check(folder: &Path) -> Result<(), Error> {
+    for name in map::ALL {
+        let path = folder.join(name);
+        // A pin can only be opened, not examined in place: on bpffs what can be listed is an object.
+        if !path.exists() {
+            continue;
+        }
+        let problem = |problem: String| Error::Pin { path: path.clone(), problem };
+        let info = MapInfo::from_pin(&path).map_err(|error| problem(format!("is not a map that opens: {error}")))?;
+        let found = (
+            info.map_type().map_err(|error| problem(format!("is of a kind that is not known: {error}")))?,
+            info.key_size() as usize,
+            info.value_size() as usize,
+            info.max_entries() as usize,
+        );
+        let wanted = shape(name);
+        if found != wanted {
+            let text = |(kind, key, value, entries): Shape| format!("{kind:?} {key}->{value} bytes x {entries}");
+            return Err(problem(format!("is {}, not {}", text(found), text(wanted))));
+        }
+    }
+    Ok(())
+}
+
+/// Whether this version has ever been opened there.
+pub fn present(folder: &Path) -> bool {
+    map::ALL.iter().all(|name| folder.join(name).exists())
+}
