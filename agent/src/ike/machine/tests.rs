@@ -153,6 +153,22 @@ fn what_is_up_already_is_told_before_charon_is_said_to_be_back() {
     assert_eq!(events[4], Event::CharonBack { version: "5.9.8".to_owned() });
 }
 
+/// As when the agent has restarted: charon is reached first, and the policy comes after.
+#[test]
+fn a_tunnel_that_is_new_to_us_is_not_initiated_before_its_sas_are_known() {
+    let mut bench = Bench { machine: Machine::new(1), now: Duration::ZERO };
+    bench.feed(Input::Tick);
+    bench.feed(Input::Connected { version: "5.9.8".to_owned(), since: "today".to_owned() });
+    bench.feed(Input::Sas { asked: bench.now, sas: vec![all_up()] });
+    let actions = bench.feed(Input::Load(load(&testing::policy())));
+    let [Action::Load { ticket, .. }, Action::ListSas] = actions[..] else { panic!("{actions:?}") };
+    bench.feed(Input::Loaded { tunnel: "b7".to_owned(), ticket, result: Ok(()) });
+    assert_eq!(initiation(&bench.pass(5 * SECOND)), None);
+    let actions = bench.feed(Input::Sas { asked: bench.now, sas: vec![all_up()] });
+    assert_eq!(told(&actions).len(), 4);
+    assert_eq!(initiation(&bench.pass(60 * SECOND)), None);
+}
+
 #[test]
 fn the_end_with_the_greater_identity_lets_the_other_begin() {
     let mut policy = testing::policy();

@@ -31,6 +31,8 @@ pub(super) struct Tunnel {
     pub(super) load: Load,
     /// charon has the connection.
     is_loaded: bool,
+    /// A list has told which SAs it has.
+    is_known: bool,
     /// Ticket of the load under way.
     loading: Option<u64>,
     load_retry: Backoff,
@@ -102,6 +104,7 @@ impl Tunnel {
         Self {
             load,
             is_loaded: false,
+            is_known: false,
             loading: None,
             load_retry: Backoff::default(),
             ikes: BTreeMap::new(),
@@ -331,6 +334,7 @@ impl Tunnel {
         sas: impl Iterator<Item = &'a IkeSa>,
         actions: &mut Vec<Action>,
     ) {
+        self.is_known = true;
         let mut listed = Vec::new();
         for ike in sas {
             let has_gone = |sa| self.gone.get(&sa).is_some_and(|at| *at >= asked);
@@ -376,6 +380,7 @@ impl Tunnel {
         self.gone.clear();
         self.outdated.clear();
         self.is_loaded = false;
+        self.is_known = false;
     }
 
     /// After the first list: what is missing in it was lost, or is held where charon has restarted.
@@ -497,7 +502,7 @@ impl Tunnel {
             Start::Start => true,
             Start::None => self.recovery > 0,
         };
-        if !begins || !self.is_loaded || self.loading.is_some() || self.attempt.is_some() {
+        if !begins || !self.is_known || !self.is_loaded || self.loading.is_some() || self.attempt.is_some() {
             return None;
         }
         let missing = self.lanes.iter().enumerate().filter(|(_, state)| state.children.is_empty());
