@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use lanekeeper::config;
-use lanekeeper::kernel::{Netlink, apply, snapshot};
+use lanekeeper::kernel::{Event, Netlink, Watch, What, apply, snapshot};
 use lanekeeper::keyfile::{self, Algorithm, Keys};
 use lanekeeper::plan::{Desired, Direction, Observed, Op, Plan, REQIDS, diff};
 use lanekeeper::policy::Policy;
@@ -305,7 +306,13 @@ fn lanes_static_repair_a_state_that_somebody_deleted() {
     let desired = desired(&lab, Side::A, Family::V4);
     bring(&gateway, &desired);
     let lost = desired.states.iter().find(|state| state.id.mark.is_none()).unwrap();
-    gateway.sh(&format!("ip xfrm state delete dst {} proto esp spi {}", lost.id.destination, lost.id.spi)).unwrap();
+    let script = format!("ip xfrm state delete dst {} proto esp spi {}", lost.id.destination, lost.id.spi);
+    let heard = inside(&gateway, async |_| {
+        let mut watch = Watch::open().unwrap();
+        gateway.sh(&script).unwrap();
+        tokio::time::timeout(Duration::from_secs(2), watch.next()).await
+    });
+    assert_eq!(heard, Ok(Some(Event::Changed(What::State))));
     gateway.sh(&format!("ip link set {DEVICE} mtu 1300 down")).unwrap();
     let repaired = bring(&gateway, &desired);
     assert!(repaired.ops.contains(&Op::AddState(lost.clone())), "{repaired}");

@@ -337,7 +337,6 @@ fn a_watch_hears_of_ours_and_of_nothing_else() {
         ("ip route del unreachable 10.2.0.0/16 proto 76 metric 4294967294", vec![What::Route]),
         ("ip xfrm policy delete dir out src ::/0 dst ::/0 mark 1 mask 0xff if_id 42", vec![What::Policy]),
         ("ip xfrm policy flush", vec![What::Policy]),
-        ("ip xfrm state flush", vec![What::State]),
         (
             "ip link set out mtu 1450; ip addr add 10.44.0.1/24 dev out; ip route add 10.45.0.0/16 dev out
              ip -6 route del 2001:db8:9::/48; ip addr add 10.46.0.1/24 dev lk0
