@@ -541,8 +541,8 @@ fn keys_must_fit_the_lanes() {
     assert!(matches!(Desired::new(&policy, &keys), Err(Error::NoConsent { .. })));
     assert_eq!(
         said(&policy, &keys),
-        "tunnel \"t0\": aes128gcm16 in t.keys repeats its nonces when the machine restarts with the same key; write i-know in \
-         [tunnel.static], or use aes128-sha256"
+        "tunnel \"t0\": aes128gcm16 in t.keys repeats its nonces when the machine restarts with the same key; if you can \
+         live with that write i-know = \"static keys repeat nonces after a reboot\" in [tunnel.static], else use aes128-sha256"
     );
     policy.tunnels[0].keying = Keying::Static(Static { key_file: "t.keys".into(), consent: true });
     assert!(Desired::new(&policy, &keys).is_ok());

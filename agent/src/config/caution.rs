@@ -33,6 +33,16 @@ pub enum Caution {
         /// The rule before it.
         before: String,
     },
+    /// An earlier tenant has it.
+    #[error("{object} gets nothing of {what}: {before} has it first")]
+    TenantShadowed {
+        /// Which tenant.
+        object: String,
+        /// `interface lan0`, `source 10.1.0.0/16`.
+        what: String,
+        /// The tenant before it.
+        before: String,
+    },
     /// A tunnel drops what rules give it.
     #[error("{object} carries neither class \"{class}\" nor its fallbacks: such packets are dropped there")]
     ClassBlocked {
@@ -94,6 +104,9 @@ impl Caution {
                 "a packet has both addresses of one family: take a prefix out or add one".to_owned()
             }
             Self::RuleShadowed { .. } => "first match wins: move it up, or take it out".to_owned(),
+            Self::TenantShadowed { .. } => {
+                "the first tenant that matches has the packet: move it up, or take it out".to_owned()
+            }
             Self::ClassBlocked { class, .. } => {
                 format!("add \"{class}\" to its classes, or give the class a fallback that it carries")
             }

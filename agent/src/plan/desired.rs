@@ -9,7 +9,7 @@ use super::{
     UNREACHABLE_METRIC, XfrmPolicy, XfrmPolicyId,
 };
 use crate::keyfile::Keys;
-use crate::policy::{DeviceKind, Keying, Lane, Policy, Static, Tunnel};
+use crate::policy::{DeviceKind, Keying, Lane, Policy, STATIC_KEY_CONSENT, Static, Tunnel};
 
 /// What there should be. `Desired::default()` is a machine without Lanekeeper: what `down` wants.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -70,7 +70,8 @@ pub enum Error {
     /// Counter mode without the operator's word for it.
     #[error(
         "tunnel \"{tunnel}\": {algorithm} in {file} repeats its nonces when the machine restarts with the same key; \
-         write i-know in [tunnel.static], or use aes128-sha256"
+         if you can live with that write \
+         i-know = \"{STATIC_KEY_CONSENT}\" in [tunnel.static], else use aes128-sha256"
     )]
     NoConsent {
         /// Tunnel.

@@ -280,3 +280,26 @@ gw.toml:17:1: warning: rule "sip" is never reached: rule "all" takes everything 
 "#,
     );
 }
+
+#[test]
+fn a_tenant_behind_another_is_a_warning() {
+    same(
+        &with(
+            r#"[[tenant]]
+name = "a"
+interfaces = ["lan0"]
+sources = ["10.1.0.0/16"]
+[[tenant]]
+name = "b"
+interfaces = ["lan1", "lan0"]
+sources = ["10.1.2.0/24", "10.0.0.0/8"]
+"#,
+        ),
+        r#"
+gw.toml:20:23: warning: tenant "b" gets nothing of interface lan0: tenant "a" has it first
+    the first tenant that matches has the packet: move it up, or take it out
+gw.toml:21:12: warning: tenant "b" gets nothing of source 10.1.2.0/24: tenant "a" has it first
+    the first tenant that matches has the packet: move it up, or take it out
+"#,
+    );
+}

@@ -8,8 +8,8 @@ use crate::config::findings::{At, Spot};
 use crate::config::table::Table;
 use crate::config::value;
 
-/// Whose traffic it is. A packet is of the first tenant that it matches: it came in by one of its interfaces (if it
-/// names any) and from one of its sources (if it names any).
+/// Whose traffic it is: a packet is of the first tenant that names the interface it came in by, or a source prefix that
+/// it is from.
 #[derive(Debug, JsonSchema)]
 #[schemars(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Tenant {
@@ -33,7 +33,7 @@ pub struct Tenant {
 
 impl Tenant {
     pub(super) fn read(table: &mut Table<'_, '_, '_, '_>) -> Self {
-        let empty = "leave the key out to match every value";
+        let empty = "leave the key out if there are none";
         let tenant = Self {
             name: table.name(&value::NAME, "\"acme\""),
             interfaces: table.many("interfaces", &value::INTERFACE, empty),
