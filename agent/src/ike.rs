@@ -66,7 +66,9 @@ pub struct Load {
 /// What to do.
 #[derive(Debug)]
 pub enum Command {
-    /// Load or replace a tunnel's connection and keep its lanes up; answered when charon has taken it.
+    /// Load or replace a tunnel's connection and keep its lanes up; answered when charon has taken it. Where something
+    /// of a lane has changed (or of the whole connection), its SAs are closed and made anew: charon gives a CHILD_SA the
+    /// parameters of its beginning for all its rekeys. What has not changed is not disturbed.
     Load(Box<Load>, oneshot::Sender<Result<(), Error>>),
     /// Unload a tunnel's connection (by the tunnel's name) and close its SAs.
     Unload(String, oneshot::Sender<Result<(), Error>>),

@@ -120,3 +120,83 @@ fn read(what: &'static str, path: &Path, private: bool) -> Result<Zeroizing<Vec<
         _ => Ok(bytes),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::ike::testing;
+
+    struct Files(tempfile::TempDir);
+
+    impl Files {
+        fn new() -> Self {
+            Self(tempfile::tempdir().unwrap())
+        }
+
+        fn write(&self, name: &str, contents: &[u8], mode: u32) -> PathBuf {
+            let path = self.0.path().join(name);
+            std::fs::write(&path, contents).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            path
+        }
+    }
+
+    fn psk(file: PathBuf) -> Result<Credentials, Error> {
+        let mut policy = testing::policy();
+        let ike = testing::ike(&mut policy);
+        ike.auth = Auth::Psk { file };
+        Credentials::read(ike)
+    }
+
+    #[test]
+    fn one_trailing_newline_is_no_part_of_the_secret() {
+        let files = Files::new();
+        for (contents, secret) in [("moon\n", "moon"), ("moon", "moon"), ("moon\n\n", "moon\n"), (" m \n", " m ")] {
+            let read = psk(files.write("psk", contents.as_bytes(), 0o600)).unwrap();
+            assert_eq!(read, Credentials::Psk(Zeroizing::new(secret.as_bytes().to_vec())), "{contents:?}");
+        }
+    }
+
+    #[test]
+    fn a_secret_that_others_can_read_is_refused_with_the_cure() {
+        let files = Files::new();
+        for mode in [0o644, 0o640, 0o620, 0o601] {
+            let error = psk(files.write("psk", b"moon", mode)).unwrap_err().to_string();
+            assert!(error.contains(&format!("mode {mode:04o}")) && error.contains("chmod 600"), "{error}");
+        }
+        assert!(psk(files.write("psk", b"moon", 0o400)).is_ok());
+    }
+
+    #[test]
+    fn a_private_key_that_others_can_read_is_refused_and_a_certificate_is_not() {
+        let files = Files::new();
+        let read = |mode| {
+            let mut policy = testing::policy();
+            let ike = testing::ike(&mut policy);
+            let certificate = files.write("cert", b"c", 0o644);
+            let (key, ca) = (files.write("key", b"k", mode), files.write("ca", b"a", 0o644));
+            ike.auth = Auth::Certificate { certificate, key, ca };
+            Credentials::read(ike)
+        };
+        assert!(read(0o600).is_ok());
+        assert!(read(0o644).unwrap_err().to_string().starts_with("private key "));
+    }
+
+    #[test]
+    fn what_cannot_be_a_secret_is_refused_by_name() {
+        let files = Files::new();
+        let large = vec![b'x'; MAX_FILE as usize + 1];
+        let cases: [(PathBuf, &str); 4] = [
+            (files.write("empty", b"", 0o600), "is empty"),
+            (files.write("newline", b"\n", 0o600), "is empty"),
+            (files.write("large", &large, 0o600), "is larger than"),
+            (files.0.path().join("absent"), "cannot read pre-shared key file"),
+        ];
+        for (path, wanted) in cases {
+            let error = psk(path.clone()).unwrap_err().to_string();
+            assert!(error.contains(wanted) && error.contains(&path.display().to_string()), "{error}");
+        }
+    }
+}

@@ -18,6 +18,7 @@ use backoff::Chance;
 use tunnel::Tunnel;
 
 mod backoff;
+mod lane;
 #[cfg(test)]
 mod tests;
 mod tunnel;

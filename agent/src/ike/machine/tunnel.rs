@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::backoff::{Backoff, Chance};
-use super::{Action, HOLD, HOLD_AFTER_CONTACT, stands};
-use crate::ike::connection::ChildLane;
+use super::lane::{Change, Lane};
+use super::{Action, HOLD_AFTER_CONTACT, stands};
 use crate::ike::sas::{ChildSa, IkeSa, IkeState, Notice};
-use crate::ike::{Event, LaneStatus, Load, TunnelStatus};
+use crate::ike::{Event, Load, TunnelStatus};
 use crate::policy::Start;
 
 /// How long the end with the greater identity waits for the other, where both begin.
@@ -18,8 +18,6 @@ const SPREAD: Duration = Duration::from_millis(200);
 /// Doubles of a lane are closed after that time: a rekey has them for a moment. The end that yields waits three times as
 /// long, or both would close, each the other's choice.
 const SURPLUS: Duration = Duration::from_secs(5);
-/// A lane that falls sooner than this after it rose has failed.
-const STEADY: Duration = Duration::from_secs(10);
 /// Until the event of a CHILD_SA whose initiation has succeeded must be there.
 const SETTLE: Duration = Duration::from_secs(2);
 /// Failed attempts of an end that does not begin, after its charon's restart.
@@ -38,7 +36,7 @@ pub(super) struct Tunnel {
     load_retry: Backoff,
     /// IKE_SAs that stand, by charon's number, and when we learned of them.
     ikes: BTreeMap<u32, Duration>,
-    lanes: Vec<LaneState>,
+    lanes: Vec<Lane>,
     /// Numbers of SAs that have gone, and when.
     gone: BTreeMap<Sa, Duration>,
     /// Made from an older configuration; closed when the new one is loaded.
@@ -58,49 +56,9 @@ enum Sa {
     Child(u32),
 }
 
-struct LaneState {
-    lane: ChildLane,
-    /// CHILD_SAs that carry traffic, by charon's number.
-    children: BTreeMap<u32, Child>,
-    /// Was up when charon's restart made charon forget its CHILD_SAs.
-    held: Option<Duration>,
-    /// Had CHILD_SAs before the connection to charon broke.
-    aside: bool,
-    retry: Backoff,
-    doubles_since: Option<Duration>,
-    up_since: Option<Duration>,
-}
-
-#[derive(Debug, Clone)]
-struct Child {
-    ike: u32,
-    spis: (u32, u32),
-    learned: Duration,
-    expires: Option<Duration>,
-}
-
-impl LaneState {
-    fn new(lane: ChildLane) -> Self {
-        Self {
-            lane,
-            children: BTreeMap::new(),
-            held: None,
-            aside: false,
-            retry: Backoff::default(),
-            doubles_since: None,
-            up_since: None,
-        }
-    }
-
-    /// The CHILD_SA that counts: the newest, for the kernel sends by the one installed last.
-    fn newest(&self) -> Option<(u32, &Child)> {
-        self.children.last_key_value().map(|(id, child)| (*id, child))
-    }
-}
-
 impl Tunnel {
     pub(super) fn new(load: Load) -> Self {
-        let lanes = load.connection.lanes.iter().cloned().map(LaneState::new).collect();
+        let lanes = load.connection.lanes.iter().cloned().map(Lane::new).collect();
         Self {
             load,
             is_loaded: false,
@@ -120,15 +78,10 @@ impl Tunnel {
     }
 
     pub(super) fn status(&self) -> TunnelStatus {
-        let lanes = self.lanes.iter().map(|state| LaneStatus {
-            lane: state.lane.lane.clone(),
-            up: state.up_since.is_some(),
-            spis: state.newest().map(|(_, child)| child.spis),
-        });
         TunnelStatus {
             tunnel: self.load.connection.tunnel.clone(),
             up: self.up,
-            lanes: lanes.collect(),
+            lanes: self.lanes.iter().map(Lane::status).collect(),
             trouble: self.trouble.clone(),
         }
     }
@@ -147,7 +100,7 @@ impl Tunnel {
         if load.connection.ike_digest != self.load.connection.ike_digest {
             self.outdated.extend(self.ikes.keys().map(|id| Sa::Ike(*id)));
         }
-        let mut before: Vec<LaneState> = std::mem::take(&mut self.lanes);
+        let mut before: Vec<Lane> = std::mem::take(&mut self.lanes);
         for lane in &load.connection.lanes {
             let state = match before.iter().position(|state| state.lane.child == lane.child) {
                 Some(at) => {
@@ -159,15 +112,13 @@ impl Tunnel {
                     state.lane = lane.clone();
                     state
                 }
-                None => LaneState::new(lane.clone()),
+                None => Lane::new(lane.clone()),
             };
             self.lanes.push(state);
         }
-        for state in before {
+        for mut state in before {
             self.outdated.extend(state.children.keys().map(|id| Sa::Child(*id)));
-            if state.up_since.is_some() {
-                actions.push(Action::Tell(Event::LaneDown(state.lane.lane)));
-            }
+            actions.extend(state.end().map(Action::Tell));
         }
         self.is_loaded = false;
         self.attempt = None;
@@ -230,14 +181,14 @@ impl Tunnel {
             Ok(()) => {
                 self.retry.succeed();
                 self.trouble = None;
-                if state.children.is_empty() {
+                if state.is_missing() {
                     // Its event is on the other connection; should it be lost, the list tells.
                     state.retry.wait(now + SETTLE);
                     actions.push(Action::ListSas);
                 }
             }
             // The peer made it meanwhile: nothing is wrong.
-            Err(_) if !state.children.is_empty() => {}
+            Err(_) if !state.is_missing() => {}
             Err(reason) => {
                 if self.ikes.is_empty() {
                     self.retry.fail(now, chance);
@@ -303,17 +254,13 @@ impl Tunnel {
     fn ike_up(&mut self, now: Duration, id: u32) {
         self.ikes.insert(id, now);
         for state in &mut self.lanes {
-            state.held = state.held.map(|until| until.min(now + HOLD_AFTER_CONTACT));
+            state.hold_until(now + HOLD_AFTER_CONTACT);
         }
     }
 
     fn child_up(&mut self, now: Duration, ike: u32, child: &ChildSa, actions: &mut Vec<Action>) {
         match self.lanes.iter_mut().find(|state| child.fits(&state.lane)) {
-            Some(state) => {
-                let expires = child.life.map(|life| now + Duration::from_secs(u64::from(life)));
-                state.held = None;
-                state.children.insert(child.id, Child { ike, spis: child.spis, learned: now, expires });
-            }
+            Some(state) => state.rise(now, ike, child),
             // Made from a configuration that is no longer wanted.
             None => actions.push(Action::CloseChild(child.id)),
         }
@@ -372,10 +319,7 @@ impl Tunnel {
 
     /// A new connection to charon: numbers may start again from one.
     pub(super) fn set_aside(&mut self) {
-        for state in &mut self.lanes {
-            state.aside = !state.children.is_empty() || state.held.is_some();
-            state.children.clear();
-        }
+        self.lanes.iter_mut().for_each(Lane::set_aside);
         self.ikes.clear();
         self.gone.clear();
         self.outdated.clear();
@@ -386,8 +330,7 @@ impl Tunnel {
     /// After the first list: what is missing in it was lost, or is held where charon has restarted.
     pub(super) fn hold(&mut self, now: Duration, restarted: bool) {
         for state in &mut self.lanes {
-            let lost = std::mem::take(&mut state.aside) && state.children.is_empty();
-            state.held = (lost && restarted).then_some(now + HOLD);
+            state.hold(now, restarted);
             if state.held.is_some() && self.load.connection.start == Start::None {
                 self.recovery = RECOVERY_ATTEMPTS;
             }
@@ -402,13 +345,11 @@ impl Tunnel {
 
     /// Drops CHILD_SAs that the kernel has removed by now, while there is no charon to tell.
     pub(super) fn expire(&mut self, now: Duration) {
-        for state in &mut self.lanes {
-            state.children.retain(|_, child| child.expires.is_none_or(|at| at > now));
-        }
+        self.lanes.iter_mut().for_each(|state| state.expire(now));
     }
 
     pub(super) fn next_expiry(&self) -> Option<Duration> {
-        self.lanes.iter().flat_map(|state| state.children.values()).filter_map(|child| child.expires).min()
+        self.lanes.iter().filter_map(Lane::next_expiry).min()
     }
 
     /// Tells what has changed since it was told last.
@@ -419,27 +360,18 @@ impl Tunnel {
             actions.push(Action::Tell(if self.up { Event::TunnelUp(name) } else { Event::TunnelDown(name) }));
         }
         for state in &mut self.lanes {
-            let up = !state.children.is_empty() || state.held.is_some() || state.aside;
-            match (up, state.up_since) {
-                (true, None) => {
-                    state.up_since = Some(now);
-                    actions.push(Action::Tell(Event::LaneUp(state.lane.lane.clone())));
+            let event = match state.change(now, chance) {
+                Some(Change::Rose(event) | Change::Failed(event)) => event,
+                Some(Change::Fell(event)) => {
+                    state.retry.wait(now + turn(&self.load));
+                    self.retry.wait(now + chance.up_to(SPREAD));
+                    event
                 }
-                (false, Some(since)) => {
-                    state.up_since = None;
-                    if now < since + STEADY {
-                        state.retry.fail(now, chance);
-                    } else {
-                        state.retry.succeed();
-                        state.retry.wait(now + turn(&self.load));
-                        self.retry.wait(now + chance.up_to(SPREAD));
-                    }
-                    actions.push(Action::Tell(Event::LaneDown(state.lane.lane.clone())));
-                }
-                (true, Some(_)) | (false, None) => {}
-            }
+                None => continue,
+            };
+            actions.push(Action::Tell(event));
         }
-        if self.lanes.iter().all(|state| !state.children.is_empty()) {
+        if !self.lanes.iter().any(Lane::is_missing) {
             self.recovery = 0;
             self.trouble = None;
         }
@@ -447,11 +379,7 @@ impl Tunnel {
 
     /// The policy no longer has the tunnel.
     pub(super) fn drop_all(&mut self, actions: &mut Vec<Action>) {
-        for state in &mut self.lanes {
-            if state.up_since.take().is_some() {
-                actions.push(Action::Tell(Event::LaneDown(state.lane.lane.clone())));
-            }
-        }
+        actions.extend(self.lanes.iter_mut().filter_map(Lane::end).map(Action::Tell));
         if std::mem::take(&mut self.up) {
             actions.push(Action::Tell(Event::TunnelDown(self.load.connection.tunnel.clone())));
         }
@@ -505,7 +433,7 @@ impl Tunnel {
         if !begins || !self.is_known || !self.is_loaded || self.loading.is_some() || self.attempt.is_some() {
             return None;
         }
-        let missing = self.lanes.iter().enumerate().filter(|(_, state)| state.children.is_empty());
+        let missing = self.lanes.iter().enumerate().filter(|(_, state)| state.is_missing());
         let due = missing.map(|(lane, state)| (state.retry.not_before.max(self.retry.not_before), lane));
         due.min()
     }
@@ -526,14 +454,14 @@ impl Tunnel {
                 let state = &mut self.lanes[lane];
                 // Once more after the same time, should one of them stay.
                 state.doubles_since = Some(now);
-                let newest = state.newest().map(|(id, _)| id);
+                let newest = state.newest();
                 let others = state.children.keys().filter(|id| Some(**id) != newest);
                 actions.extend(others.map(|id| Action::CloseChild(*id)));
             }
         }
     }
 
-    fn doubles_due(&self, state: &LaneState) -> Option<Duration> {
+    fn doubles_due(&self, state: &Lane) -> Option<Duration> {
         match self.load.connection.start {
             Start::Start if self.load.connection.yields => state.doubles_since.map(|since| since + 3 * SURPLUS),
             Start::Start => state.doubles_since.map(|since| since + SURPLUS),
