@@ -36,6 +36,8 @@ pub struct Tables {
     pub outer: Vec<(OuterKey, u32)>,
     /// Group and bit of each lane in the map of lanes that are up.
     pub lanes: BTreeMap<LaneId, (u32, u8)>,
+    /// The lanes by their number in the generation.
+    pub lane_ids: Vec<LaneId>,
     /// The names that the numbers in the tables stand for.
     pub registry: Registry,
 }
@@ -43,6 +45,13 @@ pub struct Tables {
 impl fmt::Debug for Tables {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tables").field("digest", &self.digest).field("lanes", &self.lanes).finish_non_exhaustive()
+    }
+}
+
+impl Tables {
+    /// The lane of that number.
+    pub fn lane(&self, number: u16) -> Option<LaneId> {
+        self.lane_ids.get(usize::from(number)).cloned()
     }
 }
 
@@ -109,8 +118,8 @@ pub fn compile(policy: &Policy, registry: &mut Registry) -> Result<Tables, Error
     let steering = steering::steering(policy, registry, &mut generation)?;
     let vectors = vectors.into_sets();
     let digest = digest(&generation, &vectors, &steering.outer);
-    let (outer, lanes) = (steering.outer, steering.lanes);
-    Ok(Tables { digest, generation, vectors, outer, lanes, registry: registry.clone() })
+    let (outer, lanes, lane_ids) = (steering.outer, steering.lanes, steering.lane_ids);
+    Ok(Tables { digest, generation, vectors, outer, lanes, lane_ids, registry: registry.clone() })
 }
 
 fn limit(what: &'static str, got: usize, limit: usize) -> Result<(), Error> {

@@ -12,6 +12,7 @@ pub mod kernel;
 pub mod keyfile;
 pub mod lane;
 pub mod metrics;
+pub mod model;
 pub mod plan;
 pub mod policy;
 pub mod reconcile;

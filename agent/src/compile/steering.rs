@@ -20,6 +20,8 @@ pub struct Steering {
     pub outer: Vec<(OuterKey, u32)>,
     /// Group and bit of each lane.
     pub lanes: BTreeMap<LaneId, (u32, u8)>,
+    /// The lanes by their number in the generation.
+    pub lane_ids: Vec<LaneId>,
 }
 
 /// Fills in the head, the counters of classes, tunnels, steers, lanes and request ids.
@@ -42,7 +44,7 @@ pub fn steering(policy: &Policy, registry: &mut Registry, generation: &mut Gener
         }
     }
 
-    let mut steering = Steering { outer: Vec::new(), lanes: BTreeMap::new() };
+    let mut steering = Steering { outer: Vec::new(), lanes: BTreeMap::new(), lane_ids: Vec::new() };
     let mut next_lane = 0;
     for (place, tunnel) in policy.tunnels.iter().enumerate() {
         let number = registry.number(Key::Tunnel(tunnel.name.clone()))?;
@@ -91,6 +93,7 @@ fn lanes(
                 let key = OuterKey { local, remote, mark: lane.mark, mask: policy.mark_mask };
                 steering.outer.push((key, dscp.into()));
             }
+            steering.lane_ids.push(id.clone());
             steering.lanes.insert(id, (group, bit as u8));
             place += 1;
         }

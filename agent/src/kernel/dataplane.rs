@@ -26,7 +26,7 @@ use crate::compile::{self, Registry, Tables};
 use crate::lane::LaneId;
 use attach::On;
 use object::Object;
-pub use trial::{Trial, TrialPacket, Verdict};
+pub use trial::Trial;
 
 /// Why the data path could not be worked on.
 #[derive(Debug, thiserror::Error)]

@@ -1,0 +1,135 @@
+//! The data path on the host: the same decision by the same source, over the same tables, with nothing loaded.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+
+use lanekeeper_common::abi::{FragmentKey, FragmentValue, Generation, NO_RULE, Vector};
+use lanekeeper_common::decide::{Arrival, Surroundings, decide};
+use lanekeeper_common::mark;
+use lanekeeper_common::packet::Layer;
+use lanekeeper_common::verdict::{BlockReason, ParseReason};
+
+use crate::compile::Tables;
+use crate::compile::registry::Key;
+use crate::lane::LaneId;
+use crate::policy::{ClassIndex, TenantIndex};
+
+/// A packet to decide on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Probe<'a> {
+    /// From the Ethernet header on.
+    pub frame: &'a [u8],
+    /// The mark that it has already.
+    pub mark: u32,
+    /// The interface by which it came in; `None` for the host's own.
+    pub ingress: Option<&'a str>,
+    /// VLAN id that this interface strips.
+    pub stripped: Option<u16>,
+}
+
+/// What becomes of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// Whose it is.
+    pub tenant: Option<TenantIndex>,
+    /// Place in the policy of the rule that decided; `None` where the default applied.
+    pub rule: Option<usize>,
+    /// Its class, before any fallback.
+    pub class: ClassIndex,
+    /// The lane that it takes, of its own class or of one that it falls back to.
+    pub lane: Option<LaneId>,
+    /// The mark that it leaves with; as it came where it is dropped.
+    pub mark: u32,
+    /// Why it could not be parsed wholly.
+    pub parse: Option<ParseReason>,
+    /// Why it is dropped.
+    pub blocked: Option<BlockReason>,
+    /// The flow's hash.
+    pub hash: u32,
+}
+
+/// Tables, which of their lanes are up, and the fragments seen so far.
+#[derive(Debug)]
+pub struct Model<'a> {
+    tables: &'a Tables,
+    up: BTreeMap<u32, u32>,
+    fragments: RefCell<HashMap<FragmentKey, FragmentValue>>,
+}
+
+impl<'a> Model<'a> {
+    /// All lanes down.
+    pub fn new(tables: &'a Tables) -> Self {
+        Self { tables, up: BTreeMap::new(), fragments: RefCell::default() }
+    }
+
+    /// All lanes up.
+    pub fn all_up(tables: &'a Tables) -> Self {
+        let mut model = Self::new(tables);
+        for lane in tables.lanes.keys() {
+            model.set_up(lane, true);
+        }
+        model
+    }
+
+    /// Opens or closes a lane; one that the tables do not have stays unknown.
+    pub fn set_up(&mut self, lane: &LaneId, up: bool) {
+        if let Some((group, bit)) = self.tables.lanes.get(lane) {
+            let bits = self.up.entry(*group).or_default();
+            *bits = if up { *bits | 1 << bit } else { *bits & !(1 << bit) };
+        }
+    }
+
+    /// Decides on a packet that leaves by the device of `tunnel`; one of an unknown tunnel is dropped.
+    pub fn evaluate(&self, tunnel: &str, probe: &Probe<'_>) -> Verdict {
+        let number = |key| self.tables.registry.get(&key);
+        let arrival = Arrival {
+            layer: Layer::Ethernet,
+            tag: probe.stripped,
+            interface: probe.ingress.and_then(|name| number(Key::Interface(name.into()))).unwrap_or(0) as u16,
+            tunnel: number(Key::Tunnel(tunnel.into())).unwrap_or(u32::MAX),
+            device: 1,
+        };
+        let decision = decide(self, &probe.frame, &arrival);
+        let classified = decision.classified;
+        let taken = decision.outcome.ok();
+        Verdict {
+            tenant: (classified.tenant != 0).then(|| TenantIndex(usize::from(classified.tenant) - 1)),
+            rule: (classified.rule != NO_RULE).then(|| usize::from(classified.rule)),
+            class: ClassIndex(usize::from(classified.class)),
+            lane: taken.and_then(|taken| self.tables.lane(taken.lane)),
+            mark: taken
+                .map_or(probe.mark, |taken| mark::put(probe.mark, self.tables.generation.head.mark_mask, taken.mark)),
+            parse: ParseReason::from_number(decision.parse),
+            blocked: decision.outcome.err(),
+            hash: classified.hash,
+        }
+    }
+}
+
+impl lanekeeper_common::rules::Tables for Model<'_> {
+    fn generation(&self) -> &Generation {
+        &self.tables.generation
+    }
+
+    fn vector(&self, number: u16) -> Option<&Vector> {
+        self.tables.vectors.get(usize::from(number))
+    }
+}
+
+impl Surroundings for Model<'_> {
+    fn number(&self) -> u64 {
+        1
+    }
+
+    fn up(&self, group: u32) -> u32 {
+        self.up.get(&group).copied().unwrap_or(0)
+    }
+
+    fn recall(&self, key: &FragmentKey) -> Option<FragmentValue> {
+        self.fragments.borrow().get(key).copied()
+    }
+
+    fn remember(&self, key: &FragmentKey, value: &FragmentValue) {
+        self.fragments.borrow_mut().insert(*key, *value);
+    }
+}

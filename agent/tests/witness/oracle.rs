@@ -1,0 +1,65 @@
+//! The naive judge: reads the policy's rules one after the other, knows nothing of tables.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use lanekeeper::policy::{ClassIndex, Policy, Rule, TenantIndex};
+
+use super::packet::{Packet, Part};
+
+/// Tenant, place of the rule, class.
+pub type Judgement = (Option<TenantIndex>, Option<usize>, ClassIndex);
+
+/// What it remembers of first fragments, by what RFC 791 and RFC 8200 say belongs together.
+#[derive(Default)]
+pub struct Oracle {
+    seen: HashMap<(IpAddr, IpAddr, u32, Option<u8>), Judgement>,
+}
+
+impl Oracle {
+    /// The judgement, and whether it had to do without a first fragment.
+    pub fn judge(&mut self, policy: &Policy, packet: &Packet) -> (Judgement, bool) {
+        if packet.broken {
+            return ((None, None, policy.default_class), false);
+        }
+        let protocol = packet.source.is_ipv4().then_some(packet.protocol);
+        match packet.part {
+            Part::Whole => (plain(policy, packet), false),
+            Part::First(id) => {
+                let judgement = plain(policy, packet);
+                self.seen.insert((packet.source, packet.destination, id, protocol), judgement);
+                (judgement, false)
+            }
+            Part::Later(id) => match self.seen.get(&(packet.source, packet.destination, id, protocol)) {
+                Some(judgement) => (*judgement, false),
+                None => (plain(policy, packet), true),
+            },
+        }
+    }
+}
+
+fn plain(policy: &Policy, packet: &Packet) -> Judgement {
+    let tenant = policy.tenants.iter().position(|tenant| {
+        tenant.sources.iter().any(|prefix| prefix.contains(&packet.source))
+            || packet.ingress.is_some_and(|name| tenant.interfaces.iter().any(|interface| interface == name))
+    });
+    let tenant = tenant.map(TenantIndex);
+    let rule = policy.rules.iter().position(|rule| rule.tenant == tenant && matches(rule, packet));
+    (tenant, rule, rule.map_or(policy.default_class, |rule| policy.rules[rule].class))
+}
+
+fn matches(rule: &Rule, packet: &Packet) -> bool {
+    let within = |prefixes: &[IpNet], address| prefixes.is_empty() || prefixes.iter().any(|p| p.contains(address));
+    let port = |ranges: &[(u16, u16)], port: Option<u16>| {
+        ranges.is_empty() || port.is_some_and(|port| ranges.iter().any(|(low, high)| (*low..=*high).contains(&port)))
+    };
+    within(&rule.source, &packet.source)
+        && within(&rule.destination, &packet.destination)
+        && rule.protocol.is_none_or(|protocol| protocol == packet.protocol)
+        && port(&rule.source_port, packet.ports.map(|ports| ports.0))
+        && port(&rule.destination_port, packet.ports.map(|ports| ports.1))
+        && (rule.dscp.is_empty() || rule.dscp.contains(&packet.dscp))
+        && (rule.interface.is_empty() || packet.ingress.is_some_and(|name| rule.interface.iter().any(|i| i == name)))
+        && (rule.vlan.is_empty() || packet.vlan.is_some_and(|vlan| rule.vlan.contains(&vlan)))
+}

@@ -1,0 +1,197 @@
+//! Random packets: what they are, and the bytes that say so. Written apart from the parser.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use lanekeeper::policy::Policy;
+
+use super::policy::{INTERFACES, PROTOCOLS, port, v4, v6};
+use super::random::Random;
+
+/// Part of a datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    Whole,
+    /// With the identification of its datagram.
+    First(u32),
+    Later(u32),
+}
+
+/// A packet as its maker meant it.
+#[derive(Debug, Clone)]
+pub struct Packet {
+    pub source: IpAddr,
+    pub destination: IpAddr,
+    pub protocol: u8,
+    /// Of the transport header, if it has one; a later fragment has none.
+    pub ports: Option<(u16, u16)>,
+    pub dscp: u8,
+    /// Outermost tag, be it in the frame or stripped by the interface.
+    pub vlan: Option<u16>,
+    pub ingress: Option<&'static str>,
+    pub stripped: Option<u16>,
+    pub part: Part,
+    /// Nothing can be read from it.
+    pub broken: bool,
+    pub mark: u32,
+    pub frame: Vec<u8>,
+}
+
+fn has_ports(protocol: u8) -> bool {
+    [6, 17, 132].contains(&protocol)
+}
+
+/// A packet; addresses are often taken from the edges of the policy's prefixes.
+pub fn packet(random: &mut Random, policy: &Policy) -> Packet {
+    let six = random.one_in(2);
+    let source = address(random, policy, six, true);
+    let destination = address(random, policy, six, false);
+    let protocol = if random.one_in(3) { random.pick(&PROTOCOLS) } else { random.pick(&[6, 17]) };
+    let part = match random.below(20) {
+        0 => Part::First(random.next() as u32 & 0xffff),
+        1 => Part::Later(random.next() as u32 & 0xffff),
+        _ => Part::Whole,
+    };
+    let ports = (has_ports(protocol) && !matches!(part, Part::Later(_))).then(|| (port(random), port(random)));
+    let dscp = random.pick(&[0, 0, 8, 34, 46, 63, 1]);
+    let stripped = random.one_in(6).then(|| random.pick(&[1, 12, 4094]));
+    let ingress = if stripped.is_some() || random.one_in(2) { Some(random.pick(&INTERFACES)) } else { None };
+    let tags: Vec<u16> = (0..random.pick(&[0, 0, 0, 1, 1, 2])).map(|_| random.pick(&[0, 1, 12, 13, 4094])).collect();
+    let mut made = Packet {
+        source,
+        destination,
+        protocol,
+        ports,
+        dscp,
+        vlan: stripped.or(tags.first().copied()),
+        ingress,
+        stripped,
+        part,
+        broken: false,
+        mark: random.pick(&[0, u32::MAX, 0x1234_5678]),
+        frame: Vec::new(),
+    };
+    made.frame = frame(random, &made, &tags, six);
+    if random.one_in(25) {
+        break_it(random, &mut made, tags.len(), six);
+    }
+    made
+}
+
+fn address(random: &mut Random, policy: &Policy, six: bool, of_source: bool) -> IpAddr {
+    let rule = (!policy.rules.is_empty()).then(|| &policy.rules[random.below(policy.rules.len())]);
+    let prefixes = rule.map_or(&[][..], |rule| if of_source { &rule.source } else { &rule.destination });
+    let prefixes: Vec<_> = prefixes.iter().filter(|prefix| prefix.addr().is_ipv6() == six).collect();
+    if prefixes.is_empty() || random.one_in(4) {
+        return if six { v6(random).into() } else { v4(random).into() };
+    }
+    let prefix = random.pick(&prefixes);
+    let step = random.below(4);
+    match (if step < 2 { prefix.network() } else { prefix.broadcast() }, step) {
+        (edge, 0 | 2) => edge,
+        // Just outside: the neighbour below the first, above the last.
+        (IpAddr::V4(edge), 1) => u32::from(edge).wrapping_sub(1).to_be_bytes().into(),
+        (IpAddr::V4(edge), _) => Ipv4Addr::from(u32::from(edge).wrapping_add(1)).into(),
+        (IpAddr::V6(edge), 1) => u128::from(edge).wrapping_sub(1).to_be_bytes().into(),
+        (IpAddr::V6(edge), _) => u128::from(edge).wrapping_add(1).to_be_bytes().into(),
+    }
+}
+
+fn frame(random: &mut Random, packet: &Packet, tags: &[u16], six: bool) -> Vec<u8> {
+    let mut bytes = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
+    for (place, tag) in tags.iter().enumerate() {
+        bytes.extend(if place + 1 < tags.len() { [0x88, 0xa8] } else { [0x81, 0x00] });
+        bytes.extend((tag | (random.next() as u16 & 0xf000)).to_be_bytes());
+    }
+    let transport = transport(random, packet);
+    if six {
+        ipv6(random, packet, &transport, &mut bytes)
+    } else {
+        ipv4(random, packet, &transport, &mut bytes)
+    }
+    if random.one_in(8) {
+        // Ethernet padding is no part of the packet.
+        bytes.extend([0xaa; 10]);
+    }
+    bytes
+}
+
+fn transport(random: &mut Random, packet: &Packet) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if let Some((source, destination)) = packet.ports {
+        bytes.extend(source.to_be_bytes());
+        bytes.extend(destination.to_be_bytes());
+    }
+    // What looks like ports in a protocol or part without any must not be taken for some.
+    bytes.extend((0..16 + random.below(16)).map(|_| random.next() as u8));
+    bytes
+}
+
+fn ipv4(random: &mut Random, packet: &Packet, transport: &[u8], bytes: &mut Vec<u8>) {
+    let (IpAddr::V4(source), IpAddr::V4(destination)) = (packet.source, packet.destination) else { panic!("families") };
+    let options = random.pick(&[0, 0, 0, 1, 5, 10]);
+    let (id, offset): (u16, u16) = match packet.part {
+        Part::Whole => (random.next() as u16, random.pick(&[0, 0x4000])),
+        Part::First(id) => (id as u16, 0x2000),
+        Part::Later(id) => (id as u16, random.pick(&[1, 0x2001, 0x1fff])),
+    };
+    bytes.extend([0x08, 0x00, 0x45 + options as u8, packet.dscp << 2 | (random.next() as u8 & 3)]);
+    bytes.extend(((20 + options * 4 + transport.len()) as u16).to_be_bytes());
+    bytes.extend(id.to_be_bytes());
+    bytes.extend(offset.to_be_bytes());
+    bytes.extend([64, packet.protocol, 0, 0]);
+    bytes.extend(source.octets());
+    bytes.extend(destination.octets());
+    bytes.extend(vec![1; options * 4]);
+    bytes.extend(transport);
+}
+
+fn ipv6(random: &mut Random, packet: &Packet, transport: &[u8], bytes: &mut Vec<u8>) {
+    let (IpAddr::V6(source), IpAddr::V6(destination)) = (packet.source, packet.destination) else { panic!("families") };
+    // Pairs of (kind, header without its first byte).
+    let mut chain: Vec<(u8, Vec<u8>)> = Vec::new();
+    for kind in [0, 43, 60, 51, 135] {
+        if random.one_in(8) {
+            let units = random.below(3);
+            let len = if kind == 51 { units * 4 + 8 } else { units * 8 + 8 };
+            let mut header = vec![units as u8];
+            header.resize(len - 1, 0);
+            chain.push((kind, header));
+        }
+    }
+    if let Part::First(id) | Part::Later(id) = packet.part {
+        let place: u16 = if packet.part == Part::First(id) { 1 } else { random.pick(&[0x0008, 0x0009, 0xfff8]) };
+        let mut header = vec![0];
+        header.extend(place.to_be_bytes());
+        header.extend(id.to_be_bytes());
+        chain.push((44, header));
+    } else if random.one_in(10) {
+        chain.push((44, vec![0, 0, 0, 1, 2, 3, 4]));
+    }
+    let length: usize = chain.iter().map(|(_, header)| header.len() + 1).sum::<usize>() + transport.len();
+    let class = packet.dscp << 2 | (random.next() as u8 & 3);
+    bytes.extend([0x86, 0xdd, 0x60 | class >> 4, class << 4, 0, 0]);
+    bytes.extend((length as u16).to_be_bytes());
+    let kinds: Vec<u8> = chain.iter().map(|(kind, _)| *kind).chain([packet.protocol]).collect();
+    bytes.extend([kinds[0], 64]);
+    bytes.extend(source.octets());
+    bytes.extend(destination.octets());
+    for ((_, header), next) in chain.iter().zip(&kinds[1..]) {
+        bytes.push(*next);
+        bytes.extend(header);
+    }
+    bytes.extend(transport);
+}
+
+/// Makes it unreadable in one of several ways.
+fn break_it(random: &mut Random, packet: &mut Packet, tags: usize, six: bool) {
+    let network = 14 + tags * 4;
+    packet.broken = true;
+    match random.below(5) {
+        // Cut within the IP header; a test run wants more than an Ethernet header.
+        0 => packet.frame.truncate(network.max(15) + random.below(19)),
+        1 => packet.frame[network] = 0x10 | packet.frame[network] & 0x0f,
+        2 if !six => packet.frame[network] = 0x44,
+        3 if !six => packet.frame[network + 2..network + 4].copy_from_slice(&19u16.to_be_bytes()),
+        _ => packet.frame[network - 2..network].copy_from_slice(&[0x08, 0x06]),
+    }
+}

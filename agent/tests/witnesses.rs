@@ -1,0 +1,77 @@
+//! Two witnesses without privilege: the naive oracle and the host's run of the classifier agree on random policies.
+
+mod witness;
+
+use lanekeeper::compile::{Registry, compile};
+use lanekeeper::lane::LaneId;
+use lanekeeper::model::{Model, Probe};
+use lanekeeper_common::verdict::ParseReason;
+use witness::oracle::Oracle;
+use witness::random::Random;
+
+const POLICIES: u64 = 60;
+const PACKETS: usize = 400;
+
+#[test]
+fn oracle_and_host_agree_on_random_policies() {
+    for seed in 0..POLICIES {
+        let mut random = Random::new(seed);
+        let policy = witness::policy::policy(&mut random);
+        let tables = compile(&policy, &mut Registry::default()).unwrap();
+        let (mut oracle, model) = (Oracle::default(), Model::all_up(&tables));
+        for place in 0..PACKETS {
+            let packet = witness::packet::packet(&mut random, &policy);
+            let probe =
+                Probe { frame: &packet.frame, mark: packet.mark, ingress: packet.ingress, stripped: packet.stripped };
+            let verdict = model.evaluate("tunnel0", &probe);
+            let (judgement, unseen) = oracle.judge(&policy, &packet);
+            let context = || format!("seed {seed}, packet {place}: {packet:?}\n{verdict:?}");
+            assert_eq!((verdict.tenant, verdict.rule, verdict.class), judgement, "{}", context());
+            assert_eq!(verdict.parse == Some(ParseReason::FragmentUnseen), unseen, "{}", context());
+            assert_eq!(packet.broken, verdict.parse.is_some() && !unseen, "{}", context());
+            assert_eq!(verdict.mark & !policy.mark_mask, packet.mark & !policy.mark_mask, "{}", context());
+        }
+    }
+}
+
+#[test]
+fn the_mark_is_that_of_a_lane_of_the_class_or_of_its_fallback() {
+    for seed in 1000..1000 + POLICIES {
+        let mut random = Random::new(seed);
+        let policy = witness::policy::policy(&mut random);
+        let tables = compile(&policy, &mut Registry::default()).unwrap();
+        let tunnel = &policy.tunnels[0];
+        let mut model = Model::new(&tables);
+        let up: Vec<_> = tunnel.lanes.iter().filter(|_| random.one_in(2)).collect();
+        let id = |lane: &lanekeeper::policy::Lane| LaneId {
+            tunnel: tunnel.name.clone(),
+            class: policy.classes[lane.class.0].name.clone(),
+            index: lane.index,
+        };
+        up.iter().for_each(|lane| model.set_up(&id(lane), true));
+        for _ in 0..PACKETS {
+            let packet = witness::packet::packet(&mut random, &policy);
+            let probe = Probe { frame: &packet.frame, mark: packet.mark, ingress: None, stripped: None };
+            let verdict = model.evaluate("tunnel0", &probe);
+            // The first class of the chain with a lane that is up.
+            let mut class = Some(verdict.class);
+            while let Some(at) = class
+                && !up.iter().any(|lane| lane.class == at)
+            {
+                class = match policy.classes[at.0].fallback {
+                    lanekeeper::policy::Fallback::Class(next) => Some(next),
+                    lanekeeper::policy::Fallback::Block | lanekeeper::policy::Fallback::Clear => None,
+                };
+            }
+            match class {
+                None => assert!(verdict.blocked.is_some() && verdict.lane.is_none() && verdict.mark == packet.mark),
+                Some(class) => {
+                    let of_class: Vec<_> = up.iter().filter(|lane| lane.class == class).collect();
+                    let lane = of_class.iter().find(|lane| lane.mark == verdict.mark & policy.mark_mask);
+                    let lane = lane.unwrap_or_else(|| panic!("seed {seed}: {verdict:?}"));
+                    assert_eq!(verdict.lane, Some(id(lane)));
+                }
+            }
+        }
+    }
+}
