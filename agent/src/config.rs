@@ -4,7 +4,6 @@
 //! pure: text and facts in, policy or findings out.
 
 mod caution;
-pub mod check;
 mod document;
 mod facts;
 mod findings;

@@ -2,6 +2,7 @@
 //!
 //! One direction: `config` -> `policy` -> `compile` -> `plan` -> `kernel`. Only `reconcile` sees all.
 
+pub mod check;
 pub mod cli;
 pub mod compile;
 pub mod config;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use lanekeeper::check;
 use lanekeeper::config::{self, Finding};
 use serde_json::Value;
 
@@ -129,7 +130,7 @@ fn the_sample_can_be_used() {
 #[test]
 fn the_sample_passes_check_on_a_machine_without_its_files() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config.sample.toml");
-    let checked = config::check::check(&path, false);
+    let checked = check::check(&path, false);
     assert_eq!(checked.code, 0, "{}", checked.err);
     assert!(checked.out.contains("fine: 3 classes, 3 tunnels with 9 lanes, 2 rules, 1 tenant"), "{}", checked.out);
 }
@@ -151,4 +152,94 @@ fn a_key_left_out_has_the_default_that_the_sample_says() {
     assert_eq!(written.vici, bare.vici);
     assert_eq!(written.default_class, bare.default_class);
     assert_eq!(written.classes, bare.classes);
+}
+
+#[test]
+fn the_configs_of_the_readme_can_be_used() {
+    let readme = include_str!("../../README.md");
+    let blocks = readme.split("```toml\n").skip(1).map(|rest| rest.split("```").next().expect("an end"));
+    let configs: Vec<&str> = blocks.filter(|block| block.contains("[[tunnel]]")).collect();
+    assert!(!configs.is_empty());
+    for text in configs {
+        let loaded = config::parse_text("README.md", text).unwrap_or_else(|errors| panic!("{errors}"));
+        assert_eq!(loaded.warnings.to_string(), "");
+    }
+}
+
+/// The example that the architecture was written with.
+const ARCHITECTURE: &str = r#"
+[mark]
+mask = 0x000000ff
+
+[metrics]
+listen = "127.0.0.1:9738"
+
+[ike]
+vici = "/var/run/charon.vici"
+
+[[class]]
+name = "voice"
+lanes = 1
+fallback = "default"
+outer-dscp = "ef"
+
+[[class]]
+name = "bulk"
+lanes = 2
+
+[[class]]
+name = "default"
+
+[[tunnel]]
+name = "branch-7"
+local = "192.0.2.1"
+remote = "192.0.2.2"
+classes = ["voice", "bulk", "default"]
+device = { type = "xfrm", name = "lk-branch7", if-id = 42, mtu = 1400, addresses = ["10.255.0.1/30"] }
+routes = ["10.2.0.0/16", "2001:db8:2::/48"]
+[tunnel.ike]
+local-id = "moon.example"
+remote-id = "sun.example"
+auth = { psk-file = "/etc/lanekeeper/branch-7.psk" }
+
+[[rule]]
+name = "sip and rtp"
+class = "voice"
+protocol = "udp"
+source = ["10.1.0.0/16"]
+destination = ["10.2.0.0/16"]
+source-port = ["1024-65535"]
+destination-port = ["5060", "16384-32767"]
+dscp = ["ef", 46]
+interface = ["lan0"]
+vlan = [12]
+tenant = "acme"
+
+[default]
+class = "default"
+
+[[tenant]]
+name = "acme"
+interfaces = ["vlan12"]
+sources = ["10.1.12.0/24"]
+"#;
+
+#[test]
+fn the_example_of_the_architecture_can_be_used() {
+    let loaded = config::parse_text("gw.toml", ARCHITECTURE).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(loaded.warnings.to_string(), "");
+    let policy = loaded.policy;
+    let rule = &policy.rules[0];
+    assert_eq!(rule.name.as_deref(), Some("sip and rtp"));
+    assert_eq!(rule.destination_port, [(5060, 5060), (16384, 32767)]);
+    assert_eq!(
+        (rule.protocol, rule.dscp.as_slice(), rule.vlan.as_slice()),
+        (Some(17), [46, 46].as_slice(), [12].as_slice())
+    );
+    assert_eq!(policy.tenants[rule.tenant.expect("a tenant").0].name, "acme");
+    assert_eq!(rule.place, "gw.toml:36:1");
+    let tunnel = &policy.tunnels[0];
+    let lanes: Vec<_> = tunnel.lanes.iter().map(|lane| (lane.label.as_str(), lane.mark)).collect();
+    assert_eq!(lanes, [("voice.0", 1), ("bulk.0", 2), ("bulk.1", 3), ("default.0", 4)]);
+    assert_eq!(tunnel.routes.len(), 2);
 }

@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use super::{Outcome, print};
-use crate::config;
+use crate::{check, config};
 
 /// Everything that is wrong with the file, and what is odd about it.
 pub fn check(file: &Path, json: bool) -> anyhow::Result<Outcome> {
-    let checked = config::check::check(file, json);
+    let checked = check::check(file, json);
     eprint!("{}", checked.err);
     print(&checked.out)?;
     match checked.code {

@@ -90,10 +90,12 @@ impl<'t, 'i, 'f, 's> Table<'t, 'i, 'f, 's> {
     /// A name that must be there. One that is refused is still what others call the object, so it is returned too.
     pub fn name(&mut self, kind: &Kind<String>, example: &str) -> Option<At<String>> {
         self.require("name", example);
-        let written = self.entries.get("name")?;
-        let spot = Spot::new(self.spot.source, &written.span());
-        let text = written.get_ref().as_str().map(|text| At { value: text.to_owned(), spot });
-        self.one("name", kind).or(text)
+        let source = self.spot.source;
+        let written = self.entries.get("name").and_then(|name| {
+            let value = name.get_ref().as_str()?.to_owned();
+            Some(At { value, spot: Spot::new(source, &name.span()) })
+        });
+        self.one("name", kind).or(written)
     }
 
     /// A list of values; a single one stands for a list of it. Refused elements are left out after recording why.

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use lanekeeper::check;
 use lanekeeper::config::{self, Facts, FileFact, Source};
 
 use super::{FINE, same};
@@ -195,7 +196,7 @@ fn an_error_of_check_is_json_on_demand() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("gw.toml");
     fs::write(&path, format!("{FINE}[[rule]]\nclas = \"voice\"\n")).expect("a file");
-    let checked = config::check::check(&path, true);
+    let checked = check::check(&path, true);
     assert_eq!((checked.code, checked.err.as_str()), (2, ""));
     let json: serde_json::Value = serde_json::from_str(&checked.out).expect("JSON");
     assert_eq!(json["ok"], false);
@@ -211,7 +212,19 @@ fn check_counts_its_errors_and_exits_with_2() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("gw.toml");
     fs::write(&path, format!("{FINE}[[rule]]\nclas = \"voice\"\ncolour = 1\n")).expect("a file");
-    let checked = config::check::check(&path, false);
+    let checked = check::check(&path, false);
     assert_eq!((checked.code, checked.out.as_str()), (2, ""));
     assert!(checked.err.ends_with("gw.toml: 2 errors\n"), "{}", checked.err);
+}
+
+#[test]
+fn a_config_that_the_data_path_has_no_room_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("gw.toml");
+    let classes: String = (0..64).map(|at| format!("[[class]]\nname = \"c{at}\"\n")).collect();
+    fs::write(&path, format!("{FINE}{classes}")).expect("a file");
+    let checked = check::check(&path, false);
+    let text = checked.err.replace(&format!("{}/", folder.path().display()), "");
+    assert_eq!(checked.code, 2);
+    same(text.trim(), "gw.toml: error: classes: 66 are more than the 64 that the data path holds\ngw.toml: 1 error");
 }

@@ -159,7 +159,7 @@ fallback = "bulk""#,
         ),
         r#"
 gw.toml:3:12: error: class "voice": no class is named "bulk"
-    values: voice, default, block, clear
+    values: voice, default, block
 "#,
     );
 }
@@ -204,6 +204,17 @@ fn a_device_name_too_long() {
         &changed("\"lk-branch7\"", "\"lk-branch-number7\""),
         r#"
 gw.toml:10:34: error: tunnel "branch-7": device: name "lk-branch-number7" is 17 bytes long, 15 at most
+"#,
+    );
+}
+
+#[test]
+fn a_fallback_to_cleartext() {
+    same(
+        &changed("name = \"voice\"", "name = \"voice\"\nfallback = \"clear\""),
+        r#"
+gw.toml:3:12: error: class "voice": fallback "clear" is not supported yet
+    an XFRM interface never sends in clear: take "block" or a class
 "#,
     );
 }

@@ -17,7 +17,8 @@ pub struct Class {
     /// Identical CHILD_SAs of this class in each tunnel; flows are spread over them.
     #[schemars(with = "Option<u8>", range(min = 1, max = 32), extend("default" = 1))]
     pub lanes: Option<At<u32>>,
-    /// Where its packets go while none of its lanes is up: a class, `block`, or `clear` for leaving without IPsec.
+    /// Where its packets go while none of its lanes is up: a class, or `block` to drop and count them. (`clear`,
+    /// for leaving without IPsec, is not for XFRM interfaces, the only kind of device so far.)
     #[schemars(with = "Option<String>", extend("default" = "block"))]
     pub fallback: Option<At<String>>,
     /// The DSCP of the ESP packet; without it the inner packet's is copied.

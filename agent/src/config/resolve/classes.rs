@@ -5,6 +5,7 @@ use crate::config::document::Document;
 use crate::config::findings::Findings;
 use crate::config::nearest::cure;
 use crate::config::problem::Problem;
+use crate::config::value::Reason;
 use crate::policy::{Class, ClassIndex, Fallback};
 
 /// Every class; a fallback that names nobody, or leads round in a circle, is an error.
@@ -15,12 +16,18 @@ pub fn resolve(document: &Document, names: &Names<'_>, findings: &mut Findings<'
             None => Fallback::Block,
             Some(word) => match word.value.as_str() {
                 "block" => Fallback::Block,
-                "clear" => Fallback::Clear,
+                "clear" => {
+                    let (object, value) = (class.object.clone(), word.value.clone());
+                    let cure = "an XFRM interface never sends in clear: take \"block\" or a class";
+                    let reason = Reason::NotYet { value, cure };
+                    findings.problem(word.spot, Problem::Value { object, key: "fallback", reason });
+                    Fallback::Clear
+                }
                 name => match names.index(name) {
                     Some(index) => Fallback::Class(ClassIndex(index)),
                     None => {
                         let object = class.object.clone();
-                        let cure = cure(name, "values", names.all().chain(["block", "clear"]));
+                        let cure = cure(name, "values", names.all().chain(["block"]));
                         let name = name.escape_debug().to_string();
                         let what = "class";
                         findings.problem(word.spot, Problem::UnknownName { object, what, name, cure });

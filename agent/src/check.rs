@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{Errors, Loaded, Warnings};
+use crate::compile::{Registry, compile};
+use crate::config::{self, Errors, Finding, Loaded, Place, Warnings};
 
 /// What the command prints, and its exit code.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +29,7 @@ struct Json<'a> {
 
 /// Reads the file and says everything about it. A key file that is not on this machine is a warning.
 pub fn check(path: &Path, json: bool) -> Checked {
-    let result = super::inspect(path);
+    let result = inspect(path);
     let (none, code) = (Warnings::default(), if result.is_ok() { 0 } else { 2 });
     if json {
         let (file, ok) = (path.display().to_string(), result.is_ok());
@@ -51,6 +52,19 @@ pub fn check(path: &Path, json: bool) -> Checked {
             let count = errors.0.len();
             let err = format!("{errors}\n{}: {}\n", path.display(), plural(count, "error"));
             Checked { out: String::new(), err, code }
+        }
+    }
+}
+
+/// What [`config::inspect`] says, and whether the data path has room for it. Names of earlier configs, which take room too,
+/// are known only to the machine that has them.
+fn inspect(path: &Path) -> Result<Loaded, Errors> {
+    let loaded = config::inspect(path)?;
+    match compile(&loaded.policy, &mut Registry::default()) {
+        Ok(_) => Ok(loaded),
+        Err(error) => {
+            let place = Place::whole(&path.display().to_string());
+            Err(Errors(vec![Finding { place, message: error.to_string(), help: None }]))
         }
     }
 }
