@@ -255,3 +255,26 @@ async fn a_missing_charon_is_told_with_the_cure() {
     let error = Task::start(&bench).load(&bench.policy()).await.unwrap_err().to_string();
     assert!(error.contains("is not there"), "{error}");
 }
+
+#[tokio::test]
+async fn two_hundred_tunnels_are_loaded_in_seconds() {
+    let bench = Bench::new("many", Secrets::Psk);
+    let task = Task::start(&bench);
+    let mut policy = bench.policy();
+    ike_mut(&mut policy).start = lanekeeper::policy::Start::None;
+    let credentials = Credentials::read(ike_of(&policy)).unwrap();
+    let began = Instant::now();
+    let mut answers = Vec::new();
+    for tunnel in 0..200 {
+        policy.tunnels[0].name = format!("t{tunnel}");
+        let load = Load { connection: connection(&policy), credentials: credentials.clone() };
+        let (reply, answer) = oneshot::channel();
+        task.commands.send(Command::Load(Box::new(load), reply)).await.unwrap();
+        answers.push(answer);
+    }
+    for answer in answers {
+        answer.await.unwrap().unwrap();
+    }
+    assert_eq!(ike::observe(&bench.socket()).await.unwrap().len(), 200);
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+}

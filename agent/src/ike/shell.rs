@@ -4,6 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -50,6 +51,8 @@ struct Shell {
     orders: mpsc::UnboundedSender<Order>,
     outcomes: mpsc::UnboundedSender<Outcome>,
     initiations: Arc<Semaphore>,
+    /// A list waits its turn: it will tell of everything up to then, so that a thousand tunnels loaded at once need one.
+    list_waits: Arc<AtomicBool>,
     vici: PathBuf,
     /// Who waits for a load, by tunnel.
     loading: HashMap<String, Reply>,
@@ -64,13 +67,15 @@ pub(super) async fn run(vici: PathBuf, mut commands: mpsc::Receiver<Command>, ev
     let began = Instant::now();
     let (orders, order_queue) = mpsc::unbounded_channel();
     let (outcomes, mut outcome_queue) = mpsc::unbounded_channel();
-    let worker = tokio::spawn(work(vici.clone(), began, order_queue, outcomes.clone()));
+    let list_waits = Arc::new(AtomicBool::new(false));
+    let worker = tokio::spawn(work(vici.clone(), began, order_queue, outcomes.clone(), list_waits.clone()));
     let mut shell = Shell {
         machine: Machine::new(seed()),
         began,
         orders,
         outcomes,
         initiations: Arc::new(Semaphore::new(AT_ONCE)),
+        list_waits,
         vici,
         loading: HashMap::new(),
         unloading: HashMap::new(),
@@ -196,6 +201,7 @@ impl Shell {
                 None => return,
             },
             Action::Unload { connection, tunnel } => Order::Unload { connection, tunnel },
+            Action::ListSas if self.list_waits.swap(true, Ordering::SeqCst) => return,
             Action::ListSas => Order::ListSas,
             Action::CloseChild(id) => Order::CloseChild(id),
             Action::CloseIke { id, force } => Order::CloseIke { id, force },
@@ -211,9 +217,13 @@ async fn work(
     began: Instant,
     mut orders: mpsc::UnboundedReceiver<Order>,
     outcomes: mpsc::UnboundedSender<Outcome>,
+    list_waits: Arc<AtomicBool>,
 ) {
     let mut client: Option<Client> = None;
     while let Some(order) = orders.recv().await {
+        if let Order::ListSas = order {
+            list_waits.store(false, Ordering::SeqCst);
+        }
         if let Order::Connect = order {
             client = None;
             match connect(&vici).await {
