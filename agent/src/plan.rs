@@ -33,5 +33,8 @@ pub const UNREACHABLE_METRIC: u32 = u32::MAX - 1;
 /// XFRM priority of the policies that we install; tells them from charon's, whose priorities lie above 100,000.
 pub const POLICY_PRIORITY: u32 = 0x4c4b;
 
-/// SPIs that charon draws its own from (`charon.spi_min` and `spi_max`); a static SA has none of them.
+/// Soft byte limit of the states that we install, which tells them from charon's: never reached, and nobody else's idea.
+pub const STATE_TAG: u64 = u64::MAX - PROTOCOL as u64;
+
+/// SPIs that charon draws its own from by default (`charon.spi_min` and `spi_max`); a static SA has none of them.
 pub const CHARON_SPIS: std::ops::RangeInclusive<u32> = 0xc000_0000..=0xcfff_ffff;

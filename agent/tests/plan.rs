@@ -551,6 +551,18 @@ fn keys_must_fit_the_lanes() {
         said(&policy, &keys),
         "tunnel \"t0\": t.keys has an sa for lane \"voice.0\", which the tunnel does not have; remove it"
     );
+    policy.tunnels[0].lanes[0].label = "voice.0".into();
+    let twin = Tunnel { name: "t1".into(), ..policy.tunnels[0].clone() };
+    policy.tunnels.push(twin);
+    keys.insert("t1".to_owned(), sketch.tunnels[0].keys());
+    let spi = keys["t1"].find("voice.0", Direction::In).unwrap().spi;
+    assert_eq!(
+        said(&policy, &keys),
+        format!(
+            "tunnel \"t1\": t.keys gives lane \"voice.0\" the spi {spi:#x} at 192.0.2.1, which another static tunnel has too; \
+             choose another on both ends"
+        )
+    );
     let missing = Error::MissingSa {
         tunnel: "t0".into(),
         file: "t.keys".into(),

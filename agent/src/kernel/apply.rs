@@ -27,8 +27,10 @@ async fn carry_out(netlink: &Netlink, op: &Op) -> Result<(), Failure> {
         Op::RemoveLink { name } => link::remove(netlink, name).await,
         Op::AddRoute(route) => route::add(netlink, route, index_of_via(netlink, &route.via).await?).await,
         Op::RemoveRoute(route) => route::remove(netlink, route, index_of_via(netlink, &route.via).await?).await,
-        Op::AddAddress(address) => address::add(netlink, address, index(netlink, &address.device).await?).await,
-        Op::RemoveAddress(address) => address::remove(netlink, address, index(netlink, &address.device).await?).await,
+        Op::AddAddress(address) => address::add(netlink, address, link::index(netlink, &address.device).await?).await,
+        Op::RemoveAddress(address) => {
+            address::remove(netlink, address, link::index(netlink, &address.device).await?).await
+        }
         Op::AddState(state) => state::add(netlink, state).await,
         Op::RemoveState(id) => state::remove(netlink, id).await,
         Op::AddPolicy(policy) => xfrm_policy::add(netlink, policy).await,
@@ -47,7 +49,7 @@ async fn carry_out(netlink: &Netlink, op: &Op) -> Result<(), Failure> {
 async fn flush(netlink: &Netlink, reqid: u32, if_id: u32) -> Result<(), Failure> {
     // Policies first: one without a state would make the kernel ask for a new one.
     xfrm_policy::flush(netlink, reqid, if_id).await?;
-    for state in state::dump(netlink).await? {
+    for (state, _) in state::dump(netlink).await? {
         if state.reqid == reqid && state.if_id == if_id {
             match state::remove(netlink, &state.id).await {
                 Err(failure) if failure.is(libc::ESRCH) => {}
@@ -60,13 +62,9 @@ async fn flush(netlink: &Netlink, reqid: u32, if_id: u32) -> Result<(), Failure>
 
 async fn index_of_via(netlink: &Netlink, via: &RouteVia) -> Result<Option<u32>, Failure> {
     match via {
-        RouteVia::Device(device) => index(netlink, device).await.map(Some),
+        RouteVia::Device(device) => link::index(netlink, device).await.map(Some),
         RouteVia::Unreachable => Ok(None),
     }
-}
-
-async fn index(netlink: &Netlink, device: &str) -> Result<u32, Failure> {
-    link::dump(netlink).await?.index(device).ok_or(Failure::Errno(libc::ENODEV))
 }
 
 /// A removal that came too late, or an address that another put there meanwhile.

@@ -16,12 +16,6 @@ pub(super) struct Devices {
     pub names: BTreeMap<u32, String>,
 }
 
-impl Devices {
-    pub(super) fn index(&self, name: &str) -> Option<u32> {
-        self.names.iter().find(|(_, known)| *known == name).map(|(index, _)| *index)
-    }
-}
-
 pub(super) async fn dump(netlink: &Netlink) -> Result<Devices, Failure> {
     let mut devices = Devices { ours: BTreeMap::new(), others: BTreeMap::new(), names: BTreeMap::new() };
     for message in netlink.dump_route(RouteNetlinkMessage::GetLink(LinkMessage::default())).await? {
@@ -65,6 +59,16 @@ impl Devices {
             self.others.insert(name, DeviceInUse { kind, if_id });
         }
     }
+}
+
+pub(super) async fn index(netlink: &Netlink, name: &str) -> Result<u32, Failure> {
+    let request = RouteNetlinkMessage::GetLink(message(vec![LinkAttribute::IfName(name.to_owned())]));
+    let answer = netlink.get_route(request).await?;
+    let found = answer.into_iter().find_map(|message| match message {
+        RouteNetlinkMessage::NewLink(link) => Some(link.header.index),
+        _ => None,
+    });
+    found.ok_or(Failure::Errno(libc::ENODEV))
 }
 
 /// Down, and with our alias.

@@ -18,8 +18,8 @@ pub async fn snapshot(netlink: &Netlink) -> Result<Observed, Error> {
         routes,
         ..Observed::default()
     };
-    for state in state::dump(netlink).await.map_err(failed("XFRM states"))? {
-        observed.add_state(state);
+    for (state, tagged) in state::dump(netlink).await.map_err(failed("XFRM states"))? {
+        observed.add_state(state, tagged);
     }
     for policy in xfrm_policy::dump(netlink).await.map_err(failed("XFRM policies"))? {
         observed.add_policy(policy);

@@ -4,12 +4,14 @@ use std::net::IpAddr;
 
 use netlink_packet_xfrm::constants::{AF_INET6, XFRM_MODE_TUNNEL, XFRM_STATE_AF_UNSPEC};
 use netlink_packet_xfrm::state::{DelGetMessage, GetDumpMessage, ModifyMessage};
-use netlink_packet_xfrm::{Address, Alg, AlgAead, AlgAuth, Mark as WireMark, ReplayEsn, XfrmAttrs, XfrmMessage};
+use netlink_packet_xfrm::{
+    Address, Alg, AlgAead, AlgAuth, Mark as WireMark, ReplayEsn, UserSaInfo, XfrmAttrs, XfrmMessage,
+};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::netlink::{Failure, Netlink};
 use crate::keyfile::{Algorithm, Key};
-use crate::plan::{Mark, REQIDS, State, StateId};
+use crate::plan::{Mark, REQIDS, STATE_TAG, State, StateId};
 
 /// Above this the window does not fit `xfrm_usersa_info` and goes by XFRMA_REPLAY_ESN_VAL, with or without ESN.
 const SMALL_WINDOW: u32 = 32;
@@ -19,14 +21,15 @@ const CBC: &str = "cbc(aes)";
 const SHA256: &str = "hmac(sha256)";
 const ICV_BITS: u32 = 128;
 
-/// All with a request id of ours, charon's included. Larval ones (SPI 0, no key yet) leave by themselves.
-pub(super) async fn dump(netlink: &Netlink) -> Result<Vec<State>, Failure> {
+/// All with a request id of ours, charon's included, and whether they have our tag. Larval ones (SPI 0, no key yet) leave by
+/// themselves.
+pub(super) async fn dump(netlink: &Netlink) -> Result<Vec<(State, bool)>, Failure> {
     let messages = netlink.dump_xfrm(XfrmMessage::GetDumpSa(GetDumpMessage::default())).await?;
     let mut states = Vec::new();
     for message in messages {
         let XfrmMessage::AddSa(mut message) = message else { continue };
         if REQIDS.contains(&message.user_sa_info.reqid) && message.user_sa_info.id.spi != 0 {
-            states.push(read(&message));
+            states.push((read(&message), is_tagged(&message.user_sa_info)));
         }
         wipe(&mut message.nlas);
     }
@@ -46,6 +49,10 @@ pub(super) async fn remove(netlink: &Netlink, id: &StateId) -> Result<(), Failur
     netlink.xfrm(XfrmMessage::DeleteSa(message), 0).await
 }
 
+pub(super) fn is_tagged(info: &UserSaInfo) -> bool {
+    info.lifetime_cfg.soft_byte_limit == STATE_TAG
+}
+
 pub(super) fn wire_mark(mark: Mark) -> XfrmAttrs {
     XfrmAttrs::Mark(WireMark { value: mark.value, mask: mark.mask })
 }
@@ -62,6 +69,7 @@ fn message(state: &State) -> ModifyMessage {
     info.id.spi = state.id.spi;
     info.id.proto = libc::IPPROTO_ESP as u8;
     info.mode = XFRM_MODE_TUNNEL;
+    info.lifetime_cfg.soft_byte_limit = STATE_TAG;
     info.reqid = state.reqid;
     // Without it the inner family is the outer one's.
     info.flags = XFRM_STATE_AF_UNSPEC;
@@ -221,6 +229,7 @@ mod tests {
                     key: Key::new((0..algorithm.key_len() as u8).collect()),
                 };
                 assert_eq!(read(&message(&state)), state);
+                assert!(is_tagged(&message(&state).user_sa_info));
             }
         }
     }

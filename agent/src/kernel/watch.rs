@@ -13,7 +13,7 @@ use netlink_sys::{AsyncSocket, SocketAddr};
 use rtnetlink::MulticastGroup;
 
 use super::{Error, state};
-use crate::plan::{ALIAS, CHARON_SPIS, PROTOCOL, REQIDS};
+use crate::plan::{ALIAS, PROTOCOL, REQIDS};
 
 const GROUPS: [MulticastGroup; 5] = [
     MulticastGroup::Link,
@@ -120,7 +120,7 @@ fn is_our_route(route: &RouteMessage) -> bool {
 
 /// What charon does to its own states at every rekey is not drift.
 fn is_our_state(info: &UserSaInfo) -> bool {
-    REQIDS.contains(&info.reqid) && !CHARON_SPIS.contains(&info.id.spi)
+    REQIDS.contains(&info.reqid) && state::is_tagged(info)
 }
 
 fn of_xfrm(message: XfrmMessage) -> Option<What> {

@@ -1,6 +1,7 @@
 //! What there should be, from the policy and the keys.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
@@ -66,6 +67,23 @@ pub enum Error {
         file: String,
         /// As the file names it.
         lane: String,
+    },
+    /// Two tunnels would receive by the same SPI.
+    #[error(
+        "tunnel \"{tunnel}\": {file} gives lane \"{lane}\" the spi {spi:#x} at {destination}, which another static tunnel has \
+         too; choose another on both ends"
+    )]
+    SharedSpi {
+        /// The later tunnel.
+        tunnel: String,
+        /// Its key file.
+        file: String,
+        /// `CLASS.INDEX`.
+        lane: String,
+        /// Of both.
+        spi: u32,
+        /// Outer destination of both.
+        destination: IpAddr,
     },
     /// Counter mode without the operator's word for it.
     #[error(
@@ -149,6 +167,11 @@ impl Desired {
                     Direction::In => (tunnel.remote, tunnel.local, None, Some(mark)),
                     Direction::Out => (tunnel.local, tunnel.remote, Some(mark), None),
                 };
+                // The kernel takes no two states of one destination and SPI whose marks overlap.
+                if self.states.iter().any(|other| (other.id.destination, other.id.spi) == (destination, sa.spi)) {
+                    let (lane, spi) = (lane.label.clone(), sa.spi);
+                    return Err(Error::SharedSpi { tunnel: name(), file: file(), lane, spi, destination });
+                }
                 self.states.push(State {
                     id: StateId { destination, spi: sa.spi, mark: found_by },
                     source,

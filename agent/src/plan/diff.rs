@@ -1,11 +1,13 @@
 //! Desired against observed: the operations between them, in an order in which nothing leaks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::Serialize;
 
-use super::{Address, Desired, Observed, Op, PolicyDirection, Route, RouteVia, State, StateId};
+use super::{
+    Address, Desired, Observed, Op, PolicyDirection, Route, RouteVia, State, StateId, XfrmPolicy, XfrmPolicyId,
+};
 
 /// What must change, in the order in which it must.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -262,9 +264,11 @@ impl Steps {
     fn states(&mut self, desired: &Desired, observed: &Observed) {
         // The one that sends is found by its policy's mark, the one that receives by its SPI alone.
         let sends = |id: &StateId| id.mark.is_some();
+        let there: BTreeMap<StateId, &State> = observed.states.iter().map(|state| (state.id, state)).collect();
+        let wanted: BTreeSet<StateId> = desired.states.iter().map(|state| state.id).collect();
         for want in &desired.states {
             let turn = if sends(&want.id) { Turn::OutboundStates } else { Turn::InboundStates };
-            match observed.states.iter().find(|have| have.id == want.id) {
+            match there.get(&want.id) {
                 Some(have) if is(have, want) => continue,
                 // The kernel changes neither key nor marks in place.
                 Some(_) => self.push(turn, Op::RemoveState(want.id)),
@@ -273,7 +277,7 @@ impl Steps {
             self.push(turn, Op::AddState(want.clone()));
         }
         for have in &observed.states {
-            if desired.states.iter().all(|want| want.id != have.id) {
+            if !wanted.contains(&have.id) {
                 let turn = match (desired.charon_lanes.contains(&(have.reqid, have.if_id)), sends(&have.id)) {
                     (true, true) => Turn::ClearOutboundStates,
                     (true, false) => Turn::ClearInboundStates,
@@ -286,19 +290,22 @@ impl Steps {
     }
 
     fn policies(&mut self, desired: &Desired, observed: &Observed) {
+        let there: BTreeMap<XfrmPolicyId, &XfrmPolicy> =
+            observed.policies.iter().map(|policy| (policy.id, policy)).collect();
+        let wanted: BTreeSet<XfrmPolicyId> = desired.policies.iter().map(|policy| policy.id).collect();
         for want in &desired.policies {
             let turn = match want.id.direction {
                 PolicyDirection::Out => Turn::OutboundPolicies,
                 PolicyDirection::In | PolicyDirection::Fwd => Turn::InboundPolicies,
             };
-            match observed.policies.iter().find(|have| have.id == want.id) {
-                Some(have) if have == want => {}
+            match there.get(&want.id) {
+                Some(have) if *have == want => {}
                 Some(_) => self.push(turn, Op::UpdatePolicy(want.clone())),
                 None => self.push(turn, Op::AddPolicy(want.clone())),
             }
         }
         for have in &observed.policies {
-            if desired.policies.iter().all(|want| want.id != have.id) {
+            if !wanted.contains(&have.id) {
                 // Charon would take over what is in its place, and we would then remove what is charon's.
                 let early = desired.charon_lanes.contains(&(have.reqid, have.id.if_id));
                 let turn = match (early, have.id.direction) {
@@ -321,8 +328,9 @@ impl Steps {
             }
         }
         // A lane that was charon's and is now static: what charon has in its place goes first.
-        let in_the_way =
-            |lane: &(u32, u32)| desired.policies.iter().any(|policy| (policy.reqid, policy.id.if_id) == *lane);
+        let static_lanes: BTreeSet<(u32, u32)> =
+            desired.policies.iter().map(|policy| (policy.reqid, policy.id.if_id)).collect();
+        let in_the_way = |lane: &(u32, u32)| static_lanes.contains(lane);
         let early = observed.charon.keys().any(in_the_way);
         for name in observed.connections.keys().filter(|name| !desired.connections.contains_key(*name)) {
             let turn = if early { Turn::ClearPlace } else { Turn::StaleConnections };

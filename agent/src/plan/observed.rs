@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Address, CHARON_SPIS, Link, POLICY_PRIORITY, Route, State, XfrmPolicy};
+use super::{Address, Link, POLICY_PRIORITY, Route, State, XfrmPolicy};
 
 /// A snapshot. The kernel shell fills the netlink parts, [`crate::reconcile`] those of data path and charon.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,12 +50,12 @@ pub struct LaneTraces {
 }
 
 impl Observed {
-    /// Sorts a state with a request id of ours: static or charon's.
-    pub fn add_state(&mut self, state: State) {
-        if CHARON_SPIS.contains(&state.id.spi) {
-            self.charon.entry((state.reqid, state.if_id)).or_default().states += 1;
-        } else {
+    /// Sorts a state with a request id of ours: static where it has our tag, else charon's.
+    pub fn add_state(&mut self, state: State, tagged: bool) {
+        if tagged {
             self.states.push(state);
+        } else {
+            self.charon.entry((state.reqid, state.if_id)).or_default().states += 1;
         }
     }
 
