@@ -154,18 +154,6 @@ fn a_key_left_out_has_the_default_that_the_sample_says() {
     assert_eq!(written.classes, bare.classes);
 }
 
-#[test]
-fn the_configs_of_the_readme_can_be_used() {
-    let readme = include_str!("../../README.md");
-    let blocks = readme.split("```toml\n").skip(1).map(|rest| rest.split("```").next().expect("an end"));
-    let configs: Vec<&str> = blocks.filter(|block| block.contains("[[tunnel]]")).collect();
-    assert!(!configs.is_empty());
-    for text in configs {
-        let loaded = config::parse_text("README.md", text).unwrap_or_else(|errors| panic!("{errors}"));
-        assert_eq!(loaded.warnings.to_string(), "");
-    }
-}
-
 /// The example that the architecture was written with.
 const ARCHITECTURE: &str = r#"
 [mark]
