@@ -4,6 +4,7 @@ mod apply;
 mod ask;
 mod down;
 mod emit;
+mod explain;
 mod file;
 pub mod logging;
 mod plan;
@@ -91,7 +92,7 @@ pub enum Verb {
         #[arg(long, value_name = "SPAN", value_parser = span::parse)]
         confirm: Option<Duration>,
         /// How long to wait for the lanes to come up
-        #[arg(long, value_name = "SPAN", value_parser = span::parse, default_value = "30s")]
+        #[arg(long, value_name = "SPAN", value_parser = span::parse, default_value = "10s")]
         wait: Duration,
     },
     /// Put a file in place and keep it there: follows charon, repairs what others change, serves metrics
@@ -115,6 +116,26 @@ pub enum Verb {
         /// One JSON object
         #[arg(long)]
         json: bool,
+    },
+    /// What becomes of packets: tenant, rule, class, lane and mark
+    Explain {
+        /// The file
+        file: PathBuf,
+        /// A packet in words: udp 10.1.0.5:4000 to 10.2.0.9:5060 dscp ef in lan0
+        #[arg(required_unless_present = "pcap", conflicts_with = "pcap")]
+        packet: Vec<String>,
+        /// Packets of a capture, pcap or pcapng
+        #[arg(long, value_name = "PCAP")]
+        pcap: Option<PathBuf>,
+        /// The interface by which the capture's packets came in
+        #[arg(long, value_name = "NAME", requires = "pcap")]
+        interface: Option<String>,
+        /// One JSON object per packet
+        #[arg(long)]
+        json: bool,
+        /// The classifier on the host, or the program itself, which needs root
+        #[arg(long, value_enum, default_value = "model")]
+        engine: explain::Which,
     },
     /// The JSON Schema of the file
     Schema,
@@ -163,6 +184,13 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Verb::Apply { file, confirm, wait } => apply::apply(&places, &file, wait, confirm),
         Verb::Run { config } => run::run(&places, &config),
         Verb::Down { vici } => down::down(&places, vici.as_deref()),
+        Verb::Explain { file, packet, pcap, interface, json, engine } => {
+            let packets = match pcap {
+                Some(pcap) => explain::Packets::Captured { pcap, interface },
+                None => explain::Packets::InWords(packet.join(" ")),
+            };
+            explain::explain(&file, packets, json, engine)
+        }
         Verb::Schema => file::schema(),
         Verb::Confirm => ask::confirm(&places.socket()),
         Verb::Reload => ask::reload(&places.socket()),

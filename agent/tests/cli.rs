@@ -1,0 +1,184 @@
+//! The program as its user meets it: exit codes, and what is said where.
+
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+const FILE: &str = r#"
+[[class]]
+name = "voice"
+fallback = "default"
+
+[[class]]
+name = "default"
+
+[[tunnel]]
+name = "branch-7"
+local = "192.0.2.1"
+remote = "192.0.2.2"
+classes = ["voice", "default"]
+device = { type = "xfrm", name = "lk-branch7", if-id = 42, mtu = 1400 }
+routes = ["10.2.0.0/16"]
+[tunnel.ike]
+local-id = "moon.example"
+remote-id = "sun.example"
+auth = { psk-file = "branch-7.psk" }
+
+[[rule]]
+name = "sip"
+class = "voice"
+protocol = "udp"
+destination-port = ["5060"]
+
+[default]
+class = "default"
+"#;
+
+/// Runs in a folder of its own, as an agent of its own: no other is asked or disturbed.
+struct User(TempDir);
+
+impl User {
+    fn new() -> Self {
+        let user = Self(tempfile::tempdir().unwrap());
+        user.write("a.toml", FILE);
+        let mut options = std::fs::OpenOptions::new();
+        let psk = options.write(true).create_new(true).mode(0o600).open(user.path("branch-7.psk"));
+        std::io::Write::write_all(&mut psk.unwrap(), b"secret\n").unwrap();
+        user
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).unwrap();
+    }
+
+    fn types(&self, words: &[&str]) -> Said {
+        let output = Command::new(env!("CARGO_BIN_EXE_lanekeeper"))
+            .args(["--runtime-dir", "run", "--bpffs", "bpf"])
+            .args(words)
+            .current_dir(self.0.path())
+            .env_clear()
+            .output();
+        Said::from(output.unwrap())
+    }
+}
+
+#[derive(Debug)]
+struct Said {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl From<Output> for Said {
+    fn from(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Self { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+    }
+}
+
+#[test]
+fn check_is_silent_about_nothing() {
+    let said = User::new().types(&["check", "a.toml"]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+    assert!(said.out.starts_with("a.toml: fine: 2 classes, 1 tunnel with 2 lanes, 1 rule"), "{said:?}");
+}
+
+#[test]
+fn check_says_every_error_with_its_place_and_cure() {
+    let user = User::new();
+    user.write("b.toml", &FILE.replace("fallback", "falback").replace("\"udp\"", "\"upd\""));
+    let said = user.types(&["check", "b.toml"]);
+    assert_eq!((said.code, said.out.as_str()), (2, ""), "{said:?}");
+    assert!(said.err.contains("b.toml:4:1: error: ") && said.err.contains("\"fallback\""), "{said:?}");
+    assert!(said.err.contains("b.toml:24:12: error: ") && said.err.contains("udp"), "{said:?}");
+}
+
+#[test]
+fn check_in_json_holds_the_same_findings() {
+    let user = User::new();
+    user.write("b.toml", &FILE.replace("fallback", "falback"));
+    let said = user.types(&["check", "b.toml", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!((said.code, &json["ok"], &json["errors"][0]["line"]), (2, &false.into(), &4.into()), "{said:?}");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_said_to_be_missing() {
+    for verb in
+        [&["check", "no.toml"][..], &["run", "--config", "no.toml"], &["apply", "no.toml"], &["plan", "no.toml"]]
+    {
+        let said = User::new().types(verb);
+        assert_eq!(said.code, 2, "{said:?}");
+        assert!(said.err.contains("no.toml: error: ") && said.err.contains("no such file"), "{said:?}");
+    }
+}
+
+#[test]
+fn a_broken_file_is_refused_before_anything_is_touched() {
+    let user = User::new();
+    user.write("b.toml", "[[class]]\nname = 7\n");
+    for verb in [&["run", "--config", "b.toml"][..], &["apply", "b.toml"], &["plan", "b.toml"]] {
+        let said = user.types(verb);
+        assert_eq!(said.code, 2, "{said:?}");
+        assert!(said.err.contains("b.toml:2:8: error: "), "{said:?}");
+    }
+    assert!(!user.path("bpf").exists());
+}
+
+#[test]
+fn a_question_to_nobody_says_whom_to_start() {
+    let user = User::new();
+    for verb in ["status", "reload", "confirm"] {
+        let said = user.types(&[verb]);
+        assert_eq!((said.code, said.out.as_str()), (2, ""), "{said:?}");
+        assert!(said.err.starts_with("lanekeeper: error: run/control.sock: no lanekeeper answers there"), "{said:?}");
+        assert!(said.err.contains("start `lanekeeper run`"), "{said:?}");
+        assert_eq!(said.err.matches("No such file").count(), 1, "a cause is said once: {said:?}");
+    }
+}
+
+#[test]
+fn a_verb_or_span_that_is_none_is_an_error_that_names_the_way() {
+    let user = User::new();
+    let said = user.types(&["relaod"]);
+    assert!(said.code == 2 && said.err.contains("'reload'"), "{said:?}");
+    let said = user.types(&["apply", "a.toml", "--confirm", "5"]);
+    assert!(said.code == 2 && said.err.contains("write for instance 30s, 5m or 1h30m"), "{said:?}");
+}
+
+#[test]
+fn the_schema_is_json_and_knows_the_file() {
+    let said = User::new().types(&["schema"]);
+    let json: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(said.code, 0);
+    assert!(json["properties"]["tunnel"].is_object(), "{json}");
+}
+
+#[test]
+fn every_shell_has_its_completions() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let said = User::new().types(&["completions", shell]);
+        assert!(said.code == 0 && said.out.contains("reload"), "{shell}: {said:?}");
+    }
+}
+
+#[test]
+fn the_manual_is_a_man_page() {
+    let said = User::new().types(&["man"]);
+    assert_eq!(said.code, 0);
+    assert!(said.out.contains(".TH lanekeeper 1") && said.out.contains("EXIT STATUS"), "{}", said.out);
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let binary = Path::new(env!("CARGO_BIN_EXE_lanekeeper")).display();
+    let script = format!("set -o pipefail; {binary} schema | head -c 1 > /dev/null");
+    let status = Command::new("bash").args(["-c", &script]).status().unwrap();
+    assert!(status.success(), "{status}");
+}
