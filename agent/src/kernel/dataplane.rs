@@ -170,7 +170,7 @@ impl Dataplane {
     }
 
     /// What is pinned below `pin_root`, without changing anything; `None` where nothing of this version is.
-    pub fn peek(pin_root: &Path) -> Result<Option<Observed>, Error> {
+    pub fn peek(pin_root: &Path) -> Result<Option<(Observed, Registry)>, Error> {
         let folder = pins::folder(pin_root);
         if !pins::present(&folder) {
             return Ok(None);
@@ -178,7 +178,8 @@ impl Dataplane {
         pins::check(&folder)?;
         let object = Object::load(Some(&folder))?;
         let registry = read_registry(&object)?;
-        observe(&object, &registry, &folder).map(Some)
+        let observed = observe(&object, &registry, &folder)?;
+        Ok(Some((observed, registry)))
     }
 
     /// The names known so far; pass it to [`crate::compile::compile`].
@@ -198,6 +199,11 @@ impl Dataplane {
         self.lanes = tables.lanes.clone();
         self.close_unknown()?;
         Ok(number)
+    }
+
+    /// Learns the lanes of tables that an agent before this one has loaded.
+    pub fn adopt(&mut self, tables: &Tables) {
+        self.lanes = tables.lanes.clone();
     }
 
     /// Opens or closes a lane: one map write, effective with the next packet. Lanes begin closed.

@@ -25,6 +25,9 @@ pub async fn settle(world: &mut World, live: &Live, wanted: &Wanted, without: Wi
             (Err(error), _) => return Err(error),
         }
     }
+    if survey.plan.ops.is_empty() {
+        return Ok(survey.plan.ops);
+    }
     let left = world.survey(wanted).await?.plan.ops;
     if left.is_empty() { Ok(survey.plan.ops) } else { Err(Error::Unsettled { left: lines(&left) }) }
 }

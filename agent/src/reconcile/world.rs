@@ -8,7 +8,7 @@ use super::interfaces;
 use super::{Error, Wanted};
 use crate::compile::{Registry, Tables, compile};
 use crate::ike;
-use crate::kernel::dataplane::Dataplane;
+use crate::kernel::dataplane::{self, Dataplane};
 use crate::kernel::{Netlink, apply, snapshot};
 use crate::plan::{Desired, Observed, Op, Plan, Room, diff};
 
@@ -43,13 +43,9 @@ pub struct Survey {
 }
 
 impl World {
-    /// Opens netlink; the data path is opened where it is already pinned, else when it is first needed.
+    /// Opens netlink; the data path is opened when it is first to be changed.
     pub fn open(bpffs: &Path) -> Result<Self, Error> {
-        let mut world = Self { netlink: Netlink::open()?, bpffs: bpffs.into(), dataplane: None, charon: None };
-        if bpffs.join("lanekeeper").exists() {
-            world.dataplane()?;
-        }
-        Ok(world)
+        Ok(Self { netlink: Netlink::open()?, bpffs: bpffs.into(), dataplane: None, charon: None })
     }
 
     /// The data path, loaded now if it is not yet.
@@ -78,14 +74,11 @@ impl World {
 
     /// Looks at everything of ours, and at what `wanted` asks beyond it.
     pub async fn survey(&self, wanted: &Wanted) -> Result<Survey, Error> {
-        let mut registry = match &self.dataplane {
-            Some(dataplane) => lock(dataplane).registry()?,
-            None => Registry::default(),
-        };
+        let (seen, mut registry) = self.look_at_dataplane()?;
         let tables = compile(&wanted.policy, &mut registry)?;
         let mut desired = wanted.desired.clone();
         desired.tables = Some(tables.digest);
-        let mut observed = self.look().await?;
+        let mut observed = self.look(seen).await?;
         let vici = &wanted.policy.vici;
         let charon = self.look_at_charon(vici, &desired, &mut observed).await;
         let plan = diff(&desired, &observed)?;
@@ -95,19 +88,29 @@ impl World {
     /// The way to a machine without us.
     pub async fn survey_for_nothing(&self, vici: &Path) -> Result<Survey, Error> {
         let desired = Desired::default();
-        let mut observed = self.look().await?;
+        // Pins of another version cannot be looked into, and go all the same.
+        let (seen, _) = self.look_at_dataplane().unwrap_or_default();
+        let mut observed = self.look(seen).await?;
         let charon = loaded(vici).await.map(|found| observed.connections = found).err();
         Ok(Survey { plan: diff(&desired, &observed)?, tables: None, charon })
     }
 
-    async fn look(&self) -> Result<Observed, Error> {
+    async fn look(&self, dataplane: dataplane::Observed) -> Result<Observed, Error> {
         let mut observed = snapshot(&self.netlink).await?;
-        if let Some(dataplane) = &self.dataplane {
-            let seen = lock(dataplane).observed()?;
-            observed.tables = seen.digest;
-            observed.attached = seen.attached.into_iter().map(|(device, _)| device).collect();
-        }
+        observed.tables = dataplane.digest;
+        observed.attached = dataplane.attached.into_iter().map(|(device, _)| device).collect();
         Ok(observed)
+    }
+
+    /// Without opening it: that would put our programs in the place of those that run.
+    fn look_at_dataplane(&self) -> Result<(dataplane::Observed, Registry), Error> {
+        match &self.dataplane {
+            Some(opened) => {
+                let opened = lock(opened);
+                Ok((opened.observed()?, opened.registry()?))
+            }
+            None => Ok(Dataplane::peek(&self.bpffs)?.unwrap_or_default()),
+        }
     }
 
     /// A charon that cannot be asked is taken to have what it should: there is nothing to be done about it now.
@@ -138,7 +141,14 @@ impl World {
         survey: &Survey,
         mut tables_loaded: impl FnMut() -> Result<(), Error>,
     ) -> Result<(), Error> {
-        // Lanes are known to all before charon can say a word about them.
+        let stay = !survey.plan.ops.iter().any(|op| matches!(op, Op::LoadTables { .. }));
+        if let Some(tables) = survey.tables.as_ref().filter(|_| stay) {
+            let dataplane = self.dataplane()?;
+            let mut dataplane = lock(&dataplane);
+            dataplane.adopt(tables);
+            dataplane.set_interfaces(&interfaces::list()?)?;
+        }
+        // Lanes are known to all before charon can say a word about them, and open when their SAs are there.
         let mut known = false;
         for op in &survey.plan.ops {
             if op.room() == Room::Charon && !known {
@@ -152,8 +162,6 @@ impl World {
                 known = true;
             }
         }
-        let dataplane = self.dataplane()?;
-        lock(&dataplane).set_interfaces(&interfaces::list()?)?;
         if !known {
             tables_loaded()?;
         }

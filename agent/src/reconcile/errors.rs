@@ -1,0 +1,111 @@
+//! What the kernel counts per SA, added up per lane: an SA's counts go with it at a rekey, a lane's stay. Pure.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use crate::compile::series::{LaneEvent, Series};
+use crate::policy::Policy;
+
+/// What went wrong on one SA since it was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SaErrors {
+    /// With the SPI, its name.
+    pub destination: IpAddr,
+    /// In host byte order.
+    pub spi: u32,
+    /// Its lane's.
+    pub reqid: u32,
+    /// Packets that the anti-replay window had passed, or seen before.
+    pub replay: u32,
+    /// Packets that did not authenticate.
+    pub integrity: u32,
+}
+
+/// Counts as last seen, by SA.
+#[derive(Debug, Default)]
+pub struct Errors(Option<BTreeMap<(IpAddr, u32), (u32, u32)>>);
+
+impl Errors {
+    /// What is new on each lane since the last look. The first look counts nothing: what it finds an agent before this one
+    /// may have counted, and a counter had better miss some than count them twice.
+    pub fn since(&mut self, policy: &Policy, sas: &[SaErrors]) -> Vec<(Series, u64)> {
+        let mut counts = Vec::new();
+        let before = self.0.take();
+        for sa in sas {
+            let Some(before) = &before else { break };
+            let (replay, integrity) = before.get(&(sa.destination, sa.spi)).copied().unwrap_or_default();
+            for (event, n) in [
+                (LaneEvent::ReplayError, sa.replay.wrapping_sub(replay)),
+                (LaneEvent::IntegrityError, sa.integrity.wrapping_sub(integrity)),
+            ] {
+                if n > 0 {
+                    counts.extend(series(policy, sa.reqid, event).map(|series| (series, n.into())));
+                }
+            }
+        }
+        self.0 = Some(sas.iter().map(|sa| ((sa.destination, sa.spi), (sa.replay, sa.integrity))).collect());
+        counts
+    }
+}
+
+/// Request ids are unique in the policy.
+fn series(policy: &Policy, reqid: u32, event: LaneEvent) -> Option<Series> {
+    policy.tunnels.iter().find_map(|tunnel| {
+        let lane = tunnel.lanes.iter().find(|lane| lane.reqid == reqid)?;
+        let class = policy.classes[lane.class.0].name.clone();
+        Some(Series::Event { tunnel: tunnel.name.clone(), class, index: lane.index, event })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::tests::policy;
+
+    fn sa(spi: u32, reqid: u32, replay: u32, integrity: u32) -> SaErrors {
+        SaErrors { destination: "192.0.2.1".parse().unwrap(), spi, reqid, replay, integrity }
+    }
+
+    fn counts(errors: &mut Errors, sas: &[SaErrors]) -> Vec<(String, LaneEvent, u64)> {
+        let counts = errors.since(&policy(), sas).into_iter();
+        counts
+            .map(|(series, n)| match series {
+                Series::Event { class, index, event, .. } => (format!("{class}.{index}"), event, n),
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    }
+
+    const VOICE: u32 = 0x4c4b_0001;
+
+    #[test]
+    fn a_lane_adds_up_what_its_sas_count() {
+        let mut errors = Errors::default();
+        assert_eq!(counts(&mut errors, &[]), []);
+        assert_eq!(counts(&mut errors, &[sa(1, VOICE, 5, 0)]), [("voice.0".into(), LaneEvent::ReplayError, 5)]);
+        assert_eq!(counts(&mut errors, &[sa(1, VOICE, 5, 0)]), []);
+        // A rekey: the old SA lingers and goes on counting, the new one begins at nothing.
+        let both = [sa(1, VOICE, 7, 0), sa(2, VOICE, 0, 3)];
+        let expected =
+            [("voice.0".into(), LaneEvent::ReplayError, 2), ("voice.0".into(), LaneEvent::IntegrityError, 3)];
+        assert_eq!(counts(&mut errors, &both), expected);
+        assert_eq!(counts(&mut errors, &[sa(2, VOICE, 0, 3)]), []);
+    }
+
+    #[test]
+    fn what_is_found_at_the_start_is_not_counted_again() {
+        let mut errors = Errors::default();
+        assert_eq!(counts(&mut errors, &[sa(1, VOICE, 100, 100)]), []);
+        assert_eq!(counts(&mut errors, &[sa(1, VOICE, 101, 100)]), [("voice.0".into(), LaneEvent::ReplayError, 1)]);
+    }
+
+    #[test]
+    fn a_counter_that_wraps_goes_on_and_a_stranger_counts_for_nobody() {
+        let mut errors = Errors::default();
+        counts(&mut errors, &[sa(1, VOICE, u32::MAX, 0)]);
+        assert_eq!(
+            counts(&mut errors, &[sa(1, VOICE, 1, 0), sa(9, 7, 5, 5)]),
+            [("voice.0".into(), LaneEvent::ReplayError, 2)]
+        );
+    }
+}
