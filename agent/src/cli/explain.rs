@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 
 use super::Outcome;
+use crate::compile::{Registry, compile};
 use crate::config;
-use crate::explain::engine::{Engine, Kernel, Model};
+use crate::explain::engine::{Engine, Kernel};
 use crate::explain::line::{HEAD, Line};
 use crate::explain::words::Words;
 use crate::explain::{self, Frame, capture};
+use crate::model::Model;
+use crate::policy::Policy;
 
 /// Who decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -38,10 +41,10 @@ pub enum Packets {
 /// One answer per packet.
 pub fn explain(file: &Path, packets: Packets, json: bool, which: Which) -> anyhow::Result<Outcome> {
     let policy = config::inspect(file)?.policy;
-    let model = Model::new(&policy)?;
+    let tables = compile(&policy, &mut Registry::default())?;
     let mut engine: Box<dyn Engine> = match which {
-        Which::Model => Box::new(model),
-        Which::Kernel => Box::new(Kernel::new(&policy, model)?),
+        Which::Model => Box::new(Model::all_up(&tables)),
+        Which::Kernel => Box::new(Kernel::new(&tables)?),
     };
     let mut out = BufWriter::new(std::io::stdout().lock());
     match packets {
@@ -73,7 +76,7 @@ pub fn explain(file: &Path, packets: Packets, json: bool, which: Which) -> anyho
 }
 
 fn each(
-    policy: &crate::policy::Policy,
+    policy: &Policy,
     engine: &mut dyn Engine,
     frame: Frame,
     interface: Option<&str>,

@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use super::Verdict;
-use crate::policy::{Lane, Policy, Rule, TunnelIndex};
+use crate::model::Verdict;
+use crate::policy::{Policy, Rule, TunnelIndex};
 
 /// What becomes of one packet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -37,17 +37,17 @@ pub struct Line {
 impl Line {
     /// By the names of the policy. Without a tunnel there is neither lane nor mark.
     pub fn new(policy: &Policy, packet: u64, tunnel: Option<TunnelIndex>, verdict: &Verdict) -> Self {
-        let lane = tunnel.zip(verdict.mark).and_then(|(tunnel, mark)| lane_of(policy, tunnel, mark));
+        let blocked = tunnel.and(verdict.blocked).map(|reason| reason.name());
         Self {
             packet,
-            tenant: verdict.tenant.map(|tenant| policy.tenants[tenant].name.clone()),
+            tenant: verdict.tenant.map(|tenant| policy.tenants[tenant.0].name.clone()),
             rule: verdict.rule.map(|rule| rule_name(&policy.rules[rule])),
-            class: policy.classes[verdict.class].name.clone(),
-            mark: tunnel.and(verdict.mark),
+            class: policy.classes[verdict.class.0].name.clone(),
+            mark: tunnel.filter(|_| blocked.is_none()).map(|_| verdict.mark),
             tunnel: tunnel.map(|tunnel| policy.tunnels[tunnel.0].name.clone()),
-            lane: lane.map(|lane| lane.label.clone()),
-            unparsed: verdict.unparsed.map(|reason| reason.name()),
-            blocked: tunnel.and(verdict.blocked).map(|reason| reason.name()),
+            lane: tunnel.and(verdict.lane.as_ref()).map(|lane| format!("{}.{}", lane.class, lane.index)),
+            unparsed: verdict.parse.map(|reason| reason.name()),
+            blocked,
         }
     }
 
@@ -93,11 +93,6 @@ impl Line {
 /// Over the rows of [`Line::row`].
 pub const HEAD: &str = "packet  tenant      rule                  class       lane        mark";
 
-/// Marks are unique in a tunnel.
-fn lane_of(policy: &Policy, tunnel: TunnelIndex, mark: u32) -> Option<&Lane> {
-    policy.tunnels[tunnel.0].lanes.iter().find(|lane| lane.mark == mark & policy.mark_mask)
-}
-
 fn rule_name(rule: &Rule) -> String {
     rule.name.clone().unwrap_or_else(|| rule.place.clone())
 }
@@ -107,6 +102,8 @@ mod tests {
     use lanekeeper_common::verdict::{BlockReason, ParseReason};
 
     use super::*;
+    use crate::lane::LaneId;
+    use crate::policy::ClassIndex;
     use crate::status::tests::policy;
 
     fn named() -> Policy {
@@ -118,33 +115,44 @@ mod tests {
         Policy { rules: vec![rule(Some("sip"), "a.toml:1:1"), rule(None, "a.toml:9:1")], ..policy() }
     }
 
-    const VERDICT: Verdict =
-        Verdict { tenant: None, rule: Some(0), class: 1, mark: Some(3), unparsed: None, blocked: None };
+    fn verdict() -> Verdict {
+        Verdict {
+            tenant: None,
+            rule: Some(0),
+            class: ClassIndex(1),
+            lane: Some(LaneId { tunnel: "branch-7".into(), class: "bulk".into(), index: 1 }),
+            mark: 3,
+            parse: None,
+            blocked: None,
+            hash: 0,
+        }
+    }
 
     #[test]
     fn the_json_has_its_five_keys_first_and_the_rest_where_known() {
-        let line = Line::new(&named(), 7, Some(TunnelIndex(0)), &VERDICT);
+        let line = Line::new(&named(), 7, Some(TunnelIndex(0)), &verdict());
         assert_eq!(
             line.json(),
             r#"{"packet":7,"tenant":null,"rule":"sip","class":"bulk","mark":3,"tunnel":"branch-7","lane":"bulk.1"}"#,
         );
-        let line = Line::new(&named(), 8, None, &Verdict { rule: None, ..VERDICT });
+        let line = Line::new(&named(), 8, None, &Verdict { rule: None, ..verdict() });
         assert_eq!(line.json(), r#"{"packet":8,"tenant":null,"rule":null,"class":"bulk","mark":null}"#);
     }
 
     #[test]
     fn a_rule_without_a_name_goes_by_its_place() {
-        let line = Line::new(&named(), 1, Some(TunnelIndex(0)), &Verdict { rule: Some(1), ..VERDICT });
+        let line = Line::new(&named(), 1, Some(TunnelIndex(0)), &Verdict { rule: Some(1), ..verdict() });
         assert_eq!(line.rule.as_deref(), Some("a.toml:9:1"));
     }
 
     #[test]
     fn what_is_dropped_or_not_read_says_why() {
         let verdict = Verdict {
-            mark: None,
-            unparsed: Some(ParseReason::Truncated),
+            lane: None,
+            mark: 0,
+            parse: Some(ParseReason::Truncated),
             blocked: Some(BlockReason::NoLane),
-            ..VERDICT
+            ..verdict()
         };
         let line = Line::new(&named(), 1, Some(TunnelIndex(0)), &verdict);
         assert!(
@@ -156,7 +164,7 @@ mod tests {
 
     #[test]
     fn rows_stand_under_their_head() {
-        let row = Line::new(&named(), 1, Some(TunnelIndex(0)), &VERDICT).row();
+        let row = Line::new(&named(), 1, Some(TunnelIndex(0)), &verdict()).row();
         for (word, cell) in [("rule", "sip"), ("class", "bulk "), ("lane", "bulk.1"), ("mark", "0x3")] {
             assert_eq!(HEAD.find(word), row.find(cell), "{word}");
         }
