@@ -247,6 +247,16 @@ fn a_rekey_leaves_the_lane_up_and_the_old_sa_s_end_is_no_fall() {
 }
 
 #[test]
+fn a_rekey_is_told_though_a_list_has_shown_it_already() {
+    let mut bench = Bench::steady(&testing::policy());
+    bench.now += SECOND;
+    let after = ike_with(1, vec![child("voice.0", 4), child("bulk.0", 2), child("bulk.1", 3)]);
+    assert_eq!(told(&bench.feed(Input::Sas { asked: bench.now, sas: vec![after] })), []);
+    let rekey = Notice::ChildRekeyed { ike: ike_with(1, vec![]), old: 1, new: child("voice.0", 4) };
+    assert_eq!(told(&bench.feed(Input::Notice(rekey))), [Event::Rekeyed(lane("voice", 0))]);
+}
+
+#[test]
 fn an_ike_rekey_takes_the_lanes_along() {
     let mut bench = Bench::steady(&testing::policy());
     let rekey = Notice::IkeRekeyed { old: 1, new: ike_with(2, vec![]) };

@@ -240,11 +240,11 @@ impl Tunnel {
             }
             Notice::ChildDown(ike) => ike.children.iter().for_each(|child| self.child_gone(now, child.id)),
             Notice::ChildRekeyed { ike, old, new } => {
-                let known = self.lanes.iter().any(|state| state.children.contains_key(&old));
                 self.child_gone(now, old);
                 self.child_up(now, ike.id, &new, actions);
                 let lane = self.lanes.iter().find(|state| state.children.contains_key(&new.id));
-                if let (true, Some(state)) = (known, lane) {
+                // Also where a list has shown the new one before: charon tells each rekey once.
+                if let Some(state) = lane {
                     actions.push(Action::Tell(Event::Rekeyed(state.lane.lane.clone())));
                 }
             }
