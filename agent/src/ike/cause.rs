@@ -9,7 +9,7 @@ struct Sign {
 }
 
 /// The first that is found in the log counts, so the more telling stand first.
-const SIGNS: [Sign; 13] = [
+const SIGNS: [Sign; 14] = [
     Sign {
         says: "no shared key found",
         means: "charon has no pre-shared key for these identities: compare `local-id` and `remote-id` with the peer's",
@@ -22,17 +22,14 @@ const SIGNS: [Sign; 13] = [
         says: "no trusted",
         means: "the peer's certificate is not signed by `ca`, or does not carry `remote-id` as subject or subjectAltName",
     },
+    Sign { says: "MAC mismatched", means: "the pre-shared keys differ: compare `psk-file` on both ends" },
     Sign {
         says: "AUTHENTICATION_FAILED",
         means: "the peer refuses our identity: compare the pre-shared key (or the certificate and its CA), `local-id` and `remote-id` on both ends; the peer's log says which",
     },
     Sign {
-        says: "does not match",
-        means: "the peer's identity or certificate is not what `remote-id` asks for: compare both ends",
-    },
-    Sign {
-        says: "calculated HASH does not match",
-        means: "the pre-shared keys differ: compare `psk-file` on both ends",
+        says: "constraint check",
+        means: "the peer's identity or certificate is not what `remote-id` and `ca` ask for: compare both ends",
     },
     Sign {
         says: "NO_PROPOSAL_CHOSEN",
@@ -41,6 +38,10 @@ const SIGNS: [Sign; 13] = [
     Sign {
         says: "TS_UNACCEPTABLE",
         means: "the peer has no child with this label and these selectors: give both ends the same classes, lanes and selectors, and strongSwan 5.9.6 or newer (for labels)",
+    },
+    Sign {
+        says: "unable to allocate SPIs",
+        means: "the kernel gives charon no SPI: it needs ESP and XFRM (`modprobe esp4 esp6 xfrm_user`)",
     },
     Sign {
         says: "unable to install",
