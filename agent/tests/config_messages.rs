@@ -61,7 +61,7 @@ fn problems() -> Vec<Problem> {
         Problem::EmptyTenant { object: s("tenant \"acme\"") },
         Problem::Keying { object: object.clone(), found: "both \"ike\" and \"static\"" },
         Problem::Auth { object: object.clone(), found: "neither a pre-shared key nor a certificate" },
-        Problem::KeyFileOpen { object: object.clone(), key, path: path(), mode: 0o644 },
+        Problem::KeyFileOpen { object: object.clone(), key, path: path(), mode: 0o644, access: "readable" },
         Problem::FileMissing { object: object.clone(), key, path: path() },
         Problem::FileKind { object: object.clone(), key, path: path(), kind: "a directory" },
         Problem::FileHidden { object, key, path: path() },

@@ -38,8 +38,9 @@ fn add_includes(sources: &mut Vec<Source>, reading: &mut Reading, main: &Path) {
     let folder = sources[0].folder.clone();
     let mut seen: BTreeSet<PathBuf> = main.canonicalize().into_iter().collect();
     for At { value: pattern, spot } in reading.document().include.clone() {
-        let written = folder.join(&pattern).display().to_string();
-        let paths = match glob::glob(&written) {
+        // Relative patterns start at the config's folder, whose name is no pattern.
+        let escaped = PathBuf::from(glob::Pattern::escape(&folder.display().to_string()));
+        let paths = match glob::glob(&escaped.join(&pattern).display().to_string()) {
             Ok(paths) => paths,
             Err(error) => {
                 reading.problem(spot, Problem::Pattern { pattern, reason: error.msg.to_owned() });
@@ -71,7 +72,8 @@ fn add_includes(sources: &mut Vec<Source>, reading: &mut Reading, main: &Path) {
         }
         // A pattern may match nothing today; a plain name may not.
         if !matched && !pattern.contains(['*', '?', '[']) {
-            reading.problem(spot, Problem::Include { path: written, reason: "no such file".to_owned() });
+            let path = folder.join(&pattern).display().to_string();
+            reading.problem(spot, Problem::Include { path, reason: "no such file".to_owned() });
         }
     }
 }

@@ -45,13 +45,13 @@ pub enum Problem {
         first: bool,
     },
     /// A key twice in one table.
-    #[error("\"{key}\" is set twice in the same table")]
+    #[error("duplicate key \"{key}\" in the same table")]
     DuplicateKey {
         /// The key.
         key: String,
     },
     /// A table's head twice.
-    #[error("[{name}] is there twice")]
+    #[error("duplicate table [{name}]")]
     DuplicateTable {
         /// As written.
         name: String,
@@ -95,7 +95,7 @@ pub enum Problem {
         first: Place,
     },
     /// A name that is taken.
-    #[error("{object}: this name is taken, see {first}")]
+    #[error("{object}: duplicate name, the first one is at {first}")]
     NameTaken {
         /// With the name in it.
         object: String,
@@ -283,7 +283,7 @@ pub enum Problem {
         found: &'static str,
     },
     /// Others can read a secret.
-    #[error("{object}: {key} {path} has mode {mode:04o}, so others than its owner can get at the key")]
+    #[error("{object}: {key} {path} has mode {mode:04o}: {access} by others than its owner")]
     KeyFileOpen {
         /// Which tunnel.
         object: String,
@@ -293,6 +293,8 @@ pub enum Problem {
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
+        /// `readable`, `writable` or `executable`.
+        access: &'static str,
     },
     /// No such file.
     #[error("{object}: {key} {path} does not exist")]

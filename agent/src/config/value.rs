@@ -159,7 +159,7 @@ pub enum Reason {
         value: i128,
     },
     /// A range without ports.
-    #[error("\"{first}-{last}\" is an empty range: {first} is above {last}")]
+    #[error("\"{first}-{last}\" is an empty port range: {first} is above {last}")]
     PortsEmpty {
         /// As written first.
         first: u16,

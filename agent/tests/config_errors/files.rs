@@ -25,7 +25,7 @@ fn a_key_file_that_others_can_read() {
         same(
             &with_key_file(FileFact::Regular { mode: 0o644 }, in_use),
             r#"
-/etc/lanekeeper/gw.toml:11:29: error: tunnel "branch-7": psk-file /etc/lanekeeper/branch-7.psk has mode 0644, so others than its owner can get at the key
+/etc/lanekeeper/gw.toml:11:29: error: tunnel "branch-7": psk-file /etc/lanekeeper/branch-7.psk has mode 0644: readable by others than its owner
     chmod 600 /etc/lanekeeper/branch-7.psk; if others may have read it, make a new key for both ends
 "#,
         );
@@ -33,7 +33,7 @@ fn a_key_file_that_others_can_read() {
     same(
         &with_key_file(FileFact::Regular { mode: 0o640 }, true),
         r#"
-/etc/lanekeeper/gw.toml:11:29: error: tunnel "branch-7": psk-file /etc/lanekeeper/branch-7.psk has mode 0640, so others than its owner can get at the key
+/etc/lanekeeper/gw.toml:11:29: error: tunnel "branch-7": psk-file /etc/lanekeeper/branch-7.psk has mode 0640: readable by others than its owner
     chmod 600 /etc/lanekeeper/branch-7.psk; if others may have read it, make a new key for both ends
 "#,
     );
@@ -108,7 +108,7 @@ fn the_loader_looks_at_key_files_beside_the_config() {
     same(
         &on_disk(&[("gw.toml", &open), ("open.psk", "secret")], config::load),
         r#"
-gw.toml:11:29: error: tunnel "branch-7": psk-file open.psk has mode 0644, so others than its owner can get at the key
+gw.toml:11:29: error: tunnel "branch-7": psk-file open.psk has mode 0644: readable by others than its owner
     chmod 600 open.psk; if others may have read it, make a new key for both ends
 "#,
     );
@@ -162,7 +162,7 @@ rules.d/a.toml:4:1: error: [default] is already set at gw.toml:13:1
     keep one of them, best in the main file
 rules.d/b.toml:1:11: error: include: this file is included itself, by gw.toml
     move this line to gw.toml: only the main file includes
-rules.d/b.toml:3:8: error: class "voice": this name is taken, see gw.toml:3:8
+rules.d/b.toml:3:8: error: class "voice": duplicate name, the first one is at gw.toml:3:8
     rename one of them
 "#,
     );
@@ -189,6 +189,24 @@ fn what_is_included_comes_after_the_main_file_in_the_order_of_names() {
         Ok(loaded)
     });
     same(&said, "");
+}
+
+#[test]
+fn a_folder_named_like_a_pattern_is_no_pattern() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let odd = folder.path().join("gateways[1]");
+    fs::create_dir(&odd).expect("a folder");
+    fs::write(odd.join("gw.toml"), format!("include = [\"rules.toml\", \"more.toml\"]\n{FINE}")).expect("a file");
+    fs::write(odd.join("rules.toml"), "[[rule]]\nclass = \"voice\"\n").expect("a file");
+    let errors = config::inspect(&odd.join("gw.toml")).expect_err("more.toml is not there");
+    let text = errors.to_string().replace(&format!("{}/", folder.path().display()), "");
+    same(
+        &text,
+        r#"
+gateways[1]/gw.toml:1:26: error: include: cannot read gateways[1]/more.toml: no such file
+    see that it is there and that you may read it
+"#,
+    );
 }
 
 #[test]

@@ -11,7 +11,7 @@ name = "voice"
 "#,
         ),
         r#"
-gw.toml:15:8: error: class "voice": this name is taken, see gw.toml:2:8
+gw.toml:15:8: error: class "voice": duplicate name, the first one is at gw.toml:2:8
     rename one of them
 "#,
     );
@@ -31,7 +31,7 @@ ike = { auth = { psk-file = "x" } }
 "#,
         ),
         r#"
-gw.toml:15:8: error: tunnel "branch-7": this name is taken, see gw.toml:6:8
+gw.toml:15:8: error: tunnel "branch-7": duplicate name, the first one is at gw.toml:6:8
     rename one of them
 "#,
     );
@@ -51,7 +51,7 @@ class = "default"
 "#,
         ),
         r#"
-gw.toml:19:8: error: rule "sip": this name is taken, see gw.toml:15:8
+gw.toml:19:8: error: rule "sip": duplicate name, the first one is at gw.toml:15:8
     rename one of them
 "#,
     );
@@ -70,7 +70,7 @@ interfaces = ["lan1"]
 "#,
         ),
         r#"
-gw.toml:18:8: error: tenant "acme": this name is taken, see gw.toml:15:8
+gw.toml:18:8: error: tenant "acme": duplicate name, the first one is at gw.toml:15:8
     rename one of them
 "#,
     );

@@ -56,7 +56,7 @@ destination-port = ["32767-16384"]
 "#,
         ),
         r#"
-gw.toml:18:21: error: rule "rtp": destination-port "32767-16384" is an empty range: 32767 is above 16384
+gw.toml:18:21: error: rule "rtp": destination-port "32767-16384" is an empty port range: 32767 is above 16384
     did you mean "16384-32767"?
 "#,
     );

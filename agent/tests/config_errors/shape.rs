@@ -78,7 +78,7 @@ class = "default"
 "#,
         ),
         r#"
-gw.toml:16:1: error: "class" is set twice in the same table
+gw.toml:16:1: error: duplicate key "class" in the same table
     keep one of them
 "#,
     );
@@ -93,7 +93,7 @@ class = "voice"
 "#,
         ),
         r#"
-gw.toml:14:2: error: [default] is there twice
+gw.toml:14:2: error: duplicate table [default]
     keep one of them
 "#,
     );

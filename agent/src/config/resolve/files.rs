@@ -22,7 +22,12 @@ pub fn check(document: &Document, sources: &[Source], facts: &Facts, findings: &
             let object = tunnel.object.clone();
             match *fact {
                 FileFact::Regular { mode } if private && mode & 0o077 != 0 => {
-                    findings.problem(file.spot, Problem::KeyFileOpen { object, key, path, mode });
+                    let access = match mode {
+                        _ if mode & 0o044 != 0 => "readable",
+                        _ if mode & 0o022 != 0 => "writable",
+                        _ => "executable",
+                    };
+                    findings.problem(file.spot, Problem::KeyFileOpen { object, key, path, mode, access });
                 }
                 FileFact::Regular { .. } => {}
                 FileFact::NotRegular(kind) => {

@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn a_reversed_range_is_empty() {
         let reason = ports("32767-16384").expect_err("an empty range");
-        assert_eq!(reason.to_string(), "\"32767-16384\" is an empty range: 32767 is above 16384");
+        assert_eq!(reason.to_string(), "\"32767-16384\" is an empty port range: 32767 is above 16384");
         assert_eq!(reason.cure().as_deref(), Some("did you mean \"16384-32767\"?"));
     }
 
