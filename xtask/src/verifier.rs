@@ -11,8 +11,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use aya::EbpfLoader;
 use aya::programs::Program;
+use aya::{EbpfLoader, VerifierLogLevel};
 use clap::Args;
 
 use crate::ebpf;
@@ -85,7 +85,10 @@ fn here(object: &Path) -> Result<Vec<(String, u32)>> {
 
 fn load(object: &Path, pins: &Path) -> Result<Vec<(String, u32)>> {
     let bytes = fs::read(object).with_context(|| format!("cannot read {}", object.display()))?;
-    let mut ebpf = EbpfLoader::new().default_map_pin_directory(pins).load(&bytes).context("cannot load the maps")?;
+    let mut loader = EbpfLoader::new();
+    // A refused program would be walked again for its log, for minutes under software emulation: its counts are enough.
+    loader.default_map_pin_directory(pins).verifier_log_level(VerifierLogLevel::STATS);
+    let mut ebpf = loader.load(&bytes).context("cannot load the maps")?;
     let mut counts = Vec::new();
     for (name, program) in ebpf.programs_mut() {
         let info = match program {
