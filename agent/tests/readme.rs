@@ -1,6 +1,7 @@
-//! README.md is true: its files parse, its metrics are those that are served.
+//! README.md is true: its files parse, its commands exist, its metrics are those that are served.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 
 use lanekeeper::config;
 use lanekeeper::metrics::METRICS;
@@ -26,6 +27,21 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
+fn help(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_lanekeeper")).args(arguments).arg("--help").output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The verbs that `--help` lists.
+fn verbs() -> BTreeSet<String> {
+    let help = help(&[]);
+    let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    listed
+        .filter(|line| !line.starts_with("   "))
+        .filter_map(|line| Some(line.split_whitespace().next()?.to_owned()))
+        .collect()
+}
+
 #[test]
 fn every_file_in_it_parses() {
     let files = blocks("toml");
@@ -35,6 +51,39 @@ fn every_file_in_it_parses() {
             panic!("{errors}\n{file}");
         }
     }
+}
+
+#[test]
+fn every_command_in_it_exists_with_its_flags() {
+    let verbs = verbs();
+    let blocks = blocks("sh").join("\n");
+    let lines: Vec<&str> = blocks.lines().filter(|line| line.starts_with("lanekeeper ")).collect();
+    assert!(lines.len() >= 5);
+    for line in lines {
+        let verb = line.split_whitespace().nth(1).unwrap();
+        assert!(verbs.contains(verb), "{line}: {verbs:?}");
+        let help = help(&[verb]);
+        for flag in line.split_whitespace().filter(|word| word.starts_with("--")) {
+            assert!(help.contains(flag), "{line}: {help}");
+        }
+    }
+}
+
+#[test]
+fn its_table_of_commands_is_the_agents() {
+    let (_, section) = README.split_once("## Commands").unwrap();
+    let rows = section.lines().skip(4).take_while(|line| line.starts_with('|'));
+    let told: BTreeSet<String> = rows
+        .filter_map(|row| row.split('|').nth(1))
+        .flat_map(|cell| {
+            quoted(cell).map(|verb| verb.split_whitespace().next().unwrap().to_owned()).collect::<Vec<_>>()
+        })
+        .collect();
+    let mut there = verbs();
+    there.remove("help");
+    // Told beside `apply --confirm`.
+    there.remove("confirm");
+    assert_eq!(told, there);
 }
 
 #[test]

@@ -37,6 +37,9 @@ use traffic::Flow;
 /// One lab at a time in a process: they would share two CPUs, and tests count packets and milliseconds.
 static ALONE: Mutex<()> = Mutex::new(());
 
+/// Added to a flow's port for its source, so that both directions may use one port.
+const SOURCE_PORTS: u16 = 20_000;
+
 /// The gateways' two sides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Side {
@@ -182,19 +185,20 @@ impl Lab {
         self.folder.join(format!("gw{}", side.letter()))
     }
 
-    /// A flow from the LAN host of `from` to that of the other side, ports equal on both ends.
+    /// A flow from the LAN host of `from` to `port` of that of the other side. `port` is below 40000.
     pub fn flow(&self, name: &str, from: Side, family: Family, port: u16) -> Flow {
         Flow {
             name: name.to_owned(),
             from: self.lan(from),
             to: self.lan(from.other()),
-            source: SocketAddr::new(from.host(family), port),
+            source: SocketAddr::new(from.host(family), SOURCE_PORTS + port),
             destination: SocketAddr::new(from.other().host(family), port),
             dscp: 0,
             payload: 200,
             rate: 100,
             count: None,
             mark: None,
+            cpu: None,
         }
     }
 

@@ -10,7 +10,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::socket::{setsockopt, sockopt};
+use nix::unistd::Pid;
 
 use super::netns::Ns;
 
@@ -43,6 +45,8 @@ pub struct Flow {
     pub count: Option<u64>,
     /// fwmark of the sender's socket.
     pub mark: Option<u32>,
+    /// The CPU that sends, and that softirqs then forward on; `None` leaves it to the scheduler.
+    pub cpu: Option<usize>,
 }
 
 /// What became of one flow.
@@ -129,8 +133,8 @@ impl Traffic {
         for (number, flow) in (0u32..).zip(flows) {
             let socket = flow.from.run(|| sender(flow)).with_context(|| format!("sender of flow {}", flow.name))?;
             let (counters, stop) = (Arc::clone(&traffic.counters[number as usize]), Arc::clone(&traffic.stop));
-            let (payload, rate, count) = (flow.payload, flow.rate, flow.count.unwrap_or(u64::MAX));
-            let sending = Sending { number, payload: payload.max(HEADER), rate, count };
+            let (rate, count) = (flow.rate, flow.count.unwrap_or(u64::MAX));
+            let sending = Sending { number, payload: flow.payload.max(HEADER), rate, count, cpu: flow.cpu };
             traffic.senders.push(thread::spawn(move || sending.run(&socket, &counters, &stop)));
         }
         Ok(traffic)
@@ -218,10 +222,16 @@ struct Sending {
     payload: usize,
     rate: u32,
     count: u64,
+    cpu: Option<usize>,
 }
 
 impl Sending {
     fn run(&self, socket: &UdpSocket, counters: &Counters, stop: &AtomicBool) -> Result<()> {
+        if let Some(cpu) = self.cpu {
+            let mut set = CpuSet::new();
+            set.set(cpu)?;
+            sched_setaffinity(Pid::from_raw(0), &set).with_context(|| format!("send on CPU {cpu}"))?;
+        }
         let gap = Duration::from_secs(1) / self.rate.max(1);
         let mut packet = vec![0; self.payload];
         packet[..4].copy_from_slice(&self.number.to_be_bytes());
