@@ -202,6 +202,15 @@ async fn a_silent_peer_is_told_with_the_cure() {
     assert!(reason.contains("UDP 500"), "{reason}");
 }
 
+/// Whether all threads of a process are in the state `T`.
+fn is_stopped(pid: &str) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    threads.flatten().all(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+    })
+}
+
 #[tokio::test]
 async fn a_charon_that_stalls_is_given_up_in_time_and_told() {
     let bench = Bench::new("stalls", Secrets::Psk);
@@ -215,6 +224,10 @@ async fn a_charon_that_stalls_is_given_up_in_time_and_told() {
         }
     };
     signal(Signal::SIGSTOP);
+    // The signal stops one thread after the other; one that still runs would answer.
+    while pids.split_whitespace().any(|pid| !is_stopped(pid)) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     let began = Instant::now();
     let error = client.request("version", Message::new()).await.unwrap_err();
     signal(Signal::SIGCONT);

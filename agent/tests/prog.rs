@@ -9,8 +9,13 @@ use lanekeeper::model::{Model, Probe, Verdict};
 use witness::oracle::Oracle;
 use witness::random::Random;
 
-const POLICIES: u64 = 1_000;
-const PACKETS: usize = 1_000;
+/// Packets of each policy.
+const PACKETS: u64 = 1_000;
+
+/// A million packets on this machine; in a guest, whose CPU is emulated and takes twenty times as long, one in fifty.
+fn policies() -> u64 {
+    if std::env::var_os("LANEKEEPER_GUEST").is_some() { 20 } else { 1_000 }
+}
 
 /// Newer kernels (seen: 6.18.44) refuse test runs of IP packets that are shorter than IP's header; `None` for those alone.
 fn run(trial: &mut Trial, probe: &Probe<'_>) -> Option<Verdict> {
@@ -26,13 +31,13 @@ fn run(trial: &mut Trial, probe: &Probe<'_>) -> Option<Verdict> {
     }
 }
 
-/// Oracle, host and kernel; every policy is loaded over the one before, so this switches tables 1,000 times too.
+/// Oracle, host and kernel; every policy is loaded over the one before, so this switches tables as often.
 #[test]
-fn three_witnesses_agree_on_a_million_packets() {
+fn three_witnesses_agree_on_every_packet() {
     let mut trial = Trial::new().unwrap_or_else(|error| panic!("{error}"));
     let mut registry = Registry::default();
-    let (mut broken, mut fragments, mut by_rule, mut blocked) = (0, 0, 0, 0);
-    for seed in 0..POLICIES {
+    let (mut broken, mut fragments, mut by_rule, mut blocked) = (0, 0, 0, 0_u64);
+    for seed in 0..policies() {
         let mut random = Random::new(seed.wrapping_mul(0x5851_f42d_4c95_7f2d));
         let policy = witness::policy::policy(&mut random);
         let tables = compile(&policy, &mut registry).unwrap();
@@ -58,15 +63,18 @@ fn three_witnesses_agree_on_a_million_packets() {
             let context = || format!("seed {seed}, packet {place}: {packet:?}");
             assert_eq!(host, kernel, "host and kernel; {}", context());
             assert_eq!((kernel.tenant, kernel.rule, kernel.class), judgement, "oracle; {}", context());
-            broken += u32::from(packet.broken);
-            fragments += u32::from(unseen);
-            by_rule += u32::from(kernel.rule.is_some());
-            blocked += u32::from(kernel.blocked.is_some());
+            broken += u64::from(packet.broken);
+            fragments += u64::from(unseen);
+            by_rule += u64::from(kernel.rule.is_some());
+            blocked += u64::from(kernel.blocked.is_some());
         }
     }
-    println!("{broken} broken, {fragments} without their first fragment, {by_rule} by a rule, {blocked} blocked");
+    let all = policies() * PACKETS;
+    println!(
+        "{all} packets, {broken} broken, {fragments} without their first fragment, {by_rule} by a rule, {blocked} blocked"
+    );
     // A generator that stopped making the interesting ones would agree with everything.
-    assert!(broken > 10_000 && fragments > 10_000 && by_rule > 200_000 && blocked > 10_000);
+    assert!(broken > all / 100 && fragments > all / 100 && by_rule > all / 5 && blocked > all / 100);
 }
 
 /// Each packet is counted once in its class, its lane and its rule, with its bytes from the IP header on.
