@@ -209,7 +209,11 @@ impl Verb {
 
 /// Findings of a file carry their places and stand alone; everything else says whose error it is.
 fn say_error(error: &anyhow::Error) {
-    let findings = error.chain().find_map(|cause| cause.downcast_ref::<crate::config::Errors>());
+    // A transparent error stands in its cause's place, so the chain does not have the cause itself.
+    let findings = error.chain().find_map(|cause| match cause.downcast_ref::<reconcile::Error>() {
+        Some(reconcile::Error::Config(findings)) => Some(findings),
+        _ => cause.downcast_ref::<crate::config::Errors>(),
+    });
     match findings {
         Some(findings) => eprintln!("{findings}"),
         None => eprintln!("lanekeeper: error: {}", causes(error)),
