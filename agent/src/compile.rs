@@ -188,14 +188,17 @@ fn fill4(
 ) -> Result<(), Error> {
     let intervals = intervals.iter().filter(|interval| interval.0 <= u32::MAX.into());
     limit(DISTINCT_PREFIXES, intervals.clone().count(), MAX_INTERVALS)?;
+    let mut used = 0;
     for (place, (first, set, tenant)) in intervals.enumerate() {
         table.starts[place] = *first as u32;
         table.numbers[place] = vectors.number(set)?;
-        table.len = place as u32 + 1;
+        used = place + 1;
         if let Some(tenants) = &mut tenants {
             tenants[place] = *tenant;
         }
     }
+    table.starts[used..].fill(u32::MAX);
+    fill_unused(used, &mut table.numbers, tenants);
     Ok(())
 }
 
@@ -209,12 +212,21 @@ fn fill6(
     for (place, (first, set, tenant)) in intervals.iter().enumerate() {
         table.starts[place] = halves(*first);
         table.numbers[place] = vectors.number(set)?;
-        table.len = place as u32 + 1;
         if let Some(tenants) = &mut tenants {
             tenants[place] = *tenant;
         }
     }
+    table.starts[intervals.len()..].fill([u64::MAX; 2]);
+    fill_unused(intervals.len(), &mut table.numbers, tenants);
     Ok(())
+}
+
+/// A search for the last address may stop at any unused place: there it finds what the last interval has.
+fn fill_unused(used: usize, numbers: &mut [u16; MAX_INTERVALS], tenants: Option<&mut [u16; MAX_INTERVALS]>) {
+    for table in [Some(numbers), tenants].into_iter().flatten() {
+        let last = table[used - 1];
+        table[used..].fill(last);
+    }
 }
 
 fn ports(policy: &Policy, generation: &mut Generation, vectors: &mut Vectors) -> Result<(), Error> {

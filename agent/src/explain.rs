@@ -8,6 +8,7 @@ pub mod line;
 pub mod route;
 pub mod words;
 
+use lanekeeper_common::abi::NO_VLAN;
 use lanekeeper_common::packet::{Layer, parse};
 
 pub use frame::Frame;
@@ -19,7 +20,7 @@ use crate::policy::{Policy, TunnelIndex};
 
 /// One packet, from its bytes to its line.
 pub fn explain(policy: &Policy, engine: &mut dyn Engine, frame: &Frame) -> Result<Line, dataplane::Error> {
-    let packet = parse(&frame.bytes.as_slice(), Layer::Ethernet, None).ok();
+    let packet = parse(&frame.bytes.as_slice(), Layer::ETHERNET, NO_VLAN).ok();
     let tunnel = route::tunnel(policy, packet.as_ref().map(route::destination));
     // Tenant, rule and class are the same by whatever device it leaves.
     let by = &policy.tunnels[tunnel.unwrap_or(TunnelIndex(0)).0];

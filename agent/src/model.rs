@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 
-use lanekeeper_common::abi::{FragmentKey, FragmentValue, Generation, NO_RULE, Vector};
+use lanekeeper_common::abi::{FragmentKey, FragmentValue, Generation, NO_RULE, NO_VLAN, Vector};
 use lanekeeper_common::decide::{Arrival, Surroundings, decide};
 use lanekeeper_common::mark;
 use lanekeeper_common::packet::Layer;
@@ -83,8 +83,8 @@ impl<'a> Model<'a> {
     pub fn evaluate(&self, tunnel: &str, probe: &Probe<'_>) -> Verdict {
         let number = |key| self.tables.registry.get(&key);
         let arrival = Arrival {
-            layer: Layer::Ethernet,
-            tag: probe.stripped,
+            layer: Layer::ETHERNET,
+            tag: probe.stripped.unwrap_or(NO_VLAN),
             interface: probe.ingress.and_then(|name| number(Key::Interface(name.into()))).unwrap_or(0) as u16,
             tunnel: number(Key::Tunnel(tunnel.into())).unwrap_or(u32::MAX),
             device: 1,

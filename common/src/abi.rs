@@ -442,8 +442,8 @@ shared! {
         [u16; MAX_TENANTS], [RuleEntry; MAX_RULES], [u32; MAX_TENANT_CLASSES], [TunnelEntry; MAX_TUNNELS],
         [Steer; MAX_STEERS], [LaneEntry; MAX_LANES], [u16; 65536]
     }
-    Intervals4 { u32, u32, [u32; MAX_INTERVALS], [u16; MAX_INTERVALS] }
-    Intervals6 { u32, u32, [[u64; 2]; MAX_INTERVALS], [u16; MAX_INTERVALS] }
+    Intervals4 { [u32; MAX_INTERVALS], [u16; MAX_INTERVALS] }
+    Intervals6 { [[u64; 2]; MAX_INTERVALS], [u16; MAX_INTERVALS] }
     Device { u32, u32 }
     Ingress { u16, u16 }
     FragmentKey { [u64; 2], [u64; 2], u32, u32, u16, u16, u32 }

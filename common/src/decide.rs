@@ -31,8 +31,8 @@ pub trait Surroundings: Tables {
 pub struct Arrival {
     /// What its first byte belongs to.
     pub layer: Layer,
-    /// A VLAN tag that is no longer in its bytes.
-    pub tag: Option<u16>,
+    /// Id of a VLAN tag that is no longer in its bytes, or [`crate::abi::NO_VLAN`].
+    pub tag: u16,
     /// Number of the ingress interface; 0 where no rule names it and for the host's own packets.
     pub interface: u16,
     /// Number of the tunnel.

@@ -5,17 +5,13 @@
 //! prefixes), and part of the one value that a generation is.
 
 use crate::abi::MAX_INTERVALS;
-use crate::blur;
+use crate::opaque;
 
 /// Intervals of IPv4 addresses in host byte order.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct Intervals4 {
-    /// How many there are.
-    pub len: u32,
-    /// Always 0: see [`search`].
-    pub zero: u32,
-    /// Where each begins; the first at 0.
+    /// Where each begins; the first at 0. Unused places begin at the last address, and have the last one's number.
     pub starts: [u32; MAX_INTERVALS],
     /// What stands for each.
     pub numbers: [u16; MAX_INTERVALS],
@@ -25,11 +21,7 @@ pub struct Intervals4 {
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct Intervals6 {
-    /// How many there are.
-    pub len: u32,
-    /// Always 0: see [`search`].
-    pub zero: u32,
-    /// Where each begins; the first at 0.
+    /// Where each begins; the first at 0. Unused places begin at the last address, and have the last one's number.
     pub starts: [[u64; 2]; MAX_INTERVALS],
     /// What stands for each.
     pub numbers: [u16; MAX_INTERVALS],
@@ -38,43 +30,52 @@ pub struct Intervals6 {
 const LAST: usize = MAX_INTERVALS - 1;
 const _: () = assert!(MAX_INTERVALS.is_power_of_two());
 
-/// The last place below `len` for which `begins` holds, where it holds up to some place and not after.
+/// The last place that `begins` holds for, where it holds up to some place and not after; `begins` is 0 or 1.
 ///
-/// `zero` comes from the map so that the verifier knows nothing about it: with a constant it would follow all 8,192 ways
-/// through the search one by one instead of finding them alike after each step.
+/// There is no branch in it, for the verifier's sake: each would double the ways that it follows, and what a comparison
+/// tells it of address and place keeps the ways from ending alike. It also leaves nothing to mispredict.
 #[inline(always)]
-fn search(zero: u32, len: u32, begins: impl Fn(usize) -> bool) -> usize {
-    let mut place = zero as usize & LAST;
+fn search(begins: impl Fn(usize) -> u64) -> usize {
+    let mut place = 0;
     let mut step = MAX_INTERVALS / 2;
     while step > 0 {
-        let probe = (place + step) & LAST;
-        if (probe as u32) < len && begins(probe) {
-            place = probe;
-        }
+        // Opaque, or multiplying by 0 or 1 becomes a branch.
+        place = (place + step * opaque(begins((place + step) & LAST)) as usize) & LAST;
         step /= 2;
     }
-    place & LAST
+    place
+}
+
+/// 1 where a < b, without a branch: the borrow of a - b (Hacker's Delight, section 2-12).
+#[inline(always)]
+fn less(a: u64, b: u64) -> u64 {
+    // Opaque, or the compiler sees through it and makes it a comparison again.
+    let difference = opaque(a.wrapping_sub(b));
+    ((!a & b) | ((!a | b) & difference)) >> 63
+}
+
+/// 1 where a == b, without a branch.
+#[inline(always)]
+fn equal(a: u64, b: u64) -> u64 {
+    let difference = opaque(a ^ b);
+    1 - ((difference | difference.wrapping_neg()) >> 63)
 }
 
 impl Intervals4 {
-    /// The place of the interval that holds the address.
+    /// The place of the interval that holds the address, or of its double among the unused places at the end.
     #[inline(always)]
     pub fn place(&self, address: u32) -> usize {
-        // A copy: what the comparisons tell the verifier of the address must not stick to the address itself.
-        let address = blur(self.zero, address);
-        search(self.zero, self.len, |place| self.starts[place & LAST] <= address)
+        search(|place| 1 - less(address.into(), self.starts[place & LAST].into()))
     }
 }
 
 impl Intervals6 {
-    /// The place of the interval that holds the address.
+    /// The place of the interval that holds the address, or of its double among the unused places at the end.
     #[inline(always)]
     pub fn place(&self, address: [u64; 2]) -> usize {
-        let zero = u64::from(self.zero);
-        let address = [address[0].wrapping_add(zero), address[1].wrapping_add(zero)];
-        search(self.zero, self.len, |place| {
+        search(|place| {
             let start = &self.starts[place & LAST];
-            start[0] < address[0] || (start[0] == address[0] && start[1] <= address[1])
+            1 - (less(address[0], start[0]) | (equal(address[0], start[0]) & less(address[1], start[1])))
         })
     }
 }
@@ -85,14 +86,15 @@ mod tests {
     use super::*;
 
     fn four(starts: &[u32]) -> std::boxed::Box<Intervals4> {
-        let mut intervals = std::boxed::Box::new(Intervals4 {
-            len: starts.len() as u32,
-            zero: 0,
-            starts: [0; MAX_INTERVALS],
-            numbers: [0; MAX_INTERVALS],
-        });
+        let mut intervals =
+            std::boxed::Box::new(Intervals4 { starts: [u32::MAX; MAX_INTERVALS], numbers: [0; MAX_INTERVALS] });
         intervals.starts[..starts.len()].copy_from_slice(starts);
+        (0..MAX_INTERVALS).for_each(|n| intervals.numbers[n] = n.min(starts.len() - 1) as u16);
         intervals
+    }
+
+    fn number(intervals: &Intervals4, address: u32) -> usize {
+        intervals.numbers[intervals.place(address)].into()
     }
 
     #[test]
@@ -101,15 +103,15 @@ mod tests {
         for (address, place) in
             [(0, 0), (9, 0), (10, 1), (11, 2), (3_999_999_999, 2), (4_000_000_000, 3), (u32::MAX, 3)]
         {
-            assert_eq!(intervals.place(address), place, "{address}");
+            assert_eq!(number(&intervals, address), place, "{address}");
         }
     }
 
     #[test]
     fn one_interval_holds_everything() {
         let intervals = four(&[0]);
-        assert_eq!(intervals.place(0), 0);
-        assert_eq!(intervals.place(u32::MAX), 0);
+        assert_eq!(number(&intervals, 0), 0);
+        assert_eq!(number(&intervals, u32::MAX), 0);
     }
 
     #[test]
@@ -117,21 +119,20 @@ mod tests {
         let starts: std::vec::Vec<u32> = (0..MAX_INTERVALS as u32).map(|n| n * 3).collect();
         let intervals = four(&starts);
         for n in 0..MAX_INTERVALS {
-            assert_eq!(intervals.place(n as u32 * 3 + 2), n);
+            assert_eq!(number(&intervals, n as u32 * 3 + 2), n);
         }
     }
 
     #[test]
     fn the_lower_half_decides_within_an_upper_half() {
-        let mut intervals = std::boxed::Box::new(Intervals6 {
-            len: 3,
-            zero: 0,
-            starts: [[0; 2]; MAX_INTERVALS],
-            numbers: [0; MAX_INTERVALS],
-        });
+        let mut intervals =
+            std::boxed::Box::new(Intervals6 { starts: [[u64::MAX; 2]; MAX_INTERVALS], numbers: [0; MAX_INTERVALS] });
+        intervals.starts[0] = [0, 0];
         intervals.starts[1] = [5, 100];
         intervals.starts[2] = [6, 0];
-        for (address, place) in [([5, 99], 0), ([5, 100], 1), ([5, u64::MAX], 1), ([6, 0], 2), ([u64::MAX, 0], 2)] {
+        for (address, place) in
+            [([5, 99], 0), ([5, 100], 1), ([5, u64::MAX], 1), ([6, 0], 2), ([u64::MAX, 0], 2), ([1 << 63, 0], 2)]
+        {
             assert_eq!(intervals.place(address), place, "{address:?}");
         }
     }

@@ -38,10 +38,10 @@ pub fn out(ctx: &TcContext) -> i32 {
         Some(ingress) => *ingress,
         None => Ingress { number: 0, vlan: NO_VLAN },
     };
-    let stripped = if ingress.vlan == NO_VLAN { None } else { Some(ingress.vlan) };
+    let tag = skb.tag();
     let arrival = Arrival {
         layer: skb.layer(device.flags),
-        tag: skb.tag().or(stripped),
+        tag: if tag == NO_VLAN { ingress.vlan } else { tag },
         interface: ingress.number,
         tunnel: device.tunnel,
         device: skb.ifindex(),

@@ -5,7 +5,7 @@ use core::mem::MaybeUninit;
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
 use aya_ebpf::programs::TcContext;
-use lanekeeper_common::abi::device_flag;
+use lanekeeper_common::abi::{NO_VLAN, device_flag};
 use lanekeeper_common::packet::{Bytes, Layer};
 
 /// A packet of tc.
@@ -46,18 +46,18 @@ impl Skb<'_> {
     #[inline(always)]
     pub fn layer(&self, flags: u32) -> Layer {
         if flags & device_flag::ETHERNET != 0 {
-            Layer::Ethernet
+            Layer::ETHERNET
         } else {
             // SAFETY: as in `mark`. The field is in network byte order.
-            Layer::Network(u16::from_be(unsafe { (*self.raw()).protocol } as u16))
+            Layer::network(u16::from_be(unsafe { (*self.raw()).protocol } as u16))
         }
     }
 
-    /// Id of a tag that is not in the bytes.
+    /// Id of a tag that is not in the bytes, or [`NO_VLAN`].
     #[inline(always)]
-    pub fn tag(&self) -> Option<u16> {
+    pub fn tag(&self) -> u16 {
         // SAFETY: as in `mark`.
-        unsafe { if (*self.raw()).vlan_present != 0 { Some(((*self.raw()).vlan_tci & 0x0fff) as u16) } else { None } }
+        unsafe { if (*self.raw()).vlan_present != 0 { ((*self.raw()).vlan_tci & 0x0fff) as u16 } else { NO_VLAN } }
     }
 }
 
