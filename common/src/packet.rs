@@ -56,8 +56,8 @@ impl Bytes for &[u8] {
 pub struct Layer(u16);
 
 impl Layer {
-    /// An Ethernet header.
-    pub const ETHERNET: Layer = Layer(0);
+    /// An Ethernet header. 0xffff is reserved, no EtherType (RFC 1701).
+    pub const ETHERNET: Layer = Layer(0xffff);
 
     /// The header of this EtherType.
     #[inline(always)]

@@ -6,6 +6,7 @@
 mod attach;
 mod count;
 mod grace;
+mod link;
 mod object;
 mod pins;
 mod trial;
@@ -383,6 +384,10 @@ impl Dataplane {
                 dataplane.detach(&device)?;
             }
         }
+        for (ifindex, program) in pins::linked(&folder)? {
+            // One that does not detach now does when its pin is gone.
+            let _ = link::detach(&pins::link(&folder, ifindex, &program));
+        }
         let family = pins::family(pin_root);
         match fs::remove_dir_all(&family) {
             Ok(()) => Ok(()),
@@ -501,5 +506,5 @@ fn ifindex(device: &str) -> Result<u32, Error> {
 }
 
 fn device_name(ifindex: u32) -> Option<String> {
-    nix::net::if_::if_indextoname(ifindex).ok().and_then(|name| name.into_string().ok())
+    nix::net::if_::if_indextoname(ifindex).ok().and_then(|name| name.into_string().ok()).filter(|name| !name.is_empty())
 }

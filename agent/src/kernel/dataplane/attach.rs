@@ -14,7 +14,7 @@ use aya::sys::SyscallError;
 use aya::util::KernelVersion;
 
 use super::object::chain;
-use super::{Error, pins};
+use super::{Error, link, pins};
 
 /// The place of our filters where there is no TCX: "LK" as a number, low enough to come first.
 const PRIORITY: u16 = 0x4c;
@@ -118,6 +118,8 @@ fn errno(error: &TcError) -> Option<i32> {
 /// Takes our program off the hook. Fine where it, or the device, is gone.
 pub fn detach(name: &str, on: On<'_>, folder: &Path) -> Result<(), Error> {
     let pin = pins::link(folder, on.ifindex, name);
+    // A link whose device is gone is detached already, and an old pin of another kind goes like any other.
+    let _ = link::detach(&pin);
     match std::fs::remove_file(&pin) {
         Ok(()) => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}

@@ -1,0 +1,206 @@
+//! Pins, adoption and attachment, in a network namespace and on a bpffs of the test's own.
+
+mod witness;
+
+use std::path::Path;
+use std::process::Command;
+
+use lanekeeper::compile::compile;
+use lanekeeper::compile::series::{Direction, Series};
+use lanekeeper::kernel::dataplane::{Dataplane, Error};
+use lanekeeper::lane::LaneId;
+use lanekeeper::policy::Policy;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use witness::random::Random;
+
+/// Runs on a thread with namespaces of its own: an unmounted bpffs and a veth pair vanish with it.
+fn alone(test: impl FnOnce(&Path) + Send + 'static) {
+    let thread = std::thread::spawn(move || {
+        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).unwrap();
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        mount(Some("bpf"), folder.path(), Some("bpf"), MsFlags::empty(), None::<&str>).unwrap();
+        ip("link add lk-a type veth peer name lk-b");
+        ip("addr add 10.9.0.1/24 dev lk-a");
+        ip("link set lk-a up");
+        ip("link set lk-b up");
+        ip("neigh add 10.9.0.2 lladdr 02:00:00:00:00:02 dev lk-a");
+        test(folder.path());
+        nix::mount::umount(folder.path()).unwrap();
+    });
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+fn ip(words: &str) {
+    let status = Command::new("ip").args(words.split(' ')).status().unwrap();
+    assert!(status.success(), "ip {words}");
+}
+
+/// One class of one lane in one tunnel, no rules.
+fn policy() -> Policy {
+    let mut policy = witness::policy::policy(&mut Random::new(1));
+    policy.rules.clear();
+    policy.tenants.clear();
+    policy.classes.truncate(1);
+    policy.tunnels.truncate(1);
+    policy.classes[0].lanes = 1;
+    policy.default_class.0 = 0;
+    let tunnel = &mut policy.tunnels[0];
+    tunnel.classes = vec![policy.default_class];
+    tunnel.lanes = vec![lanekeeper::policy::Lane {
+        class: policy.default_class,
+        index: 0,
+        mark: 1 << policy.mark_mask.trailing_zeros(),
+        reqid: 0x4c4b_0001,
+        label: "class0.0".into(),
+    }];
+    policy
+}
+
+fn lane() -> LaneId {
+    LaneId { tunnel: "tunnel0".into(), class: "class0".into(), index: 0 }
+}
+
+/// Sends datagrams out of lk-a; false where the kernel says that they were dropped.
+fn send(count: usize) -> bool {
+    let socket = std::net::UdpSocket::bind("10.9.0.1:0").unwrap();
+    (0..count).all(|_| socket.send_to(b"lanekeeper", "10.9.0.2:5060").is_ok())
+}
+
+fn count(dataplane: &Dataplane, of: impl Fn(&Series) -> bool) -> u64 {
+    dataplane.counters().unwrap().iter().filter(|reading| of(&reading.series)).map(|reading| reading.packets).sum()
+}
+
+fn out(series: &Series) -> bool {
+    matches!(series, Series::Lane { direction: Direction::Out, .. })
+}
+
+fn blocked(series: &Series) -> bool {
+    matches!(series, Series::Blocked { .. })
+}
+
+fn loaded(root: &Path) -> Dataplane {
+    let mut dataplane = Dataplane::open(root).unwrap_or_else(|error| panic!("{error}"));
+    let tables = compile(&policy(), &mut dataplane.registry().unwrap()).unwrap();
+    dataplane.load(&tables).unwrap();
+    dataplane.attach_ethernet("lk-a", "tunnel0").unwrap();
+    dataplane
+}
+
+#[test]
+fn a_lane_takes_effect_with_one_write() {
+    alone(|root| {
+        let mut dataplane = loaded(root);
+        send(5);
+        assert_eq!((count(&dataplane, out), count(&dataplane, blocked)), (0, 5));
+        dataplane.set_up(&lane(), true).unwrap();
+        assert!(send(7));
+        assert_eq!((count(&dataplane, out), count(&dataplane, blocked)), (7, 5));
+        dataplane.set_up(&lane(), false).unwrap();
+        send(1);
+        assert_eq!((count(&dataplane, out), count(&dataplane, blocked)), (7, 6));
+    });
+}
+
+#[test]
+fn a_new_agent_adopts_tables_lanes_counters_and_devices() {
+    alone(|root| {
+        let mut dataplane = loaded(root);
+        dataplane.set_up(&lane(), true).unwrap();
+        assert!(send(3));
+        let before = dataplane.observed().unwrap();
+        drop(dataplane);
+        // Nobody is there and packets go on.
+        assert!(send(4));
+        let mut dataplane = Dataplane::open(root).unwrap();
+        assert_eq!(dataplane.observed().unwrap(), before);
+        assert_eq!(before.attached, vec![("lk-a".to_owned(), "tunnel0".to_owned())]);
+        assert!(send(2));
+        assert_eq!(count(&dataplane, out), 9);
+        let tables = compile(&policy(), &mut dataplane.registry().unwrap()).unwrap();
+        assert_eq!(Some(tables.digest), before.digest);
+        assert_eq!(dataplane.load(&tables).unwrap(), before.generation + 1);
+        assert!(send(1));
+        assert_eq!(count(&dataplane, out), 10);
+        assert_eq!(dataplane.lanes_up().unwrap(), vec![lane()]);
+    });
+}
+
+#[test]
+fn a_detached_device_is_left_alone() {
+    alone(|root| {
+        let mut dataplane = loaded(root);
+        dataplane.detach("lk-a").unwrap();
+        dataplane.detach("lk-a").unwrap();
+        dataplane.detach("no-such").unwrap();
+        assert!(send(3));
+        assert_eq!(dataplane.observed().unwrap().attached, vec![]);
+        assert_eq!(count(&dataplane, blocked) + count(&dataplane, out), 0);
+    });
+}
+
+#[test]
+fn nothing_is_left_behind() {
+    alone(|root| {
+        // The kernel itself may have put iterators there.
+        let entries = || std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
+        let before = entries();
+        drop(loaded(root));
+        Dataplane::remove_all(root).unwrap();
+        assert_eq!(entries(), before);
+        assert!(send(2));
+        assert!(Dataplane::peek(root).unwrap().is_none());
+        Dataplane::remove_all(root).unwrap();
+    });
+}
+
+#[test]
+fn a_device_made_again_gets_programs_again() {
+    alone(|root| {
+        let mut dataplane = loaded(root);
+        ip("link del lk-a");
+        assert_eq!(dataplane.observed().unwrap().attached, vec![]);
+        ip("link add lk-a type veth peer name lk-b");
+        dataplane.attach_ethernet("lk-a", "tunnel0").unwrap();
+        assert_eq!(dataplane.observed().unwrap().attached.len(), 1);
+    });
+}
+
+#[test]
+fn a_pin_of_another_shape_is_not_adopted() {
+    alone(|root| {
+        drop(loaded(root));
+        let folder = root.join("lanekeeper/v1");
+        std::fs::remove_file(folder.join("LANES_UP")).unwrap();
+        std::fs::rename(folder.join("TALLIES"), folder.join("LANES_UP")).unwrap();
+        match Dataplane::open(root) {
+            Err(Error::Pin { path, problem }) => {
+                assert!(path.ends_with("LANES_UP") && problem.contains("not"), "{problem}");
+            }
+            other => panic!("{other:?}"),
+        }
+    });
+}
+
+#[test]
+fn names_keep_their_counters_when_the_policy_changes() {
+    alone(|root| {
+        let mut dataplane = loaded(root);
+        dataplane.set_up(&lane(), true).unwrap();
+        assert!(send(2));
+        let mut other = policy();
+        other.classes[0].name = "renamed".into();
+        let tables = compile(&other, &mut dataplane.registry().unwrap()).unwrap();
+        dataplane.load(&tables).unwrap();
+        assert_eq!(count(&dataplane, out), 2);
+        send(1);
+        // The old lane is not up under its new name, and the old name comes back closed.
+        assert_eq!(count(&dataplane, blocked), 1);
+        let tables = compile(&policy(), &mut dataplane.registry().unwrap()).unwrap();
+        dataplane.load(&tables).unwrap();
+        assert!(dataplane.lanes_up().unwrap().is_empty());
+    });
+}
