@@ -39,8 +39,7 @@ fn search(begins: impl Fn(usize) -> u64) -> usize {
     let mut place = 0;
     let mut step = MAX_INTERVALS / 2;
     while step > 0 {
-        // Opaque, or multiplying by 0 or 1 becomes a branch.
-        place = (place + step * opaque(begins((place + step) & LAST)) as usize) & LAST;
+        place = (place + step * begins((place + step) & LAST) as usize) & LAST;
         step /= 2;
     }
     place
@@ -49,16 +48,16 @@ fn search(begins: impl Fn(usize) -> u64) -> usize {
 /// 1 where a < b, without a branch: the borrow of a - b (Hacker's Delight, section 2-12).
 #[inline(always)]
 fn less(a: u64, b: u64) -> u64 {
-    // Opaque, or the compiler sees through it and makes it a comparison again.
+    // Opaque twice, or the compiler sees a comparison in it, or a choice in what is multiplied by 0 or 1.
     let difference = opaque(a.wrapping_sub(b));
-    ((!a & b) | ((!a | b) & difference)) >> 63
+    opaque(((!a & b) | ((!a | b) & difference)) >> 63)
 }
 
 /// 1 where a == b, without a branch.
 #[inline(always)]
 fn equal(a: u64, b: u64) -> u64 {
     let difference = opaque(a ^ b);
-    1 - ((difference | difference.wrapping_neg()) >> 63)
+    opaque(1 - ((difference | difference.wrapping_neg()) >> 63))
 }
 
 impl Intervals4 {
