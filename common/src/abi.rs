@@ -43,6 +43,8 @@ pub mod map {
     pub const COUNTERS: &str = "COUNTERS";
     /// PERCPU_ARRAY of 1: [`super::Parsed`], for the length of one packet.
     pub const SCRATCH: &str = "SCRATCH";
+    /// PERCPU_ARRAY of 1: [`super::Words`], likewise.
+    pub const SCRATCH_WORDS: &str = "SCRATCH_WORDS";
     /// HASH: [`super::OuterKey`] -> u32 DSCP.
     pub const OUTER: &str = "OUTER";
     /// HASH: [`super::Name`] -> u32, the agent's registry.
@@ -50,7 +52,7 @@ pub mod map {
     /// ARRAY: u64, events that the agent counts.
     pub const TALLIES: &str = "TALLIES";
     /// All of them.
-    pub const ALL: [&str; 13] = [
+    pub const ALL: [&str; 14] = [
         ACTIVE,
         GENERATIONS,
         DIGESTS,
@@ -61,6 +63,7 @@ pub mod map {
         FRAGMENTS,
         COUNTERS,
         SCRATCH,
+        SCRATCH_WORDS,
         OUTER,
         NAMES,
         TALLIES,
@@ -362,6 +365,9 @@ pub struct FragmentValue {
     /// Zero.
     pub _pad: [u16; 3],
 }
+
+/// Numbers between two steps of a decision.
+pub type Words = [u32; 12];
 
 /// What the parser says of a packet, or why it could not, as plain numbers.
 #[repr(C)]

@@ -77,27 +77,42 @@ pub fn decide<S: Surroundings, B: Bytes>(surroundings: &S, bytes: &B, arrival: &
         let class = surroundings.generation().head.default_class as u16;
         (Classified { tenant: 0, rule: NO_RULE, class, hash: 0 }, u32::from(parsed.reason))
     };
+    let words = [
+        u32::from(classified.tenant),
+        classified.rule.into(),
+        classified.class.into(),
+        classified.hash,
+        parse,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+    ];
+    let [tenant, rule, class, hash, parse, ..] = surroundings.settle_words(words);
+    let classified = Classified { tenant: tenant as u16, rule: rule as u16, class: class as u16, hash };
     let outcome = steer(surroundings, arrival.tunnel, &classified);
     Decision { parsed, parse, classified, outcome }
 }
 
-/// Later fragments carry no ports: they take what their first one got, lane included.
+/// Later fragments carry no ports: they take what their first one got, lane included. With the number of a reason.
 #[inline(always)]
 fn classify_fragment<S: Surroundings>(surroundings: &S, packet: &Packet, arrival: &Arrival) -> (Classified, u32) {
-    let later = match packet.fragment {
-        Fragment::Whole => return (fresh(surroundings, packet, arrival), 0),
-        Fragment::First(_) => false,
-        Fragment::Later(_) => true,
-    };
     let key = fragment_key(packet, arrival.device);
-    if later
-        && let Some(value) = surroundings.recall(&key)
-        && value.generation == surroundings.number()
-    {
-        return (Classified { tenant: value.tenant, rule: value.rule, class: value.class, hash: value.hash }, 0);
-    }
-    let classified = fresh(surroundings, packet, arrival);
-    if !later {
+    let later = matches!(packet.fragment, Fragment::Later(_));
+    let recalled = if later { surroundings.recall(&key) } else { None };
+    let (classified, parse) = match recalled {
+        Some(value) if value.generation == surroundings.number() => {
+            (Classified { tenant: value.tenant, rule: value.rule, class: value.class, hash: value.hash }, 0)
+        }
+        Some(_) | None => {
+            let parse = if later { ParseReason::FragmentUnseen as u32 } else { 0 };
+            (fresh(surroundings, packet, arrival), parse)
+        }
+    };
+    if matches!(packet.fragment, Fragment::First(_)) {
         let value = FragmentValue {
             generation: surroundings.number(),
             hash: classified.hash,
@@ -108,7 +123,7 @@ fn classify_fragment<S: Surroundings>(surroundings: &S, packet: &Packet, arrival
         };
         surroundings.remember(&key, &value);
     }
-    (classified, if later { ParseReason::FragmentUnseen as u32 } else { 0 })
+    (classified, parse)
 }
 
 #[inline(always)]

@@ -6,7 +6,7 @@
 //! one or two words, however long the list. What it costs is memory, rules x distinct values of a field: 264 bytes a set
 //! at 2,048 rules, 1.2 GB at 100,000. Intervals and direct indexes put the sets' numbers into the generation itself.
 
-use crate::abi::{Generation, MAX_INTERFACES, MAX_TENANTS, NO_RULE, Vector, WORDS};
+use crate::abi::{Generation, MAX_INTERFACES, MAX_TENANTS, NO_RULE, Vector, WORDS, Words};
 use crate::opaque;
 use crate::packet::{Family, Packet};
 
@@ -23,6 +23,10 @@ pub trait Tables {
     fn generation(&self) -> &Generation;
     /// One of its sets of rules.
     fn vector(&self, number: u16) -> Option<&Vector>;
+    /// Gives back what it gets, in the kernel by way of a map: see [`crate::decide::Surroundings::settle`].
+    fn settle_words(&self, words: Words) -> Words {
+        words
+    }
 }
 
 /// [`Rules`] by bit vectors.
@@ -50,15 +54,24 @@ impl<T: Tables> BitVectors<'_, T> {
             }
             None => (head.portless_source, head.portless_destination),
         };
+        let protocol = generation.protocol[packet.protocol as usize];
+        let dscp = generation.dscp[packet.dscp as usize & 63];
+        let interface = generation.interface[interface as usize & (MAX_INTERFACES - 1)];
+        let vlan = generation.vlan[packet.vlan as usize & 4095];
+        let tenant = generation.tenant[tenant as usize & (MAX_TENANTS - 1)];
+        let sets =
+            [source, destination, source_port, destination_port, protocol, dscp, interface, vlan, tenant, 0, 0, 0];
+        let [source, destination, source_port, destination_port, protocol, dscp, interface, vlan, tenant, ..] =
+            self.0.settle_words(sets.map(u32::from)).map(|word| word as u16);
         let a = self.0.vector(source)?;
         let b = self.0.vector(destination)?;
         let c = self.0.vector(source_port)?;
         let d = self.0.vector(destination_port)?;
-        let e = self.0.vector(generation.protocol[packet.protocol as usize])?;
-        let f = self.0.vector(generation.dscp[packet.dscp as usize & 63])?;
-        let g = self.0.vector(generation.interface[interface as usize & (MAX_INTERFACES - 1)])?;
-        let h = self.0.vector(generation.vlan[packet.vlan as usize & 4095])?;
-        let i = self.0.vector(generation.tenant[tenant as usize & (MAX_TENANTS - 1)])?;
+        let e = self.0.vector(protocol)?;
+        let f = self.0.vector(dscp)?;
+        let g = self.0.vector(interface)?;
+        let h = self.0.vector(vlan)?;
+        let i = self.0.vector(tenant)?;
 
         let mut left = a.summary & b.summary & c.summary & d.summary & e.summary;
         left &= f.summary & g.summary & h.summary & i.summary;

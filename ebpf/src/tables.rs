@@ -1,10 +1,10 @@
 //! One generation of the tables, as a packet reads them.
 
-use lanekeeper_common::abi::{FragmentKey, FragmentValue, Generation, MAX_VECTORS, Parsed, Vector};
+use lanekeeper_common::abi::{FragmentKey, FragmentValue, Generation, MAX_VECTORS, Parsed, Vector, Words};
 use lanekeeper_common::decide::Surroundings;
 use lanekeeper_common::rules::Tables;
 
-use crate::maps::{ACTIVE, FRAGMENTS, GENERATIONS, LANES_UP, SCRATCH, VECTORS};
+use crate::maps::{ACTIVE, FRAGMENTS, GENERATIONS, LANES_UP, SCRATCH, SCRATCH_WORDS, VECTORS};
 
 /// The generation that was active when the packet came.
 pub struct Live {
@@ -34,6 +34,16 @@ impl Tables for Live {
     #[inline(always)]
     fn vector(&self, number: u16) -> Option<&Vector> {
         VECTORS.get((self.number as u32 & 1) * MAX_VECTORS as u32 + u32::from(number))
+    }
+
+    #[inline(always)]
+    fn settle_words(&self, words: Words) -> Words {
+        let Some(scratch) = SCRATCH_WORDS.get_ptr_mut(0) else { return words };
+        // SAFETY: as in `settle`.
+        unsafe {
+            scratch.write(words);
+            core::hint::black_box(scratch).read()
+        }
     }
 }
 
