@@ -6,6 +6,7 @@ pub mod dataplane;
 mod link;
 mod netlink;
 mod route;
+mod sa_errors;
 mod snapshot;
 mod state;
 mod watch;
@@ -13,6 +14,7 @@ mod xfrm_policy;
 
 pub use apply::apply;
 pub use netlink::Netlink;
+pub use sa_errors::{SaErrors, sa_errors};
 pub use snapshot::snapshot;
 pub use watch::{Event, Watch, What};
 

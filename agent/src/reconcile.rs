@@ -7,7 +7,7 @@
 
 pub mod agent;
 mod charon;
-pub mod errors;
+mod errors;
 mod interfaces;
 pub mod lanes;
 mod live;
@@ -15,6 +15,7 @@ mod lockfile;
 mod memory;
 pub mod once;
 mod settle;
+mod wan;
 mod wanted;
 mod world;
 

@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::charon::Charon;
+use super::errors::Errors;
 use super::live::Live;
 use super::settle::{kind, settle};
 use super::world::{WithoutCharon, World};
@@ -20,10 +21,17 @@ use super::{lockfile, memory};
 use crate::control::server::{Call, Server};
 use crate::control::{Reply, Request};
 use crate::ike::Event;
+use crate::kernel::{self, Watch};
 use crate::metrics::server::{bind, serve};
 
 /// Between two looks at everything, for what no event told.
 const RESYNC: Duration = Duration::from_secs(5);
+
+/// Between two looks at what the kernel counts against SAs.
+const COUNT: Duration = Duration::from_secs(2);
+
+/// After the kernel told of a change: others come in a row with it.
+const SETTLED: Duration = Duration::from_millis(300);
 
 /// For charon to name the lanes that were found open: connections are loaded and SAs listed well within it.
 const HEARSAY: Duration = Duration::from_secs(8);
@@ -41,6 +49,7 @@ struct Agent {
     unconfirmed: Option<(Wanted, Instant)>,
     metrics: Option<Metrics>,
     started: Instant,
+    errors: Errors,
     /// Carries charon's events into the data path.
     events: Option<JoinHandle<()>>,
 }
@@ -55,11 +64,16 @@ pub async fn run(places: &Places, config: &Path) -> Result<(), Error> {
     let _lock = lockfile::take(&places.runtime_dir)?;
     let mut signals = Signals::new()?;
     let server = Server::bind(&places.socket)?;
+    // Before the first look, so that no change falls between them.
+    let mut watch = Some(Watch::open()?);
     let mut agent = Agent::start(places, config).await?;
     let (calls, mut mailbox) = mpsc::channel::<Call>(16);
     let control = tokio::spawn(server.serve(calls));
     notify(&[NotifyState::Ready, NotifyState::Status("running")]);
     let mut resync = every(RESYNC);
+    let mut count = every(COUNT);
+    // A change has been told, and the look at it is due.
+    let mut due = false;
     let mut watchdog = every(sd_notify::watchdog_enabled().map_or(Duration::from_secs(3600), |limit| limit / 3));
     loop {
         tokio::select! {
@@ -73,7 +87,21 @@ pub async fn run(places: &Places, config: &Path) -> Result<(), Error> {
                 let reply = agent.answer(&call.request).await;
                 let _ = call.reply.send(reply);
             }
-            _ = resync.tick() => agent.tick().await,
+            told = next(&mut watch) => {
+                match told {
+                    Some(kernel::Event::Overrun) => agent.live.overrun(),
+                    Some(kernel::Event::Changed(_)) => {}
+                    None => watch = Watch::open().map_err(|error| tracing::error!("cannot watch the kernel: {error}")).ok(),
+                }
+                if !std::mem::replace(&mut due, true) {
+                    resync.reset_after(SETTLED);
+                }
+            }
+            _ = count.tick() => agent.count_errors().await,
+            _ = resync.tick() => {
+                agent.tick().await;
+                due = false;
+            }
             _ = watchdog.tick() => notify(&[NotifyState::Watchdog]),
         }
     }
@@ -104,6 +132,7 @@ impl Agent {
             unconfirmed: None,
             metrics: None,
             started: Instant::now(),
+            errors: Errors::default(),
             events: None,
         };
         if let Some((address, listener)) = metrics {
@@ -268,6 +297,17 @@ impl Agent {
         self.believe_charon().await;
     }
 
+    /// Adds what the kernel counts against SAs to their lanes.
+    async fn count_errors(&mut self) {
+        let outcome = match self.world.sa_errors().await {
+            Ok(sas) => self.live.tally(&self.errors.since(&self.wanted.policy, &sas)),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = outcome {
+            tracing::warn!("errors of SAs are not counted: {error}");
+        }
+    }
+
     /// Lanes that were found open at the start, and that charon does not name once it has had time to, are closed.
     async fn believe_charon(&mut self) {
         if !self.live.untold() || self.started.elapsed() < HEARSAY {
@@ -301,6 +341,14 @@ impl Agent {
         if let Some(events) = self.events.take() {
             events.abort();
         }
+    }
+}
+
+/// Waits for ever where the kernel cannot be watched: the timer looks all the same.
+async fn next(watch: &mut Option<Watch>) -> Option<kernel::Event> {
+    match watch {
+        Some(watch) => watch.next().await,
+        None => std::future::pending().await,
     }
 }
 

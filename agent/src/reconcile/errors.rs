@@ -4,22 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use crate::compile::series::{LaneEvent, Series};
+use crate::kernel::SaErrors;
 use crate::policy::Policy;
-
-/// What went wrong on one SA since it was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SaErrors {
-    /// With the SPI, its name.
-    pub destination: IpAddr,
-    /// In host byte order.
-    pub spi: u32,
-    /// Its lane's.
-    pub reqid: u32,
-    /// Packets that the anti-replay window had passed, or seen before.
-    pub replay: u32,
-    /// Packets that did not authenticate.
-    pub integrity: u32,
-}
 
 /// Counts as last seen, by SA.
 #[derive(Debug, Default)]

@@ -78,6 +78,20 @@ impl Live {
         carry_out(&mut lock(&self.dataplane), effects)
     }
 
+    /// Counts what happened to a lane outside the data path.
+    pub fn tally(&self, counts: &[(Series, u64)]) -> Result<(), Error> {
+        let mut dataplane = lock(&self.dataplane);
+        for (series, n) in counts {
+            dataplane.tally(series, *n)?;
+        }
+        Ok(())
+    }
+
+    /// The kernel had more to tell than was taken.
+    pub fn overrun(&self) {
+        lock(&self.state).netlink_overruns += 1;
+    }
+
     /// Whether charon has yet to be asked about lanes that were found open.
     pub fn untold(&self) -> bool {
         lock(&self.state).lanes.untold()

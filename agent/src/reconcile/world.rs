@@ -1,15 +1,15 @@
 //! This machine as this room handles it: looked at as a whole, changed one operation at a time.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::charon::{Charon, loaded};
-use super::interfaces;
-use super::{Error, Wanted};
+use super::{Error, Wanted, interfaces, wan};
 use crate::compile::{Registry, Tables, compile};
 use crate::ike;
 use crate::kernel::dataplane::{self, Dataplane};
-use crate::kernel::{Netlink, apply, snapshot};
+use crate::kernel::{Netlink, SaErrors, apply, sa_errors, snapshot};
 use crate::plan::{Desired, Observed, Op, Plan, Room, diff};
 
 /// The data path, shared with what reads its counters.
@@ -21,6 +21,8 @@ pub struct World {
     bpffs: PathBuf,
     dataplane: Option<SharedDataplane>,
     charon: Option<Charon>,
+    /// Devices that carry the program for outer DSCPs.
+    wan: BTreeSet<String>,
 }
 
 /// What an absent charon means.
@@ -45,7 +47,7 @@ pub struct Survey {
 impl World {
     /// Opens netlink; the data path is opened when it is first to be changed.
     pub fn open(bpffs: &Path) -> Result<Self, Error> {
-        Ok(Self { netlink: Netlink::open()?, bpffs: bpffs.into(), dataplane: None, charon: None })
+        Ok(Self { netlink: Netlink::open()?, bpffs: bpffs.into(), dataplane: None, charon: None, wan: BTreeSet::new() })
     }
 
     /// The data path, loaded now if it is not yet.
@@ -165,7 +167,30 @@ impl World {
         if !known {
             tables_loaded()?;
         }
+        self.dress_wan(wanted)
+    }
+
+    /// Devices by which ESP leaves come and go without a word to us; each is dressed once.
+    fn dress_wan(&mut self, wanted: &Wanted) -> Result<(), Error> {
+        let devices = wan::devices(&wanted.policy)?;
+        if devices == self.wan {
+            return Ok(());
+        }
+        let dataplane = self.dataplane()?;
+        let mut dataplane = lock(&dataplane);
+        for device in devices.difference(&self.wan) {
+            dataplane.attach_wan(device)?;
+        }
+        for device in self.wan.difference(&devices) {
+            dataplane.detach_wan(device)?;
+        }
+        self.wan = devices;
         Ok(())
+    }
+
+    /// What the kernel counts against the SAs of our lanes.
+    pub async fn sa_errors(&self) -> Result<Vec<SaErrors>, Error> {
+        Ok(sa_errors(&self.netlink).await?)
     }
 
     /// Carries out a plan towards nothing; returns how many things went.
