@@ -12,6 +12,9 @@ use super::metrics::Metrics;
 use super::netns::{Ns, run};
 use super::process::Process;
 
+/// How long the verifier may take over the programs, on an emulated CPU that others want too.
+const START: Duration = Duration::from_secs(180);
+
 /// The agent's side of a gateway: files, mounts and commands; the daemon where it runs.
 #[derive(Debug)]
 pub struct Agent {
@@ -75,7 +78,7 @@ impl Agent {
         let mut command = self.command(&["run", "--config", &config.to_string_lossy()]);
         let mut daemon = Process::start("lanekeeper", &mut command, &self.folder.join("lanekeeper.log"))?;
         let ns = self.ns.clone();
-        daemon.wait_until(Duration::from_secs(60), "lanekeeper serves metrics", || Metrics::scrape(&ns).is_ok())?;
+        daemon.wait_until(START, "lanekeeper serves metrics", || Metrics::scrape(&ns).is_ok())?;
         self.daemon = Some(daemon);
         Ok(())
     }

@@ -13,7 +13,7 @@ use super::scenario::{Keying, Scenario};
 use super::{Lab, Side};
 
 /// How long two charons may take, on an emulated CPU, to bring all lanes up.
-pub const LANES_UP: Duration = Duration::from_secs(90);
+pub const LANES_UP: Duration = Duration::from_secs(150);
 
 /// Fields are dropped in this order: agents, charons, namespaces.
 #[derive(Debug)]
