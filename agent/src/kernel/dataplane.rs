@@ -177,7 +177,7 @@ impl Dataplane {
             return Ok(None);
         }
         pins::check(&folder)?;
-        let object = Object::load(Some(&folder))?;
+        let object = Object::maps(Some(&folder))?;
         let registry = read_registry(&object)?;
         let observed = observe(&object, &registry, &folder)?;
         Ok(Some((observed, registry)))

@@ -20,6 +20,15 @@ pub struct Object {
 impl Object {
     /// Loads all of it. With a folder, maps pinned there are taken over and missing ones are made and pinned.
     pub fn load(pins: Option<&Path>) -> Result<Self, Error> {
+        let mut object = Self::maps(pins)?;
+        for name in program::ALL {
+            object.program(name)?.load().map_err(|error| Error::Load { what: name, cause: chain(&error) })?;
+        }
+        Ok(object)
+    }
+
+    /// Its maps alone, for a look: the verifier takes seconds over the programs on a slow machine.
+    pub fn maps(pins: Option<&Path>) -> Result<Self, Error> {
         if OBJECT.is_empty() {
             return Err(Error::Stub);
         }
@@ -29,12 +38,7 @@ impl Object {
                 loader.map_pin_path(name, folder.join(name));
             }
         }
-        let mut ebpf = loader.load(OBJECT).map_err(|error| Error::Load { what: "maps", cause: chain(&error) })?;
-        for name in program::ALL {
-            let program = ebpf.program_mut(name).ok_or_else(|| Error::missing(name))?;
-            let program: &mut SchedClassifier = program.try_into().map_err(|_| Error::missing(name))?;
-            program.load().map_err(|error| Error::Load { what: name, cause: chain(&error) })?;
-        }
+        let ebpf = loader.load(OBJECT).map_err(|error| Error::Load { what: "maps", cause: chain(&error) })?;
         Ok(Self { ebpf })
     }
 
