@@ -45,26 +45,19 @@ fn search(begins: impl Fn(usize) -> u64) -> usize {
     place
 }
 
-/// 1 where a < b, without a branch: the borrow of a - b (Hacker's Delight, section 2-12).
+/// The borrow of a - b - `borrow`, without a branch (Hacker's Delight, section 2-16): 1 where a < b + `borrow`.
 #[inline(always)]
-fn less(a: u64, b: u64) -> u64 {
+fn borrow(a: u64, b: u64, borrow: u64) -> u64 {
     // Opaque twice, or the compiler sees a comparison in it, or a choice in what is multiplied by 0 or 1.
-    let difference = opaque(a.wrapping_sub(b));
+    let difference = opaque(a.wrapping_sub(b).wrapping_sub(borrow));
     opaque(((!a & b) | ((!a | b) & difference)) >> 63)
-}
-
-/// 1 where a == b, without a branch.
-#[inline(always)]
-fn equal(a: u64, b: u64) -> u64 {
-    let difference = opaque(a ^ b);
-    opaque(1 - ((difference | difference.wrapping_neg()) >> 63))
 }
 
 impl Intervals4 {
     /// The place of the interval that holds the address, or of its double among the unused places at the end.
     #[inline(always)]
     pub fn place(&self, address: u32) -> usize {
-        search(|place| 1 - less(address.into(), self.starts[place & LAST].into()))
+        search(|place| 1 - borrow(address.into(), self.starts[place & LAST].into(), 0))
     }
 }
 
@@ -74,7 +67,7 @@ impl Intervals6 {
     pub fn place(&self, address: [u64; 2]) -> usize {
         search(|place| {
             let start = &self.starts[place & LAST];
-            1 - (less(address[0], start[0]) | (equal(address[0], start[0]) & less(address[1], start[1])))
+            1 - borrow(address[0], start[0], borrow(address[1], start[1], 0))
         })
     }
 }
