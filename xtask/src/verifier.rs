@@ -57,13 +57,11 @@ impl Verifier {
         for kernel in &kernels {
             measured.extend(in_guest(workspace, *kernel)?);
         }
-        let file = workspace.root().join("ebpf/verifier-budget.txt");
         if self.write {
-            write(&file, &measured)?;
+            write(&file(workspace), &measured)?;
             return Ok(ExitCode::SUCCESS);
         }
-        let budget = parse(&fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?)?;
-        let over = judge(&measured, &budget);
+        let over = judge(&measured, &budget(workspace)?);
         for ((program, kernel), count) in &measured {
             println!("{program} {kernel} {count}");
         }
@@ -72,6 +70,32 @@ impl Verifier {
         }
         Ok(if over.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
+}
+
+/// What is wrong with the counts that `verifier --here` printed into a file; empty where all is within the budget.
+pub fn over(workspace: &Workspace, counts: &Path) -> Result<Vec<String>> {
+    let measured = parse(&fs::read_to_string(counts).with_context(|| format!("cannot read {}", counts.display()))?)?;
+    if measured.is_empty() {
+        bail!("the kernel loaded no program");
+    }
+    Ok(judge(&measured, &budget(workspace)?))
+}
+
+/// The command that measures in a guest and prints the counts.
+pub fn command(workspace: &Workspace, kernel: Label) -> Result<String> {
+    let this = std::env::current_exe().context("this program has no path")?;
+    let manifest = quote(&workspace.root().join("xtask").to_string_lossy());
+    let this = quote(&this.to_string_lossy());
+    Ok(format!("CARGO_MANIFEST_DIR={manifest} {this} verifier --here --kernel {kernel}"))
+}
+
+fn file(workspace: &Workspace) -> PathBuf {
+    workspace.root().join("ebpf/verifier-budget.txt")
+}
+
+fn budget(workspace: &Workspace) -> Result<Counts> {
+    let file = file(workspace);
+    parse(&fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?)
 }
 
 /// Loads every program of the object into the running kernel and lets it go again.
@@ -106,12 +130,7 @@ fn load(object: &Path, pins: &Path) -> Result<Vec<(String, u32)>> {
 }
 
 fn in_guest(workspace: &Workspace, kernel: Label) -> Result<Counts> {
-    let this = std::env::current_exe().context("who am I?")?;
-    let manifest = quote(&workspace.root().join("xtask").to_string_lossy());
-    let script = format!(
-        "CARGO_MANIFEST_DIR={manifest} {} verifier --here --kernel {kernel} > /out/counts",
-        quote(&this.to_string_lossy())
-    );
+    let script = format!("{} > /out/counts", command(workspace, kernel)?);
     let boot = Boot { kernel, name: format!("verifier-{kernel}"), script, limit: Duration::from_secs(180) };
     match boot.run(workspace)? {
         Outcome::Exited(0) => parse(&fs::read_to_string(boot.out(workspace).join("counts"))?),

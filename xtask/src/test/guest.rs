@@ -13,6 +13,7 @@ use crate::ebpf;
 use crate::guest::boot::{Boot, Outcome};
 use crate::guest::kernel::Label;
 use crate::shell::{quote, say, took};
+use crate::verifier;
 use crate::workspace::Workspace;
 
 /// Until a target is stopped, so that those after it still run.
@@ -36,12 +37,13 @@ pub fn run(workspace: &Workspace, kernels: &[Label], filter: Option<&str>, tally
             planned.push((executable, tests));
         }
     }
-    if planned.is_empty() {
+    let verifier = filter.is_none_or(|filter| "verifier".contains(filter));
+    if planned.is_empty() && !verifier {
         return Ok(());
     }
     for kernel in kernels {
         let start = Instant::now();
-        let result = on(workspace, *kernel, &planned, filter)?;
+        let result = on(workspace, *kernel, &planned, filter, verifier)?;
         say(format!("guest {kernel}: {result} ({})", took(start)));
         tally.add(result.within(&kernel.to_string()));
     }
@@ -53,8 +55,13 @@ fn on(
     kernel: Label,
     planned: &[(Executable, Vec<String>)],
     filter: Option<&str>,
+    verifier: bool,
 ) -> Result<Tally> {
-    let script = script(workspace, planned, filter);
+    let mut script = script(workspace, planned, filter);
+    if verifier {
+        let command = verifier::command(workspace, kernel)?;
+        script.insert_str(0, &format!("echo '==> verifier'\n{command} > /out/verifier.log 2> /out/verifier.stderr\n"));
+    }
     let boot = Boot { kernel, name: format!("test-{kernel}"), script, limit: BOOT_LIMIT };
     let outcome = boot.run(workspace)?;
     let out = boot.out(workspace);
@@ -62,10 +69,22 @@ fn on(
     if outcome != Outcome::Exited(0) {
         tally.fail("boot", &format!("{outcome}; see {}", out.join("console").display()));
     }
+    if verifier {
+        match verifier::over(workspace, &out.join("verifier.log")) {
+            Ok(over) if over.is_empty() => tally.pass(),
+            Ok(over) => tally.fail("verifier", &over.join("; ")),
+            Err(error) => {
+                tally.fail("verifier", &format!("{error:#}"));
+                show_stderr(&out, "verifier");
+            }
+        }
+    }
     for (executable, expected) in planned {
         let output = fs::read_to_string(out.join(format!("{}.log", executable.name))).unwrap_or_default();
         let counted = libtest::count(&output, Some(expected));
-        show_failures(&out, &executable.name, &output, counted.failed());
+        if counted.failed() > 0 {
+            show_stderr(&out, &executable.name);
+        }
         tally.add(counted.within(&executable.name));
     }
     Ok(tally)
@@ -88,17 +107,10 @@ fn script(workspace: &Workspace, planned: &[(Executable, Vec<String>)], filter: 
 }
 
 /// The console has shown stdout as it came; what a failing target said on stderr follows here.
-fn show_failures(out: &Path, name: &str, output: &str, failed: usize) {
-    if failed == 0 {
-        return;
-    }
+fn show_stderr(out: &Path, name: &str) {
     let said = fs::read_to_string(out.join(format!("{name}.stderr"))).unwrap_or_default();
     let lines: Vec<&str> = said.lines().collect();
-    say(format!(
-        "stderr of {name} (all of it, {} lines of stdout and the lab's logs: {})",
-        output.lines().count(),
-        out.display()
-    ));
+    say(format!("the end of {name}'s stderr; all of it and the lab's logs are in {}", out.display()));
     for line in &lines[lines.len().saturating_sub(60)..] {
         eprintln!("    {line}");
     }
