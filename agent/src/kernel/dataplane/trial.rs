@@ -124,6 +124,25 @@ impl Trial {
         })
     }
 
+    /// Runs the program for the device that ESP leaves by; the frame as it left.
+    pub fn run_wan(&mut self, frame: &[u8], mark: u32) -> Result<Vec<u8>, Error> {
+        let mut context = [0u8; CONTEXT];
+        context[MARK..MARK + 4].copy_from_slice(&mark.to_ne_bytes());
+        let mut out = vec![0; frame.len()];
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut out),
+            ctx_in: Some(&context),
+            ..TestRunOptions::default()
+        };
+        let failed = |cause| Error::Trial { program: program::OUTER, cause };
+        let result = self.object.program(program::OUTER)?.test_run(options).map_err(|error| failed(chain(&error)))?;
+        match result.return_value as i32 {
+            TC_ACT_UNSPEC => Ok(out),
+            other => Err(failed(format!("it returned {other}"))),
+        }
+    }
+
     /// Every counter of the tables.
     pub fn counters(&self) -> Result<Vec<Reading>, Error> {
         let registry = self.tables.as_ref().map(|tables| tables.registry.clone()).unwrap_or_default();
