@@ -13,14 +13,15 @@ fn swanctl_conf(lanes: &[String]) -> String {
     let readme = include_str!("../../README.md");
     let (_, section) = readme.split_once("## A peer without Lanekeeper").unwrap();
     let conf = section.split("```").nth(1).unwrap();
-    let (head, rest) = conf.split_once("            voice.0 {").unwrap();
-    let (child, tail) = rest.split_once("            # bulk.0").unwrap();
+    let (head, rest) = conf.split_once("            voice-0 {").unwrap();
+    let (child, tail) = rest.split_once("            # bulk-0").unwrap();
     let (_, tail) = tail.split_once('\n').unwrap();
     let children: String = lanes
         .iter()
         .zip(1..)
         .map(|(lane, mark)| {
-            format!("            {lane} {{{}", child.replace("voice.0", lane).replace("0x1/", &format!("{mark:#x}/")))
+            let name = lane.replace('.', "-");
+            format!("            {name} {{{}", child.replace("voice.0", lane).replace("0x1/", &format!("{mark:#x}/")))
         })
         .collect();
     format!("{head}{children}{tail}")

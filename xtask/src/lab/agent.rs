@@ -72,13 +72,16 @@ impl Agent {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// Starts the daemon and waits until it serves metrics.
+    /// Starts the daemon and waits until its file is in place.
     pub fn start(&mut self) -> Result<()> {
         let config = self.config();
         let mut command = self.command(&["run", "--config", &config.to_string_lossy()]);
         let mut daemon = Process::start("lanekeeper", &mut command, &self.folder.join("lanekeeper.log"))?;
         let ns = self.ns.clone();
-        daemon.wait_until(START, "lanekeeper serves metrics", || Metrics::scrape(&ns).is_ok())?;
+        // Metrics are served before the file is in place.
+        let in_place =
+            || Metrics::scrape(&ns).is_ok_and(|metrics| metrics.sum("lanekeeper_reload_success", &[]) == 1.0);
+        daemon.wait_until(START, "lanekeeper has its file in place", in_place)?;
         self.daemon = Some(daemon);
         Ok(())
     }
