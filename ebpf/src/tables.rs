@@ -3,6 +3,7 @@
 use lanekeeper_common::abi::{FragmentKey, FragmentValue, Generation, MAX_VECTORS, Parsed, Vector, Words};
 use lanekeeper_common::decide::Surroundings;
 use lanekeeper_common::rules::Tables;
+use lanekeeper_common::verdict::ParseReason;
 
 use crate::maps::{ACTIVE, FRAGMENTS, GENERATIONS, LANES_UP, SCRATCH, SCRATCH_WORDS, VECTORS};
 
@@ -38,7 +39,7 @@ impl Tables for Live {
 
     #[inline(always)]
     fn settle_words(&self, words: Words) -> Words {
-        let Some(scratch) = SCRATCH_WORDS.get_ptr_mut(0) else { return words };
+        let Some(scratch) = SCRATCH_WORDS.get_ptr_mut(0) else { return [0; 12] };
         // SAFETY: as in `settle`.
         unsafe {
             scratch.write(words);
@@ -60,7 +61,10 @@ impl Surroundings for Live {
 
     #[inline(always)]
     fn settle(&self, parsed: Parsed) -> Parsed {
-        let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return parsed };
+        // Place 0 is always there, but kernels before 6.14 follow this way too: it must leave constants, the same for all.
+        let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
+            return Parsed { reason: ParseReason::Malformed as u8, ..Parsed::default() };
+        };
         // SAFETY: this CPU's value, valid for the program's run; tc programs run with softirqs off, so nothing of ours
         // comes between write and read. The black box has the compiler read what it has just written.
         unsafe {
