@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use lanekeeper_common::abi::{FragmentKey, FragmentValue, Generation, NO_RULE, NO_VLAN, Vector};
 use lanekeeper_common::decide::{Arrival, Surroundings, decide};
 use lanekeeper_common::mark;
-use lanekeeper_common::packet::Layer;
+use lanekeeper_common::packet::{Layer, Packet, parse};
 use lanekeeper_common::verdict::{BlockReason, ParseReason};
 
 use crate::compile::Tables;
@@ -83,13 +83,13 @@ impl<'a> Model<'a> {
     pub fn evaluate(&self, tunnel: &str, probe: &Probe<'_>) -> Verdict {
         let number = |key| self.tables.registry.get(&key);
         let arrival = Arrival {
-            layer: Layer::ETHERNET,
-            tag: probe.stripped.unwrap_or(NO_VLAN),
             interface: probe.ingress.and_then(|name| number(Key::Interface(name.into()))).unwrap_or(0) as u16,
             tunnel: number(Key::Tunnel(tunnel.into())).unwrap_or(u32::MAX),
             device: 1,
         };
-        let decision = decide(self, &probe.frame, &arrival);
+        let tag = probe.stripped.unwrap_or(NO_VLAN);
+        let parsed = Packet::flatten(parse(&probe.frame, Layer::ETHERNET, tag));
+        let decision = decide(self, &parsed, &arrival);
         let classified = decision.classified;
         let taken = decision.outcome.ok();
         Verdict {

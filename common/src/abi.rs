@@ -41,10 +41,8 @@ pub mod map {
     pub const FRAGMENTS: &str = "FRAGMENTS";
     /// PERCPU_ARRAY: [`super::Counter`].
     pub const COUNTERS: &str = "COUNTERS";
-    /// PERCPU_ARRAY of 1: [`super::Parsed`], for the length of one packet.
+    /// PERCPU_ARRAY of 1: [`super::Scratch`], for the length of one packet.
     pub const SCRATCH: &str = "SCRATCH";
-    /// PERCPU_ARRAY of 1: [`super::Words`], likewise.
-    pub const SCRATCH_WORDS: &str = "SCRATCH_WORDS";
     /// HASH: [`super::OuterKey`] -> u32 DSCP.
     pub const OUTER: &str = "OUTER";
     /// HASH: [`super::Name`] -> u32, the agent's registry.
@@ -52,7 +50,7 @@ pub mod map {
     /// ARRAY: u64, events that the agent counts.
     pub const TALLIES: &str = "TALLIES";
     /// All of them.
-    pub const ALL: [&str; 14] = [
+    pub const ALL: [&str; 13] = [
         ACTIVE,
         GENERATIONS,
         DIGESTS,
@@ -63,7 +61,6 @@ pub mod map {
         FRAGMENTS,
         COUNTERS,
         SCRATCH,
-        SCRATCH_WORDS,
         OUTER,
         NAMES,
         TALLIES,
@@ -366,9 +363,6 @@ pub struct FragmentValue {
     pub _pad: [u16; 3],
 }
 
-/// Numbers between two steps of a decision.
-pub type Words = [u32; 12];
-
 /// What the parser says of a packet, or why it could not, as plain numbers.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -401,6 +395,34 @@ pub struct Parsed {
     pub fragment: u8,
     /// Number of the [`crate::verdict::ParseReason`]; 0 where all else holds.
     pub reason: u8,
+}
+
+/// What the rules said of the packet at hand.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Said {
+    /// Tenant.
+    pub tenant: u16,
+    /// Rule.
+    pub rule: u16,
+    /// Class.
+    pub class: u16,
+    /// Zero.
+    pub _pad: u16,
+    /// Hash of its flow.
+    pub hash: u32,
+    /// Number of the [`crate::verdict::ParseReason`], or 0.
+    pub parse: u32,
+}
+
+/// What one program leaves for the functions that the verifier looks at one by one.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Scratch {
+    /// From the parser.
+    pub parsed: Parsed,
+    /// From the rules.
+    pub said: Said,
 }
 
 /// An ESP packet on its way out, by what its lane leaves on it.
@@ -455,6 +477,8 @@ shared! {
     FragmentKey { [u64; 2], [u64; 2], u32, u32, u16, u16, u32 }
     FragmentValue { u64, u32, u16, u16, u16, [u16; 3] }
     Parsed { [u64; 2], [u64; 2], u32, u32, u32, u16, u16, u16, u8, u8, u8, u8, u8, u8 }
+    Said { u16, u16, u16, u16, u32, u32 }
+    Scratch { Parsed, Said }
     OuterKey { [u64; 2], [u64; 2], u32, u32 }
     Name { [u8; NAME_BYTES] }
 }

@@ -1,10 +1,12 @@
 //! The whole decision for one packet at a tunnel device, the same steps in the kernel and on the host.
 
-use crate::abi::{FragmentKey, FragmentValue, MAX_LANES, MAX_STEERS, MAX_TUNNELS, NO_LANE, NO_RULE, Parsed};
+use crate::abi::{
+    FragmentKey, FragmentValue, Generation, MAX_LANES, MAX_STEERS, MAX_TUNNELS, NO_LANE, NO_RULE, Parsed,
+};
 use crate::blur;
 use crate::classify::{Classified, classify};
 use crate::lane::{Choice, choose};
-use crate::packet::{Bytes, Family, Fragment, Layer, Packet, parse};
+use crate::packet::{Family, Fragment, Packet};
 use crate::rules::{BitVectors, Tables};
 use crate::verdict::{BlockReason, ParseReason};
 
@@ -16,23 +18,21 @@ pub trait Surroundings: Tables {
     fn up(&self, group: u32) -> u32;
     /// What the first fragment decided.
     fn recall(&self, key: &FragmentKey) -> Option<FragmentValue>;
-    /// Gives back what it gets, in the kernel by way of a map: the parser has some hundred ways to an end, each with
-    /// constants of its own, and the verifier would follow all that comes after once for each of them. What is read from
-    /// a map it knows nothing of, so the ways become one.
-    fn settle(&self, parsed: Parsed) -> Parsed {
-        parsed
-    }
     /// Keeps it for the later ones.
     fn remember(&self, key: &FragmentKey, value: &FragmentValue);
+    /// What the rules say of a packet that was read, and the number of a [`ParseReason`] or 0. The kernel does
+    /// [`classify_parsed`] in a function of its own, which the verifier follows once and not behind every way to it.
+    fn classify(&self, parsed: &Parsed, arrival: &Arrival) -> (Classified, u32)
+    where
+        Self: Sized,
+    {
+        classify_parsed(self, parsed, arrival)
+    }
 }
 
 /// How a packet came to the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arrival {
-    /// What its first byte belongs to.
-    pub layer: Layer,
-    /// Id of a VLAN tag that is no longer in its bytes, or [`crate::abi::NO_VLAN`].
-    pub tag: u16,
     /// Number of the ingress interface; 0 where no rule names it and for the host's own packets.
     pub interface: u16,
     /// Number of the tunnel.
@@ -44,8 +44,6 @@ pub struct Arrival {
 /// What becomes of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decision {
-    /// The packet as read.
-    pub parsed: Parsed,
     /// Number of the [`ParseReason`], for a packet that was not read or whose first fragment was not seen; else 0.
     pub parse: u32,
     /// Tenant, rule and class.
@@ -67,39 +65,29 @@ pub struct Taken {
     pub fallback: u32,
 }
 
-/// parse -> classify -> choose.
+/// Classify, then choose, for what [`crate::packet::parse`] said.
 #[inline(always)]
-pub fn decide<S: Surroundings, B: Bytes>(surroundings: &S, bytes: &B, arrival: &Arrival) -> Decision {
-    let parsed = surroundings.settle(Packet::flatten(parse(bytes, arrival.layer, arrival.tag)));
+pub fn decide<S: Surroundings>(surroundings: &S, parsed: &Parsed, arrival: &Arrival) -> Decision {
     let (classified, parse) = if parsed.reason == 0 {
-        classify_fragment(surroundings, &Packet::unflatten(&parsed), arrival)
+        surroundings.classify(parsed, arrival)
     } else {
-        let class = surroundings.generation().head.default_class as u16;
-        (Classified { tenant: 0, rule: NO_RULE, class, hash: 0 }, u32::from(parsed.reason))
+        (default(surroundings.generation()), u32::from(parsed.reason))
     };
-    let words = [
-        u32::from(classified.tenant),
-        classified.rule.into(),
-        classified.class.into(),
-        classified.hash,
-        parse,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-    ];
-    let [tenant, rule, class, hash, parse, ..] = surroundings.settle_words(words);
-    let classified = Classified { tenant: tenant as u16, rule: rule as u16, class: class as u16, hash };
     let outcome = steer(surroundings, arrival.tunnel, &classified);
-    Decision { parsed, parse, classified, outcome }
+    Decision { parse, classified, outcome }
 }
 
-/// Later fragments carry no ports: they take what their first one got, lane included. With the number of a reason.
+/// What a packet gets that the rules are not asked about.
 #[inline(always)]
-fn classify_fragment<S: Surroundings>(surroundings: &S, packet: &Packet, arrival: &Arrival) -> (Classified, u32) {
+pub fn default(generation: &Generation) -> Classified {
+    Classified { tenant: 0, rule: NO_RULE, class: generation.head.default_class as u16, hash: 0 }
+}
+
+/// What the rules say of a packet that was read. Later fragments carry no ports: they take what their first one got, lane
+/// included.
+#[inline(always)]
+pub fn classify_parsed<S: Surroundings>(surroundings: &S, parsed: &Parsed, arrival: &Arrival) -> (Classified, u32) {
+    let packet = &Packet::unflatten(parsed);
     let key = fragment_key(packet, arrival.device);
     let later = matches!(packet.fragment, Fragment::Later(_));
     let recalled = if later { surroundings.recall(&key) } else { None };

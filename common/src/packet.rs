@@ -64,6 +64,12 @@ impl Layer {
     pub const fn network(ethertype: u16) -> Self {
         Self(ethertype)
     }
+
+    /// The number that [`Layer::network`] makes it of again.
+    #[inline(always)]
+    pub const fn number(self) -> u16 {
+        self.0
+    }
 }
 
 /// IP's version.

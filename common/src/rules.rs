@@ -6,7 +6,7 @@
 //! one or two words, however long the list. What it costs is memory, rules x distinct values of a field: 264 bytes a set
 //! at 2,048 rules, 1.2 GB at 100,000. Intervals and direct indexes put the sets' numbers into the generation itself.
 
-use crate::abi::{Generation, MAX_INTERFACES, MAX_TENANTS, NO_RULE, Vector, WORDS, Words};
+use crate::abi::{Generation, MAX_INTERFACES, MAX_TENANTS, NO_RULE, Vector, WORDS};
 use crate::opaque;
 use crate::packet::{Family, Packet};
 
@@ -23,10 +23,6 @@ pub trait Tables {
     fn generation(&self) -> &Generation;
     /// One of its sets of rules.
     fn vector(&self, number: u16) -> Option<&Vector>;
-    /// Gives back what it gets, in the kernel by way of a map: see [`crate::decide::Surroundings::settle`].
-    fn settle_words(&self, words: Words) -> Words {
-        words
-    }
 }
 
 /// [`Rules`] by bit vectors.
@@ -59,10 +55,6 @@ impl<T: Tables> BitVectors<'_, T> {
         let interface = generation.interface[interface as usize & (MAX_INTERFACES - 1)];
         let vlan = generation.vlan[packet.vlan as usize & 4095];
         let tenant = generation.tenant[tenant as usize & (MAX_TENANTS - 1)];
-        let sets =
-            [source, destination, source_port, destination_port, protocol, dscp, interface, vlan, tenant, 0, 0, 0];
-        let [source, destination, source_port, destination_port, protocol, dscp, interface, vlan, tenant, ..] =
-            self.0.settle_words(sets.map(u32::from)).map(|word| word as u16);
         let a = self.0.vector(source)?;
         let b = self.0.vector(destination)?;
         let c = self.0.vector(source_port)?;

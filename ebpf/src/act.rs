@@ -4,20 +4,20 @@ use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_xfrm_state};
 use aya_ebpf::helpers::generated::bpf_skb_get_xfrm_state;
 use aya_ebpf::programs::TcContext;
 use lanekeeper_common::abi::{
-    Device, Ingress, MAX_LANES, MAX_RULES, MAX_TENANT_CLASSES, NO_LANE, NO_RULE, NO_VLAN, REQID_PREFIX, counter,
-    device_flag,
+    Device, Ingress, MAX_LANES, MAX_RULES, MAX_TENANT_CLASSES, NO_LANE, NO_RULE, NO_VLAN, Parsed, REQID_PREFIX,
+    counter, device_flag,
 };
 use lanekeeper_common::classify;
-use lanekeeper_common::decide::{Arrival, Decision, Surroundings as _, decide};
+use lanekeeper_common::decide::{Arrival, Decision, decide};
 use lanekeeper_common::mark;
-use lanekeeper_common::packet::{Family, Packet, parse};
+use lanekeeper_common::packet::Family;
 use lanekeeper_common::rules::Tables;
 use lanekeeper_common::verdict::BlockReason;
 
 use crate::ctx::Skb;
 use crate::maps::{DEVICES, INTERFACES};
 use crate::stats::{amount, count};
-use crate::tables::Live;
+use crate::tables::{Live, read};
 
 #[inline(always)]
 fn device(skb: &Skb) -> Option<Device> {
@@ -30,8 +30,7 @@ fn device(skb: &Skb) -> Option<Device> {
 pub fn out(ctx: &TcContext) -> i32 {
     let skb = Skb(ctx);
     let (Some(device), Some(live)) = (device(&skb), Live::read()) else {
-        count(counter::BLOCKED + BlockReason::NoTables as u32, amount(&skb, 0, 0, 0));
-        return TC_ACT_SHOT;
+        return unready(&skb);
     };
     // SAFETY: four bytes that the agent writes whole.
     let ingress = match unsafe { INTERFACES.get(skb.ingress_ifindex()) } {
@@ -39,25 +38,26 @@ pub fn out(ctx: &TcContext) -> i32 {
         None => Ingress { number: 0, vlan: NO_VLAN },
     };
     let tag = skb.tag();
-    let arrival = Arrival {
-        layer: skb.layer(device.flags),
-        tag: if tag == NO_VLAN { ingress.vlan } else { tag },
-        interface: ingress.number,
-        tunnel: device.tunnel,
-        device: skb.ifindex(),
-    };
-    let decision = decide(&live, &skb, &arrival);
+    let tag = if tag == NO_VLAN { ingress.vlan } else { tag };
+    let Some(parsed) = read(&skb, skb.layer(device.flags), tag) else { return unready(&skb) };
+    let arrival = Arrival { interface: ingress.number, tunnel: device.tunnel, device: skb.ifindex() };
+    let decision = decide(&live, &parsed, &arrival);
     if device.flags & device_flag::TRACE != 0 {
         trace(ctx, &decision);
     }
-    carry_out(&skb, &live, &decision)
+    carry_out(&skb, &live, &parsed, &decision)
 }
 
 #[inline(always)]
-fn carry_out(skb: &Skb, live: &Live, decision: &Decision) -> i32 {
+fn unready(skb: &Skb) -> i32 {
+    count(counter::BLOCKED + BlockReason::NoTables as u32, amount(skb, 0, 0, 0));
+    TC_ACT_SHOT
+}
+
+#[inline(always)]
+fn carry_out(skb: &Skb, live: &Live, parsed: &Parsed, decision: &Decision) -> i32 {
     let generation = live.generation();
     let classified = &decision.classified;
-    let parsed = &decision.parsed;
     let amount = amount(skb, parsed.network, parsed.transport, parsed.protocol);
     if decision.parse != 0 {
         count(counter::PARSE + (decision.parse & 7), amount);
@@ -117,7 +117,7 @@ pub fn count_in(ctx: &TcContext) -> i32 {
         return TC_ACT_UNSPEC;
     }
     let lane = &generation.lanes[number as usize & (MAX_LANES - 1)];
-    let parsed = live.settle(Packet::flatten(parse(&skb, skb.layer(device.flags), skb.tag())));
+    let Some(parsed) = read(&skb, skb.layer(device.flags), skb.tag()) else { return TC_ACT_UNSPEC };
     let amount = amount(&skb, parsed.network, parsed.transport, parsed.protocol);
     let tenant = if parsed.reason == 0 {
         // Whose `sources` hold the destination: what a tenant gets is its own.

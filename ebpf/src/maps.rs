@@ -4,7 +4,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use lanekeeper_common::abi::{
     Counter, Device, FragmentKey, FragmentValue, Generation, Ingress, MAX_COUNTERS, MAX_DEVICES, MAX_FRAGMENTS,
-    MAX_GROUPS, MAX_INGRESS, MAX_NAMES, MAX_OUTER, MAX_TALLIES, MAX_VECTORS, Name, OuterKey, Parsed, Vector, Words,
+    MAX_GROUPS, MAX_INGRESS, MAX_NAMES, MAX_OUTER, MAX_TALLIES, MAX_VECTORS, Name, OuterKey, Scratch, Vector,
 };
 
 /// bpf.h; hash maps that are large and seldom full take memory as they fill.
@@ -29,9 +29,7 @@ pub static FRAGMENTS: LruHashMap<FragmentKey, FragmentValue> = LruHashMap::with_
 #[map]
 pub static COUNTERS: PerCpuArray<Counter> = PerCpuArray::with_max_entries(MAX_COUNTERS as u32, 0);
 #[map]
-pub static SCRATCH: PerCpuArray<Parsed> = PerCpuArray::with_max_entries(1, 0);
-#[map]
-pub static SCRATCH_WORDS: PerCpuArray<Words> = PerCpuArray::with_max_entries(1, 0);
+pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub static OUTER: HashMap<OuterKey, u32> = HashMap::with_max_entries(MAX_OUTER as u32, BPF_F_NO_PREALLOC);
 #[map]

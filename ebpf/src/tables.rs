@@ -1,11 +1,15 @@
 //! One generation of the tables, as a packet reads them.
 
-use lanekeeper_common::abi::{FragmentKey, FragmentValue, Generation, MAX_VECTORS, Parsed, Vector, Words};
-use lanekeeper_common::decide::Surroundings;
+use aya_ebpf::bindings::__sk_buff;
+use aya_ebpf::programs::TcContext;
+use lanekeeper_common::abi::{FragmentKey, FragmentValue, Generation, MAX_VECTORS, Parsed, Said, Scratch, Vector};
+use lanekeeper_common::classify::Classified;
+use lanekeeper_common::decide::{Arrival, Surroundings, classify_parsed, default};
+use lanekeeper_common::packet::{Layer, Packet, parse};
 use lanekeeper_common::rules::Tables;
-use lanekeeper_common::verdict::ParseReason;
 
-use crate::maps::{ACTIVE, FRAGMENTS, GENERATIONS, LANES_UP, SCRATCH, SCRATCH_WORDS, VECTORS};
+use crate::ctx::Skb;
+use crate::maps::{ACTIVE, FRAGMENTS, GENERATIONS, LANES_UP, SCRATCH, VECTORS};
 
 /// The generation that was active when the packet came.
 pub struct Live {
@@ -19,9 +23,11 @@ impl Live {
     pub fn read() -> Option<Self> {
         // SAFETY: the agent writes it with one store of eight aligned bytes; volatile keeps it one load.
         let number = unsafe { ACTIVE.get_ptr(0)?.read_volatile() };
-        if number == 0 {
-            return None;
-        }
+        if number == 0 { None } else { Self::of(number) }
+    }
+
+    #[inline(always)]
+    fn of(number: u64) -> Option<Self> {
         Some(Self { number, generation: GENERATIONS.get(number as u32 & 1)? })
     }
 }
@@ -35,16 +41,6 @@ impl Tables for Live {
     #[inline(always)]
     fn vector(&self, number: u16) -> Option<&Vector> {
         VECTORS.get((self.number as u32 & 1) * MAX_VECTORS as u32 + u32::from(number))
-    }
-
-    #[inline(always)]
-    fn settle_words(&self, words: Words) -> Words {
-        let Some(scratch) = SCRATCH_WORDS.get_ptr_mut(0) else { return [0; 12] };
-        // SAFETY: as in `settle`.
-        unsafe {
-            scratch.write(words);
-            core::hint::black_box(scratch).read()
-        }
     }
 }
 
@@ -60,20 +56,6 @@ impl Surroundings for Live {
     }
 
     #[inline(always)]
-    fn settle(&self, parsed: Parsed) -> Parsed {
-        // Place 0 is always there, but kernels before 6.14 follow this way too: it must leave constants, the same for all.
-        let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
-            return Parsed { reason: ParseReason::Malformed as u8, ..Parsed::default() };
-        };
-        // SAFETY: this CPU's value, valid for the program's run; tc programs run with softirqs off, so nothing of ours
-        // comes between write and read. The black box has the compiler read what it has just written.
-        unsafe {
-            scratch.write(parsed);
-            core::hint::black_box(scratch).read()
-        }
-    }
-
-    #[inline(always)]
     fn recall(&self, key: &FragmentKey) -> Option<FragmentValue> {
         // SAFETY: values are written whole by `remember`; one torn by a concurrent insert of the same datagram's key
         // holds the same generation and so at worst another class of that generation.
@@ -85,4 +67,58 @@ impl Surroundings for Live {
         // A full map evicts; failing that, the later fragments are counted as unseen.
         let _ = FRAGMENTS.insert(key, value, 0);
     }
+
+    #[inline(always)]
+    fn classify(&self, _parsed: &Parsed, arrival: &Arrival) -> (Classified, u32) {
+        let said = match lanekeeper_classify(self.number, arrival.interface.into(), arrival.device) {
+            0 => None,
+            _ => scratch().map(|scratch| scratch.said),
+        };
+        let Some(Said { tenant, rule, class, hash, parse, .. }) = said else {
+            return (default(self.generation()), 0);
+        };
+        (Classified { tenant, rule, class, hash }, parse)
+    }
+}
+
+/// This CPU's scratch. tc programs run with softirqs off, so nothing of ours comes between a write and its read.
+#[inline(always)]
+fn scratch() -> Option<&'static mut Scratch> {
+    // SAFETY: valid for the program's run, and no two references to it live at once.
+    unsafe { SCRATCH.get_ptr_mut(0)?.as_mut() }
+}
+
+/// Parses the packet; the verdict stays in scratch.
+#[inline(always)]
+pub fn read(skb: &Skb, layer: Layer, tag: u16) -> Option<Parsed> {
+    if lanekeeper_parse(skb.raw(), layer.number().into(), tag.into()) == 0 {
+        return None;
+    }
+    Some(scratch()?.parsed)
+}
+
+/// [`parse`] into scratch. Global for the reason that [`lanekeeper_classify`] is: there are some hundred ways through the
+/// parser, and what comes after would be followed once for each. Returns 1 where it left something.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn lanekeeper_parse(skb: *mut __sk_buff, layer: u32, tag: u32) -> u32 {
+    let Some(scratch) = scratch() else { return 0 };
+    let ctx = TcContext::new(skb);
+    scratch.parsed = Packet::flatten(parse(&Skb(&ctx), Layer::network(layer as u16), tag as u16));
+    1
+}
+
+/// [`classify_parsed`] from scratch to scratch. Being global and of plain numbers it is verified by itself, for any
+/// numbers (kernel commit 51c39bb1d5d1): the verifier of 6.1 walks more than it may if it follows the rules behind each
+/// way through the parser. Returns 1 where it said something.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn lanekeeper_classify(number: u64, interface: u32, device: u32) -> u32 {
+    let Some(scratch) = scratch() else { return 0 };
+    let Some(live) = Live::of(number) else { return 0 };
+    let arrival = Arrival { interface: interface as u16, tunnel: 0, device };
+    let (classified, parse) = classify_parsed(&live, &scratch.parsed, &arrival);
+    let Classified { tenant, rule, class, hash } = classified;
+    scratch.said = Said { tenant, rule, class, _pad: 0, hash, parse };
+    1
 }

@@ -54,7 +54,7 @@ type Shape = (MapType, usize, usize, usize);
 fn shape(name: &str) -> Shape {
     use abi::{
         Counter, Device, FragmentKey, FragmentValue, Generation, Ingress, MAX_COUNTERS, MAX_DEVICES, MAX_FRAGMENTS,
-        MAX_GROUPS, MAX_INGRESS, MAX_NAMES, MAX_OUTER, MAX_TALLIES, MAX_VECTORS, Name, OuterKey, Parsed, Vector, Words,
+        MAX_GROUPS, MAX_INGRESS, MAX_NAMES, MAX_OUTER, MAX_TALLIES, MAX_VECTORS, Name, OuterKey, Scratch, Vector,
     };
     match name {
         map::ACTIVE => (MapType::Array, 4, 8, 1),
@@ -66,8 +66,7 @@ fn shape(name: &str) -> Shape {
         map::INTERFACES => (MapType::Hash, 4, size_of::<Ingress>(), MAX_INGRESS),
         map::FRAGMENTS => (MapType::LruHash, size_of::<FragmentKey>(), size_of::<FragmentValue>(), MAX_FRAGMENTS),
         map::COUNTERS => (MapType::PerCpuArray, 4, size_of::<Counter>(), MAX_COUNTERS),
-        map::SCRATCH => (MapType::PerCpuArray, 4, size_of::<Parsed>(), 1),
-        map::SCRATCH_WORDS => (MapType::PerCpuArray, 4, size_of::<Words>(), 1),
+        map::SCRATCH => (MapType::PerCpuArray, 4, size_of::<Scratch>(), 1),
         map::OUTER => (MapType::Hash, size_of::<OuterKey>(), 4, MAX_OUTER),
         map::NAMES => (MapType::Hash, size_of::<Name>(), 4, MAX_NAMES),
         map::TALLIES => (MapType::Array, 4, 8, MAX_TALLIES),
