@@ -355,3 +355,6 @@ fn ports<B: Bytes>(
     let [source0, source1, destination0, destination1] = bytes.read(transport).ok_or(ParseReason::Truncated)?;
     Ok(Some((u16::from_be_bytes([source0, source1]), u16::from_be_bytes([destination0, destination1]))))
 }
+
+#[cfg(test)]
+mod tests;
