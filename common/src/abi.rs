@@ -415,7 +415,7 @@ pub struct Said {
     pub parse: u32,
 }
 
-/// What one program leaves for the functions that the verifier looks at one by one.
+/// What the functions that the verifier looks at one by one leave for each other and for the program that called them.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Scratch {

@@ -1,4 +1,4 @@
-//! The whole decision for one packet at a tunnel device, the same steps in the kernel and on the host.
+//! The decision for one packet at a tunnel device once its headers are read, the same steps in the kernel and on the host.
 
 use crate::abi::{
     FragmentKey, FragmentValue, Generation, MAX_LANES, MAX_STEERS, MAX_TUNNELS, NO_LANE, NO_RULE, Parsed,
@@ -22,7 +22,7 @@ pub trait Surroundings: Tables {
     fn remember(&self, key: &FragmentKey, value: &FragmentValue);
     /// What the rules say of a packet that was read, and the number of a [`ParseReason`] or 0. The kernel does
     /// [`classify_parsed`] in a function of its own, which the verifier follows once and not behind every way to it.
-    fn classify(&self, parsed: &Parsed, arrival: &Arrival) -> (Classified, u32)
+    fn classify_parsed(&self, parsed: &Parsed, arrival: &Arrival) -> (Classified, u32)
     where
         Self: Sized,
     {
@@ -69,7 +69,7 @@ pub struct Taken {
 #[inline(always)]
 pub fn decide<S: Surroundings>(surroundings: &S, parsed: &Parsed, arrival: &Arrival) -> Decision {
     let (classified, parse) = if parsed.reason == 0 {
-        surroundings.classify(parsed, arrival)
+        surroundings.classify_parsed(parsed, arrival)
     } else {
         (default(surroundings.generation()), u32::from(parsed.reason))
     };

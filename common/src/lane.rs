@@ -3,8 +3,8 @@
 //! A flow has a home among its class's lanes and is on it while it is up. A flow whose home is down takes the first lane
 //! that is up in an order drawn from its hash: another lane that goes down moves none of them, one that comes up takes
 //! only those that have it earlier in their order. (Highest random weight would do the same, but a running maximum over 32
-//! lanes leaves the verifier more states than it will look at.) With no lane of the class up, the next class of the fallback chain is tried; at its
-//! end the packet is dropped.
+//! lanes leaves the verifier more states than it will look at.) With no lane of the class up, the next class of the
+//! fallback chain is tried; at its end the packet is dropped.
 
 use crate::abi::{Hop, MAX_HOPS, MAX_LANES_OF_CLASS, Steer};
 use crate::classify::mix;

@@ -1,7 +1,8 @@
 //! What a packet means and what becomes of it, the same in the kernel and on the host.
 //!
 //! `packet` reads headers, `rules` finds the first rule that matches, `classify` turns that into tenant and class, `lane`
-//! picks the CHILD_SA, `decide` is the whole way. `abi` is what kernel and agent share in maps.
+//! picks the CHILD_SA, `decide` is the way from a packet that was read to its lane. `abi` is what kernel and agent share in
+//! maps.
 #![no_std]
 #![deny(unsafe_code)]
 

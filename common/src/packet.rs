@@ -50,8 +50,7 @@ impl Bytes for &[u8] {
     }
 }
 
-/// What the first byte belongs to. A plain number: of a payload that is there in one case alone the compiler leaves the
-/// other case's uninitialised, which the verifier refuses to see copied.
+/// What the first byte belongs to. A plain number, since the kernel's parser is a global BPF function, which takes those.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layer(u16);
 
@@ -65,7 +64,7 @@ impl Layer {
         Self(ethertype)
     }
 
-    /// The number that [`Layer::network`] makes it of again.
+    /// What [`Layer::network`] makes the same layer of, Ethernet's included.
     #[inline(always)]
     pub const fn number(self) -> u16 {
         self.0

@@ -2,7 +2,7 @@
 //!
 //! [`Rules`] is the boundary: what lies behind it may be any structure. Today it is a decomposition into bit vectors:
 //! each field alone yields the set of rules that accept its value, and the first bit of their intersection is the rule.
-//! Summaries of the sets skip the words in which nothing can be left, so the cost is ten lookups and then seldom more than
+//! Summaries of the sets skip the words in which nothing can be left, so the cost is nine lookups and then seldom more than
 //! one or two words, however long the list. What it costs is memory, rules x distinct values of a field: 264 bytes a set
 //! at 2,048 rules, 1.2 GB at 100,000. Intervals and direct indexes put the sets' numbers into the generation itself.
 

@@ -1,4 +1,4 @@
-//! One generation of the tables, as a packet reads them.
+//! One generation of the tables, as a packet reads them, by way of two functions that the verifier looks at by themselves.
 
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::programs::TcContext;
@@ -68,8 +68,9 @@ impl Surroundings for Live {
         let _ = FRAGMENTS.insert(key, value, 0);
     }
 
+    /// Of what [`read`] left in scratch, which is what it gave back.
     #[inline(always)]
-    fn classify(&self, _parsed: &Parsed, arrival: &Arrival) -> (Classified, u32) {
+    fn classify_parsed(&self, _parsed: &Parsed, arrival: &Arrival) -> (Classified, u32) {
         let said = match lanekeeper_classify(self.number, arrival.interface.into(), arrival.device) {
             0 => None,
             _ => scratch().map(|scratch| scratch.said),
