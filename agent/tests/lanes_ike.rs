@@ -240,7 +240,7 @@ fn lanes_ike_falls_are_told_within_100_ms_and_the_lane_rises_again() {
             move || {
                 let mut command = std::process::Command::new("swanctl");
                 command.args(["--terminate", "--child", "voice.0", "--uri"]);
-                command.arg(format!("unix://{}", uri.display())).status().unwrap()
+                command.arg(format!("unix://{}", uri.display())).output().unwrap()
             }
         });
         let heard = loop {

@@ -11,8 +11,10 @@ use crate::vici::Message;
 
 /// First part of every connection's name.
 pub const NAME_PREFIX: &str = "lk-";
-/// First part of the word by which a loaded connection shows its digest. It stands in `local.aaa_id`, which charon uses
-/// for EAP alone and shows in `list-conns`: so another run of the agent sees whether what is loaded is what it wants.
+/// First part of the name of the child by which a loaded connection shows its digest: `list-conns` names all children, so
+/// another run of the agent sees whether what is loaded is what it wants. Nobody initiates it and no peer proposes its
+/// label. Not in the connection itself: charon 5.9.8 puts new children below the IKE_SAs that stand only where all else of
+/// the connection is as it was (vici_config.c), and on others goes on with the old ones.
 pub const DIGEST_PREFIX: &str = "lanekeeper-";
 /// Seconds of silence before charon asks the peer whether it is there.
 const DPD_DELAY: &str = "10s";
@@ -122,7 +124,10 @@ impl Connection {
 
     /// The argument of `load-conn`.
     pub fn load_conn(&self, credentials: &Credentials) -> Message {
-        let body = self.ike_message(Some(credentials)).with_section("children", self.children_message());
+        let name = format!("{DIGEST_PREFIX}{:016x}", self.digest);
+        let digest = Message::new().with("label", &name).with("label_mode", "simple").with("start_action", "none");
+        let children = self.children_message().with_section(&name, digest);
+        let body = self.ike_message(Some(credentials)).with_section("children", children);
         Message::new().with_section(&self.name, body)
     }
 
@@ -178,9 +183,6 @@ impl Connection {
             }
         }
         local = local.with("id", &ike.local_id);
-        if credentials.is_some() {
-            local = local.with("aaa_id", format!("{DIGEST_PREFIX}{:016x}", self.digest));
-        }
         remote = remote.with("id", &ike.remote_id);
         message.with_section("local", local).with_section("remote", remote)
     }

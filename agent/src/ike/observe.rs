@@ -56,9 +56,8 @@ async fn list(client: &mut Client) -> Result<BTreeMap<String, Loaded>, Error> {
 
 /// The digest that a `list-conn` section shows.
 fn digest(name: &str, section: &Message) -> Option<u64> {
-    let mut rounds = section.sections().filter(|(key, _)| key.starts_with("local"));
-    let word = rounds.find_map(|(_, local)| local.text("aaa_id"))?;
-    let hex = word.strip_prefix(DIGEST_PREFIX).filter(|_| name.starts_with(NAME_PREFIX))?;
+    let mut children = section.section("children")?.sections().map(|(child, _)| child);
+    let hex = children.find_map(|child| child.strip_prefix(DIGEST_PREFIX)).filter(|_| name.starts_with(NAME_PREFIX))?;
     u64::from_str_radix(hex, 16).ok()
 }
 
@@ -66,8 +65,9 @@ fn digest(name: &str, section: &Message) -> Option<u64> {
 mod tests {
     use super::*;
 
-    fn listed(aaa_id: &str) -> Message {
-        Message::new().with("version", "IKEv2").with_section("local-1", Message::new().with("aaa_id", aaa_id))
+    fn listed(child: &str) -> Message {
+        let children = Message::new().with_section("voice.0", Message::new()).with_section(child, Message::new());
+        Message::new().with("version", "IKEv2").with_section("children", children)
     }
 
     #[test]
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn an_operators_connection_is_not_ours() {
-        assert_eq!(digest("lk-a", &listed("radius.example")), None);
+        assert_eq!(digest("lk-a", &listed("net")), None);
         assert_eq!(digest("lk-a", &Message::new()), None);
         assert_eq!(digest("home", &listed("lanekeeper-00000000000000ff")), None);
     }
