@@ -206,3 +206,67 @@ fn names_keep_their_counters_when_the_policy_changes() {
         assert!(dataplane.lanes_up().unwrap().is_empty());
     });
 }
+
+/// Qdiscs, filters and their names on lk-a, as tc prints them.
+fn tc_state() -> String {
+    ["qdisc show dev lk-a", "filter show dev lk-a ingress", "filter show dev lk-a egress"].map(tc).concat()
+}
+
+fn tc(words: &str) -> String {
+    let output = Command::new("tc").args(words.split(' ')).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_wan_program_goes_and_so_does_a_qdisc_of_ours() {
+    alone(|root| {
+        let before = tc_state();
+        assert!(before.contains("qdisc"), "{before}");
+        let mut dataplane = loaded(root);
+        dataplane.attach_wan("lk-a").unwrap();
+        drop(dataplane);
+        Dataplane::remove_all(root).unwrap();
+        assert_eq!(tc_state(), before);
+    });
+}
+
+#[test]
+fn a_qdisc_that_somebody_uses_or_made_stays() {
+    alone(|root| {
+        drop(loaded(root));
+        tc("qdisc add dev lk-a clsact");
+        let theirs = ["filter", "add", "dev", "lk-a", "egress", "prio", "9", "bpf", "bytecode", "1,6 0 0 0"];
+        Command::new("tc").args(theirs).status().unwrap();
+        // With TCX the qdisc is theirs alone, and the host's kernel may have no classifiers.
+        let filters = tc_state().contains("lanekeeper");
+        Dataplane::remove_all(root).unwrap();
+        let state = tc_state();
+        assert!(state.contains("clsact") && !state.contains("lanekeeper"), "{state}");
+        assert!(!filters || state.contains("pref 9 "), "{state}");
+        tc("filter del dev lk-a egress");
+        drop(loaded(root));
+        Dataplane::remove_all(root).unwrap();
+        let state = tc_state();
+        assert!(state.contains("clsact") && !state.contains("lanekeeper"), "{state}");
+    });
+}
+
+#[test]
+fn a_program_that_somebody_took_away_is_missed() {
+    alone(|root| {
+        let mut dataplane = loaded(root);
+        let pin = |number: u32| root.join(format!("lanekeeper/v1/links/{number}_lanekeeper_in"));
+        let pin = pin(nix::net::if_::if_nametoindex("lk-a").unwrap());
+        if pin.exists() {
+            std::fs::remove_file(pin).unwrap();
+            // The kernel detaches when it frees the inode.
+            std::thread::sleep(std::time::Duration::from_millis(500));
+        } else {
+            assert!(tc_state().contains("lanekeeper_in"), "{}", tc_state());
+            tc("filter del dev lk-a ingress");
+        }
+        assert_eq!(dataplane.observed().unwrap().attached, vec![]);
+        dataplane.attach_ethernet("lk-a", "tunnel0").unwrap();
+        assert_eq!(dataplane.observed().unwrap().attached.len(), 1);
+    });
+}

@@ -5,6 +5,7 @@
 
 mod attach;
 mod count;
+mod filter;
 mod grace;
 mod link;
 mod object;
@@ -378,11 +379,8 @@ impl Dataplane {
     /// Detaches and unpins all that is ours below `pin_root`, of this and older versions.
     pub fn remove_all(pin_root: &Path) -> Result<(), Error> {
         let folder = pins::folder(pin_root);
-        if !attach::has_tcx() && folder.join(map::DEVICES).exists() && pins::check(&folder).is_ok() {
-            let mut dataplane = Self::open(pin_root)?;
-            for (device, _) in dataplane.observed()?.attached {
-                dataplane.detach(&device)?;
-            }
+        if !attach::has_tcx() {
+            remove_filters(&folder)?;
         }
         for (ifindex, program) in pins::linked(&folder)? {
             // One that does not detach now does when its pin is gone.
@@ -409,6 +407,33 @@ impl Dataplane {
         self.registry.restore(key, number);
         Ok(())
     }
+}
+
+/// Filters have no pins: they are looked for on every device. A qdisc goes if the registry says that we made it.
+fn remove_filters(folder: &Path) -> Result<(), Error> {
+    let registry = if pins::present(folder) && pins::check(folder).is_ok() {
+        read_registry(&Object::maps(Some(folder))?)?
+    } else {
+        Registry::default()
+    };
+    let path = PathBuf::from("/sys/class/net");
+    let devices = nix::net::if_::if_nameindex().map_err(|error| Error::folder(path, error.into()))?;
+    for interface in &devices {
+        let (Ok(device), ifindex) = (interface.name().to_str(), interface.index()) else { continue };
+        let mut ours = false;
+        for (name, hook) in HOOKS.into_iter().chain([(program::OUTER, TcAttachType::Egress)]) {
+            let on = On { device, ifindex, hook };
+            if attach::has_filter(name, on)? {
+                attach::detach(name, on, folder)?;
+                ours = true;
+            }
+        }
+        // A number without a filter of ours may be another device's by now.
+        if ours && registry.get(&Key::Clsact(ifindex)).is_some() {
+            attach::release(On { device, ifindex, hook: TcAttachType::Egress })?;
+        }
+    }
+    Ok(())
 }
 
 fn read_registry(object: &Object) -> Result<Registry, Error> {
@@ -484,13 +509,23 @@ fn observe(object: &Object, registry: &Registry, folder: &Path) -> Result<Observ
         let (ifindex, device) = entry.map_err(|error| Error::map(map::DEVICES, error))?;
         let linked = HOOKS.iter().all(|(name, _)| links.iter().any(|(n, of)| *n == ifindex && of == name));
         if let (Some(name), Some(tunnel)) = (device_name(ifindex), tunnels.get(&device.tunnel))
-            && (linked || !attach::has_tcx())
+            && (linked || filtered(&name, ifindex)?)
         {
             attached.push((name, (*tunnel).to_owned()));
         }
     }
     attached.sort();
     Ok(Observed { digest: (generation != 0).then_some(digest), generation, attached })
+}
+
+/// Whether both filters are there, on a kernel without TCX.
+fn filtered(device: &str, ifindex: u32) -> Result<bool, Error> {
+    for (name, hook) in HOOKS {
+        if !attach::has_filter(name, On { device, ifindex, hook })? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn forgive_absent(result: Result<(), MapError>) -> Result<(), MapError> {

@@ -12,9 +12,10 @@ use aya::programs::tc::{NlOptions, SchedClassifierLink, SchedClassifierLinkId, T
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType, tc};
 use aya::sys::SyscallError;
 use aya::util::KernelVersion;
+use netlink_packet_route::tc::TcHandle as Parent;
 
 use super::object::chain;
-use super::{Error, link, pins};
+use super::{Error, filter, link, pins};
 
 /// The place of our filters where there is no TCX: "LK" as a number, low enough to come first.
 const PRIORITY: u16 = 0x4c;
@@ -115,6 +116,30 @@ fn errno(error: &TcError) -> Option<i32> {
     }
 }
 
+/// Whether the filter in our place is there and has our program's name; never where there is TCX.
+pub fn has_filter(name: &str, on: On<'_>) -> Result<bool, Error> {
+    let hook = match on.hook {
+        TcAttachType::Ingress => Parent::MIN_INGRESS,
+        TcAttachType::Egress => Parent::MIN_EGRESS,
+        TcAttachType::Custom(_) => return Ok(false),
+    };
+    if has_tcx() || on.device.is_empty() {
+        return Ok(false);
+    }
+    let found = filter::name(on.ifindex, hook, PRIORITY, HANDLE.into()).map_err(|error| failed(on, &error))?;
+    Ok(found.as_deref() == Some(name))
+}
+
+/// Takes away the clsact qdisc that we made, unless somebody has filters there; true where it is gone.
+pub fn release(on: On<'_>) -> Result<bool, Error> {
+    let failed = |error| failed(on, &error);
+    if !filter::none(on.ifindex).map_err(failed)? {
+        return Ok(false);
+    }
+    filter::delete_clsact(on.ifindex).map_err(failed)?;
+    Ok(true)
+}
+
 /// Takes our program off the hook. Fine where it, or the device, is gone.
 pub fn detach(name: &str, on: On<'_>, folder: &Path) -> Result<(), Error> {
     let pin = pins::link(folder, on.ifindex, name);
@@ -126,7 +151,7 @@ pub fn detach(name: &str, on: On<'_>, folder: &Path) -> Result<(), Error> {
         Err(error) => return Err(Error::folder(pin, error)),
     }
     // A device without a name is gone, and its filters with it.
-    if !has_tcx()
+    if has_filter(name, on)?
         && let Ok(link) = ours(on)
     {
         use aya::programs::Link as _;
