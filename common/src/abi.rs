@@ -239,7 +239,7 @@ pub struct Head {
     pub default_class: u32,
     /// How many classes there are.
     pub classes: u32,
-    /// Always 0, which the verifier does not know: see [`crate::blur`].
+    /// Always 0, which the verifier does not know: see `blur`.
     pub zero: u32,
     /// Zero.
     pub _pad: u32,

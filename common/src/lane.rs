@@ -24,7 +24,7 @@ pub enum Choice {
     Blocked,
 }
 
-/// Picks a lane. `up` gives the bits of a group's lanes; `zero` is the generation's (see [`crate::blur`]).
+/// Picks a lane. `up` gives the bits of a group's lanes; `zero` is the generation's (see `blur`).
 #[inline(always)]
 pub fn choose(zero: u32, steer: &Steer, hash: u32, up: impl Fn(u32) -> u32) -> Choice {
     let mut found = 0;
