@@ -20,7 +20,7 @@ const TRIPLE: &str = "bpfel-unknown-none";
 /// Arguments of `build-ebpf`.
 #[derive(Args, Debug, Default)]
 pub struct Build {
-    /// The compiler to use; without it, nightly where it has its library's source, else Debian's
+    /// The compiler to use; without it, Debian's where it can be had, else nightly
     #[arg(long, value_enum)]
     compiler: Option<Choice>,
 }

@@ -21,7 +21,7 @@ use crate::workspace::Workspace;
 /// One thing that a build, a guest or a test cannot do without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
-    /// What compiles bpf-linker and, without a nightly, the kernel's programs.
+    /// What compiles bpf-linker.
     BuildPackages,
     /// QEMU, busybox and what unpacks a kernel.
     GuestPackages,

@@ -10,8 +10,8 @@ use super::packages;
 use crate::shell::{self, say, took, which};
 use crate::workspace::Workspace;
 
-/// The LLVM that bpf-linker is built against must not be older than the compiler's.
-const LLVM: &str = "/usr/lib/llvm-22";
+/// The LLVM that bpf-linker is built against: it reads what no newer one wrote.
+pub const LLVM: u32 = 22;
 const LINKER: &str = "0.13.0";
 const DENY: &str = "0.20.2";
 
@@ -27,7 +27,8 @@ pub fn linker(workspace: &Workspace) -> Result<()> {
     }
     packages::ensure(workspace, &[Need::BuildPackages])?;
     install(workspace, "bpf-linker", LINKER, |cargo| {
-        cargo.env("LLVM_PREFIX", LLVM).args(["--no-default-features", "--features", "llvm-22"]);
+        cargo.env("LLVM_PREFIX", format!("/usr/lib/llvm-{LLVM}"));
+        cargo.args(["--no-default-features", "--features", &format!("llvm-{LLVM}")]);
     })
 }
 

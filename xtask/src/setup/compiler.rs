@@ -1,4 +1,7 @@
-//! A compiler that can build `core` for BPF: nightly with its library's source, else the one Debian keeps for browsers.
+//! A compiler that can build `core` for BPF: the one Debian keeps for browsers, else a nightly with its library's source.
+//!
+//! Debian's first, because it is one version everywhere: what the verifiers walk depends on it. A nightly is taken as it
+//! is and never updated: a newer one writes what bpf-linker cannot read (seen: 1.101, whose LLVM is 23).
 
 use std::env;
 use std::fmt;
@@ -10,8 +13,9 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
+use super::cargo;
 use crate::apt::Apt;
-use crate::shell::{self, say, took, which};
+use crate::shell::{self, say, took};
 use crate::workspace::Workspace;
 
 /// Chooses the compiler for a whole run.
@@ -80,41 +84,49 @@ pub fn asked() -> Result<Option<Choice>> {
 /// Finds a compiler, or brings one.
 pub fn ensure(workspace: &Workspace, choice: Option<Choice>) -> Result<Compiler> {
     match choice {
-        Some(Choice::Nightly) if nightly_is_ready() => Ok(Compiler::Nightly),
-        Some(Choice::Nightly) => add_nightly().map(|()| Compiler::Nightly),
+        Some(Choice::Nightly) => nightly(),
         Some(Choice::Packages) => packages(workspace),
-        None if nightly_is_ready() => Ok(Compiler::Nightly),
-        None if is_unpacked(workspace) => packages(workspace),
-        None => match add_nightly() {
-            Ok(()) => Ok(Compiler::Nightly),
-            Err(error) => {
-                say(format!("{error:#}; taking Debian's compiler"));
-                packages(workspace)
-            }
-        },
+        None => packages(workspace).or_else(|error| {
+            say(format!("{error:#}; looking for rustup's nightly"));
+            nightly()
+        }),
     }
 }
 
-fn nightly_is_ready() -> bool {
+/// rustup's nightly, with its library's source if that can be had.
+fn nightly() -> Result<Compiler> {
     let ask = |what: &[&str]| {
         shell::read(Command::new("rustc").arg("+nightly").args(what).env_remove("RUSTUP_TOOLCHAIN")).unwrap_or_default()
     };
+    judge(&ask(&["-vV"]))?;
     let source = Path::new(ask(&["--print", "sysroot"]).trim()).join("lib/rustlib/src/rust/library/core/src/lib.rs");
-    source.is_file() && minor(&ask(&["--version"])).is_some_and(|minor| minor >= OLDEST)
+    if !source.is_file() {
+        say("asking rustup for nightly's library source");
+        let mut rustup = Command::new("timeout");
+        rustup.args(["300", "rustup", "component", "add", "rust-src", "--toolchain", "nightly"]);
+        shell::run(&mut rustup)?;
+    }
+    Ok(Compiler::Nightly)
 }
 
-fn add_nightly() -> Result<()> {
-    if which("rustup").is_none() {
-        bail!("there is no rustup");
+/// Whether the compiler that says this of itself compiles the workspace to what bpf-linker reads.
+fn judge(version: &str) -> Result<()> {
+    let Some(minor) = minor(version) else {
+        bail!("there is no nightly compiler: rustup toolchain install nightly --component rust-src");
+    };
+    if minor < OLDEST {
+        bail!("rustup's nightly is 1.{minor}, older than 1.{OLDEST}: rustup update nightly");
     }
-    say("asking rustup for nightly with rust-src");
-    let mut rustup = Command::new("timeout");
-    rustup.args(["300", "rustup", "toolchain", "install", "nightly", "--profile", "minimal"]);
-    shell::run(rustup.args(["--component", "rust-src", "--no-self-update"]))?;
-    if !nightly_is_ready() {
-        bail!("rustup's nightly is older than 1.{OLDEST} or has no library source");
+    let number = version.lines().find_map(|line| line.strip_prefix("LLVM version: ")?.split('.').next());
+    let llvm: Option<u32> = number.and_then(|number| number.parse().ok());
+    match llvm {
+        Some(llvm) if llvm > cargo::LLVM => bail!(
+            "rustup's nightly has LLVM {llvm}, and bpf-linker's is {}: install a nightly of early 2026, or unset \
+             {VARIABLE} to take Debian's compiler",
+            cargo::LLVM
+        ),
+        Some(_) | None => Ok(()),
     }
-    Ok(())
 }
 
 fn packages(workspace: &Workspace) -> Result<Compiler> {
@@ -180,5 +192,18 @@ mod tests {
         assert_eq!(minor("rustc 1.97.0-nightly (e50aa6fba 2026-05-19)"), Some(97));
         assert_eq!(minor("1.96.0+dfsg1-1~deb12u2"), Some(96));
         assert_eq!(minor("error: no such toolchain"), None);
+    }
+
+    #[test]
+    fn a_nightly_is_judged_by_its_age_and_its_llvm() {
+        let said = |minor: u32, llvm: u32| {
+            let version =
+                format!("rustc 1.{minor}.0-nightly (e50aa6fba 2026-05-19)\nhost: x\nLLVM version: {llvm}.1.2\n");
+            judge(&version).map_err(|error| error.to_string())
+        };
+        assert_eq!(said(97, 22), Ok(()));
+        assert!(said(94, 22).expect_err("too old").contains("older than 1.95"));
+        assert!(said(101, 23).expect_err("too new").contains("has LLVM 23, and bpf-linker's is 22"));
+        assert!(judge("").expect_err("absent").to_string().contains("rustup toolchain install nightly"));
     }
 }
