@@ -75,7 +75,7 @@ impl Test {
         let filter = self.filter.as_deref();
         let mut tally = Tally::default();
         let kernels = if self.kernel.is_empty() { Label::ALL.to_vec() } else { self.kernel.clone() };
-        let ran = self.prepare(workspace, tier, &kernels).and_then(|()| match tier {
+        let ran = prepare(workspace, tier).and_then(|()| match tier {
             Tier::Unit => unit::run(workspace, filter, &mut tally),
             Tier::Prog => host::run(workspace, "prog", filter, &mut tally),
             Tier::Netns => host::run(workspace, "netns", filter, &mut tally),
@@ -90,22 +90,18 @@ impl Test {
         say(format!("tier {name}: {tally} ({})", took(start)));
         tally.within(&name)
     }
+}
 
-    fn prepare(&self, workspace: &Workspace, tier: Tier, kernels: &[Label]) -> Result<()> {
-        let mut needs = match tier {
-            Tier::Unit => vec![Need::Deny],
-            Tier::Prog => vec![Need::BuildPackages, Need::Linker, Need::Compiler],
-            Tier::Netns => vec![Need::BuildPackages, Need::LabPackages, Need::Linker, Need::Compiler],
-            Tier::Guest => {
-                vec![Need::BuildPackages, Need::GuestPackages, Need::LabPackages, Need::Linker, Need::Compiler]
-            }
-        };
-        if tier == Tier::Guest {
-            needs.extend(kernels.iter().map(|label| Need::Kernel(*label)));
-        }
-        if tier != Tier::Unit && !shell::is_root() {
-            anyhow::bail!("it needs root: programs, namespaces and the host's files in a guest");
-        }
-        setup::ensure(workspace, &needs)
+/// Sets up what the tier needs, but for guest kernels: each is fetched when its turn comes, and fails alone.
+fn prepare(workspace: &Workspace, tier: Tier) -> Result<()> {
+    let needs: &[Need] = match tier {
+        Tier::Unit => &[Need::Deny],
+        Tier::Prog => &[Need::BuildPackages, Need::Linker, Need::Compiler],
+        Tier::Netns => &[Need::BuildPackages, Need::LabPackages, Need::Linker, Need::Compiler],
+        Tier::Guest => &[Need::BuildPackages, Need::GuestPackages, Need::LabPackages, Need::Linker, Need::Compiler],
+    };
+    if tier != Tier::Unit && !shell::is_root() {
+        anyhow::bail!("it needs root: programs, namespaces and the host's files in a guest");
     }
+    setup::ensure(workspace, needs)
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::ValueEnum;
 
 use crate::apt::Apt;
@@ -87,6 +87,8 @@ pub enum Label {
 impl Label {
     /// All of them, oldest first.
     pub const ALL: [Self; 3] = [Self::V6_1, Self::V6_12, Self::V7_2];
+    /// The one whose suite goes on to newer series.
+    const SID: Self = Self::V7_2;
 }
 
 impl fmt::Display for Label {
@@ -144,7 +146,7 @@ pub fn ensure(workspace: &Workspace, label: Label) -> Result<Kernel> {
 fn fetch(workspace: &Workspace, label: Label, folder: PathBuf) -> Result<Kernel> {
     let start = Instant::now();
     let apt = Apt::open(workspace)?;
-    let (version, image) = choose(&apt, label)?;
+    let (version, image) = package(&apt, label)?;
     let release = image.trim_start_matches("linux-image-").to_string();
     say(format!("fetching the guest kernel {release} ({version})"));
 
@@ -174,16 +176,33 @@ fn fetch(workspace: &Workspace, label: Label, folder: PathBuf) -> Result<Kernel>
     Kernel::open(folder).context("it vanished")
 }
 
-/// The newest package of the wanted series: its version and its image package.
-fn choose(apt: &Apt, label: Label) -> Result<(String, String)> {
+/// The package that stands for the label: its version and its image package.
+fn package(apt: &Apt, label: Label) -> Result<(String, String)> {
     let versions = apt.versions("linux-image-amd64")?;
-    let series = format!("{label}.");
-    let Some(version) = versions.iter().find(|version| version.starts_with(&series)) else {
-        bail!("Debian's suites have linux-image-amd64 of {}, none of {label}", versions.join(", "));
-    };
+    let version = choose(&versions, label)?;
+    if series(version) != series(&label.to_string()) {
+        say(format!("Debian has no kernel {label} any more: taking {version} in its place"));
+    }
     let depends = apt.depends("linux-image-amd64", version)?;
     let image = depends.into_iter().find(|name| name.starts_with("linux-image-"));
-    Ok((version.clone(), image.with_context(|| format!("linux-image-amd64 {version} depends on no image"))?))
+    Ok((version.to_string(), image.with_context(|| format!("linux-image-amd64 {version} depends on no image"))?))
+}
+
+/// The newest of the label's series among `versions`, newest first. sid moves on: there a newer series does as well.
+fn choose(versions: &[String], label: Label) -> Result<&str> {
+    let wanted = series(&label.to_string());
+    let of_series = versions.iter().find(|version| series(version) == wanted);
+    let newer = || versions.iter().find(|version| label == Label::SID && series(version) > wanted);
+    of_series.or_else(newer).map(String::as_str).with_context(|| {
+        let there = if versions.is_empty() { "no version".to_string() } else { versions.join(", ") };
+        format!("Debian's suites have {there} of linux-image-amd64, none of {label}")
+    })
+}
+
+/// The `(6, 12)` of `6.12.90-2~bpo12+1`.
+fn series(version: &str) -> Option<(u32, u32)> {
+    let mut numbers = version.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
 /// Takes the image and the modules of use out of the unpacked packages, decompressed: software emulation is slow at that.
@@ -227,6 +246,24 @@ fn is_wanted(module: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_newest_of_a_series_is_chosen() {
+        let versions = ["7.2.3-1", "6.12.94-1~bpo12+1", "6.12.90-2", "6.1.170-3", "6.1.159-1"].map(String::from);
+        assert_eq!(choose(&versions, Label::V6_1).unwrap(), "6.1.170-3");
+        assert_eq!(choose(&versions, Label::V6_12).unwrap(), "6.12.94-1~bpo12+1");
+        assert_eq!(choose(&versions, Label::V7_2).unwrap(), "7.2.3-1");
+    }
+
+    #[test]
+    fn where_sid_has_moved_on_its_newest_kernel_is_chosen_and_no_other_series_gives_way() {
+        let versions = ["7.10.1-1", "7.4.2-1", "6.13.4-1", "6.1.170-3"].map(String::from);
+        assert_eq!(choose(&versions, Label::V7_2).unwrap(), "7.10.1-1");
+        let error = choose(&versions, Label::V6_12).unwrap_err().to_string();
+        assert!(error.contains("have 7.10.1-1, 7.4.2-1, 6.13.4-1, 6.1.170-3 of") && error.ends_with("none of 6.12"));
+        assert!(choose(&versions[2..], Label::V7_2).is_err(), "an older one is no stand-in");
+        assert!(choose(&[], Label::V7_2).unwrap_err().to_string().contains("have no version of"));
+    }
 
     #[test]
     fn modules_of_a_gateway_are_taken_and_drivers_are_left() {

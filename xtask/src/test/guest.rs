@@ -43,7 +43,12 @@ pub fn run(workspace: &Workspace, kernels: &[Label], filter: Option<&str>, tally
     }
     for kernel in kernels {
         let start = Instant::now();
-        let result = on(workspace, *kernel, &planned, filter, verifier)?;
+        let result = on(workspace, *kernel, &planned, filter, verifier).unwrap_or_else(|error| {
+            // A kernel that cannot be had or booted says nothing about the others.
+            let mut tally = Tally::default();
+            tally.fail("boot", &format!("{error:#}"));
+            tally
+        });
         say(format!("guest {kernel}: {result} ({})", took(start)));
         tally.add(result.within(&kernel.to_string()));
     }
