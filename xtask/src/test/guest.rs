@@ -16,8 +16,10 @@ use crate::shell::{quote, say, took};
 use crate::verifier;
 use crate::workspace::Workspace;
 
-/// Until a target is stopped, so that those after it still run.
-const TARGET_LIMIT: Duration = Duration::from_secs(600);
+/// What runs a step and leaves how it ended.
+const STEP: &str = include_str!("step.sh");
+/// Until a step is stopped, so that those after it still run.
+const STEP_LIMIT: Duration = Duration::from_secs(600);
 /// Until the boot is given up: all of it takes 12 minutes on an idle machine of two cores.
 const BOOT_LIMIT: Duration = Duration::from_secs(20 * 60);
 
@@ -62,11 +64,12 @@ fn on(
     filter: Option<&str>,
     verifier: bool,
 ) -> Result<Tally> {
-    let mut script = script(workspace, planned, filter);
+    let mut script = STEP.to_string();
     if verifier {
         let command = verifier::command(workspace, kernel)?;
-        script.insert_str(0, &format!("echo '==> verifier'\n{command} > /out/verifier.log 2> /out/verifier.stderr\n"));
+        script.push_str(&format!("step verifier {} env {command}\n", STEP_LIMIT.as_secs()));
     }
+    script.push_str(&targets_script(workspace, planned, filter));
     let boot = Boot { kernel, name: format!("test-{kernel}"), script, limit: BOOT_LIMIT };
     let outcome = boot.run(workspace)?;
     let out = boot.out(workspace);
@@ -85,8 +88,9 @@ fn on(
         }
     }
     for (executable, expected) in planned {
-        let output = fs::read_to_string(out.join(format!("{}.log", executable.name))).unwrap_or_default();
-        let counted = libtest::count(&output, Some(expected));
+        let read = |end: &str| fs::read_to_string(out.join(format!("{}.{end}", executable.name))).unwrap_or_default();
+        let exit = status(&read("status")).map(|(exit, _)| exit);
+        let counted = libtest::count(&read("log"), Some(expected), exit);
         if counted.failed() > 0 {
             show_stderr(&out, &executable.name);
         }
@@ -95,20 +99,21 @@ fn on(
     Ok(tally)
 }
 
-fn script(workspace: &Workspace, planned: &[(Executable, Vec<String>)], filter: Option<&str>) -> String {
+fn targets_script(workspace: &Workspace, planned: &[(Executable, Vec<String>)], filter: Option<&str>) -> String {
     let package = quote(&workspace.root().join("agent").to_string_lossy());
     let filter = filter.map(quote).unwrap_or_default();
     let mut script = format!("cd {package}\nexport CARGO_MANIFEST_DIR={package} LANEKEEPER_OUT=/out\n");
     for (executable, _) in planned {
-        let (name, file, limit) = (&executable.name, quote(&executable.file.to_string_lossy()), TARGET_LIMIT.as_secs());
-        script.push_str(&format!(
-            "echo '==> {name}'\nstart=$SECONDS\n\
-             timeout --kill-after 10 {limit} {file} --test-threads=1 {filter} 2> /out/{name}.stderr | tee /out/{name}.log\n\
-             echo \"==> {name}: exit ${{PIPESTATUS[0]}}, $((SECONDS - start)) s\"\n"
-        ));
+        let (name, file, limit) = (&executable.name, quote(&executable.file.to_string_lossy()), STEP_LIMIT.as_secs());
+        script.push_str(&format!("step {name} {limit} {file} --test-threads=1 {filter}\n"));
     }
-    script.push_str("true\n");
     script
+}
+
+/// A step's exit status, and how long it took; nothing where it was not ended.
+fn status(text: &str) -> Option<(i32, Duration)> {
+    let (exit, seconds) = text.trim().split_once(' ')?;
+    Some((exit.parse().ok()?, Duration::from_secs(seconds.parse().ok()?)))
 }
 
 /// The console has shown stdout as it came; what a failing target said on stderr follows here.
@@ -118,5 +123,34 @@ fn show_stderr(out: &Path, name: &str) {
     say(format!("the end of {name}'s stderr; all of it and the lab's logs are in {}", out.display()));
     for line in &lines[lines.len().saturating_sub(60)..] {
         eprintln!("    {line}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_step_leaves_its_output_and_how_it_ended() {
+        let out = std::env::temp_dir().join(format!("lanekeeper-step-{}", std::process::id()));
+        fs::create_dir_all(&out).unwrap();
+        let step = STEP.replace("/out/", &format!("{}/", out.display()));
+        let script =
+            format!("{step}\nstep fails 5 sh -c 'echo said; exit 101'\nstep hangs 1 sleep 9\nstep fine 5 true\n");
+        let run = Command::new("bash").args(["-c", &script]).output().unwrap();
+        let read = |file: &str| fs::read_to_string(out.join(file)).unwrap();
+        let exit = |name: &str| status(&read(&format!("{name}.status"))).unwrap().0;
+        assert_eq!((exit("fails"), exit("hangs"), exit("fine")), (101, 124, 0));
+        assert_eq!(read("fails.log"), "said\n");
+        assert!(run.status.success(), "{run:?}");
+        fs::remove_dir_all(&out).unwrap();
+    }
+
+    #[test]
+    fn a_step_that_never_ended_has_no_status() {
+        assert_eq!(status("101 34\n"), Some((101, Duration::from_secs(34))));
+        assert_eq!(status(""), None);
     }
 }

@@ -53,14 +53,14 @@ fn one(workspace: &Workspace, executable: &Executable, filter: Option<&str>) -> 
     ]);
     alone.arg(&executable.file).arg("--test-threads=1").args(filter);
     let package = workspace.root().join("agent");
-    let (_, output) = tee(alone.current_dir(&package).env("CARGO_MANIFEST_DIR", &package))?;
-    let tally = libtest::count(&output, Some(&expected));
+    let (exit, output) = tee(alone.current_dir(&package).env("CARGO_MANIFEST_DIR", &package))?;
+    let tally = libtest::count(&output, Some(&expected), exit);
     say(format!("{}: {tally} ({})", executable.name, took(start)));
     Ok(tally)
 }
 
-/// Runs a command with its stdout shown and kept; whether it exited with 0, and what it printed.
-pub fn tee(command: &mut Command) -> Result<(bool, String)> {
+/// Runs a command with its stdout shown and kept; its exit status unless a signal ended it, and what it printed.
+pub fn tee(command: &mut Command) -> Result<(Option<i32>, String)> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot run a test")?;
     let mut stdout = BufReader::new(child.stdout.take().context("no stdout")?);
     let (mut output, mut line) = (String::new(), Vec::new());
@@ -70,5 +70,5 @@ pub fn tee(command: &mut Command) -> Result<(bool, String)> {
         output.push_str(&text);
         line.clear();
     }
-    Ok((child.wait()?.success(), output))
+    Ok((child.wait()?.code(), output))
 }

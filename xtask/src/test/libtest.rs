@@ -7,11 +7,11 @@ pub fn names(list: &str) -> Vec<String> {
     list.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_string).collect()
 }
 
-/// Counts the results in `output`.
+/// Counts the results in `output` of a process that exited with `exit`; a signal leaves no status.
 ///
 /// With `expected` names, one without a result has failed: its process died or was stopped before. Without, a test
 /// that was begun and has no result has failed.
-pub fn count(output: &str, expected: Option<&[String]>) -> Tally {
+pub fn count(output: &str, expected: Option<&[String]>, exit: Option<i32>) -> Tally {
     let results = results(output);
     let mut tally = Tally::default();
     for (name, passed) in &results {
@@ -26,13 +26,18 @@ pub fn count(output: &str, expected: Option<&[String]>) -> Tally {
             tally.fail(name, "it was never begun");
         }
     }
+    // It did not build, or died beside its tests or after them.
+    if tally.failed() == 0 && exit != Some(0) {
+        let how = exit.map_or("it was killed".to_string(), |status| format!("it exited with {status}"));
+        tally.fail("exit", &format!("no test failed, and {how}"));
+    }
     tally
 }
 
 /// Every test that was begun, in order, with its result if there is one.
 ///
 /// A test with one thread prints its name first and its result later, and a process that it started may have written
-/// between the two: a line that ends in a result and begins nothing closes the open test.
+/// lines between the two: one that is a result and no more closes the open test.
 fn results(output: &str) -> Vec<(String, Option<bool>)> {
     let mut results: Vec<(String, Option<bool>)> = Vec::new();
     for line in output.lines() {
@@ -53,14 +58,12 @@ fn begun(line: &str) -> Option<(String, &str)> {
 }
 
 fn verdict(text: &str) -> Option<bool> {
-    // An ignored test has not run, and here nothing is skipped.
-    let ends = |word: &str| text.trim_end().ends_with(word);
-    if ends("ok") {
-        Some(true)
-    } else if ends("FAILED") || text.trim_start().starts_with("ignored") {
-        Some(false)
-    } else {
-        None
+    match text.trim() {
+        "ok" => Some(true),
+        "FAILED" => Some(false),
+        // It has not run, and here nothing is skipped.
+        text if text == "ignored" || text.starts_with("ignored,") => Some(false),
+        _ => None,
     }
 }
 
@@ -69,8 +72,12 @@ mod tests {
     use super::*;
 
     fn said(output: &str, expected: Option<&[&str]>) -> String {
+        exited(output, expected, Some(0))
+    }
+
+    fn exited(output: &str, expected: Option<&[&str]>, exit: Option<i32>) -> String {
         let expected = expected.map(|names| names.iter().map(|name| name.to_string()).collect::<Vec<_>>());
-        let tally = count(output, expected.as_deref());
+        let tally = count(output, expected.as_deref(), exit);
         format!("{tally}; {}", tally.failures().join("; "))
     }
 
@@ -84,6 +91,22 @@ mod tests {
     #[test]
     fn output_of_a_child_does_not_hide_a_result() {
         assert_eq!(said("test one ... noise\nmore\nok\ntest two ... ok\n", None), "2 passed, 0 failed; ");
+    }
+
+    #[test]
+    fn output_of_a_child_is_no_result() {
+        let noise = "test one ... charon is ok\nignored: all is ok\nlink ok";
+        assert_eq!(said(noise, None), "0 passed, 1 failed; one: no result");
+        assert_eq!(said(&format!("{noise}\nFAILED\n"), None), "0 passed, 1 failed; one");
+    }
+
+    #[test]
+    fn a_process_that_fails_without_a_failed_test_has_failed() {
+        let passed = "test one ... ok\n";
+        assert_eq!(exited(passed, None, Some(101)), "1 passed, 1 failed; exit: no test failed, and it exited with 101");
+        assert_eq!(exited(passed, None, None), "1 passed, 1 failed; exit: no test failed, and it was killed");
+        assert_eq!(exited("", None, Some(101)), "0 passed, 1 failed; exit: no test failed, and it exited with 101");
+        assert_eq!(exited("test one ... FAILED\n", None, Some(101)), "0 passed, 1 failed; one");
     }
 
     #[test]

@@ -40,11 +40,8 @@ pub fn run(workspace: &Workspace, filter: Option<&str>, tally: &mut Tally) -> Re
     say("cargo test --workspace");
     let mut cargo = ebpf::cargo(workspace);
     cargo.args(["test", "--workspace", "--no-fail-fast", "--"]).args(filter);
-    let (status, output) = tee(&mut cargo)?;
-    let tests = libtest::count(&output, None);
-    if !status && tests.failed() == 0 {
-        tally.fail("cargo test", "it does not build, or a process of it died");
-    }
+    let (exit, output) = tee(&mut cargo)?;
+    let tests = libtest::count(&output, None, exit).within("cargo test");
     say(format!("cargo test: {tests} ({})", took(start)));
     tally.add(tests);
     Ok(())

@@ -1,0 +1,10 @@
+# step NAME LIMIT COMMAND...: runs it for at most LIMIT seconds; leaves /out/NAME.log, .stderr and .status ("STATUS SECONDS").
+step() {
+    local name=$1 limit=$2 start=$SECONDS ended
+    shift 2
+    echo "==> $name"
+    timeout --kill-after 10 "$limit" "$@" 2> "/out/$name.stderr" | tee "/out/$name.log"
+    ended=("${PIPESTATUS[0]}" $((SECONDS - start)))
+    echo "${ended[*]}" > "/out/$name.status"
+    echo "==> $name: exit ${ended[0]}, ${ended[1]} s"
+}
