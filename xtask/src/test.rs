@@ -3,6 +3,7 @@
 //! What cannot run has failed: nothing is skipped. A step that is not a test of libtest (formatting, a build, a boot)
 //! counts as one test of its own.
 
+pub mod deadline;
 pub mod guest;
 pub mod host;
 pub mod libtest;
@@ -11,16 +12,22 @@ pub mod targets;
 pub mod unit;
 
 use std::process::ExitCode;
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use clap::{Args, ValueEnum};
 
+use self::deadline::Deadline;
 use self::tally::Tally;
 use crate::guest::kernel::Label;
 use crate::setup::{self, Need};
 use crate::shell::{self, say, took};
 use crate::workspace::Workspace;
+
+/// Past the deadline guests and targets are stopped and counted; what then still hangs does not keep the sum.
+const GRACE: Duration = Duration::from_secs(120);
 
 /// Where a test runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -47,39 +54,52 @@ pub struct Test {
     /// Only tests whose name contains this
     #[arg(long)]
     filter: Option<String>,
+    /// Be done by then, in seconds of the epoch: what has not run has failed
+    #[arg(long, env = "LANEKEEPER_TEST_END", value_name = "SECONDS")]
+    until: Option<u64>,
 }
 
 impl Test {
     /// Runs the tiers and prints the sum; fails if any test did.
     pub fn run(&self, workspace: &Workspace) -> Result<ExitCode> {
         let start = Instant::now();
-        let mut sum = Tally::default();
+        let deadline = Deadline::at(self.until, (SystemTime::now(), start));
+        let sum = Arc::new(Mutex::new(Tally::default()));
+        if let Some(left) = deadline.left(start) {
+            let sum = Arc::clone(&sum);
+            thread::spawn(move || {
+                thread::sleep(left + GRACE);
+                let mut sum = lock(&sum);
+                sum.fail("the rest", "it was not done in time");
+                report(&sum, start);
+                std::process::exit(1);
+            });
+        }
         for tier in Tier::value_variants() {
             if self.tiers.is_empty() || self.tiers.contains(tier) {
-                sum.add(self.tier(workspace, *tier));
+                let tally = self.tier(workspace, *tier, deadline);
+                lock(&sum).add(tally);
             }
         }
+        let mut sum = lock(&sum);
         if sum.is_empty() {
             sum.fail("any test", "none ran: is there a test of that name?");
         }
-        say(format!("all of it took {}", took(start)));
-        for failure in sum.failures() {
-            println!("FAILED {failure}");
-        }
-        println!("{sum}");
+        report(&sum, start);
         Ok(if sum.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    fn tier(&self, workspace: &Workspace, tier: Tier) -> Tally {
+    fn tier(&self, workspace: &Workspace, tier: Tier, deadline: Deadline) -> Tally {
         let start = Instant::now();
         let filter = self.filter.as_deref();
         let mut tally = Tally::default();
         let kernels = if self.kernel.is_empty() { Label::ALL.to_vec() } else { self.kernel.clone() };
-        let ran = prepare(workspace, tier).and_then(|()| match tier {
+        let in_time = if deadline.has_passed(start) { Err(anyhow!("no time was left for it")) } else { Ok(()) };
+        let ran = in_time.and_then(|()| prepare(workspace, tier)).and_then(|()| match tier {
             Tier::Unit => unit::run(workspace, filter, &mut tally),
-            Tier::Prog => host::run(workspace, "prog", filter, &mut tally),
-            Tier::Netns => host::run(workspace, "netns", filter, &mut tally),
-            Tier::Guest => guest::run(workspace, &kernels, filter, &mut tally),
+            Tier::Prog => host::run(workspace, "prog", filter, deadline, &mut tally),
+            Tier::Netns => host::run(workspace, "netns", filter, deadline, &mut tally),
+            Tier::Guest => guest::run(workspace, &kernels, filter, deadline, &mut tally),
         });
         let name = tier.to_possible_value().map(|value| value.get_name().to_string()).unwrap_or_default();
         if let Err(error) = ran {
@@ -90,6 +110,22 @@ impl Test {
         say(format!("tier {name}: {tally} ({})", took(start)));
         tally.within(&name)
     }
+}
+
+fn lock(sum: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
+    sum.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How long each part took, what failed, and as the last line the sum.
+fn report(sum: &Tally, start: Instant) {
+    for (name, time) in sum.times() {
+        println!("{:>6.0} s  {name}", time.as_secs_f64());
+    }
+    say(format!("all of it took {}", took(start)));
+    for failure in sum.failures() {
+        println!("FAILED {failure}");
+    }
+    println!("{sum}");
 }
 
 /// Sets up what the tier needs, but for guest kernels: each is fetched when its turn comes, and fails alone.
@@ -104,4 +140,17 @@ fn prepare(workspace: &Workspace, tier: Tier) -> Result<()> {
         anyhow::bail!("it needs root: programs, namespaces and the host's files in a guest");
     }
     setup::ensure(workspace, needs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tier_whose_turn_comes_too_late_has_failed() {
+        let workspace = Workspace::find().unwrap();
+        let deadline = Deadline::at(Some(0), (SystemTime::now(), Instant::now()));
+        let tally = Test::default().tier(&workspace, Tier::Guest, deadline);
+        assert_eq!(tally.failures(), ["guest: guest tier: no time was left for it"]);
+    }
 }

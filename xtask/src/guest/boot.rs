@@ -35,7 +35,7 @@ pub struct Boot {
     pub name: String,
     /// What bash runs in it, as root, in the workspace's folder.
     pub script: String,
-    /// When it is given up.
+    /// When it is given up, all attempts together.
     pub limit: Duration,
 }
 
@@ -86,11 +86,13 @@ impl Boot {
         let script = format!("export LANEKEEPER_GUEST={kernel_name}\ncd {root} || exit 1\n{}\n", self.script);
         fs::write(out.join("command"), script)?;
 
+        let begin = Instant::now();
         let mut outcome = Outcome::Stuck;
         for attempt in 1..=ATTEMPTS {
-            let limit = shell::seconds(self.limit);
-            say(format!("booting {} (at most {limit}, attempt {attempt} of {ATTEMPTS})", kernel.release));
-            outcome = self.once(&kernel, &initramfs, &out)?;
+            let limit = self.limit.saturating_sub(begin.elapsed());
+            let most = shell::seconds(limit);
+            say(format!("booting {} (at most {most}, attempt {attempt} of {ATTEMPTS})", kernel.release));
+            outcome = self.once(&kernel, &initramfs, &out, limit)?;
             say(format!("guest {}: {outcome} ({})", self.kernel, took(start)));
             if outcome != Outcome::Stuck {
                 break;
@@ -99,11 +101,11 @@ impl Boot {
         Ok(outcome)
     }
 
-    fn once(&self, kernel: &Kernel, initramfs: &Path, out: &Path) -> Result<Outcome> {
+    fn once(&self, kernel: &Kernel, initramfs: &Path, out: &Path, limit: Duration) -> Result<Outcome> {
         let mut machine = machine(kernel, initramfs, out).spawn().context("cannot run QEMU")?;
         let console = File::create(out.join("console")).context("cannot write the console's log")?;
         let up = || out.join("up").exists();
-        let watched = watch(&mut machine, console, START, up, self.limit)?;
+        let watched = watch(&mut machine, console, START, up, limit)?;
         Ok(match (watched, status(out)) {
             (Watched::Panicked(message), _) => Outcome::Panicked(message),
             (_, Some(status)) => Outcome::Exited(status),

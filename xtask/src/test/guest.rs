@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use super::deadline::Deadline;
 use super::libtest;
 use super::tally::Tally;
 use super::targets::{self, Executable};
@@ -24,7 +25,13 @@ const STEP_LIMIT: Duration = Duration::from_secs(600);
 const BOOT_LIMIT: Duration = Duration::from_secs(20 * 60);
 
 /// Runs all on each kernel, one kernel after the other: the machine has few cores.
-pub fn run(workspace: &Workspace, kernels: &[Label], filter: Option<&str>, tally: &mut Tally) -> Result<()> {
+pub fn run(
+    workspace: &Workspace,
+    kernels: &[Label],
+    filter: Option<&str>,
+    deadline: Deadline,
+    tally: &mut Tally,
+) -> Result<()> {
     ebpf::build(workspace)?;
     let targets = targets::list(workspace)?;
     let names: Vec<&str> =
@@ -43,9 +50,10 @@ pub fn run(workspace: &Workspace, kernels: &[Label], filter: Option<&str>, tally
     if planned.is_empty() && !verifier {
         return Ok(());
     }
-    for kernel in kernels {
+    for (done, kernel) in kernels.iter().enumerate() {
         let start = Instant::now();
-        let result = on(workspace, *kernel, &planned, filter, verifier).unwrap_or_else(|error| {
+        let limit = deadline.share(start, kernels.len() - done, BOOT_LIMIT);
+        let result = on(workspace, *kernel, &planned, filter, verifier, limit).unwrap_or_else(|error| {
             // A kernel that cannot be had or booted says nothing about the others.
             let mut tally = Tally::default();
             tally.fail("boot", &format!("{error:#}"));
@@ -63,6 +71,7 @@ fn on(
     planned: &[(Executable, Vec<String>)],
     filter: Option<&str>,
     verifier: bool,
+    limit: Duration,
 ) -> Result<Tally> {
     let mut script = STEP.to_string();
     if verifier {
@@ -70,14 +79,19 @@ fn on(
         script.push_str(&format!("step verifier {} env {command}\n", STEP_LIMIT.as_secs()));
     }
     script.push_str(&targets_script(workspace, planned, filter));
-    let boot = Boot { kernel, name: format!("test-{kernel}"), script, limit: BOOT_LIMIT };
+    let boot = Boot { kernel, name: format!("test-{kernel}"), script, limit };
     let outcome = boot.run(workspace)?;
     let out = boot.out(workspace);
     let mut tally = Tally::default();
     if outcome != Outcome::Exited(0) {
         tally.fail("boot", &format!("{outcome}; see {}", out.join("console").display()));
     }
+    let read = |file: String| fs::read_to_string(out.join(file)).unwrap_or_default();
+    let ended = |name: &str| status(&read(format!("{name}.status")));
     if verifier {
+        if let Some((_, time)) = ended("verifier") {
+            tally.took("verifier", time);
+        }
         match verifier::over(workspace, &out.join("verifier.log")) {
             Ok(over) if over.is_empty() => tally.pass(),
             Ok(over) => tally.fail("verifier", &over.join("; ")),
@@ -88,9 +102,12 @@ fn on(
         }
     }
     for (executable, expected) in planned {
-        let read = |end: &str| fs::read_to_string(out.join(format!("{}.{end}", executable.name))).unwrap_or_default();
-        let exit = status(&read("status")).map(|(exit, _)| exit);
-        let counted = libtest::count(&read("log"), Some(expected), exit);
+        let ended = ended(&executable.name);
+        let log = read(format!("{}.log", executable.name));
+        let counted = libtest::count(&log, Some(expected), ended.map(|(exit, _)| exit));
+        if let Some((_, time)) = ended {
+            tally.took(&executable.name, time);
+        }
         if counted.failed() > 0 {
             show_stderr(&out, &executable.name);
         }

@@ -2,10 +2,11 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use super::deadline::Deadline;
 use super::libtest;
 use super::tally::Tally;
 use super::targets::{self, Executable};
@@ -13,11 +14,17 @@ use crate::ebpf;
 use crate::shell::{say, took};
 use crate::workspace::Workspace;
 
-/// Seconds until a target is given up.
-const LIMIT: &str = "600";
+/// Until a target is given up.
+const LIMIT: Duration = Duration::from_secs(600);
 
 /// Runs the targets whose name begins with `tier`.
-pub fn run(workspace: &Workspace, tier: &str, filter: Option<&str>, tally: &mut Tally) -> Result<()> {
+pub fn run(
+    workspace: &Workspace,
+    tier: &str,
+    filter: Option<&str>,
+    deadline: Deadline,
+    tally: &mut Tally,
+) -> Result<()> {
     ebpf::build(workspace)?;
     let targets = targets::list(workspace)?;
     let names: Vec<&str> =
@@ -26,12 +33,13 @@ pub fn run(workspace: &Workspace, tier: &str, filter: Option<&str>, tally: &mut 
         return Ok(());
     }
     for executable in targets::build(workspace, &names)? {
-        tally.add(one(workspace, &executable, filter)?.within(&executable.name));
+        let limit = deadline.share(Instant::now(), 1, LIMIT);
+        tally.add(one(workspace, &executable, filter, limit)?);
     }
     Ok(())
 }
 
-fn one(workspace: &Workspace, executable: &Executable, filter: Option<&str>) -> Result<Tally> {
+fn one(workspace: &Workspace, executable: &Executable, filter: Option<&str>, limit: Duration) -> Result<Tally> {
     let expected = executable.tests(filter)?;
     if expected.is_empty() {
         return Ok(Tally::default());
@@ -39,10 +47,12 @@ fn one(workspace: &Workspace, executable: &Executable, filter: Option<&str>) -> 
     let start = Instant::now();
     say(format!("{} on this kernel", executable.name));
     let mut alone = Command::new("timeout");
+    // 0 would be no limit.
+    let limit = limit.as_secs().max(1).to_string();
     alone.args([
         "--kill-after",
         "10",
-        LIMIT,
+        &limit,
         "unshare",
         "--net",
         "--mount",
@@ -54,7 +64,8 @@ fn one(workspace: &Workspace, executable: &Executable, filter: Option<&str>) -> 
     alone.arg(&executable.file).arg("--test-threads=1").args(filter);
     let package = workspace.root().join("agent");
     let (exit, output) = tee(alone.current_dir(&package).env("CARGO_MANIFEST_DIR", &package))?;
-    let tally = libtest::count(&output, Some(&expected), exit);
+    let mut tally = libtest::count(&output, Some(&expected), exit).within(&executable.name);
+    tally.took(&executable.name, start.elapsed());
     say(format!("{}: {tally} ({})", executable.name, took(start)));
     Ok(tally)
 }

@@ -1,14 +1,16 @@
 //! Counts of tests, and the names of those that failed.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::shell::say;
 
-/// What has passed and what has failed.
+/// What has passed, what has failed, and how long it took.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
     passed: usize,
     failures: Vec<String>,
+    times: Vec<(String, Duration)>,
 }
 
 impl Tally {
@@ -24,16 +26,22 @@ impl Tally {
         self.failures.push(failure);
     }
 
+    /// Notes how long a part of it took.
+    pub fn took(&mut self, name: &str, time: Duration) {
+        self.times.push((name.to_string(), time));
+    }
+
     /// Adds another's counts.
     pub fn add(&mut self, other: Self) {
+        self.times.extend(other.times);
         self.passed += other.passed;
         self.failures.extend(other.failures);
     }
 
-    /// The same with `place` before each failure's name.
+    /// The same with `place` before each failure's and each part's name.
     pub fn within(mut self, place: &str) -> Self {
-        for failure in &mut self.failures {
-            *failure = format!("{place}: {failure}");
+        for name in self.failures.iter_mut().chain(self.times.iter_mut().map(|(name, _)| name)) {
+            *name = format!("{place}: {name}");
         }
         self
     }
@@ -52,6 +60,11 @@ impl Tally {
     pub fn failures(&self) -> &[String] {
         &self.failures
     }
+
+    /// How long each part took, in the order they ran.
+    pub fn times(&self) -> &[(String, Duration)] {
+        &self.times
+    }
 }
 
 impl fmt::Display for Tally {
@@ -69,10 +82,12 @@ mod tests {
         let mut inner = Tally::default();
         inner.pass();
         inner.fail("one", "because");
+        inner.took("all", Duration::from_secs(3));
         let mut sum = Tally::default();
         sum.add(inner.within("6.1"));
         sum.pass();
         assert_eq!(sum.to_string(), "2 passed, 1 failed");
         assert_eq!(sum.failures(), ["6.1: one: because"]);
+        assert_eq!(sum.times(), [("6.1: all".to_string(), Duration::from_secs(3))]);
     }
 }

@@ -42,6 +42,7 @@ pub fn run(workspace: &Workspace, filter: Option<&str>, tally: &mut Tally) -> Re
     cargo.args(["test", "--workspace", "--no-fail-fast", "--"]).args(filter);
     let (exit, output) = tee(&mut cargo)?;
     let tests = libtest::count(&output, None, exit).within("cargo test");
+    tally.took("cargo test", start.elapsed());
     say(format!("cargo test: {tests} ({})", took(start)));
     tally.add(tests);
     Ok(())
@@ -57,6 +58,7 @@ fn check(name: &str, command: &mut Command, tally: &mut Tally) {
         }
         Err(error) => tally.fail(name, &format!("{error:#}")),
     }
+    tally.took(name, start.elapsed());
 }
 
 /// Known vulnerabilities: checked where their database can be had; elsewhere it says that it was not.
