@@ -22,7 +22,7 @@ use crate::guest::kernel::Label;
 use crate::setup::{self, Need};
 use crate::shell::{self, say};
 use crate::workspace::Workspace;
-use crate::{ebpf, lab};
+use crate::{artifact, ebpf, lab};
 
 /// A guest boots, two pairs of charons come up and half a minute of traffic runs, all of it emulated.
 const LIMIT: Duration = Duration::from_secs(1200);
@@ -56,12 +56,12 @@ impl Demo {
         setup::ensure(workspace, &[Need::BuildPackages, Need::LabPackages])?;
         ebpf::build(workspace)?;
         say("building the agent");
-        shell::run(ebpf::cargo(workspace).args(["build", "--quiet", "--package", "lanekeeper"]))?;
-        let binary = workspace.target("debug/lanekeeper");
+        let built = artifact::build(ebpf::cargo(workspace).args(["build", "--quiet", "--package", "lanekeeper"]))?;
+        let binary = artifact::find(&built, "bin", "lanekeeper")?;
         let live = stdout().is_terminal();
         match self.kernel {
-            None if shell::is_root() && lab::kernel_is_able() => self.play(&binary, live),
-            kernel => self.play_in_guest(workspace, kernel.unwrap_or(KERNEL), &binary, live),
+            None if shell::is_root() && lab::kernel_is_able() => self.play(binary, live),
+            kernel => self.play_in_guest(workspace, kernel.unwrap_or(KERNEL), binary, live),
         }
     }
 

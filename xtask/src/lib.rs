@@ -1,6 +1,7 @@
 //! Lanekeeper's set-up, builds, guests, tests and demo: `cargo xtask --help`.
 
 pub mod apt;
+pub mod artifact;
 pub mod demo;
 pub mod ebpf;
 pub mod guest;

@@ -1,11 +1,11 @@
 //! Test targets that need more than a user, and the executables cargo makes of them.
 
 use std::path::PathBuf;
-use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use crate::artifact;
 use crate::ebpf;
 use crate::shell::{self, say};
 use crate::workspace::Workspace;
@@ -78,23 +78,12 @@ pub fn build(workspace: &Workspace, names: &[&str]) -> Result<Vec<Executable>> {
     let mut cargo = ebpf::cargo(workspace);
     // All tiers with the same features: each other set would compile the agent anew.
     cargo.args(["test", "--no-run", "--package", PACKAGE, "--features", "privileged,guest"]);
-    cargo.arg("--message-format=json-render-diagnostics");
     for name in names {
         cargo.args(["--test", name]);
     }
-    let output = cargo.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("cannot run cargo")?;
-    if !output.status.success() {
-        bail!("{} do not build", names.join(" "));
-    }
-    let said = String::from_utf8_lossy(&output.stdout);
-    let messages: Vec<Value> = said.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let artifacts = artifact::build(&mut cargo).with_context(|| names.join(" "))?;
     let find = |name: &&str| {
-        let is_it = |message: &&Value| {
-            message["target"]["name"] == *name
-                && message["target"]["kind"].as_array().is_some_and(|kind| kind.iter().any(|kind| kind == "test"))
-        };
-        let file = messages.iter().find(is_it).and_then(|message| message["executable"].as_str());
-        let file = PathBuf::from(file.with_context(|| format!("cargo made no executable of {name}"))?);
+        let file = artifact::find(&artifacts, "test", name)?.to_path_buf();
         Ok(Executable { name: name.to_string(), file })
     };
     names.iter().map(find).collect()
