@@ -1,12 +1,13 @@
 //! `demo`: two gateways, four classes, and why one SA is not enough.
 //!
-//! Runs in namespaces of this machine where its kernel has ESP and XFRM interfaces, else in a guest.
+//! Runs in namespaces on this machine where its kernel has ESP and XFRM interfaces, else in a guest.
 
 pub mod board;
 pub mod claims;
 pub mod load;
 pub mod stage;
 
+use std::env;
 use std::io::{IsTerminal, stdout};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,6 +18,7 @@ use clap::Args;
 
 use self::claims::Claim;
 use self::stage::Show;
+use crate::alone::alone;
 use crate::guest::boot::{Boot, Outcome};
 use crate::guest::kernel::Label;
 use crate::setup::{self, Need};
@@ -60,7 +62,7 @@ impl Demo {
         let binary = artifact::find(&built, "bin", "lanekeeper")?;
         let live = stdout().is_terminal();
         match self.kernel {
-            None if shell::is_root() && lab::kernel_is_able() => self.play(binary, live),
+            None if shell::is_root() && lab::kernel_is_able() => self.play_alone(binary, live),
             kernel => self.play_in_guest(workspace, kernel.unwrap_or(KERNEL), binary, live),
         }
     }
@@ -70,17 +72,28 @@ impl Demo {
         say(format!(
             "this machine's kernel lacks ESP or XFRM interfaces, or another was asked for: a guest with {kernel}"
         ));
-        let xtask = std::env::current_exe().context("where is this program?")?;
-        let words =
-            [xtask.to_string_lossy().into_owned(), "demo".into(), "--inside".into(), binary.to_string_lossy().into()];
-        let mut script: Vec<String> = words.iter().map(|word| shell::quote(word)).collect();
-        script.extend(self.check.then(|| "--check".to_owned()));
-        script.extend(live.then(|| "--live".to_owned()));
+        let script: Vec<String> = self.inside(binary, live)?.iter().map(|word| shell::quote(word)).collect();
         let boot = Boot { kernel, name: format!("demo-{kernel}"), script: script.join(" "), limit: LIMIT };
         match boot.run(workspace)? {
             Outcome::Exited(status) => Ok(ExitCode::from(status)),
             failure => bail!("guest {kernel}: {failure}; its console is in {}", boot.out(workspace).display()),
         }
+    }
+
+    /// On this machine's kernel, and gone from it whatever ends the demo: Ctrl-C is the usual way.
+    fn play_alone(&self, binary: &Path, live: bool) -> Result<ExitCode> {
+        let status = alone().args(self.inside(binary, live)?).status().context("cannot run setpriv")?;
+        Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    /// This program, as it plays the demo on the kernel that it finds.
+    fn inside(&self, binary: &Path, live: bool) -> Result<Vec<String>> {
+        let xtask = env::current_exe().context("where is this program?")?;
+        let mut words: Vec<String> =
+            vec![xtask.to_string_lossy().into(), "demo".into(), "--inside".into(), binary.to_string_lossy().into()];
+        words.extend(self.check.then(|| "--check".to_string()));
+        words.extend(live.then(|| "--live".to_string()));
+        Ok(words)
     }
 
     fn play(&self, binary: &Path, live: bool) -> Result<ExitCode> {

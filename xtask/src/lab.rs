@@ -14,6 +14,7 @@ use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
+use nix::unistd::mkdtemp;
 
 pub mod agent;
 pub mod capture;
@@ -33,6 +34,9 @@ pub mod wan;
 
 use netns::{Netns, Ns, run};
 use traffic::Flow;
+
+use crate::alone::alone;
+use crate::shell;
 
 /// One lab at a time in a process: they would share two CPUs, and tests count packets and milliseconds.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -147,8 +151,9 @@ impl Lab {
     pub fn new(name: &str) -> Result<Self> {
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let netns = |role: &str| Netns::new(&format!("lk-{name}-{role}"));
-        let folder = PathBuf::from(format!("/tmp/lk-lab-{name}-{}", std::process::id()));
-        fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        // Not named after the process: in a namespace of its own each has the same number.
+        let template = format!("/tmp/lk-lab-{name}-XXXXXX");
+        let folder = mkdtemp(template.as_str()).with_context(|| template.clone())?;
         let lab = Self {
             lans: [netns("lana")?, netns("lanb")?],
             gateways: [netns("gwa")?, netns("gwb")?],
@@ -293,12 +298,10 @@ fn first(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Does this kernel have ESP and XFRM interfaces? Tried in a namespace of its own.
+/// Does this kernel have ESP and XFRM interfaces?
 pub fn kernel_is_able() -> bool {
-    let Ok(netns) = Netns::new(&format!("lk-able-{}", std::process::id())) else { return false };
-    netns
-        .sh("ip link add probe type xfrm dev lo if_id 1
-             ip xfrm state add src 192.0.2.1 dst 192.0.2.2 proto esp spi 1 reqid 1 mode tunnel if_id 1 \
-                aead 'rfc4106(gcm(aes))' 0x0102030405060708090a0b0c0d0e0f1011121314 128")
-        .is_ok()
+    let probe = "ip link add probe type xfrm dev lo if_id 1
+        ip xfrm state add src 192.0.2.1 dst 192.0.2.2 proto esp spi 1 reqid 1 mode tunnel if_id 1 \
+            aead 'rfc4106(gcm(aes))' 0x0102030405060708090a0b0c0d0e0f1011121314 128";
+    shell::succeeds(alone().args(["sh", "-ec", probe]))
 }

@@ -1,5 +1,6 @@
 //! Lanekeeper's set-up, builds, guests, tests and demo: `cargo xtask --help`.
 
+pub mod alone;
 pub mod apt;
 pub mod artifact;
 pub mod demo;

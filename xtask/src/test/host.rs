@@ -1,4 +1,4 @@
-//! The tiers on this machine's kernel: each test target in network and mount namespaces of its own.
+//! The tiers on this machine's kernel: each test target alone.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -10,6 +10,7 @@ use super::deadline::Deadline;
 use super::libtest;
 use super::tally::Tally;
 use super::targets::{self, Executable};
+use crate::alone::alone;
 use crate::ebpf;
 use crate::shell::{say, took};
 use crate::workspace::Workspace;
@@ -46,21 +47,10 @@ fn one(workspace: &Workspace, executable: &Executable, filter: Option<&str>, lim
     }
     let start = Instant::now();
     say(format!("{} on this kernel", executable.name));
-    let mut alone = Command::new("timeout");
     // 0 would be no limit.
     let limit = limit.as_secs().max(1).to_string();
-    alone.args([
-        "--kill-after",
-        "10",
-        &limit,
-        "unshare",
-        "--net",
-        "--mount",
-        "sh",
-        "-ec",
-        include_str!("alone.sh"),
-        "sh",
-    ]);
+    let mut alone = alone();
+    alone.args(["timeout", "--kill-after", "10", &limit]);
     alone.arg(&executable.file).arg("--test-threads=1").args(filter);
     let package = workspace.root().join("agent");
     let (exit, output) = tee(alone.current_dir(&package).env("CARGO_MANIFEST_DIR", &package))?;
