@@ -13,7 +13,7 @@ use lanekeeper::policy::{Ike, Keying, Policy, Start, TunnelIndex};
 use lanekeeper::vici::{Listener, Timeouts};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
-use xtask::lab::charon::{Charon, vici};
+use xtask::lab::charon::{Charon, swanctl, vici};
 use xtask::lab::sa::{self, Sa};
 use xtask::lab::scenario::{Keying as Secrets, Scenario};
 use xtask::lab::{Family, Lab, Side};
@@ -236,11 +236,11 @@ fn lanes_ike_falls_are_told_within_100_ms_and_the_lane_rises_again() {
     let heard = pair.runtime.block_on(async {
         let mut listener = Listener::connect(&socket, Timeouts::default(), &["child-updown"]).await.unwrap();
         let closing = tokio::task::spawn_blocking({
-            let uri = vici(&pair.lab.files(Side::B));
+            let files = pair.lab.files(Side::B);
             move || {
-                let mut command = std::process::Command::new("swanctl");
+                let mut command = std::process::Command::new(swanctl(&files));
                 command.args(["--terminate", "--child", "voice.0", "--uri"]);
-                command.arg(format!("unix://{}", uri.display())).output().unwrap()
+                command.arg(format!("unix://{}", vici(&files).display())).output().unwrap()
             }
         });
         let heard = loop {

@@ -2,14 +2,16 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
-use super::netns::Ns;
+use super::netns::{Ns, run};
 use super::process::Process;
 
-const BINARY: &str = "/usr/lib/ipsec/charon";
+const CHARON: &str = "/usr/lib/ipsec/charon";
+const SWANCTL: &str = "/usr/sbin/swanctl";
 
 /// What it takes for PSK and certificates, labels and netlink, and no more.
 const PLUGINS: &str = "random nonce aes sha1 sha2 gcm curve25519 gmp hmac kdf drbg pem pkcs1 pkcs8 x509 pubkey openssl \
@@ -26,13 +28,14 @@ pub struct Charon {
 impl Charon {
     /// Starts it in `ns` with its files in `folder`, and waits for its VICI socket.
     pub fn start(ns: &Ns, folder: &Path) -> Result<Self> {
-        ensure!(Path::new(BINARY).exists(), "{BINARY} is not there: install strongswan-charon and charon-systemd");
         fs::create_dir_all(folder)?;
+        let charon = private(CHARON, folder)?;
+        private(SWANCTL, folder)?;
         let (conf, socket, log) = (folder.join("strongswan.conf"), vici(folder), folder.join("charon.log"));
         fs::write(&conf, configuration(&socket, &log))?;
         let _ = fs::remove_file(&socket);
         // /var/run is its own, for the pid file; the namespace stays reachable because it is entered first.
-        let script = format!("mount -t tmpfs tmpfs /var/run && exec {BINARY}");
+        let script = format!("mount -t tmpfs tmpfs /var/run && exec {}", charon.display());
         let mut command = ns.command("unshare");
         command.args(["-m", "sh", "-c", &script]).env("STRONGSWAN_CONF", &conf);
         let mut process = Process::start("charon", &mut command, &folder.join("charon.out"))?;
@@ -47,7 +50,8 @@ impl Charon {
 
     /// Runs `swanctl` against it and returns what it printed.
     pub fn swanctl(&self, arguments: &str) -> Result<String> {
-        self.ns.sh(&format!("swanctl {arguments} --uri unix://{}", vici(&self.folder).display()))
+        let (program, socket) = (swanctl(&self.folder), vici(&self.folder));
+        self.ns.sh(&format!("{} {arguments} --uri unix://{}", program.display(), socket.display()))
     }
 
     /// What it wrote to its log.
@@ -59,6 +63,20 @@ impl Charon {
 /// The VICI socket of the charon whose files are in `folder`.
 pub fn vici(folder: &Path) -> PathBuf {
     folder.join("charon.vici")
+}
+
+/// The `swanctl` that may reach it.
+pub fn swanctl(folder: &Path) -> PathBuf {
+    folder.join("swanctl")
+}
+
+/// Debian's AppArmor profiles go by a program's path, and keep these two from files that are not in /etc and /run: a copy has
+/// no profile. Its libraries it finds by its RUNPATH.
+fn private(program: &str, folder: &Path) -> Result<PathBuf> {
+    // The old copy may still run: it is unlinked, not written over.
+    run(Command::new("cp").args(["--remove-destination", program]).arg(folder))
+        .context("install strongswan-charon and strongswan-swanctl")?;
+    Ok(folder.join(Path::new(program).file_name().context("it has no name")?))
 }
 
 fn configuration(socket: &Path, log: &Path) -> String {
