@@ -30,7 +30,7 @@ use crate::{artifact, ebpf, lab};
 const LIMIT: Duration = Duration::from_secs(1200);
 
 /// Where none is asked for.
-const KERNEL: Label = Label::V6_12;
+pub const KERNEL: Label = Label::V6_12;
 
 /// Arguments of `demo`.
 #[derive(Args, Debug)]
@@ -72,8 +72,8 @@ impl Demo {
         say(format!(
             "this machine's kernel lacks ESP or XFRM interfaces, or another was asked for: a guest with {kernel}"
         ));
-        let script: Vec<String> = self.inside(binary, live)?.iter().map(|word| shell::quote(word)).collect();
-        let boot = Boot { kernel, name: format!("demo-{kernel}"), script: script.join(" "), limit: LIMIT };
+        let script = script(binary, &self.flags(live))?;
+        let boot = Boot { kernel, name: format!("demo-{kernel}"), script, limit: LIMIT };
         match boot.run(workspace)? {
             Outcome::Exited(status) => Ok(ExitCode::from(status)),
             failure => bail!("guest {kernel}: {failure}; its console is in {}", boot.out(workspace).display()),
@@ -82,18 +82,13 @@ impl Demo {
 
     /// On this machine's kernel, and gone from it whatever ends the demo: Ctrl-C is the usual way.
     fn play_alone(&self, binary: &Path, live: bool) -> Result<ExitCode> {
-        let status = alone().args(self.inside(binary, live)?).status().context("cannot run setpriv")?;
+        let status = alone().args(inside(binary, &self.flags(live))?).status().context("cannot run setpriv")?;
         Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    /// This program, as it plays the demo on the kernel that it finds.
-    fn inside(&self, binary: &Path, live: bool) -> Result<Vec<String>> {
-        let xtask = env::current_exe().context("where is this program?")?;
-        let mut words: Vec<String> =
-            vec![xtask.to_string_lossy().into(), "demo".into(), "--inside".into(), binary.to_string_lossy().into()];
-        words.extend(self.check.then(|| "--check".to_string()));
-        words.extend(live.then(|| "--live".to_string()));
-        Ok(words)
+    fn flags(&self, live: bool) -> Vec<&'static str> {
+        let flags = [self.check.then_some("--check"), live.then_some("--live")];
+        flags.into_iter().flatten().collect()
     }
 
     fn play(&self, binary: &Path, live: bool) -> Result<ExitCode> {
@@ -109,6 +104,19 @@ impl Demo {
         // Without --check it is a show: what did not hold is said, and is no error.
         Ok(if self.check && failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
+}
+
+/// A shell's command that plays it with the agent of `binary`.
+pub fn script(binary: &Path, flags: &[&str]) -> Result<String> {
+    let words: Vec<String> = inside(binary, flags)?.iter().map(|word| shell::quote(word)).collect();
+    Ok(words.join(" "))
+}
+
+/// This program, playing it on the kernel that it finds itself on.
+fn inside(binary: &Path, flags: &[&str]) -> Result<Vec<String>> {
+    let xtask = env::current_exe().context("where is this program?")?;
+    let words = [xtask.to_string_lossy(), "demo".into(), "--inside".into(), binary.to_string_lossy()];
+    Ok(words.iter().map(|word| word.as_ref()).chain(flags.iter().copied()).map(str::to_string).collect())
 }
 
 /// What a person wants to know at the end.

@@ -1,7 +1,7 @@
 //! The guest tier: all targets in one boot per kernel, their output and status left in the guest's `/out`.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -10,6 +10,7 @@ use super::deadline::Deadline;
 use super::libtest;
 use super::tally::Tally;
 use super::targets::{self, Executable};
+use crate::demo;
 use crate::ebpf;
 use crate::guest::boot::{Boot, Outcome};
 use crate::guest::kernel::Label;
@@ -23,6 +24,15 @@ const STEP: &str = include_str!("step.sh");
 const STEP_LIMIT: Duration = Duration::from_secs(600);
 /// Until the boot is given up: all of it takes 12 minutes on an idle machine of two cores.
 const BOOT_LIMIT: Duration = Duration::from_secs(20 * 60);
+
+/// What runs in a boot.
+struct Plan<'a> {
+    verifier: bool,
+    targets: Vec<(Executable, Vec<String>)>,
+    filter: Option<&'a str>,
+    /// The agent that `demo --check` plays with, where that is wanted.
+    demo: Option<PathBuf>,
+}
 
 /// Runs all on each kernel, one kernel after the other: the machine has few cores.
 pub fn run(
@@ -39,21 +49,23 @@ pub fn run(
     if names.is_empty() {
         return Ok(());
     }
-    let mut planned = Vec::new();
-    for executable in targets::build(workspace, &names)? {
+    let built = targets::build(workspace, &names)?;
+    let is_wanted = |name: &str| filter.is_none_or(|filter| name.contains(filter));
+    let demo = is_wanted("demo").then_some(built.agent);
+    let mut plan = Plan { verifier: is_wanted("verifier"), targets: Vec::new(), filter, demo };
+    for executable in built.tests {
         let tests = executable.tests(filter)?;
         if !tests.is_empty() {
-            planned.push((executable, tests));
+            plan.targets.push((executable, tests));
         }
     }
-    let verifier = filter.is_none_or(|filter| "verifier".contains(filter));
-    if planned.is_empty() && !verifier {
+    if plan.targets.is_empty() && !plan.verifier && plan.demo.is_none() {
         return Ok(());
     }
     for (done, kernel) in kernels.iter().enumerate() {
         let start = Instant::now();
         let limit = deadline.share(start, kernels.len() - done, BOOT_LIMIT);
-        let result = on(workspace, *kernel, &planned, filter, verifier, limit).unwrap_or_else(|error| {
+        let result = on(workspace, *kernel, &plan, limit).unwrap_or_else(|error| {
             // A kernel that cannot be had or booted says nothing about the others.
             let mut tally = Tally::default();
             tally.fail("boot", &format!("{error:#}"));
@@ -65,20 +77,18 @@ pub fn run(
     Ok(())
 }
 
-fn on(
-    workspace: &Workspace,
-    kernel: Label,
-    planned: &[(Executable, Vec<String>)],
-    filter: Option<&str>,
-    verifier: bool,
-    limit: Duration,
-) -> Result<Tally> {
+fn on(workspace: &Workspace, kernel: Label, plan: &Plan<'_>, limit: Duration) -> Result<Tally> {
+    // The claims are tests on every kernel: here it is the program that a user starts, on the kernel that it takes.
+    let demo = plan.demo.as_ref().filter(|_| kernel == demo::KERNEL);
     let mut script = STEP.to_string();
-    if verifier {
+    if plan.verifier {
         let command = verifier::command(workspace, kernel)?;
         script.push_str(&format!("step verifier {} env {command}\n", STEP_LIMIT.as_secs()));
     }
-    script.push_str(&targets_script(workspace, planned, filter));
+    script.push_str(&targets_script(workspace, plan));
+    if let Some(agent) = demo {
+        script.push_str(&format!("step demo {} {}\n", STEP_LIMIT.as_secs(), demo::script(agent, &["--check"])?));
+    }
     let boot = Boot { kernel, name: format!("test-{kernel}"), script, limit };
     let outcome = boot.run(workspace)?;
     let out = boot.out(workspace);
@@ -88,7 +98,7 @@ fn on(
     }
     let read = |file: String| fs::read_to_string(out.join(file)).unwrap_or_default();
     let ended = |name: &str| status(&read(format!("{name}.status")));
-    if verifier {
+    if plan.verifier {
         if let Some((_, time)) = ended("verifier") {
             tally.took("verifier", time);
         }
@@ -101,7 +111,7 @@ fn on(
             }
         }
     }
-    for (executable, expected) in planned {
+    for (executable, expected) in &plan.targets {
         let ended = ended(&executable.name);
         let log = read(format!("{}.log", executable.name));
         let counted = libtest::count(&log, Some(expected), ended.map(|(exit, _)| exit));
@@ -113,14 +123,24 @@ fn on(
         }
         tally.add(counted.within(&executable.name));
     }
+    if demo.is_some() {
+        match ended("demo") {
+            Some((0, _)) => tally.pass(),
+            Some((exit, _)) => tally.fail("demo --check", &format!("it exited with {exit}; see demo.log")),
+            None => tally.fail("demo --check", "it was not ended"),
+        }
+        if let Some((_, time)) = ended("demo") {
+            tally.took("demo --check", time);
+        }
+    }
     Ok(tally)
 }
 
-fn targets_script(workspace: &Workspace, planned: &[(Executable, Vec<String>)], filter: Option<&str>) -> String {
+fn targets_script(workspace: &Workspace, plan: &Plan<'_>) -> String {
     let package = quote(&workspace.root().join("agent").to_string_lossy());
-    let filter = filter.map(quote).unwrap_or_default();
+    let filter = plan.filter.map(quote).unwrap_or_default();
     let mut script = format!("cd {package}\nexport CARGO_MANIFEST_DIR={package} LANEKEEPER_OUT=/out\n");
-    for (executable, _) in planned {
+    for (executable, _) in &plan.targets {
         let (name, file, limit) = (&executable.name, quote(&executable.file.to_string_lossy()), STEP_LIMIT.as_secs());
         script.push_str(&format!("step {name} {limit} {file} --test-threads=1 {filter}\n"));
     }

@@ -33,7 +33,7 @@ pub fn run(
     if names.is_empty() {
         return Ok(());
     }
-    for executable in targets::build(workspace, &names)? {
+    for executable in targets::build(workspace, &names)?.tests {
         let limit = deadline.share(Instant::now(), 1, LIMIT);
         tally.add(one(workspace, &executable, filter, limit)?);
     }

@@ -72,8 +72,17 @@ fn parse(metadata: &str) -> Result<Vec<Target>> {
     Ok(targets.context("the package has no targets")?.iter().filter_map(parse).collect())
 }
 
-/// Builds targets, and the binary that they start; the executables are in the order of `names`.
-pub fn build(workspace: &Workspace, names: &[&str]) -> Result<Vec<Executable>> {
+/// Test targets in the order they were asked for, and the agent that they start.
+#[derive(Debug)]
+pub struct Built {
+    /// The targets.
+    pub tests: Vec<Executable>,
+    /// `lanekeeper`.
+    pub agent: PathBuf,
+}
+
+/// Builds targets, and the binary that they start.
+pub fn build(workspace: &Workspace, names: &[&str]) -> Result<Built> {
     say(format!("building {}", names.join(" ")));
     let mut cargo = ebpf::cargo(workspace);
     // All tiers with the same features: each other set would compile the agent anew.
@@ -86,7 +95,8 @@ pub fn build(workspace: &Workspace, names: &[&str]) -> Result<Vec<Executable>> {
         let file = artifact::find(&artifacts, "test", name)?.to_path_buf();
         Ok(Executable { name: name.to_string(), file })
     };
-    names.iter().map(find).collect()
+    let agent = artifact::find(&artifacts, "bin", PACKAGE)?.to_path_buf();
+    Ok(Built { tests: names.iter().map(find).collect::<Result<_>>()?, agent })
 }
 
 impl Executable {
