@@ -66,6 +66,9 @@ fn lanes_of_a_daemon_need_no_plan_and_go_with_down() {
         let (status, text) = plan(gateways.agent_of(side));
         assert_eq!(status, Some(0), "gateway {side:?}:\n{text}");
     }
+    let refused = gateways.agent_of(Side::A).call(&["down"]).unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(2) && said.contains("held by another lanekeeper (pid "), "{refused:?}");
     for side in [Side::A, Side::B] {
         gateways.agent(side).stop().unwrap();
         gateways.agent_of(side).must(&["down"]).unwrap();
