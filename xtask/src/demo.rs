@@ -55,16 +55,19 @@ impl Demo {
         if let Some(binary) = &self.inside {
             return self.play(binary, self.live);
         }
-        setup::ensure(workspace, &[Need::BuildPackages, Need::LabPackages])?;
+        let here = || self.kernel.is_none() && shell::is_root() && lab::kernel_is_able();
+        let guest = self.kernel.unwrap_or(KERNEL);
+        let needs = vec![Need::BuildPackages, Need::LabPackages, Need::Linker, Need::Compiler];
+        let with_guest = [needs.as_slice(), &[Need::GuestPackages, Need::Kernel(guest)]].concat();
+        setup::check(workspace, if here() { &needs } else { &with_guest })?;
+        // What has just been installed may be what the kernel is tried with.
+        setup::ensure(workspace, &needs)?;
         ebpf::build(workspace)?;
         say("building the agent");
         let built = artifact::build(ebpf::cargo(workspace).args(["build", "--quiet", "--package", "lanekeeper"]))?;
         let binary = artifact::find(&built, "bin", "lanekeeper")?;
         let live = stdout().is_terminal();
-        match self.kernel {
-            None if shell::is_root() && lab::kernel_is_able() => self.play_alone(binary, live),
-            kernel => self.play_in_guest(workspace, kernel.unwrap_or(KERNEL), binary, live),
-        }
+        if here() { self.play_alone(binary, live) } else { self.play_in_guest(workspace, guest, binary, live) }
     }
 
     fn play_in_guest(&self, workspace: &Workspace, kernel: Label, binary: &Path, live: bool) -> Result<ExitCode> {

@@ -5,15 +5,17 @@
 
 pub mod cargo;
 pub mod compiler;
+pub mod lack;
 pub mod packages;
 pub mod sources;
 
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 
+use self::lack::Machine;
 use crate::guest::kernel::{self, Label};
 use crate::shell::{say, took};
 use crate::workspace::Workspace;
@@ -64,8 +66,20 @@ impl Setup {
     }
 }
 
+/// An error that names all that is missing of `needs`, where set-up may not bring it about.
+pub fn check(workspace: &Workspace, needs: &[Need]) -> Result<()> {
+    let machine = Machine::this();
+    if machine != (Machine { debian: true, root: true })
+        && let Some(refusal) = lack::refusal(&lack::lacks(workspace, needs, machine)?, machine)
+    {
+        bail!(refusal);
+    }
+    Ok(())
+}
+
 /// Brings about what is missing of `needs`; silent and quick where nothing is.
 pub fn ensure(workspace: &Workspace, needs: &[Need]) -> Result<()> {
+    check(workspace, needs)?;
     packages::ensure(workspace, needs)?;
     for need in needs {
         match need {

@@ -16,12 +16,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 
 use self::deadline::Deadline;
 use self::tally::Tally;
 use crate::guest::kernel::Label;
+use crate::setup::lack::{self, Machine};
 use crate::setup::{self, Need};
 use crate::shell::{self, say, took};
 use crate::workspace::Workspace;
@@ -95,7 +96,7 @@ impl Test {
         let mut tally = Tally::default();
         let kernels = if self.kernel.is_empty() { Label::ALL.to_vec() } else { self.kernel.clone() };
         let in_time = if deadline.has_passed(start) { Err(anyhow!("no time was left for it")) } else { Ok(()) };
-        let ran = in_time.and_then(|()| prepare(workspace, tier)).and_then(|()| match tier {
+        let ran = in_time.and_then(|()| prepare(workspace, tier, &kernels)).and_then(|()| match tier {
             Tier::Unit => unit::run(workspace, filter, &mut tally),
             Tier::Prog => host::run(workspace, "prog", filter, deadline, &mut tally),
             Tier::Netns => host::run(workspace, "netns", filter, deadline, &mut tally),
@@ -129,7 +130,7 @@ fn report(sum: &Tally, start: Instant) {
 }
 
 /// Sets up what the tier needs, but for guest kernels: each is fetched when its turn comes, and fails alone.
-fn prepare(workspace: &Workspace, tier: Tier) -> Result<()> {
+fn prepare(workspace: &Workspace, tier: Tier, kernels: &[Label]) -> Result<()> {
     let needs: &[Need] = match tier {
         Tier::Unit => &[Need::Deny],
         Tier::Prog => &[Need::BuildPackages, Need::Linker, Need::Compiler],
@@ -137,7 +138,9 @@ fn prepare(workspace: &Workspace, tier: Tier) -> Result<()> {
         Tier::Guest => &[Need::BuildPackages, Need::GuestPackages, Need::LabPackages, Need::Linker, Need::Compiler],
     };
     if tier != Tier::Unit && !shell::is_root() {
-        anyhow::bail!("it needs root: programs, namespaces and the host's files in a guest");
+        let guests = kernels.iter().filter(|_| tier == Tier::Guest).map(|label| Need::Kernel(*label));
+        let all: Vec<Need> = needs.iter().copied().chain(guests).collect();
+        bail!(lack::rootless(&lack::lacks(workspace, &all, Machine::this())?, Machine::this()));
     }
     setup::ensure(workspace, needs)
 }

@@ -131,9 +131,18 @@ fn recipe() -> String {
     MODULES.join(" ")
 }
 
+fn folder(workspace: &Workspace, label: Label) -> PathBuf {
+    workspace.target("guest").join(label.to_string())
+}
+
+/// Whether it is unpacked.
+pub fn is_there(workspace: &Workspace, label: Label) -> bool {
+    Kernel::open(folder(workspace, label)).is_some()
+}
+
 /// Finds the unpacked kernel or fetches it.
 pub fn ensure(workspace: &Workspace, label: Label) -> Result<Kernel> {
-    let folder = workspace.target("guest").join(label.to_string());
+    let folder = folder(workspace, label);
     match Kernel::open(folder.clone()) {
         Some(kernel) => Ok(kernel),
         None => {

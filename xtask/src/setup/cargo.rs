@@ -12,17 +12,26 @@ use crate::workspace::Workspace;
 
 /// The LLVM that bpf-linker is built against: it reads what no newer one wrote.
 pub const LLVM: u32 = 22;
-const LINKER: &str = "0.13.0";
-const DENY: &str = "0.20.2";
+/// The version of bpf-linker.
+pub const LINKER: &str = "0.13.0";
+/// The version of cargo-deny.
+pub const DENY: &str = "0.20.2";
+
+/// Whether there is a bpf-linker: ours, or one of our version in PATH.
+pub fn has_linker(workspace: &Workspace) -> bool {
+    let asked = |program| shell::read(Command::new(program).arg("--version")).unwrap_or_default();
+    workspace.tools().join("bin/bpf-linker").is_file()
+        || which("bpf-linker").is_some_and(|found| asked(found).contains(LINKER))
+}
+
+/// Whether there is a cargo-deny.
+pub fn has_deny(workspace: &Workspace) -> bool {
+    workspace.tools().join("bin/cargo-deny").is_file()
+}
 
 /// Finds or builds bpf-linker.
 pub fn linker(workspace: &Workspace) -> Result<()> {
-    let file = workspace.tools().join("bin/bpf-linker");
-    if file.is_file() {
-        return Ok(());
-    }
-    let asked = |program| shell::read(Command::new(program).arg("--version")).unwrap_or_default();
-    if which("bpf-linker").is_some_and(|found| asked(found).contains(LINKER)) {
+    if has_linker(workspace) {
         return Ok(());
     }
     packages::ensure(workspace, &[Need::BuildPackages])?;
@@ -34,7 +43,7 @@ pub fn linker(workspace: &Workspace) -> Result<()> {
 
 /// Finds or builds cargo-deny: unoptimised, which takes a third of the time and is quick enough for one lock file.
 pub fn deny(workspace: &Workspace) -> Result<()> {
-    if workspace.tools().join("bin/cargo-deny").is_file() {
+    if has_deny(workspace) {
         return Ok(());
     }
     install(workspace, "cargo-deny", DENY, |cargo| {

@@ -93,13 +93,27 @@ pub fn ensure(workspace: &Workspace, choice: Option<Choice>) -> Result<Compiler>
     }
 }
 
+/// Why there is no compiler yet; nothing where there is one.
+pub fn lack(workspace: &Workspace, choice: Option<Choice>) -> Option<String> {
+    let nightly = || judge(&ask_nightly(&["-vV"])).err().map(|error| format!("{error:#}"));
+    let unpacked = is_unpacked(workspace);
+    match choice {
+        Some(Choice::Nightly) => nightly(),
+        Some(Choice::Packages) => (!unpacked).then(|| "Debian's rustc-web is not unpacked".to_string()),
+        None if unpacked => None,
+        None => nightly(),
+    }
+}
+
+fn ask_nightly(what: &[&str]) -> String {
+    shell::read(Command::new("rustc").arg("+nightly").args(what).env_remove("RUSTUP_TOOLCHAIN")).unwrap_or_default()
+}
+
 /// rustup's nightly, with its library's source if that can be had.
 fn nightly() -> Result<Compiler> {
-    let ask = |what: &[&str]| {
-        shell::read(Command::new("rustc").arg("+nightly").args(what).env_remove("RUSTUP_TOOLCHAIN")).unwrap_or_default()
-    };
-    judge(&ask(&["-vV"]))?;
-    let source = Path::new(ask(&["--print", "sysroot"]).trim()).join("lib/rustlib/src/rust/library/core/src/lib.rs");
+    judge(&ask_nightly(&["-vV"]))?;
+    let source =
+        Path::new(ask_nightly(&["--print", "sysroot"]).trim()).join("lib/rustlib/src/rust/library/core/src/lib.rs");
     if !source.is_file() {
         say("asking rustup for nightly's library source");
         let mut rustup = Command::new("timeout");

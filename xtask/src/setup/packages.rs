@@ -1,54 +1,154 @@
-//! Debian packages: installed as root on a Debian, named with the command to run anywhere else.
+//! Debian packages: installed as root on a Debian; elsewhere what they would bring is looked for.
 
 use std::collections::BTreeSet;
+use std::fmt;
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use super::Need;
-use crate::apt::{self, Apt};
+use super::lack::{self, Lack, Machine};
+use super::{Need, cargo};
+use crate::apt::Apt;
 use crate::shell::{self, say, took};
 use crate::workspace::Workspace;
 
+/// A Debian package, and the sign elsewhere that what we want of it is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Package {
+    /// Debian's name of it.
+    pub name: &'static str,
+    /// What shows that it is there.
+    pub sign: Sign,
+}
+
+/// What shows that a package's content is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sign {
+    /// A program in PATH or where only root looks.
+    Program(&'static str),
+    /// A file.
+    File(&'static str),
+    /// Only apt wants it.
+    Debian,
+}
+
+impl fmt::Display for Sign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Program(EMULATOR_PROGRAM) => write!(f, "the program {EMULATOR_PROGRAM}, {OLDEST_EMULATOR} or newer"),
+            Self::Program(program) => write!(f, "the program {program}"),
+            Self::File(file) => write!(f, "the file {file}"),
+            Self::Debian => f.write_str("nothing"),
+        }
+    }
+}
+
+const BUILD: &[Package] =
+    &[program("gcc", "gcc"), file("libc6-dev", "/usr/include/stdio.h"), program("pkg-config", "pkg-config")];
 /// bpf-linker links against this LLVM and what its libraries want.
-const BUILD: &[&str] = &["gcc", "libc6-dev", "pkg-config", "llvm-22-dev", "libzstd-dev", "zlib1g-dev", "libxml2-dev"];
-const GUEST: &[&str] =
-    &[EMULATOR, "busybox-static", "kmod", "cpio", "zstd", "xz-utils", "util-linux", "debian-archive-keyring"];
-const LAB: &[&str] = &[
-    "iproute2",
-    "iputils-ping",
-    "tcpdump",
-    "nftables",
-    "openssl",
-    "strongswan-charon",
-    "strongswan-swanctl",
-    "strongswan-pki",
-    "libcharon-extra-plugins",
-    "libstrongswan-extra-plugins",
-    "libstrongswan-standard-plugins",
+const LLVM: &[Package] = &[
+    file("llvm-22-dev", "/usr/lib/llvm-22/bin/llvm-config"),
+    file("libzstd-dev", "/usr/include/zstd.h"),
+    file("zlib1g-dev", "/usr/include/zlib.h"),
+    file("libxml2-dev", "/usr/include/libxml2/libxml/parser.h"),
+];
+const GUEST: &[Package] = &[
+    program(EMULATOR, EMULATOR_PROGRAM),
+    file("busybox-static", "/bin/busybox"),
+    program("kmod", "depmod"),
+    program("cpio", "cpio"),
+    program("zstd", "zstd"),
+    program("xz-utils", "xz"),
+    program("util-linux", "setpriv"),
+    Package { name: "debian-archive-keyring", sign: Sign::Debian },
+];
+const LAB: &[Package] = &[
+    program("iproute2", "ip"),
+    program("iputils-ping", "ping"),
+    program("tcpdump", "tcpdump"),
+    program("nftables", "nft"),
+    program("openssl", "openssl"),
+    file("strongswan-charon", "/usr/lib/ipsec/charon"),
+    file("strongswan-swanctl", "/usr/sbin/swanctl"),
+    program("strongswan-pki", "pki"),
+    file("libcharon-extra-plugins", "/usr/lib/ipsec/plugins/libstrongswan-lookip.so"),
+    file("libstrongswan-extra-plugins", "/usr/lib/ipsec/plugins/libstrongswan-curve25519.so"),
+    file("libstrongswan-standard-plugins", "/usr/lib/ipsec/plugins/libstrongswan-gcm.so"),
 ];
 const EMULATOR: &str = "qemu-system-x86";
+const EMULATOR_PROGRAM: &str = "qemu-system-x86_64";
 /// QEMU 7.2 crashes a guest kernel under software emulation; 10.0 runs it.
 const OLDEST_EMULATOR: u32 = 10;
 
+const fn program(name: &'static str, program: &'static str) -> Package {
+    Package { name, sign: Sign::Program(program) }
+}
+
+const fn file(name: &'static str, file: &'static str) -> Package {
+    Package { name, sign: Sign::File(file) }
+}
+
 /// Installs what is missing of the packages that `needs` name.
 pub fn ensure(workspace: &Workspace, needs: &[Need]) -> Result<()> {
-    let missing = missing(needs)?;
+    let machine = Machine::this();
+    let missing = missing(workspace, needs, machine.debian);
+    let lacks: Vec<Lack> = missing.iter().copied().map(Lack::Package).collect();
+    if let Some(refusal) = lack::refusal(&lacks, machine) {
+        bail!(refusal);
+    }
     if missing.is_empty() {
         return Ok(());
     }
-    let names: Vec<&str> = missing.iter().copied().collect();
-    if apt::codename().is_none() {
-        bail!(
-            "missing: {}. Install what your system calls these Debian packages, then run this again",
-            names.join(" ")
-        );
+    install(workspace, missing.into_iter().map(|package| package.name).collect())
+}
+
+/// All packages of `needs`.
+pub fn of(needs: &[Need]) -> Vec<Package> {
+    let of = |need: &Need| match need {
+        Need::BuildPackages => [BUILD, LLVM].concat(),
+        Need::GuestPackages => GUEST.to_vec(),
+        Need::LabPackages => LAB.to_vec(),
+        Need::Linker | Need::Compiler | Need::Deny | Need::Kernel(_) => Vec::new(),
+    };
+    needs.iter().flat_map(of).collect()
+}
+
+/// Those of `needs` that are not there: asked of dpkg on a Debian, looked for by their signs elsewhere.
+pub fn missing(workspace: &Workspace, needs: &[Need], debian: bool) -> Vec<Package> {
+    let mut wanted = of(needs);
+    if wanted.is_empty() {
+        return wanted;
     }
-    if !shell::is_root() {
-        bail!("missing packages; as root, run: cargo xtask setup (it would install: {})", names.join(" "));
+    if debian {
+        let names: Vec<&str> = wanted.iter().map(|package| package.name).collect();
+        let present = installed(&names);
+        wanted.retain(|package| !is_installed(package, &present));
+    } else {
+        let linker = cargo::has_linker(workspace);
+        // What is only there to build bpf-linker is of no use where there is one.
+        wanted.retain(|package| !(is_there(package.sign) || linker && LLVM.contains(package)));
     }
-    install(workspace, missing)
+    wanted
+}
+
+fn is_installed(package: &Package, present: &[(String, String)]) -> bool {
+    present.iter().any(|(name, version)| {
+        name == package.name && (name != EMULATOR || major(version).is_some_and(|major| major >= OLDEST_EMULATOR))
+    })
+}
+
+fn is_there(sign: Sign) -> bool {
+    match sign {
+        Sign::Program(EMULATOR_PROGRAM) => {
+            let said = shell::read(Command::new(EMULATOR_PROGRAM).arg("--version")).unwrap_or_default();
+            emulator(&said).is_some_and(|major| major >= OLDEST_EMULATOR)
+        }
+        Sign::Program(program) => shell::which(program).is_some(),
+        Sign::File(file) => Path::new(file).exists(),
+        Sign::Debian => true,
+    }
 }
 
 fn install(workspace: &Workspace, mut missing: BTreeSet<&str>) -> Result<()> {
@@ -65,7 +165,7 @@ fn install(workspace: &Workspace, mut missing: BTreeSet<&str>) -> Result<()> {
         let backports = apt.candidate(emulator).as_deref().and_then(major).is_none_or(|major| major < OLDEST_EMULATOR);
         say(format!("installing {emulator}{}", if backports { " from backports" } else { "" }));
         shell::run(&mut apt.install(&[emulator], backports))?;
-        let version = installed(&[emulator])?.into_iter().next().context("apt-get installed no QEMU")?.1;
+        let version = installed(&[emulator]).into_iter().next().context("apt-get installed no QEMU")?.1;
         if major(&version).is_none_or(|major| major < OLDEST_EMULATOR) {
             bail!("QEMU {version} is installed; guests need {OLDEST_EMULATOR} or newer");
         }
@@ -78,38 +178,23 @@ fn install(workspace: &Workspace, mut missing: BTreeSet<&str>) -> Result<()> {
     Ok(())
 }
 
-fn missing(needs: &[Need]) -> Result<BTreeSet<&'static str>> {
-    let of = |need: &Need| match need {
-        Need::BuildPackages => BUILD,
-        Need::GuestPackages => GUEST,
-        Need::LabPackages => LAB,
-        Need::Linker | Need::Compiler | Need::Deny | Need::Kernel(_) => &[],
-    };
-    let wanted: Vec<&'static str> = needs.iter().flat_map(of).copied().collect();
-    if wanted.is_empty() {
-        return Ok(BTreeSet::new());
-    }
-    let present = installed(&wanted)?;
-    let is_there = |name: &str| {
-        present.iter().any(|(package, version)| {
-            package == name && (name != EMULATOR || major(version).is_some_and(|major| major >= OLDEST_EMULATOR))
-        })
-    };
-    Ok(wanted.into_iter().filter(|name| !is_there(name)).collect())
-}
-
 /// Name and version of those that are installed.
-fn installed(names: &[&str]) -> Result<Vec<(String, String)>> {
+fn installed(names: &[&str]) -> Vec<(String, String)> {
     let mut query = Command::new("dpkg-query");
     query.args(["--show", "--showformat", "${db:Status-Status} ${Package} ${Version}\n"]).args(names);
     // It exits with 1 when it does not know one of them, and prints the others all the same.
-    let Ok(output) = query.env("LC_ALL", "C.UTF-8").output() else { return Ok(Vec::new()) };
+    let Ok(output) = query.env("LC_ALL", "C.UTF-8").output() else { return Vec::new() };
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let parse = |line: &str| {
         let mut words = line.strip_prefix("installed ")?.split(' ');
         Some((words.next()?.to_string(), words.next()?.to_string()))
     };
-    Ok(said.lines().filter_map(parse).collect())
+    said.lines().filter_map(parse).collect()
+}
+
+/// The `10` of `QEMU emulator version 10.0.2 (Debian ...)`.
+fn emulator(said: &str) -> Option<u32> {
+    major(said.split_once("version ")?.1)
 }
 
 /// The `10` of `1:10.0.2+ds-2`.
@@ -128,5 +213,22 @@ mod tests {
         assert_eq!(major("1:7.2+dfsg-7+deb12u18"), Some(7));
         assert_eq!(major("11.1"), Some(11));
         assert_eq!(major("(none)"), None);
+        assert_eq!(emulator("QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2)\nCopyright"), Some(10));
+        assert_eq!(emulator(""), None);
+    }
+
+    #[test]
+    fn an_old_emulator_is_a_missing_one() {
+        let emulator = program(EMULATOR, EMULATOR_PROGRAM);
+        let present = |version: &str| [(EMULATOR.to_string(), version.to_string())];
+        assert!(is_installed(&emulator, &present("1:10.0.2+ds-2")));
+        assert!(!is_installed(&emulator, &present("1:7.2+dfsg-7")));
+        assert!(!is_installed(&program("cpio", "cpio"), &present("1:10.0.2+ds-2")));
+    }
+
+    #[test]
+    fn a_sign_is_a_program_in_path_or_a_file() {
+        assert!(is_there(Sign::Program("sh")) && is_there(Sign::File("/etc/passwd")));
+        assert!(!is_there(Sign::Program("lanekeeper-no-such")) && !is_there(Sign::File("/no/such/file")));
     }
 }
