@@ -7,6 +7,7 @@ use lanekeeper::lane::LaneId;
 use lanekeeper::model::{Model, Probe};
 use lanekeeper_common::verdict::ParseReason;
 use witness::oracle::Oracle;
+use witness::packet::Packets;
 use witness::random::Random;
 
 const POLICIES: u64 = 60;
@@ -14,13 +15,14 @@ const PACKETS: usize = 400;
 
 #[test]
 fn oracle_and_host_agree_on_random_policies() {
+    let (mut followed, mut alone) = (0, 0);
     for seed in 0..POLICIES {
         let mut random = Random::new(seed);
         let policy = witness::policy::policy(&mut random);
         let tables = compile(&policy, &mut Registry::default()).unwrap();
-        let (mut oracle, model) = (Oracle::default(), Model::all_up(&tables));
+        let (mut oracle, mut packets, model) = (Oracle::default(), Packets::default(), Model::all_up(&tables));
         for place in 0..PACKETS {
-            let packet = witness::packet::packet(&mut random, &policy);
+            let packet = packets.next(&mut random, &policy);
             let probe =
                 Probe { frame: &packet.frame, mark: packet.mark, ingress: packet.ingress, stripped: packet.stripped };
             let verdict = model.evaluate("tunnel0", &probe);
@@ -31,7 +33,11 @@ fn oracle_and_host_agree_on_random_policies() {
             assert_eq!(packet.broken, verdict.parse.is_some() && !unseen, "{}", context());
             assert_eq!(verdict.mark & !policy.mark_mask, packet.mark & !policy.mark_mask, "{}", context());
         }
+        followed += oracle.followed;
+        alone += oracle.unseen;
     }
+    let all = POLICIES * PACKETS as u64;
+    assert!(followed > all / 100 && alone > all / 100, "{followed} followed their first fragment, {alone} did not");
 }
 
 #[test]

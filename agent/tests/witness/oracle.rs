@@ -11,10 +11,18 @@ use super::packet::{Packet, Part};
 /// Tenant, place of the rule, class.
 pub type Judgement = (Option<TenantIndex>, Option<usize>, ClassIndex);
 
-/// What it remembers of first fragments, by what RFC 791 and RFC 8200 say belongs together.
+/// Addresses, identification and IPv4's protocol, which RFC 791 and RFC 8200 say belong together, and the ingress
+/// interface, by which two tenants may use the same ones.
+type Datagram = (IpAddr, IpAddr, u32, Option<u8>, Option<&'static str>);
+
+/// What it remembers of first fragments, and how many later ones it judged.
 #[derive(Default)]
 pub struct Oracle {
-    seen: HashMap<(IpAddr, IpAddr, u32, Option<u8>), Judgement>,
+    seen: HashMap<Datagram, Judgement>,
+    /// By their first one.
+    pub followed: u64,
+    /// Without it.
+    pub unseen: u64,
 }
 
 impl Oracle {
@@ -24,16 +32,23 @@ impl Oracle {
             return ((None, None, policy.default_class), false);
         }
         let protocol = packet.source.is_ipv4().then_some(packet.protocol);
+        let datagram = |id| (packet.source, packet.destination, id, protocol, packet.ingress);
         match packet.part {
             Part::Whole => (plain(policy, packet), false),
             Part::First(id) => {
                 let judgement = plain(policy, packet);
-                self.seen.insert((packet.source, packet.destination, id, protocol), judgement);
+                self.seen.insert(datagram(id), judgement);
                 (judgement, false)
             }
-            Part::Later(id) => match self.seen.get(&(packet.source, packet.destination, id, protocol)) {
-                Some(judgement) => (*judgement, false),
-                None => (plain(policy, packet), true),
+            Part::Later(id) => match self.seen.get(&datagram(id)) {
+                Some(judgement) => {
+                    self.followed += 1;
+                    (*judgement, false)
+                }
+                None => {
+                    self.unseen += 1;
+                    (plain(policy, packet), true)
+                }
             },
         }
     }

@@ -40,21 +40,59 @@ fn has_ports(protocol: u8) -> bool {
     [6, 17, 132].contains(&protocol)
 }
 
-/// A packet; addresses are often taken from the edges of the policy's prefixes.
+/// How many first fragments are remembered for later ones to follow.
+const FIRSTS: usize = 8;
+
+/// Makes packets, one after the other; half of the later fragments follow a first one that was made shortly before.
+#[derive(Default)]
+pub struct Packets {
+    firsts: Vec<Packet>,
+}
+
+impl Packets {
+    /// A packet; addresses are often taken from the edges of the policy's prefixes.
+    pub fn next(&mut self, random: &mut Random, policy: &Policy) -> Packet {
+        let part = match random.below(20) {
+            0 => Part::First(random.next() as u32 & 0xffff),
+            1 => Part::Later(random.next() as u32 & 0xffff),
+            _ => Part::Whole,
+        };
+        let follows = matches!(part, Part::Later(_)) && !self.firsts.is_empty() && random.one_in(2);
+        let first = follows.then(|| random.pick(&self.firsts));
+        let packet = make(random, policy, part, first.as_ref());
+        if matches!(part, Part::First(_)) && !packet.broken {
+            self.firsts.push(packet.clone());
+            if self.firsts.len() > FIRSTS {
+                self.firsts.remove(0);
+            }
+        }
+        packet
+    }
+}
+
+/// A packet that follows none.
 pub fn packet(random: &mut Random, policy: &Policy) -> Packet {
-    let six = random.one_in(2);
-    let source = address(random, policy, six, true);
-    let destination = address(random, policy, six, false);
-    let protocol = if random.one_in(3) { random.pick(&PROTOCOLS) } else { random.pick(&[6, 17]) };
-    let part = match random.below(20) {
-        0 => Part::First(random.next() as u32 & 0xffff),
-        1 => Part::Later(random.next() as u32 & 0xffff),
-        _ => Part::Whole,
+    Packets::default().next(random, policy)
+}
+
+/// A packet that is this part of a datagram: of `first`'s, where there is one.
+fn make(random: &mut Random, policy: &Policy, part: Part, first: Option<&Packet>) -> Packet {
+    let six = first.map_or_else(|| random.one_in(2), |first| first.source.is_ipv6());
+    let source = first.map_or_else(|| address(random, policy, six, true), |first| first.source);
+    let destination = first.map_or_else(|| address(random, policy, six, false), |first| first.destination);
+    let other = if random.one_in(3) { random.pick(&PROTOCOLS) } else { random.pick(&[6, 17]) };
+    // Another protocol makes another datagram of it in IPv4; in IPv6 it is the first fragment's that counts.
+    let protocol = first.filter(|_| !random.one_in(4)).map_or(other, |first| first.protocol);
+    let part = match first.map(|first| first.part) {
+        Some(Part::First(id)) => Part::Later(id),
+        _ => part,
     };
     let ports = (has_ports(protocol) && !matches!(part, Part::Later(_))).then(|| (port(random), port(random)));
     let dscp = random.pick(&[0, 0, 8, 34, 46, 63, 1]);
-    let stripped = random.one_in(6).then(|| random.pick(&[1, 12, 4094]));
-    let ingress = if stripped.is_some() || random.one_in(2) { Some(random.pick(&INTERFACES)) } else { None };
+    let (ingress, stripped) = match first {
+        Some(first) => (first.ingress, first.stripped),
+        None => ingress(random),
+    };
     let tags: Vec<u16> = (0..random.pick(&[0, 0, 0, 1, 1, 2])).map(|_| random.pick(&[0, 1, 12, 13, 4094])).collect();
     let mut made = Packet {
         source,
@@ -75,6 +113,13 @@ pub fn packet(random: &mut Random, policy: &Policy) -> Packet {
         break_it(random, &mut made, tags.len(), six);
     }
     made
+}
+
+/// The interface by which a packet came in, and the VLAN id that it strips.
+fn ingress(random: &mut Random) -> (Option<&'static str>, Option<u16>) {
+    let stripped = random.one_in(6).then(|| random.pick(&[1, 12, 4094]));
+    let name = (stripped.is_some() || random.one_in(2)).then(|| random.pick(&INTERFACES));
+    (name, stripped)
 }
 
 fn address(random: &mut Random, policy: &Policy, six: bool, of_source: bool) -> IpAddr {
