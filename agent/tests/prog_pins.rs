@@ -2,7 +2,9 @@
 
 mod witness;
 
-use std::path::Path;
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use lanekeeper::compile::compile;
@@ -255,16 +257,59 @@ fn a_qdisc_that_somebody_uses_or_made_stays() {
 fn a_program_that_somebody_took_away_is_missed() {
     alone(|root| {
         let mut dataplane = loaded(root);
-        let pin = |number: u32| root.join(format!("lanekeeper/v1/links/{number}_lanekeeper_in"));
-        let pin = pin(nix::net::if_::if_nametoindex("lk-a").unwrap());
-        if pin.exists() {
-            std::fs::remove_file(pin).unwrap();
-            // The kernel detaches when it frees the inode.
-            std::thread::sleep(std::time::Duration::from_millis(500));
-        } else {
-            assert!(tc_state().contains("lanekeeper_in"), "{}", tc_state());
-            tc("filter del dev lk-a ingress");
+        let pin = pin("lanekeeper_in", root);
+        for take_away in [remove, detach] {
+            if pin.exists() {
+                take_away(&pin);
+            } else {
+                assert!(tc_state().contains("lanekeeper_in"), "{}", tc_state());
+                tc("filter del dev lk-a ingress");
+            }
+            assert_eq!(dataplane.observed().unwrap().attached, vec![]);
+            dataplane.attach_ethernet("lk-a", "tunnel0").unwrap();
+            assert_eq!(dataplane.observed().unwrap().attached.len(), 1);
         }
+    });
+}
+
+/// The pin of a program's link on lk-a; there is none on kernels without TCX.
+fn pin(program: &str, root: &Path) -> PathBuf {
+    let ifindex = nix::net::if_::if_nametoindex("lk-a").unwrap();
+    root.join(format!("lanekeeper/v1/links/{ifindex}_{program}"))
+}
+
+fn remove(pin: &Path) {
+    std::fs::remove_file(pin).unwrap();
+    // The kernel detaches when it frees the inode.
+    std::thread::sleep(std::time::Duration::from_millis(500));
+}
+
+/// What `bpftool link detach pinned` does: the link and its pin stay.
+fn detach(pin: &Path) {
+    /// linux/bpf.h, enum bpf_cmd.
+    const BPF_OBJ_GET: i32 = 7;
+    const BPF_LINK_DETACH: i32 = 34;
+    let path = CString::new(pin.as_os_str().as_bytes()).unwrap();
+    let get = [path.as_ptr() as u64, 0];
+    // SAFETY: the kernel reads `get` and its path, and then `link`, which all outlive the calls.
+    unsafe {
+        let link = libc::syscall(libc::SYS_bpf, BPF_OBJ_GET, get.as_ptr(), size_of_val(&get));
+        assert!(link >= 0, "{}", std::io::Error::last_os_error());
+        let detach = [link as u32];
+        let done = libc::syscall(libc::SYS_bpf, BPF_LINK_DETACH, detach.as_ptr(), size_of_val(&detach));
+        assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+        libc::close(link as i32);
+    }
+    assert!(pin.exists());
+}
+
+#[test]
+fn a_device_that_took_the_number_of_another_is_not_taken_for_it() {
+    alone(|root| {
+        let mut dataplane = loaded(root);
+        let ifindex = nix::net::if_::if_nametoindex("lk-a").unwrap();
+        ip("link del lk-a");
+        ip(&format!("link add lk-a index {ifindex} type veth peer name lk-b"));
         assert_eq!(dataplane.observed().unwrap().attached, vec![]);
         dataplane.attach_ethernet("lk-a", "tunnel0").unwrap();
         assert_eq!(dataplane.observed().unwrap().attached.len(), 1);

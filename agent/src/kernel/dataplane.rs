@@ -496,7 +496,6 @@ fn observe(object: &Object, registry: &Registry, folder: &Path) -> Result<Observ
     let generation = active(object)?;
     let slot = (generation & 1) as u32;
     let digest = object.array::<u64>(map::DIGESTS)?.get(&slot, 0).map_err(|e| Error::map(map::DIGESTS, e))?;
-    let links = pins::linked(folder)?;
     let tunnels: BTreeMap<u32, &str> = registry
         .iter()
         .filter_map(|(key, number)| match key {
@@ -507,9 +506,8 @@ fn observe(object: &Object, registry: &Registry, folder: &Path) -> Result<Observ
     let mut attached = Vec::new();
     for entry in object.hash::<u32, Device>(map::DEVICES)?.iter() {
         let (ifindex, device) = entry.map_err(|error| Error::map(map::DEVICES, error))?;
-        let linked = HOOKS.iter().all(|(name, _)| links.iter().any(|(n, of)| *n == ifindex && of == name));
         if let (Some(name), Some(tunnel)) = (device_name(ifindex), tunnels.get(&device.tunnel))
-            && (linked || filtered(&name, ifindex)?)
+            && is_dressed(&name, ifindex, folder)?
         {
             attached.push((name, (*tunnel).to_owned()));
         }
@@ -518,10 +516,10 @@ fn observe(object: &Object, registry: &Registry, folder: &Path) -> Result<Observ
     Ok(Observed { digest: (generation != 0).then_some(digest), generation, attached })
 }
 
-/// Whether both filters are there, on a kernel without TCX.
-fn filtered(device: &str, ifindex: u32) -> Result<bool, Error> {
+/// Whether both programs are on a tunnel's device.
+fn is_dressed(device: &str, ifindex: u32, folder: &Path) -> Result<bool, Error> {
     for (name, hook) in HOOKS {
-        if !attach::has_filter(name, On { device, ifindex, hook })? {
+        if !attach::is_attached(name, On { device, ifindex, hook }, folder)? {
             return Ok(false);
         }
     }

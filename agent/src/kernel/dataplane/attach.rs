@@ -116,6 +116,16 @@ fn errno(error: &TcError) -> Option<i32> {
     }
 }
 
+/// Whether our program is on the hook. A pin alone does not tell: it outlives the attachment.
+pub fn is_attached(name: &str, on: On<'_>, folder: &Path) -> Result<bool, Error> {
+    if has_tcx() {
+        // What cannot be looked at is not known to be there; attaching again says what is wrong with it.
+        Ok(link::ifindex(&pins::link(folder, on.ifindex, name)).is_ok_and(|ifindex| ifindex == on.ifindex))
+    } else {
+        has_filter(name, on)
+    }
+}
+
 /// Whether the filter in our place is there and has our program's name; never where there is TCX.
 pub fn has_filter(name: &str, on: On<'_>) -> Result<bool, Error> {
     let hook = match on.hook {

@@ -1,5 +1,5 @@
-//! Detaching a pinned link at once. Removing the pin alone detaches some milliseconds later, when the kernel frees the
-//! inode, and packets go through the program until then; aya has no call for it.
+//! Pinned links: where one is attached, and detaching it at once. Removing the pin alone detaches some milliseconds later,
+//! when the kernel frees the inode, and packets go through the program until then; aya has no call for either.
 #![allow(unsafe_code)]
 
 use std::ffi::CString;
@@ -10,6 +10,7 @@ use std::path::Path;
 
 /// linux/bpf.h, enum bpf_cmd.
 const BPF_OBJ_GET: libc::c_int = 7;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const BPF_LINK_DETACH: libc::c_int = 34;
 
 /// The part of union bpf_attr that BPF_OBJ_GET reads.
@@ -20,6 +21,29 @@ struct Get {
     file_flags: u32,
 }
 
+/// The part that BPF_OBJ_GET_INFO_BY_FD reads.
+#[repr(C)]
+struct GetInfo {
+    bpf_fd: u32,
+    info_len: u32,
+    info: u64,
+}
+
+/// struct bpf_link_info as far as a TCX link fills it in.
+#[derive(Default)]
+#[repr(C)]
+struct Info {
+    kind: u32,
+    id: u32,
+    prog_id: u32,
+    _pad: u32,
+    tcx_ifindex: u32,
+    tcx_attach_type: u32,
+}
+
+/// enum bpf_link_type.
+const BPF_LINK_TYPE_TCX: u32 = 11;
+
 /// The part that BPF_LINK_DETACH reads.
 #[repr(C)]
 struct Detach {
@@ -28,21 +52,38 @@ struct Detach {
 
 /// Opens the pin and detaches the link behind it; it stays, attached to nothing.
 pub fn detach(pin: &Path) -> io::Result<()> {
-    let path = CString::new(pin.as_os_str().as_bytes())?;
-    let get = Get { pathname: path.as_ptr() as u64, bpf_fd: 0, file_flags: 0 };
-    // SAFETY: the kernel reads `get` and the string that it points to, which both outlive the call, and returns a
-    // descriptor that is nobody else's.
-    let fd = unsafe {
-        let fd = libc::syscall(libc::SYS_bpf, BPF_OBJ_GET, &raw const get, size_of::<Get>());
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        OwnedFd::from_raw_fd(fd as i32)
-    };
+    let fd = open(pin)?;
     let detach = Detach { link_fd: fd.as_raw_fd() as u32 };
     // SAFETY: the kernel reads `detach`, which outlives the call.
     match unsafe { libc::syscall(libc::SYS_bpf, BPF_LINK_DETACH, &raw const detach, size_of::<Detach>()) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The ifindex of the device that the pinned TCX link is attached to: 0 once somebody detached it or the device is gone,
+/// which leaves link and pin where they are.
+pub fn ifindex(pin: &Path) -> io::Result<u32> {
+    let fd = open(pin)?;
+    let mut info = Info::default();
+    let get =
+        GetInfo { bpf_fd: fd.as_raw_fd() as u32, info_len: size_of::<Info>() as u32, info: (&raw mut info) as u64 };
+    // SAFETY: the kernel reads `get` and writes at most `info_len` bytes to `info`, all of whose bit patterns are valid;
+    // both outlive the call.
+    match unsafe { libc::syscall(libc::SYS_bpf, BPF_OBJ_GET_INFO_BY_FD, &raw const get, size_of::<GetInfo>()) } {
+        0 if info.kind == BPF_LINK_TYPE_TCX => Ok(info.tcx_ifindex),
+        0 => Err(io::Error::from(io::ErrorKind::InvalidData)),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn open(pin: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(pin.as_os_str().as_bytes())?;
+    let get = Get { pathname: path.as_ptr() as u64, bpf_fd: 0, file_flags: 0 };
+    // SAFETY: the kernel reads `get` and the string that it points to, which both outlive the call, and returns a
+    // descriptor that is nobody else's.
+    unsafe {
+        let fd = libc::syscall(libc::SYS_bpf, BPF_OBJ_GET, &raw const get, size_of::<Get>());
+        if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(OwnedFd::from_raw_fd(fd as i32)) }
     }
 }
