@@ -28,7 +28,7 @@ use crate::compile::{self, Registry, Tables};
 use crate::lane::LaneId;
 use attach::On;
 use object::Object;
-pub use trial::Trial;
+pub use trial::{Offload, Trial};
 
 /// Why the data path could not be worked on.
 #[derive(Debug, thiserror::Error)]

@@ -21,7 +21,18 @@ const DEVICE: u32 = 1;
 const MARK: usize = 8;
 const INGRESS_IFINDEX: usize = 36;
 const CB: usize = 48;
+const GSO_SEGS: usize = 164;
+const GSO_SIZE: usize = 176;
 const CONTEXT: usize = 192;
+
+/// What segmentation offload leaves on a packet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Offload {
+    /// Segments that it stands for; 0 where the one who sent it did not say.
+    pub segments: u32,
+    /// Bytes of payload in each; 0 for a packet of its own.
+    pub size: u32,
+}
 
 /// Programs and maps of a process's own, unpinned.
 #[derive(Debug)]
@@ -92,10 +103,18 @@ impl Trial {
 
     /// Runs the egress program once over a frame that is longer than its Ethernet header.
     pub fn run(&mut self, probe: &Probe<'_>) -> Result<Verdict, Error> {
+        self.run_offloaded(probe, Offload::default())
+    }
+
+    /// The same for a packet that the kernel or a device is yet to cut into segments.
+    pub fn run_offloaded(&mut self, probe: &Probe<'_>, offload: Offload) -> Result<Verdict, Error> {
         let ingress = self.ingress(probe)?;
         let mut context_in = [0u8; CONTEXT];
-        context_in[MARK..MARK + 4].copy_from_slice(&probe.mark.to_ne_bytes());
-        context_in[INGRESS_IFINDEX..INGRESS_IFINDEX + 4].copy_from_slice(&ingress.to_ne_bytes());
+        for (at, value) in
+            [(MARK, probe.mark), (INGRESS_IFINDEX, ingress), (GSO_SEGS, offload.segments), (GSO_SIZE, offload.size)]
+        {
+            context_in[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+        }
         let mut context = [0u8; CONTEXT];
         let options = TestRunOptions {
             data_in: Some(probe.frame),
