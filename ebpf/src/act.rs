@@ -64,7 +64,6 @@ fn carry_out(skb: &Skb, live: &Live, parsed: &Parsed, decision: &Decision) -> i3
     }
     let place = u32::from(classified.tenant) * generation.head.classes + u32::from(classified.class);
     let class = generation.class_counters[place as usize & (MAX_TENANT_CLASSES - 1)];
-    count(class + counter::CLASS_OUT, amount);
     if classified.rule != NO_RULE {
         let rule = generation.rules[classified.rule as usize & (MAX_RULES - 1)].counter;
         if rule != 0 {
@@ -74,6 +73,7 @@ fn carry_out(skb: &Skb, live: &Live, parsed: &Parsed, decision: &Decision) -> i3
     match &decision.outcome {
         Ok(taken) => {
             skb.0.set_mark(mark::put(skb.mark(), generation.head.mark_mask, taken.mark));
+            count(class + counter::CLASS_OUT, amount);
             count(taken.counters + counter::LANE_OUT, amount);
             if taken.fallback != 0 {
                 count(taken.fallback, amount);

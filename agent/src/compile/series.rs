@@ -25,7 +25,7 @@ pub enum LaneEvent {
 /// One counter. A tenant of `""` is the traffic of no tenant.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Series {
-    /// Classified on its way into a tunnel.
+    /// Sent into a tunnel; what was blocked there is not.
     ClassOut {
         /// Whose packet.
         tenant: String,

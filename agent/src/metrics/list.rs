@@ -38,8 +38,8 @@ const CLASS_WAY: &[&str] = &["tenant", "class", "direction"];
 mod all {
     use super::*;
 
-    pub const CLASS_PACKETS: Metric = counter("lanekeeper_class_packets_total", CLASS_WAY, "Packets of a class; direction out is into the tunnel. An empty tenant is traffic of no tenant.");
-    pub const CLASS_BYTES: Metric = counter("lanekeeper_class_bytes_total", CLASS_WAY, "Bytes of a class before encryption or after decryption.");
+    pub const CLASS_PACKETS: Metric = counter("lanekeeper_class_packets_total", CLASS_WAY, "Packets of a class that got through; direction out is into the tunnel, without those that were blocked. An empty tenant is traffic of no tenant.");
+    pub const CLASS_BYTES: Metric = counter("lanekeeper_class_bytes_total", CLASS_WAY, "Bytes of a class that got through, before encryption or after decryption.");
     pub const LANE_PACKETS: Metric = counter("lanekeeper_lane_packets_total", LANE_WAY, "Packets that took a lane.");
     pub const LANE_BYTES: Metric = counter("lanekeeper_lane_bytes_total", LANE_WAY, "Bytes that took a lane, before encryption or after decryption.");
     pub const LANE_UP: Metric = gauge("lanekeeper_lane_up", LANE, "Whether packets may take a lane (1) or not (0).");
