@@ -79,3 +79,33 @@ fn lanes_of_a_daemon_need_no_plan_and_go_with_down() {
         assert!(left.is_empty(), "gateway {side:?} differs:\n{}", left.join("\n"));
     }
 }
+
+#[test]
+fn lanes_undo_the_program_on_the_wan_when_no_class_asks_for_it() {
+    let mut gateways = Gateways::idle("undowan", Scenario::four_classes(Keying::Static), Path::new(BINARY)).unwrap();
+    let apply = |gateways: &Gateways| {
+        let agent = gateways.agent_of(Side::A);
+        agent.must(&["apply", &agent.config().to_string_lossy()]).unwrap();
+        // From the qdiscs on: filters and pins. What comes before counts packets.
+        let dump = dump_of(gateways.lab(), agent, Side::A);
+        without_ids(&dump[dump.find("# qdiscs").unwrap()..])
+    };
+    let without = apply(&gateways);
+    let mut marked = Scenario::four_classes(Keying::Static);
+    marked.classes[0] = marked.classes[0].outer_dscp("ef");
+    gateways.rewrite(marked).unwrap();
+    let with = dump::difference(&without, &apply(&gateways));
+    assert!(with.iter().any(|line| line.contains("lanekeeper_wan")), "nothing on the WAN:\n{}", with.join("\n"));
+    gateways.rewrite(Scenario::four_classes(Keying::Static)).unwrap();
+    let left = dump::difference(&without, &apply(&gateways));
+    assert!(left.is_empty(), "the WAN is not as it was:\n{}", left.join("\n"));
+}
+
+/// Each process puts its own programs into the filters, whose numbers differ.
+fn without_ids(dump: &str) -> String {
+    let line = |line: &str| match line.split_once(" id ") {
+        Some((head, tail)) => format!("{head} {}\n", tail.trim_start_matches(|c: char| c.is_ascii_digit())),
+        None => format!("{line}\n"),
+    };
+    dump.lines().map(line).collect()
+}

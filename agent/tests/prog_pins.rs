@@ -2,6 +2,7 @@
 
 mod witness;
 
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -225,10 +226,50 @@ fn the_wan_program_goes_and_so_does_a_qdisc_of_ours() {
         let before = tc_state();
         assert!(before.contains("qdisc"), "{before}");
         let mut dataplane = loaded(root);
-        dataplane.attach_wan("lk-a").unwrap();
+        dataplane.set_wan(&wan(["lk-a"])).unwrap();
         drop(dataplane);
         Dataplane::remove_all(root).unwrap();
         assert_eq!(tc_state(), before);
+    });
+}
+
+fn wan<const N: usize>(devices: [&str; N]) -> BTreeSet<String> {
+    devices.map(str::to_owned).into()
+}
+
+/// Whether the program for outer DSCPs is on lk-a.
+fn is_dressed(root: &Path) -> bool {
+    // A link's pin tells as long as nobody detached it.
+    pin("lanekeeper_wan", root).exists() || tc("filter show dev lk-a egress").contains("lanekeeper_wan")
+}
+
+#[test]
+fn the_wan_program_of_an_agent_before_goes_when_it_is_not_wanted() {
+    alone(|root| {
+        let before = tc_state();
+        let mut dataplane = Dataplane::open(root).unwrap();
+        dataplane.set_wan(&wan(["lk-a", "no-such"])).unwrap();
+        dataplane.set_wan(&wan(["lk-a"])).unwrap();
+        assert!(is_dressed(root));
+        drop(dataplane);
+        Dataplane::open(root).unwrap().set_wan(&wan([])).unwrap();
+        assert!(!is_dressed(root));
+        assert_eq!(tc_state(), before);
+    });
+}
+
+#[test]
+fn a_wan_device_made_again_under_its_name_is_dressed_again() {
+    alone(|root| {
+        let mut dataplane = Dataplane::open(root).unwrap();
+        dataplane.set_wan(&wan(["lk-a"])).unwrap();
+        ip("link del lk-a");
+        ip("link add lk-a type veth peer name lk-b");
+        assert!(!is_dressed(root));
+        dataplane.set_wan(&wan(["lk-a"])).unwrap();
+        assert!(is_dressed(root));
+        let links = std::fs::read_dir(root.join("lanekeeper/v1/links")).unwrap().count();
+        assert!(links <= 1, "{links} links: that of the device that is gone is kept");
     });
 }
 

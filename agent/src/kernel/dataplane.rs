@@ -157,6 +157,11 @@ pub struct Dataplane {
 /// The programs of a tunnel's device.
 const HOOKS: [(&str, TcAttachType); 2] = [(program::OUT, TcAttachType::Egress), (program::IN, TcAttachType::Ingress)];
 
+/// The hook of the program for outer DSCPs.
+fn leaving(device: &str, ifindex: u32) -> On<'_> {
+    On { device, ifindex, hook: TcAttachType::Egress }
+}
+
 impl Dataplane {
     /// Adopts what is pinned below `pin_root` (a bpffs), or loads it. Devices that have our programs get these.
     pub fn open(pin_root: &Path) -> Result<Self, Error> {
@@ -308,19 +313,39 @@ impl Dataplane {
         Ok(())
     }
 
-    /// Attaches the program that writes outer DSCPs to a device that ESP leaves by; idempotent.
-    pub fn attach_wan(&mut self, device: &str) -> Result<(), Error> {
-        self.put(program::OUTER, On { device, ifindex: ifindex(device)?, hook: TcAttachType::Egress })
+    /// Puts the program that writes outer DSCPs on these devices, by which ESP leaves, and takes it off all others,
+    /// whichever process put it there; idempotent. A device that is gone by now is left out.
+    pub fn set_wan(&mut self, devices: &BTreeSet<String>) -> Result<(), Error> {
+        let wanted: BTreeMap<u32, &str> =
+            devices.iter().filter_map(|device| Some((ifindex(device).ok()?, device.as_str()))).collect();
+        for (&ifindex, device) in &wanted {
+            if !attach::is_attached(program::OUTER, leaving(device, ifindex), &self.folder)? {
+                self.put(program::OUTER, leaving(device, ifindex))?;
+            }
+        }
+        for ifindex in self.wan()?.into_iter().filter(|ifindex| !wanted.contains_key(ifindex)) {
+            let device = device_name(ifindex).unwrap_or_default();
+            attach::detach(program::OUTER, leaving(&device, ifindex), &self.folder)?;
+            if self.registry.get(&Key::Clsact(ifindex)).is_some() {
+                attach::release(leaving(&device, ifindex))?;
+            }
+        }
+        Ok(())
     }
 
-    /// Takes that program off.
-    pub fn detach_wan(&mut self, device: &str) -> Result<(), Error> {
-        match ifindex(device) {
-            Ok(ifindex) => {
-                attach::detach(program::OUTER, On { device, ifindex, hook: TcAttachType::Egress }, &self.folder)
-            }
-            Err(_) => Ok(()),
+    /// The numbers of devices that have the program for outer DSCPs, or had it when they were there.
+    fn wan(&self) -> Result<Vec<u32>, Error> {
+        if attach::has_tcx() {
+            let links = pins::linked(&self.folder)?.into_iter();
+            return Ok(links.filter(|(_, of)| of == program::OUTER).map(|(ifindex, _)| ifindex).collect());
         }
+        let mut found = Vec::new();
+        for (device, ifindex) in devices()? {
+            if attach::has_filter(program::OUTER, leaving(&device, ifindex))? {
+                found.push(ifindex);
+            }
+        }
+        Ok(found)
     }
 
     fn put(&mut self, name: &str, on: On<'_>) -> Result<(), Error> {
@@ -416,10 +441,8 @@ fn remove_filters(folder: &Path) -> Result<(), Error> {
     } else {
         Registry::default()
     };
-    let path = PathBuf::from("/sys/class/net");
-    let devices = nix::net::if_::if_nameindex().map_err(|error| Error::folder(path, error.into()))?;
-    for interface in &devices {
-        let (Ok(device), ifindex) = (interface.name().to_str(), interface.index()) else { continue };
+    for (device, ifindex) in devices()? {
+        let device = device.as_str();
         let mut ours = false;
         for (name, hook) in HOOKS.into_iter().chain([(program::OUTER, TcAttachType::Egress)]) {
             let on = On { device, ifindex, hook };
@@ -536,6 +559,15 @@ fn forgive_absent(result: Result<(), MapError>) -> Result<(), MapError> {
 
 fn ifindex(device: &str) -> Result<u32, Error> {
     nix::net::if_::if_nametoindex(device).map_err(|_| Error::NoDevice { name: device.to_owned() })
+}
+
+/// Name and number of every device of this network namespace.
+fn devices() -> Result<Vec<(String, u32)>, Error> {
+    let path = PathBuf::from("/sys/class/net");
+    let devices = nix::net::if_::if_nameindex().map_err(|error| Error::folder(path, error.into()))?;
+    let named =
+        |interface: &nix::net::if_::Interface| Some((interface.name().to_str().ok()?.to_owned(), interface.index()));
+    Ok(devices.iter().filter_map(named).collect())
 }
 
 fn device_name(ifindex: u32) -> Option<String> {

@@ -1,6 +1,5 @@
 //! This machine as this room handles it: looked at as a whole, changed one operation at a time.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -21,8 +20,6 @@ pub struct World {
     bpffs: PathBuf,
     dataplane: Option<SharedDataplane>,
     charon: Option<Charon>,
-    /// Devices that carry the program for outer DSCPs.
-    wan: BTreeSet<String>,
 }
 
 /// What an absent charon means.
@@ -47,7 +44,7 @@ pub struct Survey {
 impl World {
     /// Opens netlink; the data path is opened when it is first to be changed.
     pub fn open(bpffs: &Path) -> Result<Self, Error> {
-        Ok(Self { netlink: Netlink::open()?, bpffs: bpffs.into(), dataplane: None, charon: None, wan: BTreeSet::new() })
+        Ok(Self { netlink: Netlink::open()?, bpffs: bpffs.into(), dataplane: None, charon: None })
     }
 
     /// The data path, loaded now if it is not yet.
@@ -170,22 +167,11 @@ impl World {
         self.dress_wan(wanted)
     }
 
-    /// Devices by which ESP leaves come and go without a word to us; each is dressed once.
+    /// Devices by which ESP leaves come and go without a word to us, and another process may have dressed some: each time
+    /// the kernel is asked which are.
     fn dress_wan(&mut self, wanted: &Wanted) -> Result<(), Error> {
         let devices = wan::devices(&wanted.policy)?;
-        if devices == self.wan {
-            return Ok(());
-        }
-        let dataplane = self.dataplane()?;
-        let mut dataplane = lock(&dataplane);
-        for device in devices.difference(&self.wan) {
-            dataplane.attach_wan(device)?;
-        }
-        for device in self.wan.difference(&devices) {
-            dataplane.detach_wan(device)?;
-        }
-        self.wan = devices;
-        Ok(())
+        Ok(lock(&*self.dataplane()?).set_wan(&devices)?)
     }
 
     /// What the kernel counts against the SAs of our lanes.
