@@ -166,11 +166,35 @@ pub enum Problem {
         /// Its lanes.
         lanes: u32,
     },
-    /// More lanes than request ids.
-    #[error("{lanes} lanes in all tunnels together, 65536 at most")]
-    TooManyLanes {
-        /// How many there are.
-        lanes: u64,
+    /// More of something than the data path holds.
+    #[error("{object}: {what}: {got} are more than the {limit} that the data path holds")]
+    TooMany {
+        /// The first that is too much.
+        object: String,
+        /// Of what.
+        what: &'static str,
+        /// How many the config has.
+        got: usize,
+        /// How many fit.
+        limit: usize,
+        /// What to do about it.
+        cure: &'static str,
+    },
+    /// A chain of fallbacks that no tunnel's steering holds.
+    #[error(
+        "class \"{class}\": its chain of fallbacks has {length} classes that {object} carries, {most} at most: {chain}"
+    )]
+    FallbackLong {
+        /// Where the chain begins.
+        class: String,
+        /// The tunnel.
+        object: String,
+        /// How many of them it carries.
+        length: usize,
+        /// How many it may.
+        most: usize,
+        /// `a -> b -> c`, all of them.
+        chain: String,
     },
     /// One if_id twice.
     #[error("{object}: if-id {if_id} is taken by {other}, see {first}")]
@@ -369,8 +393,9 @@ impl Problem {
                     format!("take fewer lanes, or a mask of {bits} bits")
                 })
             }
-            Self::TooManyLanes { .. } => {
-                Some("take fewer lanes or tunnels: each lane has its own request id".to_owned())
+            Self::TooMany { cure, .. } => Some((*cure).to_owned()),
+            Self::FallbackLong { .. } => {
+                Some("end the chain with fallback = \"block\" at an earlier class, or carry fewer of them".to_owned())
             }
             Self::IfIdTaken { free, .. } => Some(format!("{free} is free; both ends of a tunnel may differ in it")),
             Self::DeviceTaken { .. } => Some("each tunnel has its own device: rename one of them".to_owned()),

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use lanekeeper::check;
 use lanekeeper::config::{self, Facts, FileFact, Source};
+use lanekeeper_common::abi::MAX_INTERFACES;
 
 use super::{FINE, same};
 
@@ -235,14 +236,17 @@ fn check_counts_its_errors_and_exits_with_2() {
     assert!(checked.err.ends_with("gw.toml: 2 errors\n"), "{}", checked.err);
 }
 
+/// What only compiling tells.
 #[test]
 fn a_config_that_the_data_path_has_no_room_for() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("gw.toml");
-    let classes: String = (0..64).map(|at| format!("[[class]]\nname = \"c{at}\"\n")).collect();
-    fs::write(&path, format!("{FINE}{classes}")).expect("a file");
+    let interfaces: Vec<String> = (0..=MAX_INTERFACES).map(|at| format!("\"lan{at}\"")).collect();
+    let rule = format!("[[rule]]\nclass = \"voice\"\ninterface = [{}]\n", interfaces.join(", "));
+    fs::write(&path, format!("{FINE}{rule}")).expect("a file");
     let checked = check::check(&path, false);
     let text = checked.err.replace(&format!("{}/", folder.path().display()), "");
     assert_eq!(checked.code, 2);
-    same(text.trim(), "gw.toml: error: classes: 66 are more than the 64 that the data path holds\ngw.toml: 1 error");
+    let full = format!("gw.toml: error: the registry holds no more than {MAX_INTERFACES} ingress interfaces, those of");
+    assert!(text.starts_with(&full) && text.ends_with("gw.toml: 1 error\n"), "{text}");
 }

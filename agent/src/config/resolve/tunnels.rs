@@ -2,6 +2,7 @@
 
 mod ends;
 mod keying;
+mod room;
 mod shared;
 
 use ipnet::IpNet;
@@ -20,8 +21,6 @@ use crate::policy::{Class, ClassIndex, Device, DeviceKind, Fallback, Policy, Tun
 const REPLAY_WINDOW: u32 = 128;
 /// MTU of a device that names none: 1500 less ESP, UDP and an IPv6 header with room to spare.
 const MTU: u32 = 1400;
-/// How many request ids there are.
-const LANES_MOST: u64 = (lanes::REQID_LAST - lanes::REQID_FIRST) as u64 + 1;
 
 /// Every tunnel with its lanes.
 pub fn resolve(
@@ -51,7 +50,7 @@ pub fn resolve(
             remote_ts: selectors(&tunnel.remote_ts),
         });
     }
-    if fits(document, &tunnels, classes, mask, findings) {
+    if fits(document, &tunnels, classes, mask, findings) & room::check(document, &tunnels, classes, findings) {
         let of_class = |&class: &ClassIndex| (class, classes[class.0].name.as_str(), classes[class.0].lanes);
         let names: Vec<Carried<'_>> = tunnels
             .iter()
@@ -104,7 +103,7 @@ fn carried(tunnel: &document::Tunnel, names: &Names<'_>, findings: &mut Findings
     classes
 }
 
-/// Whether the lanes of every tunnel have a mark and a request id.
+/// Whether the lanes of every tunnel have a mark.
 fn fits(document: &Document, tunnels: &[Tunnel], classes: &[Class], mask: u32, findings: &mut Findings<'_>) -> bool {
     let room = mask >> mask.trailing_zeros().min(31);
     let spot = document.mark.as_ref().and_then(|mark| mark.mask.as_ref()).map(|mask| mask.spot);
@@ -117,11 +116,6 @@ fn fits(document: &Document, tunnels: &[Tunnel], classes: &[Class], mask: u32, f
             findings.problem(spot.unwrap_or(entry.spot), Problem::MaskSmall { mask, room, object, lanes });
             fit = false;
         }
-    }
-    let lanes: u64 = tunnels.iter().map(|tunnel| u64::from(lanes_of(tunnel))).sum();
-    if lanes > LANES_MOST {
-        findings.problem(document.tunnels[0].spot, Problem::TooManyLanes { lanes });
-        fit = false;
     }
     fit
 }
