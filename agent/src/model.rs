@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 
-use lanekeeper_common::abi::{FragmentKey, FragmentValue, Generation, NO_RULE, NO_VLAN, Vector};
+use lanekeeper_common::abi::{Candidates, FragmentKey, FragmentValue, Generation, NO_RULE, NO_VLAN, Record};
 use lanekeeper_common::decide::{Arrival, Surroundings, decide};
 use lanekeeper_common::mark;
 use lanekeeper_common::packet::{Layer, Packet, parse};
@@ -54,12 +54,13 @@ pub struct Model<'a> {
     tables: &'a Tables,
     up: BTreeMap<u32, u32>,
     fragments: RefCell<HashMap<FragmentKey, FragmentValue>>,
+    now: u32,
 }
 
 impl<'a> Model<'a> {
     /// All lanes down.
     pub fn new(tables: &'a Tables) -> Self {
-        Self { tables, up: BTreeMap::new(), fragments: RefCell::default() }
+        Self { tables, up: BTreeMap::new(), fragments: RefCell::default(), now: 0 }
     }
 
     /// All lanes up.
@@ -69,6 +70,11 @@ impl<'a> Model<'a> {
             model.set_up(lane, true);
         }
         model
+    }
+
+    /// Lets time pass: first fragments are forgotten.
+    pub fn pass(&mut self, seconds: u32) {
+        self.now += seconds;
     }
 
     /// Opens or closes a lane; one that the tables do not have stays unknown.
@@ -94,7 +100,7 @@ impl<'a> Model<'a> {
         let taken = decision.outcome.ok();
         Verdict {
             tenant: (classified.tenant != 0).then(|| TenantIndex(usize::from(classified.tenant) - 1)),
-            rule: (classified.rule != NO_RULE).then(|| usize::from(classified.rule)),
+            rule: (classified.rule != NO_RULE).then_some(classified.rule as usize),
             class: ClassIndex(usize::from(classified.class)),
             lane: taken.and_then(|taken| self.tables.lane(taken.lane)),
             mark: taken
@@ -111,8 +117,16 @@ impl lanekeeper_common::rules::Tables for Model<'_> {
         &self.tables.generation
     }
 
-    fn vector(&self, number: u16) -> Option<&Vector> {
-        self.tables.vectors.get(usize::from(number))
+    fn candidates(&self, field: u32) -> Option<&Candidates> {
+        self.tables.rules.candidates.get(field as usize).map(|candidates| &**candidates)
+    }
+
+    fn head(&self, chain: u32) -> u32 {
+        self.tables.rules.heads[chain as usize]
+    }
+
+    fn record(&self, number: u32) -> Option<&Record> {
+        self.tables.rules.records.get(number as usize)
     }
 }
 
@@ -123,6 +137,10 @@ impl Surroundings for Model<'_> {
 
     fn up(&self, group: u32) -> u32 {
         self.up.get(&group).copied().unwrap_or(0)
+    }
+
+    fn now(&self) -> u32 {
+        self.now
     }
 
     fn recall(&self, key: &FragmentKey) -> Option<FragmentValue> {

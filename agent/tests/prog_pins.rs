@@ -13,6 +13,7 @@ use lanekeeper::compile::series::{Direction, Series};
 use lanekeeper::kernel::dataplane::{Dataplane, Error};
 use lanekeeper::lane::LaneId;
 use lanekeeper::policy::Policy;
+use lanekeeper_common::abi::VERSION;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use witness::random::Random;
@@ -178,7 +179,7 @@ fn a_device_made_again_gets_programs_again() {
 fn a_pin_of_another_shape_is_not_adopted() {
     alone(|root| {
         drop(loaded(root));
-        let folder = root.join("lanekeeper/v1");
+        let folder = root.join(format!("lanekeeper/v{VERSION}"));
         std::fs::remove_file(folder.join("LANES_UP")).unwrap();
         std::fs::rename(folder.join("TALLIES"), folder.join("LANES_UP")).unwrap();
         match Dataplane::open(root) {
@@ -268,7 +269,7 @@ fn a_wan_device_made_again_under_its_name_is_dressed_again() {
         assert!(!is_dressed(root));
         dataplane.set_wan(&wan(["lk-a"])).unwrap();
         assert!(is_dressed(root));
-        let links = std::fs::read_dir(root.join("lanekeeper/v1/links")).unwrap().count();
+        let links = std::fs::read_dir(root.join(format!("lanekeeper/v{VERSION}/links"))).unwrap().count();
         assert!(links <= 1, "{links} links: that of the device that is gone is kept");
     });
 }
@@ -316,7 +317,7 @@ fn a_program_that_somebody_took_away_is_missed() {
 /// The pin of a program's link on lk-a; there is none on kernels without TCX.
 fn pin(program: &str, root: &Path) -> PathBuf {
     let ifindex = nix::net::if_::if_nametoindex("lk-a").unwrap();
-    root.join(format!("lanekeeper/v1/links/{ifindex}_{program}"))
+    root.join(format!("lanekeeper/v{VERSION}/links/{ifindex}_{program}"))
 }
 
 fn remove(pin: &Path) {

@@ -2,12 +2,13 @@
 //!
 //! Tables exist twice, in slots 0 and 1. Generation g lives in slot g & 1; [`map::ACTIVE`] holds g. The agent fills the
 //! slot that is not read and then writes g + 1: a packet reads that number once, so it sees one whole generation.
-//! A generation is one large value: the agent writes it with one call, and host and kernel run over the same memory.
+//! Most of a generation is a few large values: the agent writes each with one call, and host and kernel run over the same
+//! memory.
 
 use crate::intervals::{Intervals4, Intervals6};
 
 /// Names the pin folder. Rises with every change to this file that changes a map's shape or meaning.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Names of the programs in the object.
 pub mod program {
@@ -29,8 +30,12 @@ pub mod map {
     pub const GENERATIONS: &str = "GENERATIONS";
     /// ARRAY of 2: u64 digest by slot; for the agent alone.
     pub const DIGESTS: &str = "DIGESTS";
-    /// ARRAY: [`super::Vector`] by slot * MAX_VECTORS + number.
-    pub const VECTORS: &str = "VECTORS";
+    /// ARRAY: [`super::Record`] by slot * MAX_RECORDS + number.
+    pub const RECORDS: &str = "RECORDS";
+    /// ARRAY of 2: [`super::Heads`] by slot.
+    pub const HEADS: &str = "HEADS";
+    /// ARRAY: [`super::Candidates`] by slot * [`super::FIELDS`] + [`super::field`].
+    pub const CANDIDATES: &str = "CANDIDATES";
     /// ARRAY: u32 bits of the lanes that are up, by lane group.
     pub const LANES_UP: &str = "LANES_UP";
     /// HASH: ifindex -> [`super::Device`].
@@ -50,11 +55,13 @@ pub mod map {
     /// ARRAY: u64, events that the agent counts.
     pub const TALLIES: &str = "TALLIES";
     /// All of them.
-    pub const ALL: [&str; 13] = [
+    pub const ALL: [&str; 15] = [
         ACTIVE,
         GENERATIONS,
         DIGESTS,
-        VECTORS,
+        RECORDS,
+        HEADS,
+        CANDIDATES,
         LANES_UP,
         DEVICES,
         INTERFACES,
@@ -67,13 +74,13 @@ pub mod map {
     ];
 }
 
-/// Words of 64 rules in a vector.
-pub const WORDS: usize = 32;
-/// Rules of a generation.
-pub const MAX_RULES: usize = WORDS * 64;
-/// Distinct vectors of a generation: 16,384 of 264 bytes, twice, are 8.6 MB of kernel memory.
-pub const MAX_VECTORS: usize = 16384;
-/// Elementary intervals of addresses in one dimension: room for some 4,000 disjoint prefixes.
+/// Ways in which the rules of a generation match, and one more: number 0 is none.
+pub const MAX_RECORDS: usize = 131072;
+/// Chains of records: twice as many as records, so that few keys share one.
+pub const MAX_HEADS: usize = 262144;
+/// Tuples of a generation.
+pub const MAX_TUPLES: usize = 128;
+/// Elementary intervals of tenants' source prefixes: room for some 4,000 disjoint ones.
 pub const MAX_INTERVALS: usize = 8192;
 /// Named ingress interfaces; number 0 stands for all that no rule or tenant names.
 pub const MAX_INTERFACES: usize = 1024;
@@ -115,7 +122,7 @@ pub const NAME_BYTES: usize = 192;
 /// Request ids of lanes: these 16 upper bits, then 16 that tell them apart.
 pub const REQID_PREFIX: u32 = 0x4c4b;
 /// No rule: the default applied.
-pub const NO_RULE: u16 = u16::MAX;
+pub const NO_RULE: u32 = u32::MAX;
 /// No lane in a table of lane numbers, or chosen.
 pub const NO_LANE: u16 = u16::MAX;
 /// Place of the packets without a VLAN tag in [`Generation::vlan`]; 4095 is no valid id (IEEE 802.1Q).
@@ -155,29 +162,92 @@ pub struct Counter {
     pub bytes: u64,
 }
 
-/// A set of rules, one bit each, the first rule in bit 0 of word 0.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Vector {
-    /// Bit n: word n is not zero.
-    pub summary: u32,
-    /// Zero.
-    pub _pad: u32,
-    /// The bits.
-    pub words: [u64; WORDS],
+/// A set of tuples, one bit each, the first in bit 0 of word 0.
+pub type TupleSet = [u64; MAX_TUPLES / 64];
+
+/// For each value of a field, the tuples with a rule that accepts it.
+pub type Candidates = [TupleSet; 65536];
+
+/// Fields with [`Candidates`].
+pub const FIELDS: usize = 6;
+
+/// Their places. Of IPv4 addresses the upper 16 bits count, of IPv6 addresses a hash of the upper 48.
+pub mod field {
+    /// IPv4 source.
+    pub const SOURCE4: u32 = 0;
+    /// IPv4 destination.
+    pub const DESTINATION4: u32 = 1;
+    /// IPv6 source.
+    pub const SOURCE6: u32 = 2;
+    /// IPv6 destination.
+    pub const DESTINATION6: u32 = 3;
+    /// Source port.
+    pub const SOURCE_PORT: u32 = 4;
+    /// Destination port.
+    pub const DESTINATION_PORT: u32 = 5;
 }
 
-/// What a rule decides.
+/// The first record of each chain; 0 where it is empty.
+pub type Heads = [u32; MAX_HEADS];
+
+/// Rules that are looked up by the same parts of a packet.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct RuleEntry {
-    /// Its counter; 0 for a rule that is not counted.
-    pub counter: u32,
-    /// Its class.
-    pub class: u16,
-    /// Zero.
-    pub _pad: u16,
+pub struct Tuple {
+    /// Bits of the source that are part of the key.
+    pub source_mask: [u64; 2],
+    /// Bits of the destination.
+    pub destination_mask: [u64; 2],
+    /// Its first rule: once an earlier one has matched, the tuple has none that could win.
+    pub first_rule: u32,
+    /// Bits of the ports that are: source in the upper half, destination in the lower.
+    pub ports_mask: u32,
 }
+
+/// One way in which a rule matches: a rule with lists has one for each combination of their members.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Record {
+    /// Source prefix.
+    pub source: [u64; 2],
+    /// Its mask.
+    pub source_mask: [u64; 2],
+    /// Destination prefix.
+    pub destination: [u64; 2],
+    /// Its mask.
+    pub destination_mask: [u64; 2],
+    /// Bit n: DSCP n matches.
+    pub dscp: u64,
+    /// First and last source port.
+    pub source_port: [u16; 2],
+    /// First and last destination port.
+    pub destination_port: [u16; 2],
+    /// Place of its rule: the lowest that matches wins.
+    pub rule: u32,
+    /// The next record of the chain, of the same or a later rule; 0 at its end.
+    pub next: u32,
+    /// The rule's counter; 0 for a rule that is not counted.
+    pub counter: u32,
+    /// The rule's class.
+    pub class: u16,
+    /// Tenant.
+    pub tenant: u16,
+    /// Number of the ingress interface; 0 for any.
+    pub interface: u16,
+    /// VLAN id; [`ANY_VLAN`] for any.
+    pub vlan: u16,
+    /// Protocol; [`ANY_PROTOCOL`] for any.
+    pub protocol: u16,
+    /// 4 or 6; 0 for both.
+    pub family: u8,
+    /// 1: packets without ports do not match.
+    pub ports: u8,
+}
+
+/// In [`Record::vlan`], tagged or not.
+pub const ANY_VLAN: u16 = u16::MAX;
+/// In [`Record::protocol`].
+pub const ANY_PROTOCOL: u16 = u16::MAX;
 
 /// Where a tunnel's classes begin.
 #[repr(C)]
@@ -241,50 +311,28 @@ pub struct Head {
     pub classes: u32,
     /// Always 0, which the verifier does not know: see `blur`.
     pub zero: u32,
-    /// Zero.
-    pub _pad: u32,
-    /// Vector of rules that match packets without a source port.
-    pub portless_source: u16,
-    /// Vector of rules that match packets without a destination port.
-    pub portless_destination: u16,
+    /// Tuples with a rule that matches packets without ports.
+    pub portless: TupleSet,
 }
 
-/// Everything of one generation but its vectors. Arrays of `u16` hold numbers of vectors unless they say otherwise.
+/// Everything of one generation but its records, their chains, and the candidates by large fields.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Generation {
     /// Single values.
     pub head: Head,
-    /// By IPv4 source.
-    pub source4: Intervals4,
-    /// By IPv4 destination.
-    pub destination4: Intervals4,
-    /// By IPv6 source.
-    pub source6: Intervals6,
-    /// By IPv6 destination.
-    pub destination6: Intervals6,
-    /// Tenant by interval of `source4`.
-    pub tenant4: [u16; MAX_INTERVALS],
-    /// Tenant by interval of `source6`.
-    pub tenant6: [u16; MAX_INTERVALS],
-    /// By source port.
-    pub source_port: [u16; 65536],
-    /// By destination port.
-    pub destination_port: [u16; 65536],
-    /// By protocol.
-    pub protocol: [u16; 256],
-    /// By DSCP.
-    pub dscp: [u16; 64],
-    /// By number of the ingress interface.
-    pub interface: [u16; MAX_INTERFACES],
+    /// Tenants by IPv4 source.
+    pub tenants4: Intervals4,
+    /// Tenants by IPv6 source.
+    pub tenants6: Intervals6,
     /// Tenant by number of the ingress interface.
     pub interface_tenant: [u16; MAX_INTERFACES],
-    /// By VLAN id; [`NO_VLAN`] for packets without a tag.
-    pub vlan: [u16; 4096],
-    /// By tenant.
-    pub tenant: [u16; MAX_TENANTS],
-    /// Rules.
-    pub rules: [RuleEntry; MAX_RULES],
+    /// Tuples with a rule of the tenant.
+    pub tenant_tuples: [TupleSet; MAX_TENANTS],
+    /// Tuples with a rule that accepts the protocol.
+    pub protocol_tuples: [TupleSet; 256],
+    /// Tuples, those with earlier rules first.
+    pub tuples: [Tuple; MAX_TUPLES],
     /// First counter of a tenant's class, by tenant * classes + class.
     pub class_counters: [u32; MAX_TENANT_CLASSES],
     /// By number of the tunnel.
@@ -341,8 +389,8 @@ pub struct FragmentKey {
     pub protocol: u16,
     /// 4 or 6.
     pub family: u16,
-    /// Zero.
-    pub _pad: u32,
+    /// Number of the ingress interface: the same addresses may be several tenants'.
+    pub interface: u32,
 }
 
 /// What the first fragment decided.
@@ -351,16 +399,20 @@ pub struct FragmentKey {
 pub struct FragmentValue {
     /// Valid in this generation alone.
     pub generation: u64,
+    /// When it was seen, in seconds.
+    pub seen: u32,
     /// The flow's hash.
     pub hash: u32,
     /// Rule, or [`NO_RULE`].
-    pub rule: u16,
+    pub rule: u32,
+    /// Its counter.
+    pub counter: u32,
     /// Class.
     pub class: u16,
     /// Tenant.
     pub tenant: u16,
     /// Zero.
-    pub _pad: [u16; 3],
+    pub _pad: u32,
 }
 
 /// What the parser says of a packet, or why it could not, as plain numbers.
@@ -401,18 +453,40 @@ pub struct Parsed {
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Said {
+    /// Rule.
+    pub rule: u32,
+    /// Its counter.
+    pub counter: u32,
     /// Tenant.
     pub tenant: u16,
-    /// Rule.
-    pub rule: u16,
     /// Class.
     pub class: u16,
-    /// Zero.
-    pub _pad: u16,
     /// Hash of its flow.
     pub hash: u32,
     /// Number of the [`crate::verdict::ParseReason`], or 0.
     pub parse: u32,
+    /// Zero.
+    pub _pad: u32,
+}
+
+/// How far the search for a packet's rule has come.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Search {
+    /// The generation that it reads.
+    pub generation: u64,
+    /// Tuples that are left.
+    pub left: TupleSet,
+    /// Record to look at next; 0 where the next tuple is due.
+    pub record: u32,
+    /// Record of the first rule so far; 0 for none.
+    pub found: u32,
+    /// That rule, or [`NO_RULE`].
+    pub rule: u32,
+    /// Tenant of the packet.
+    pub tenant: u16,
+    /// Number of its ingress interface.
+    pub interface: u16,
 }
 
 /// What the functions that the verifier looks at one by one leave for each other and for the program that called them.
@@ -423,6 +497,8 @@ pub struct Scratch {
     pub parsed: Parsed,
     /// From the rules.
     pub said: Said,
+    /// Of the rules, at work.
+    pub search: Search,
 }
 
 /// An ESP packet on its way out, by what its lane leaves on it.
@@ -457,34 +533,36 @@ macro_rules! shared {
 
 shared! {
     Counter { u64, u64 }
-    Vector { u32, u32, [u64; WORDS] }
-    RuleEntry { u32, u16, u16 }
+    Record {
+        [u64; 2], [u64; 2], [u64; 2], [u64; 2], u64, [u16; 2], [u16; 2], u32, u32, u32, u16, u16, u16, u16, u16, u8, u8
+    }
+    Tuple { [u64; 2], [u64; 2], u32, u32 }
     TunnelEntry { u32, u32 }
     Hop { u32, u16, u16, u32 }
     Steer { [Hop; MAX_HOPS], u32, u32 }
     LaneEntry { u32, u32, u16, u16 }
-    Head { u32, u32, u32, u32, u32, u16, u16 }
+    Head { u32, u32, u32, u32, TupleSet }
     Generation {
-        Head, Intervals4, Intervals4, Intervals6, Intervals6, [u16; MAX_INTERVALS], [u16; MAX_INTERVALS],
-        [u16; 65536], [u16; 65536], [u16; 256], [u16; 64], [u16; MAX_INTERFACES], [u16; MAX_INTERFACES], [u16; 4096],
-        [u16; MAX_TENANTS], [RuleEntry; MAX_RULES], [u32; MAX_TENANT_CLASSES], [TunnelEntry; MAX_TUNNELS],
-        [Steer; MAX_STEERS], [LaneEntry; MAX_LANES], [u16; 65536]
+        Head, Intervals4, Intervals6, [u16; MAX_INTERFACES], [TupleSet; MAX_TENANTS], [TupleSet; 256],
+        [Tuple; MAX_TUPLES], [u32; MAX_TENANT_CLASSES], [TunnelEntry; MAX_TUNNELS], [Steer; MAX_STEERS],
+        [LaneEntry; MAX_LANES], [u16; 65536]
     }
     Intervals4 { [u32; MAX_INTERVALS], [u16; MAX_INTERVALS] }
     Intervals6 { [[u64; 2]; MAX_INTERVALS], [u16; MAX_INTERVALS] }
     Device { u32, u32 }
     Ingress { u16, u16 }
     FragmentKey { [u64; 2], [u64; 2], u32, u32, u16, u16, u32 }
-    FragmentValue { u64, u32, u16, u16, u16, [u16; 3] }
+    FragmentValue { u64, u32, u32, u32, u32, u16, u16, u32 }
     Parsed { [u64; 2], [u64; 2], u32, u32, u32, u16, u16, u16, u8, u8, u8, u8, u8, u8 }
-    Said { u16, u16, u16, u16, u32, u32 }
-    Scratch { Parsed, Said }
+    Said { u32, u32, u16, u16, u32, u32, u32 }
+    Search { u64, TupleSet, u32, u32, u32, u16, u16 }
+    Scratch { Parsed, Said, Search }
     OuterKey { [u64; 2], [u64; 2], u32, u32 }
     Name { [u8; NAME_BYTES] }
 }
 
 /// Map values end on multiples of 8, as the kernel lays arrays out.
-const _: () = assert!(size_of::<Generation>().is_multiple_of(8) && size_of::<Vector>().is_multiple_of(8));
+const _: () = assert!(size_of::<Generation>().is_multiple_of(8) && size_of::<Record>().is_multiple_of(8));
 
 #[cfg(feature = "host")]
 impl Generation {
@@ -499,6 +577,16 @@ impl Generation {
     #[allow(unsafe_code)]
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: the type has no padding (asserted above), so every byte of it is initialised.
+        unsafe { core::slice::from_raw_parts(core::ptr::from_ref(self).cast(), size_of::<Self>()) }
+    }
+}
+
+#[cfg(feature = "host")]
+impl Record {
+    /// Its bytes, as the kernel stores them.
+    #[allow(unsafe_code)]
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: as for a generation.
         unsafe { core::slice::from_raw_parts(core::ptr::from_ref(self).cast(), size_of::<Self>()) }
     }
 }

@@ -1,9 +1,9 @@
 //! Packet -> tenant, rule, class, and the hash that keeps a flow together.
 
-use crate::abi::{Generation, MAX_INTERFACES, MAX_RULES, NO_RULE};
+use crate::abi::{Generation, MAX_INTERFACES, NO_RULE};
 use crate::blur;
 use crate::packet::{Address, Family, Packet};
-use crate::rules::Rules;
+use crate::rules::Tables;
 
 /// What the rules say of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,7 +11,9 @@ pub struct Classified {
     /// 0 for none.
     pub tenant: u16,
     /// [`NO_RULE`] where the default applied.
-    pub rule: u16,
+    pub rule: u32,
+    /// The rule's counter; 0 for none.
+    pub counter: u32,
     /// Its class.
     pub class: u16,
     /// Equal for all packets of a flow.
@@ -22,8 +24,8 @@ pub struct Classified {
 #[inline(always)]
 pub fn tenant(generation: &Generation, family: Family, source: Address, interface: u16) -> u16 {
     let by_source = match family {
-        Family::V4 => generation.tenant4[generation.source4.place(source[1] as u32)],
-        Family::V6 => generation.tenant6[generation.source6.place(source)],
+        Family::V4 => generation.tenants4.numbers[generation.tenants4.place(source[1] as u32)],
+        Family::V6 => generation.tenants6.numbers[generation.tenants6.place(source)],
     };
     let by_interface = generation.interface_tenant[interface as usize & (MAX_INTERFACES - 1)];
     let first =
@@ -31,17 +33,17 @@ pub fn tenant(generation: &Generation, family: Family, source: Address, interfac
     blur(generation.head.zero, first.into()) as u16
 }
 
-/// Tenant, first matching rule within it, class.
+/// What a search says that has ended with the record `found`, or 0.
 #[inline(always)]
-pub fn classify<R: Rules>(rules: &R, generation: &Generation, packet: &Packet, interface: u16) -> Classified {
-    let tenant = tenant(generation, packet.family, packet.source, interface);
-    let rule = rules.first_match(packet, tenant, interface);
-    let class = if rule == NO_RULE {
-        generation.head.default_class as u16
-    } else {
-        generation.rules[rule as usize & (MAX_RULES - 1)].class
-    };
-    Classified { tenant, rule, class, hash: flow_hash(packet) }
+pub fn conclude<T: Tables>(tables: &T, tenant: u16, found: u32, hash: u32) -> Classified {
+    let record = if found == 0 { None } else { tables.record(found) };
+    match record {
+        Some(record) => Classified { tenant, rule: record.rule, counter: record.counter, class: record.class, hash },
+        None => {
+            let class = tables.generation().head.default_class as u16;
+            Classified { tenant, rule: NO_RULE, counter: 0, class, hash }
+        }
+    }
 }
 
 /// A hash of addresses, protocol and ports.

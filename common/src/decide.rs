@@ -1,14 +1,18 @@
 //! The decision for one packet at a tunnel device once its headers are read, the same steps in the kernel and on the host.
 
 use crate::abi::{
-    FragmentKey, FragmentValue, Generation, MAX_LANES, MAX_STEERS, MAX_TUNNELS, NO_LANE, NO_RULE, Parsed,
+    FragmentKey, FragmentValue, Generation, MAX_LANES, MAX_STEERS, MAX_TUNNELS, NO_LANE, NO_RULE, Parsed, Search,
 };
 use crate::blur;
-use crate::classify::{Classified, classify};
+use crate::classify::{Classified, conclude, flow_hash, tenant};
 use crate::lane::{Choice, choose};
 use crate::packet::{Family, Fragment, Packet};
-use crate::rules::{BitVectors, Tables};
+use crate::rules::{self, Tables};
 use crate::verdict::{BlockReason, ParseReason};
+
+/// How long the first fragment of a datagram is remembered, in seconds: Linux puts IPv4 datagrams together for as long
+/// (net.ipv4.ipfrag_time), and identifications come again.
+pub const FRAGMENT_LIFE: u32 = 30;
 
 /// What a decision needs beside the tables.
 pub trait Surroundings: Tables {
@@ -20,6 +24,17 @@ pub trait Surroundings: Tables {
     fn recall(&self, key: &FragmentKey) -> Option<FragmentValue>;
     /// Keeps it for the later ones.
     fn remember(&self, key: &FragmentKey, value: &FragmentValue);
+    /// Seconds, from any beginning.
+    fn now(&self) -> u32;
+    /// Takes a search to its end: the record of the first rule that matches, or 0. The kernel has it step by bpf_loop.
+    fn finish(&self, packet: &Parsed, search: Search) -> u32
+    where
+        Self: Sized,
+    {
+        let mut search = search;
+        while rules::step(self, packet, &mut search) {}
+        search.found
+    }
     /// What the rules say of a packet that was read, and the number of a [`ParseReason`] or 0. The kernel does
     /// [`classify_parsed`] in a function of its own, which the verifier follows once and not behind every way to it.
     fn classify_parsed(&self, parsed: &Parsed, arrival: &Arrival) -> (Classified, u32)
@@ -80,7 +95,7 @@ pub fn decide<S: Surroundings>(surroundings: &S, parsed: &Parsed, arrival: &Arri
 /// What a packet gets that the rules are not asked about.
 #[inline(always)]
 pub fn default(generation: &Generation) -> Classified {
-    Classified { tenant: 0, rule: NO_RULE, class: generation.head.default_class as u16, hash: 0 }
+    Classified { tenant: 0, rule: NO_RULE, counter: 0, class: generation.head.default_class as u16, hash: 0 }
 }
 
 /// What the rules say of a packet that was read. Later fragments carry no ports: they take what their first one got, lane
@@ -88,41 +103,45 @@ pub fn default(generation: &Generation) -> Classified {
 #[inline(always)]
 pub fn classify_parsed<S: Surroundings>(surroundings: &S, parsed: &Parsed, arrival: &Arrival) -> (Classified, u32) {
     let packet = &Packet::unflatten(parsed);
-    let key = fragment_key(packet, arrival.device);
+    let key = fragment_key(packet, arrival);
     let later = matches!(packet.fragment, Fragment::Later(_));
     let recalled = if later { surroundings.recall(&key) } else { None };
     let (classified, parse) = match recalled {
-        Some(value) if value.generation == surroundings.number() => {
-            (Classified { tenant: value.tenant, rule: value.rule, class: value.class, hash: value.hash }, 0)
+        Some(value) if holds(surroundings, &value) => {
+            let FragmentValue { tenant, rule, counter, class, hash, .. } = value;
+            (Classified { tenant, rule, counter, class, hash }, 0)
         }
         Some(_) | None => {
             let parse = if later { ParseReason::FragmentUnseen as u32 } else { 0 };
-            (fresh(surroundings, packet, arrival), parse)
+            (fresh(surroundings, parsed, packet, arrival), parse)
         }
     };
     if matches!(packet.fragment, Fragment::First(_)) {
-        let value = FragmentValue {
-            generation: surroundings.number(),
-            hash: classified.hash,
-            rule: classified.rule,
-            class: classified.class,
-            tenant: classified.tenant,
-            _pad: [0; 3],
-        };
+        let Classified { tenant, rule, counter, class, hash } = classified;
+        let (generation, seen) = (surroundings.number(), surroundings.now());
+        let value = FragmentValue { generation, seen, hash, rule, counter, class, tenant, _pad: 0 };
         surroundings.remember(&key, &value);
     }
     (classified, parse)
 }
 
 #[inline(always)]
-fn fresh<S: Surroundings>(surroundings: &S, packet: &Packet, arrival: &Arrival) -> Classified {
-    let generation = surroundings.generation();
-    let interface = blur(generation.head.zero, arrival.interface.into()) as u16;
-    classify(&BitVectors(surroundings), generation, packet, interface)
+fn holds<S: Surroundings>(surroundings: &S, value: &FragmentValue) -> bool {
+    value.generation == surroundings.number() && surroundings.now().wrapping_sub(value.seen) < FRAGMENT_LIFE
 }
 
 #[inline(always)]
-fn fragment_key(packet: &Packet, device: u32) -> FragmentKey {
+fn fresh<S: Surroundings>(surroundings: &S, parsed: &Parsed, packet: &Packet, arrival: &Arrival) -> Classified {
+    let generation = surroundings.generation();
+    let interface = blur(generation.head.zero, arrival.interface.into()) as u16;
+    let tenant = tenant(generation, packet.family, packet.source, interface);
+    let search = rules::begin(surroundings, parsed, surroundings.number(), tenant, interface);
+    let found = surroundings.finish(parsed, search);
+    conclude(surroundings, tenant, found, flow_hash(packet))
+}
+
+#[inline(always)]
+fn fragment_key(packet: &Packet, arrival: &Arrival) -> FragmentKey {
     let id = match packet.fragment {
         Fragment::First(id) | Fragment::Later(id) => id,
         Fragment::Whole => 0,
@@ -131,7 +150,15 @@ fn fragment_key(packet: &Packet, device: u32) -> FragmentKey {
         Family::V4 => (u16::from(packet.protocol), 4),
         Family::V6 => (0, 6),
     };
-    FragmentKey { source: packet.source, destination: packet.destination, id, device, protocol, family, _pad: 0 }
+    FragmentKey {
+        source: packet.source,
+        destination: packet.destination,
+        id,
+        device: arrival.device,
+        protocol,
+        family,
+        interface: arrival.interface.into(),
+    }
 }
 
 #[inline(always)]

@@ -1,91 +1,169 @@
 //! The first rule that matches a packet.
 //!
-//! [`Rules`] is the boundary: what lies behind it may be any structure. Today it is a decomposition into bit vectors:
-//! each field alone yields the set of rules that accept its value, and the first bit of their intersection is the rule.
-//! Summaries of the sets skip the words in which nothing can be left, so the cost is nine lookups and then seldom more than
-//! one or two words, however long the list. What it costs is memory, rules x distinct values of a field: 264 bytes a set
-//! at 2,048 rules, 1.2 GB at 100,000. Intervals and direct indexes put the sets' numbers into the generation itself.
+//! Rules are filed in tuples: sets that agree on how much of the addresses, and which ports, are given whole. Within a
+//! tuple a hash of those parts leads to a chain of the few rules that share them, which are compared field by field, ranges
+//! included. Which tuples have a rule for a packet at all is the intersection of six small sets, one for each of source,
+//! destination, both ports, protocol and tenant. Tuples are tried in the order of their first rule, and no more once that
+//! is behind the best match: the cost is that of a few memory accesses, however long the list.
+//!
+//! [`step`] does a bounded piece of it: the host repeats it in a loop, the kernel by bpf_loop (5.17), so that the verifier
+//! follows one step and not all of them.
 
-use crate::abi::{Generation, MAX_INTERFACES, MAX_TENANTS, NO_RULE, Vector, WORDS};
+use crate::abi::{
+    ANY_PROTOCOL, ANY_VLAN, Candidates, Generation, MAX_HEADS, MAX_INTERFACES, MAX_RECORDS, MAX_TENANTS, MAX_TUPLES,
+    NO_RULE, Parsed, Record, Search, Tuple, TupleSet, field,
+};
+use crate::classify::mix;
 use crate::opaque;
-use crate::packet::{Family, Packet};
+use crate::packet::Address;
 
-/// Finds the first rule.
-pub trait Rules {
-    /// Number of the first rule of `tenant` that matches, or [`NO_RULE`]. `interface` is the number of the ingress
-    /// interface, 0 where no rule names it.
-    fn first_match(&self, packet: &Packet, tenant: u16, interface: u16) -> u16;
-}
+/// Steps in which every search ends: each looks at a record or passes a tuple.
+pub const MAX_STEPS: u32 = (MAX_RECORDS + MAX_TUPLES) as u32;
 
-/// Where a generation and its vectors come from.
+/// Where a generation comes from.
 pub trait Tables {
     /// The one that this packet reads.
     fn generation(&self) -> &Generation;
-    /// One of its sets of rules.
-    fn vector(&self, number: u16) -> Option<&Vector>;
+    /// The tuples by the values of one [`field`].
+    fn candidates(&self, field: u32) -> Option<&Candidates>;
+    /// The first record of a chain; 0 for none.
+    fn head(&self, chain: u32) -> u32;
+    /// A record.
+    fn record(&self, number: u32) -> Option<&Record>;
 }
 
-/// [`Rules`] by bit vectors.
-#[derive(Debug)]
-pub struct BitVectors<'a, T>(pub &'a T);
+/// Place in [`Candidates`] of an IPv4 address.
+#[inline(always)]
+pub fn place4(address: Address) -> u16 {
+    (address[1] >> 16) as u16
+}
 
-impl<T: Tables> BitVectors<'_, T> {
-    #[inline(always)]
-    fn search(&self, packet: &Packet, tenant: u16, interface: u16) -> Option<u16> {
-        let generation = self.0.generation();
-        let head = &generation.head;
-        let (source, destination) = match packet.family {
-            Family::V4 => (
-                generation.source4.numbers[generation.source4.place(packet.source[1] as u32)],
-                generation.destination4.numbers[generation.destination4.place(packet.destination[1] as u32)],
-            ),
-            Family::V6 => (
-                generation.source6.numbers[generation.source6.place(packet.source)],
-                generation.destination6.numbers[generation.destination6.place(packet.destination)],
-            ),
-        };
-        let (source_port, destination_port) = match packet.ports {
-            Some((source, destination)) => {
-                (generation.source_port[source as usize], generation.destination_port[destination as usize])
-            }
-            None => (head.portless_source, head.portless_destination),
-        };
-        let protocol = generation.protocol[packet.protocol as usize];
-        let dscp = generation.dscp[packet.dscp as usize & 63];
-        let interface = generation.interface[interface as usize & (MAX_INTERFACES - 1)];
-        let vlan = generation.vlan[packet.vlan as usize & 4095];
-        let tenant = generation.tenant[tenant as usize & (MAX_TENANTS - 1)];
-        let a = self.0.vector(source)?;
-        let b = self.0.vector(destination)?;
-        let c = self.0.vector(source_port)?;
-        let d = self.0.vector(destination_port)?;
-        let e = self.0.vector(protocol)?;
-        let f = self.0.vector(dscp)?;
-        let g = self.0.vector(interface)?;
-        let h = self.0.vector(vlan)?;
-        let i = self.0.vector(tenant)?;
+/// Place in [`Candidates`] of an IPv6 address: prefixes of 48 bits and more have one.
+#[inline(always)]
+pub fn place6(address: Address) -> u16 {
+    (mix(0, address[0] >> 16) >> 48) as u16
+}
 
-        let mut left = a.summary & b.summary & c.summary & d.summary & e.summary;
-        left &= f.summary & g.summary & h.summary & i.summary;
-        for _ in 0..WORDS {
-            if left == 0 {
-                break;
-            }
-            let word = opaque(left.trailing_zeros()) as usize & (WORDS - 1);
-            left &= left - 1;
-            let mut bits = a.words[word] & b.words[word] & c.words[word] & d.words[word] & e.words[word];
-            bits &= f.words[word] & g.words[word] & h.words[word] & i.words[word];
-            if bits != 0 {
-                return Some((word as u32 * 64 + opaque(bits.trailing_zeros())) as u16);
-            }
+/// The chain of what a tuple looks up: `number` is the tuple's, addresses and ports those of a packet or a rule.
+#[inline(always)]
+pub fn chain(number: u32, tuple: &Tuple, tenant: u16, source: Address, destination: Address, ports: u32) -> u32 {
+    let mut hash = mix(u64::from(number) << 16 | u64::from(tenant), source[0] & tuple.source_mask[0]);
+    hash = mix(hash, source[1] & tuple.source_mask[1]);
+    hash = mix(hash, destination[0] & tuple.destination_mask[0]);
+    hash = mix(hash, destination[1] & tuple.destination_mask[1]);
+    hash = mix(hash, u64::from(ports & tuple.ports_mask));
+    (hash >> 32) as u32 & (MAX_HEADS as u32 - 1)
+}
+
+/// Both ports in one number.
+#[inline(always)]
+pub fn ports(source: u16, destination: u16) -> u32 {
+    u32::from(source) << 16 | u32::from(destination)
+}
+
+#[inline(always)]
+fn and(a: TupleSet, b: &TupleSet) -> TupleSet {
+    [a[0] & b[0], a[1] & b[1]]
+}
+
+/// The beginning of a search: the tuples that may have a rule for the packet.
+#[inline(always)]
+pub fn begin<T: Tables>(tables: &T, packet: &Parsed, generation: u64, tenant: u16, interface: u16) -> Search {
+    let left = candidates(tables, packet, tenant).unwrap_or_default();
+    Search { generation, left, record: 0, found: 0, rule: NO_RULE, tenant, interface }
+}
+
+#[inline(always)]
+fn candidates<T: Tables>(tables: &T, packet: &Parsed, tenant: u16) -> Option<TupleSet> {
+    let generation = tables.generation();
+    let (source, destination, source_place, destination_place) = if packet.family == 4 {
+        (field::SOURCE4, field::DESTINATION4, place4(packet.source), place4(packet.destination))
+    } else {
+        (field::SOURCE6, field::DESTINATION6, place6(packet.source), place6(packet.destination))
+    };
+    let mut left = tables.candidates(source)?[usize::from(source_place)];
+    left = and(left, &tables.candidates(destination)?[usize::from(destination_place)]);
+    if packet.ports == 0 {
+        left = and(left, &generation.head.portless);
+    } else {
+        left = and(left, &tables.candidates(field::SOURCE_PORT)?[usize::from(packet.source_port)]);
+        left = and(left, &tables.candidates(field::DESTINATION_PORT)?[usize::from(packet.destination_port)]);
+    }
+    left = and(left, &generation.protocol_tuples[usize::from(packet.protocol)]);
+    Some(and(left, &generation.tenant_tuples[usize::from(tenant) & (MAX_TENANTS - 1)]))
+}
+
+/// One step; false at the end of the search, whose result is in `search.rule` and `search.found`.
+#[inline(always)]
+pub fn step<T: Tables>(tables: &T, packet: &Parsed, search: &mut Search) -> bool {
+    if search.record == 0 {
+        let Some(number) = next_tuple(&mut search.left) else { return false };
+        let tuple = &tables.generation().tuples[number as usize & (MAX_TUPLES - 1)];
+        if tuple.first_rule >= search.rule {
+            return false;
         }
+        let ports = ports(packet.source_port, packet.destination_port);
+        let chain = chain(number, tuple, search.tenant, packet.source, packet.destination, ports);
+        search.record = tables.head(chain);
+        if search.record == 0 {
+            return true;
+        }
+    }
+    let number = search.record;
+    search.record = 0;
+    let Some(record) = tables.record(number) else { return true };
+    // A chain is in the order of its rules.
+    if record.rule >= search.rule {
+        return true;
+    }
+    if matches(record, packet, search) {
+        search.rule = record.rule;
+        search.found = number;
+    } else {
+        search.record = record.next;
+    }
+    true
+}
+
+#[inline(always)]
+fn next_tuple(left: &mut TupleSet) -> Option<u32> {
+    if left[0] != 0 {
+        let bit = opaque(left[0].trailing_zeros());
+        left[0] &= left[0] - 1;
+        Some(bit & 63)
+    } else if left[1] != 0 {
+        let bit = opaque(left[1].trailing_zeros());
+        left[1] &= left[1] - 1;
+        Some((bit & 63) + 64)
+    } else {
         None
     }
 }
 
-impl<T: Tables> Rules for BitVectors<'_, T> {
-    #[inline(always)]
-    fn first_match(&self, packet: &Packet, tenant: u16, interface: u16) -> u16 {
-        self.search(packet, tenant, interface).unwrap_or(NO_RULE)
+#[inline(always)]
+fn matches(record: &Record, packet: &Parsed, search: &Search) -> bool {
+    let differs = (packet.source[0] ^ record.source[0]) & record.source_mask[0]
+        | (packet.source[1] ^ record.source[1]) & record.source_mask[1]
+        | (packet.destination[0] ^ record.destination[0]) & record.destination_mask[0]
+        | (packet.destination[1] ^ record.destination[1]) & record.destination_mask[1];
+    if differs != 0 {
+        return false;
     }
+    let ports = if packet.ports == 0 {
+        record.ports == 0
+    } else {
+        within(packet.source_port, record.source_port) && within(packet.destination_port, record.destination_port)
+    };
+    ports
+        && record.tenant == search.tenant
+        && (record.family == 0 || record.family == packet.family)
+        && (record.protocol == ANY_PROTOCOL || record.protocol == u16::from(packet.protocol))
+        && (record.dscp >> (packet.dscp & 63)) & 1 != 0
+        && (record.interface == 0 || record.interface == search.interface & (MAX_INTERFACES as u16 - 1))
+        && (record.vlan == ANY_VLAN || record.vlan == packet.vlan)
+}
+
+#[inline(always)]
+fn within(port: u16, range: [u16; 2]) -> bool {
+    range[0] <= port && port <= range[1]
 }

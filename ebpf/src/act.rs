@@ -4,8 +4,7 @@ use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_xfrm_state};
 use aya_ebpf::helpers::generated::bpf_skb_get_xfrm_state;
 use aya_ebpf::programs::TcContext;
 use lanekeeper_common::abi::{
-    Device, Ingress, MAX_LANES, MAX_RULES, MAX_TENANT_CLASSES, NO_LANE, NO_RULE, NO_VLAN, Parsed, REQID_PREFIX,
-    counter, device_flag,
+    Device, Ingress, MAX_LANES, MAX_TENANT_CLASSES, NO_LANE, NO_VLAN, Parsed, REQID_PREFIX, counter, device_flag,
 };
 use lanekeeper_common::classify;
 use lanekeeper_common::decide::{Arrival, Decision, decide};
@@ -64,11 +63,8 @@ fn carry_out(skb: &Skb, live: &Live, parsed: &Parsed, decision: &Decision) -> i3
     }
     let place = u32::from(classified.tenant) * generation.head.classes + u32::from(classified.class);
     let class = generation.class_counters[place as usize & (MAX_TENANT_CLASSES - 1)];
-    if classified.rule != NO_RULE {
-        let rule = generation.rules[classified.rule as usize & (MAX_RULES - 1)].counter;
-        if rule != 0 {
-            count(rule, amount);
-        }
+    if classified.counter != 0 {
+        count(classified.counter, amount);
     }
     match &decision.outcome {
         Ok(taken) => {
@@ -98,10 +94,11 @@ fn trace(ctx: &TcContext, decision: &Decision) {
     // SAFETY: the five words of the control block are the program's to write.
     unsafe {
         let cb = &mut (*ctx.skb.skb).cb;
-        cb[0] = u32::from(classified.rule) << 16 | u32::from(classified.class);
-        cb[1] = u32::from(classified.tenant) << 16 | u32::from(lane);
-        cb[2] = decision.parse << 16 | blocked;
-        cb[3] = classified.hash;
+        cb[0] = classified.rule;
+        cb[1] = u32::from(classified.tenant) << 16 | u32::from(classified.class);
+        cb[2] = u32::from(lane);
+        cb[3] = decision.parse << 16 | blocked;
+        cb[4] = classified.hash;
     }
 }
 

@@ -3,8 +3,9 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use lanekeeper_common::abi::{
-    Counter, Device, FragmentKey, FragmentValue, Generation, Ingress, MAX_COUNTERS, MAX_DEVICES, MAX_FRAGMENTS,
-    MAX_GROUPS, MAX_INGRESS, MAX_NAMES, MAX_OUTER, MAX_TALLIES, MAX_VECTORS, Name, OuterKey, Scratch, Vector,
+    Candidates, Counter, Device, FIELDS, FragmentKey, FragmentValue, Generation, Heads, Ingress, MAX_COUNTERS,
+    MAX_DEVICES, MAX_FRAGMENTS, MAX_GROUPS, MAX_INGRESS, MAX_NAMES, MAX_OUTER, MAX_RECORDS, MAX_TALLIES, Name,
+    OuterKey, Record, Scratch,
 };
 
 /// bpf.h; hash maps that are large and seldom full take memory as they fill.
@@ -17,7 +18,11 @@ pub static GENERATIONS: Array<Generation> = Array::with_max_entries(2, 0);
 #[map]
 pub static DIGESTS: Array<u64> = Array::with_max_entries(2, 0);
 #[map]
-pub static VECTORS: Array<Vector> = Array::with_max_entries(2 * MAX_VECTORS as u32, 0);
+pub static RECORDS: Array<Record> = Array::with_max_entries(2 * MAX_RECORDS as u32, 0);
+#[map]
+pub static HEADS: Array<Heads> = Array::with_max_entries(2, 0);
+#[map]
+pub static CANDIDATES: Array<Candidates> = Array::with_max_entries(2 * FIELDS as u32, 0);
 #[map]
 pub static LANES_UP: Array<u32> = Array::with_max_entries(MAX_GROUPS as u32, 0);
 #[map]

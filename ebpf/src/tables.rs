@@ -1,15 +1,21 @@
 //! One generation of the tables, as a packet reads them, by way of two functions that the verifier looks at by themselves.
 
+use core::ffi::{c_long, c_void};
+
 use aya_ebpf::bindings::__sk_buff;
+use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_loop};
 use aya_ebpf::programs::TcContext;
-use lanekeeper_common::abi::{FragmentKey, FragmentValue, Generation, MAX_VECTORS, Parsed, Said, Scratch, Vector};
+use lanekeeper_common::abi::{
+    Candidates, FIELDS, FragmentKey, FragmentValue, Generation, MAX_HEADS, MAX_RECORDS, Parsed, Record, Said, Scratch,
+    Search,
+};
 use lanekeeper_common::classify::Classified;
 use lanekeeper_common::decide::{Arrival, Surroundings, classify_parsed, default};
 use lanekeeper_common::packet::{Layer, Packet, parse};
-use lanekeeper_common::rules::Tables;
+use lanekeeper_common::rules::{self, MAX_STEPS, Tables};
 
 use crate::ctx::Skb;
-use crate::maps::{ACTIVE, FRAGMENTS, GENERATIONS, LANES_UP, SCRATCH, VECTORS};
+use crate::maps::{ACTIVE, CANDIDATES, FRAGMENTS, GENERATIONS, HEADS, LANES_UP, RECORDS, SCRATCH};
 
 /// The generation that was active when the packet came.
 pub struct Live {
@@ -30,6 +36,11 @@ impl Live {
     fn of(number: u64) -> Option<Self> {
         Some(Self { number, generation: GENERATIONS.get(number as u32 & 1)? })
     }
+
+    #[inline(always)]
+    fn slot(&self) -> u32 {
+        self.number as u32 & 1
+    }
 }
 
 impl Tables for Live {
@@ -39,8 +50,18 @@ impl Tables for Live {
     }
 
     #[inline(always)]
-    fn vector(&self, number: u16) -> Option<&Vector> {
-        VECTORS.get((self.number as u32 & 1) * MAX_VECTORS as u32 + u32::from(number))
+    fn candidates(&self, field: u32) -> Option<&Candidates> {
+        CANDIDATES.get(self.slot() * FIELDS as u32 + field)
+    }
+
+    #[inline(always)]
+    fn head(&self, chain: u32) -> u32 {
+        HEADS.get(self.slot()).map_or(0, |heads| heads[chain as usize & (MAX_HEADS - 1)])
+    }
+
+    #[inline(always)]
+    fn record(&self, number: u32) -> Option<&Record> {
+        RECORDS.get(self.slot() * MAX_RECORDS as u32 + (number & (MAX_RECORDS as u32 - 1)))
     }
 }
 
@@ -53,6 +74,22 @@ impl Surroundings for Live {
     #[inline(always)]
     fn up(&self, group: u32) -> u32 {
         LANES_UP.get(group).copied().unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u32 {
+        // SAFETY: takes nothing and only reads the clock.
+        (unsafe { bpf_ktime_get_ns() } / 1_000_000_000) as u32
+    }
+
+    /// The packet is the one in scratch.
+    #[inline(always)]
+    fn finish(&self, _packet: &Parsed, search: Search) -> u32 {
+        let Some(scratch) = scratch() else { return 0 };
+        scratch.search = search;
+        // SAFETY: `search_step` is a callback of bpf_loop's kind, and takes no context.
+        unsafe { bpf_loop(MAX_STEPS, search_step as *mut c_void, core::ptr::null_mut(), 0) };
+        scratch.search.found
     }
 
     #[inline(always)]
@@ -75,10 +112,10 @@ impl Surroundings for Live {
             0 => None,
             _ => scratch().map(|scratch| scratch.said),
         };
-        let Some(Said { tenant, rule, class, hash, parse, .. }) = said else {
+        let Some(Said { tenant, rule, counter, class, hash, parse, .. }) = said else {
             return (default(self.generation()), 0);
         };
-        (Classified { tenant, rule, class, hash }, parse)
+        (Classified { tenant, rule, counter, class, hash }, parse)
     }
 }
 
@@ -119,7 +156,16 @@ pub extern "C" fn lanekeeper_classify(number: u64, interface: u32, device: u32) 
     let Some(live) = Live::of(number) else { return 0 };
     let arrival = Arrival { interface: interface as u16, tunnel: 0, device };
     let (classified, parse) = classify_parsed(&live, &scratch.parsed, &arrival);
-    let Classified { tenant, rule, class, hash } = classified;
-    scratch.said = Said { tenant, rule, class, _pad: 0, hash, parse };
+    let Classified { tenant, rule, counter, class, hash } = classified;
+    scratch.said = Said { rule, counter, tenant, class, hash, parse, _pad: 0 };
     1
+}
+
+/// [`rules::step`] for bpf_loop, from scratch to scratch: what lies in a map is nothing to the verifier, so all steps are
+/// alike to it. Returns 1 to end the loop.
+#[inline(never)]
+extern "C" fn search_step(_step: u32, _context: *mut c_void) -> c_long {
+    let Some(scratch) = scratch() else { return 1 };
+    let Some(live) = Live::of(scratch.search.generation) else { return 1 };
+    if rules::step(&live, &scratch.parsed, &mut scratch.search) { 0 } else { 1 }
 }

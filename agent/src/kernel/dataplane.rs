@@ -20,7 +20,8 @@ use std::path::{Path, PathBuf};
 use aya::maps::MapError;
 use aya::programs::TcAttachType;
 use lanekeeper_common::abi::{
-    Device, Generation, Ingress, MAX_VECTORS, NO_VLAN, Name, OuterKey, Vector, device_flag, map, program,
+    Candidates, Device, FIELDS, Generation, Heads, Ingress, MAX_RECORDS, NO_VLAN, Name, OuterKey, Record, device_flag,
+    map, program,
 };
 
 use crate::compile::registry::Key;
@@ -482,9 +483,16 @@ fn fill(object: &mut Object, tables: &Tables) -> Result<u64, Error> {
     // The slot may have been switched away from a moment ago: packets that read it must have passed.
     grace::wait();
     let error = |name: &'static str| move |error| Error::map(name, error);
-    let mut vectors = object.array_mut::<Vector>(map::VECTORS)?;
-    for (place, vector) in tables.vectors.iter().enumerate() {
-        vectors.set(slot * MAX_VECTORS as u32 + place as u32, vector, 0).map_err(error(map::VECTORS))?;
+    let mut records = object.array_mut::<Record>(map::RECORDS)?;
+    for (place, record) in tables.rules.records.iter().enumerate() {
+        records.set(slot * MAX_RECORDS as u32 + place as u32, record, 0).map_err(error(map::RECORDS))?;
+    }
+    let mut heads = object.array_mut::<Heads>(map::HEADS)?;
+    heads.set(slot, &*tables.rules.heads, 0).map_err(error(map::HEADS))?;
+    let mut candidates = object.array_mut::<Candidates>(map::CANDIDATES)?;
+    for (place, of_field) in tables.rules.candidates.iter().enumerate() {
+        let place = slot * FIELDS as u32 + place as u32;
+        candidates.set(place, &**of_field, 0).map_err(error(map::CANDIDATES))?;
     }
     let generation: &Generation = &tables.generation;
     object.array_mut::<Generation>(map::GENERATIONS)?.set(slot, generation, 0).map_err(error(map::GENERATIONS))?;

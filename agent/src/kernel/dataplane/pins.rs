@@ -53,14 +53,17 @@ type Shape = (MapType, usize, usize, usize);
 
 fn shape(name: &str) -> Shape {
     use abi::{
-        Counter, Device, FragmentKey, FragmentValue, Generation, Ingress, MAX_COUNTERS, MAX_DEVICES, MAX_FRAGMENTS,
-        MAX_GROUPS, MAX_INGRESS, MAX_NAMES, MAX_OUTER, MAX_TALLIES, MAX_VECTORS, Name, OuterKey, Scratch, Vector,
+        Candidates, Counter, Device, FIELDS, FragmentKey, FragmentValue, Generation, Heads, Ingress, MAX_COUNTERS,
+        MAX_DEVICES, MAX_FRAGMENTS, MAX_GROUPS, MAX_INGRESS, MAX_NAMES, MAX_OUTER, MAX_RECORDS, MAX_TALLIES, Name,
+        OuterKey, Record, Scratch,
     };
     match name {
         map::ACTIVE => (MapType::Array, 4, 8, 1),
         map::GENERATIONS => (MapType::Array, 4, size_of::<Generation>(), 2),
         map::DIGESTS => (MapType::Array, 4, 8, 2),
-        map::VECTORS => (MapType::Array, 4, size_of::<Vector>(), 2 * MAX_VECTORS),
+        map::RECORDS => (MapType::Array, 4, size_of::<Record>(), 2 * MAX_RECORDS),
+        map::HEADS => (MapType::Array, 4, size_of::<Heads>(), 2),
+        map::CANDIDATES => (MapType::Array, 4, size_of::<Candidates>(), 2 * FIELDS),
         map::LANES_UP => (MapType::Array, 4, 4, MAX_GROUPS),
         map::DEVICES => (MapType::Hash, 4, size_of::<Device>(), MAX_DEVICES),
         map::INTERFACES => (MapType::Hash, 4, size_of::<Ingress>(), MAX_INGRESS),

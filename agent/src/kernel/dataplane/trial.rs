@@ -126,20 +126,21 @@ impl Trial {
         let result = self.object.program(program::OUT)?.test_run(options).map_err(|error| failed(chain(&error)))?;
         let word = |at: usize| u32::from_ne_bytes([context[at], context[at + 1], context[at + 2], context[at + 3]]);
         let halves = |at: usize| ((word(at) >> 16) as u16, word(at) as u16);
-        let ((rule, class), (tenant, lane), (parse, blocked)) = (halves(CB), halves(CB + 4), halves(CB + 8));
+        let rule = word(CB);
+        let ((tenant, class), lane, (parse, blocked)) = (halves(CB + 4), word(CB + 8) as u16, halves(CB + 12));
         let blocked = BlockReason::from_number(blocked.into());
         if (result.return_value as i32 == TC_ACT_UNSPEC) != blocked.is_none() {
             return Err(failed(format!("it returned {} with {blocked:?}", result.return_value as i32)));
         }
         Ok(Verdict {
             tenant: (tenant != 0).then(|| TenantIndex(usize::from(tenant) - 1)),
-            rule: (rule != NO_RULE).then(|| usize::from(rule)),
+            rule: (rule != NO_RULE).then_some(rule as usize),
             class: ClassIndex(usize::from(class)),
             lane: self.tables.as_ref().and_then(|tables| tables.lane(lane)),
             mark: word(MARK),
             parse: ParseReason::from_number(parse.into()),
             blocked,
-            hash: word(CB + 12),
+            hash: word(CB + 16),
         })
     }
 

@@ -1,0 +1,142 @@
+//! A rule with lists -> one record for each combination of their members.
+
+use std::collections::BTreeMap;
+
+use ipnet::IpNet;
+use lanekeeper_common::abi::{ANY_PROTOCOL, ANY_VLAN, MAX_RECORDS, NO_VLAN, Record};
+use lanekeeper_common::packet::Address;
+
+use super::registry::{Key, Registry};
+use super::{Error, halves};
+use crate::policy::{Policy, Rule};
+
+/// A record, and how long its prefixes are.
+#[derive(Debug, Clone, Copy)]
+pub struct Expanded {
+    /// Without a place in a chain.
+    pub record: Record,
+    /// Bits of the source; 0 where the rule has none.
+    pub source: u8,
+    /// Bits of the destination.
+    pub destination: u8,
+}
+
+/// Every record of every rule, in the order of the rules.
+pub fn expand(policy: &Policy, registry: &mut Registry) -> Result<Vec<Expanded>, Error> {
+    let mut interfaces = BTreeMap::new();
+    for name in policy.rules.iter().flat_map(|rule| &rule.interface) {
+        interfaces.insert(name.as_str(), registry.number(Key::Interface(name.clone()))? as u16);
+    }
+    let mut records = Vec::with_capacity(policy.rules.len());
+    for (place, rule) in policy.rules.iter().enumerate() {
+        let counter = match &rule.name {
+            Some(name) => registry.number(Key::Rule { tenant: tenant_name(policy, rule), rule: name.clone() })?,
+            None => 0,
+        };
+        let base = Record {
+            rule: place as u32,
+            counter,
+            class: rule.class.0 as u16,
+            tenant: rule.tenant.map_or(0, |tenant| tenant.0 as u16 + 1),
+            protocol: rule.protocol.map_or(ANY_PROTOCOL, u16::from),
+            dscp: dscps(rule),
+            ports: u8::from(!rule.source_port.is_empty() || !rule.destination_port.is_empty()),
+            ..Record::default()
+        };
+        combine(rule, &base, &interfaces, &mut records);
+        let got = records.len();
+        if got >= MAX_RECORDS {
+            return Err(Error::TooManyRules { rule: rule.place.clone(), got, limit: MAX_RECORDS - 1 });
+        }
+    }
+    Ok(records)
+}
+
+fn combine(rule: &Rule, base: &Record, interfaces: &BTreeMap<&str, u16>, records: &mut Vec<Expanded>) {
+    let ports = |ranges: &[(u16, u16)]| match ranges {
+        [] => vec![[0, u16::MAX]],
+        ranges => ranges.iter().map(|(first, last)| [*first, *last]).collect(),
+    };
+    let (source_ports, destination_ports) = (ports(&rule.source_port), ports(&rule.destination_port));
+    let interfaces = match &rule.interface[..] {
+        [] => vec![0],
+        names => names.iter().map(|name| interfaces[name.as_str()]).collect(),
+    };
+    // No packet has the id that stands for no tag: a rule cannot ask for it.
+    let vlans = match &rule.vlan[..] {
+        [] => vec![ANY_VLAN],
+        ids => ids.iter().copied().filter(|id| *id < NO_VLAN).collect(),
+    };
+    for (source, destination) in pairs(&rule.source, &rule.destination) {
+        let with_addresses = Expanded {
+            record: Record {
+                source: source.map_or([0; 2], |prefix| network(&prefix)),
+                source_mask: source.map_or([0; 2], |prefix| mask(&prefix)),
+                destination: destination.map_or([0; 2], |prefix| network(&prefix)),
+                destination_mask: destination.map_or([0; 2], |prefix| mask(&prefix)),
+                family: source.or(destination).map_or(0, |prefix| if prefix.addr().is_ipv4() { 4 } else { 6 }),
+                ..*base
+            },
+            source: source.map_or(0, |prefix| prefix.prefix_len()),
+            destination: destination.map_or(0, |prefix| prefix.prefix_len()),
+        };
+        for source_port in &source_ports {
+            for destination_port in &destination_ports {
+                for interface in &interfaces {
+                    for vlan in &vlans {
+                        let mut one = with_addresses;
+                        one.record.source_port = *source_port;
+                        one.record.destination_port = *destination_port;
+                        one.record.interface = *interface;
+                        one.record.vlan = *vlan;
+                        records.push(one);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Every pair of prefixes of one family; a list that is empty matches all.
+fn pairs(sources: &[IpNet], destinations: &[IpNet]) -> Vec<(Option<IpNet>, Option<IpNet>)> {
+    let any = |prefixes: &[IpNet]| match prefixes {
+        [] => vec![None],
+        prefixes => prefixes.iter().copied().map(Some).collect(),
+    };
+    let mut pairs = Vec::new();
+    for source in any(sources) {
+        for destination in any(destinations) {
+            match (source, destination) {
+                (Some(source), Some(destination)) if source.addr().is_ipv4() != destination.addr().is_ipv4() => {}
+                pair => pairs.push(pair),
+            }
+        }
+    }
+    pairs
+}
+
+fn dscps(rule: &Rule) -> u64 {
+    match &rule.dscp[..] {
+        [] => u64::MAX,
+        values => values.iter().fold(0, |set, dscp| set | 1 << (dscp & 63)),
+    }
+}
+
+fn network(prefix: &IpNet) -> Address {
+    match prefix {
+        IpNet::V4(prefix) => halves(u32::from(prefix.network()).into()),
+        IpNet::V6(prefix) => halves(prefix.network().into()),
+    }
+}
+
+fn mask(prefix: &IpNet) -> Address {
+    match prefix {
+        IpNet::V4(prefix) => halves(u32::from(prefix.netmask()).into()),
+        IpNet::V6(prefix) => halves(prefix.netmask().into()),
+    }
+}
+
+/// Name of a tenant as counters have it.
+fn tenant_name(policy: &Policy, rule: &Rule) -> String {
+    rule.tenant.map_or_else(String::new, |tenant| policy.tenants[tenant.0].name.clone())
+}
