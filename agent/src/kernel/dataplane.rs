@@ -372,7 +372,8 @@ impl Dataplane {
         forgive_absent(devices.remove(&ifindex)).map_err(|error| Error::map(map::DEVICES, error))
     }
 
-    /// Puts this process's programs where older ones of ours are, and forgets devices that are gone.
+    /// Puts this process's programs where older ones of ours are, and forgets devices that are gone. An equal filter
+    /// stays: a device that the pinned maps know has programs that use them.
     fn renew(&mut self) -> Result<(), Error> {
         let devices = self.object.hash::<u32, Device>(map::DEVICES)?;
         let known: Vec<u32> = devices.keys().collect::<Result<_, _>>().map_err(|e| Error::map(map::DEVICES, e))?;
@@ -386,8 +387,10 @@ impl Dataplane {
             };
             let linked = |name: &str| links.iter().any(|(number, of)| *number == ifindex && of == name);
             for (name, hook) in HOOKS {
-                if linked(name) || (!attach::has_tcx() && known.contains(&ifindex)) {
-                    self.put(name, On { device: &device, ifindex, hook })?;
+                let on = On { device: &device, ifindex, hook };
+                let filtered = !attach::has_tcx() && known.contains(&ifindex);
+                if linked(name) || (filtered && !attach::has_equal_filter(self.object.program(name)?, name, on)?) {
+                    self.put(name, on)?;
                 }
             }
             if linked(program::OUTER) {
@@ -487,12 +490,12 @@ fn fill(object: &mut Object, tables: &Tables) -> Result<u64, Error> {
     for (place, record) in tables.rules.records.iter().enumerate() {
         records.set(slot * MAX_RECORDS as u32 + place as u32, record, 0).map_err(error(map::RECORDS))?;
     }
-    let mut heads = object.array_mut::<Heads>(map::HEADS)?;
-    heads.set(slot, &*tables.rules.heads, 0).map_err(error(map::HEADS))?;
+    let heads: &Heads = &tables.rules.heads;
+    object.array_mut::<Heads>(map::HEADS)?.set(slot, heads, 0).map_err(error(map::HEADS))?;
     let mut candidates = object.array_mut::<Candidates>(map::CANDIDATES)?;
     for (place, of_field) in tables.rules.candidates.iter().enumerate() {
-        let place = slot * FIELDS as u32 + place as u32;
-        candidates.set(place, &**of_field, 0).map_err(error(map::CANDIDATES))?;
+        let (place, of_field): (_, &Candidates) = (slot * FIELDS as u32 + place as u32, of_field);
+        candidates.set(place, of_field, 0).map_err(error(map::CANDIDATES))?;
     }
     let generation: &Generation = &tables.generation;
     object.array_mut::<Generation>(map::GENERATIONS)?.set(slot, generation, 0).map_err(error(map::GENERATIONS))?;

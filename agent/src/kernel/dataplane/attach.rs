@@ -128,16 +128,25 @@ pub fn is_attached(name: &str, on: On<'_>, folder: &Path) -> Result<bool, Error>
 
 /// Whether the filter in our place is there and has our program's name; never where there is TCX.
 pub fn has_filter(name: &str, on: On<'_>) -> Result<bool, Error> {
+    Ok(in_our_place(on)?.is_some_and(|found| found.name == name))
+}
+
+/// Whether the filter in our place has this very program, instruction for instruction; never where there is TCX.
+pub fn has_equal_filter(program: &SchedClassifier, name: &str, on: On<'_>) -> Result<bool, Error> {
+    let tag = program.info().map_err(|error| failed(on, &error))?.tag();
+    Ok(in_our_place(on)?.is_some_and(|found| found.name == name && found.tag == tag))
+}
+
+fn in_our_place(on: On<'_>) -> Result<Option<filter::Program>, Error> {
     let hook = match on.hook {
         TcAttachType::Ingress => Parent::MIN_INGRESS,
         TcAttachType::Egress => Parent::MIN_EGRESS,
-        TcAttachType::Custom(_) => return Ok(false),
+        TcAttachType::Custom(_) => return Ok(None),
     };
     if has_tcx() || on.device.is_empty() {
-        return Ok(false);
+        return Ok(None);
     }
-    let found = filter::name(on.ifindex, hook, PRIORITY, HANDLE.into()).map_err(|error| failed(on, &error))?;
-    Ok(found.as_deref() == Some(name))
+    filter::program(on.ifindex, hook, PRIORITY, HANDLE.into()).map_err(|error| failed(on, &error))
 }
 
 /// Takes away the clsact qdisc that we made, unless somebody has filters there; true where it is gone.

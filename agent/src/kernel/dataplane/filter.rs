@@ -9,12 +9,21 @@ use netlink_packet_route::tc::{TcAttribute, TcFilterBpfOption, TcHandle, TcMessa
 
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
-/// The name of the cls_bpf filter in one place of a hook, if there is one.
-pub fn name(ifindex: u32, hook: u16, priority: u16, handle: u32) -> io::Result<Option<String>> {
+/// What a cls_bpf filter says of its program.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Program {
+    /// Its name.
+    pub name: String,
+    /// A digest of its instructions; maps are not part of it.
+    pub tag: u64,
+}
+
+/// The program of the cls_bpf filter in one place of a hook, if there is one.
+pub fn program(ifindex: u32, hook: u16, priority: u16, handle: u32) -> io::Result<Option<Program>> {
     Ok(filters(ifindex, hook)?.iter().find_map(|filter| {
         let header = &filter.header;
         let at = (u32::from(header.handle), (header.info >> 16) as u16);
-        if at == (handle, priority) { bpf_name(filter) } else { None }
+        if at == (handle, priority) { bpf_program(filter) } else { None }
     }))
 }
 
@@ -41,15 +50,20 @@ fn filters(ifindex: u32, hook: u16) -> io::Result<Vec<TcMessage>> {
     ask(RouteNetlinkMessage::GetTrafficFilter(message), NLM_F_DUMP)
 }
 
-fn bpf_name(filter: &TcMessage) -> Option<String> {
+fn bpf_program(filter: &TcMessage) -> Option<Program> {
     let options = filter.attributes.iter().find_map(|attribute| match attribute {
         TcAttribute::Options(options) => Some(options),
         _ => None,
     })?;
-    options.iter().find_map(|option| match option {
-        TcOption::Bpf(TcFilterBpfOption::ProgName(name)) => Some(name.trim_end_matches('\0').to_owned()),
-        _ => None,
-    })
+    let (mut name, mut tag) = (None, 0);
+    for option in options {
+        match option {
+            TcOption::Bpf(TcFilterBpfOption::ProgName(text)) => name = Some(text.trim_end_matches('\0').to_owned()),
+            TcOption::Bpf(TcFilterBpfOption::ProgTag(bytes)) => tag = u64::from_be_bytes(*bytes),
+            _ => {}
+        }
+    }
+    Some(Program { name: name?, tag })
 }
 
 /// One request and its answers, up to the acknowledgement or the end of the dump.
