@@ -21,8 +21,8 @@ impl Errors {
             let Some(before) = &before else { break };
             let (replay, integrity) = before.get(&(sa.destination, sa.spi)).copied().unwrap_or_default();
             for (event, n) in [
-                (LaneEvent::ReplayError, sa.replay.wrapping_sub(replay)),
-                (LaneEvent::IntegrityError, sa.integrity.wrapping_sub(integrity)),
+                (LaneEvent::ReplayError, new(replay, sa.replay)),
+                (LaneEvent::IntegrityError, new(integrity, sa.integrity)),
             ] {
                 if n > 0 {
                     counts.extend(series(policy, sa.reqid, event).map(|series| (series, n.into())));
@@ -32,6 +32,13 @@ impl Errors {
         self.0 = Some(sas.iter().map(|sa| ((sa.destination, sa.spi), (sa.replay, sa.integrity))).collect());
         counts
     }
+}
+
+/// The kernel's counters wrap at 32 bits; and one that seems to have run through more than half of them between two looks is
+/// of a static SA that was made anew under its SPI, and began again at nothing.
+fn new(before: u32, now: u32) -> u32 {
+    let difference = now.wrapping_sub(before);
+    if difference > u32::MAX / 2 { now } else { difference }
 }
 
 /// Request ids are unique in the policy.
@@ -83,6 +90,14 @@ mod tests {
         let mut errors = Errors::default();
         assert_eq!(counts(&mut errors, &[sa(1, VOICE, 100, 100)]), []);
         assert_eq!(counts(&mut errors, &[sa(1, VOICE, 101, 100)]), [("voice.0".into(), LaneEvent::ReplayError, 1)]);
+    }
+
+    #[test]
+    fn an_sa_made_anew_under_its_spi_counts_from_nothing() {
+        let mut errors = Errors::default();
+        counts(&mut errors, &[sa(1, VOICE, 100, 7)]);
+        assert_eq!(counts(&mut errors, &[sa(1, VOICE, 0, 3)]), [("voice.0".into(), LaneEvent::IntegrityError, 3)]);
+        assert_eq!(counts(&mut errors, &[sa(1, VOICE, 2, 3)]), [("voice.0".into(), LaneEvent::ReplayError, 2)]);
     }
 
     #[test]
