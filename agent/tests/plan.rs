@@ -19,6 +19,7 @@ use proptest::prelude::*;
 struct Sketch {
     tunnels: Vec<TunnelSketch>,
     tables: Option<u64>,
+    mask: u32,
 }
 
 #[derive(Debug, Clone)]
@@ -51,15 +52,18 @@ fn tunnel_sketch() -> impl Strategy<Value = TunnelSketch> {
 }
 
 fn sketch() -> impl Strategy<Value = Sketch> {
-    (prop::collection::vec(tunnel_sketch(), 0..4), prop::option::of(0..3u64)).prop_map(|(mut tunnels, tables)| {
-        let mut seen = Vec::new();
-        tunnels.retain(|tunnel| {
-            let fresh = !seen.iter().any(|(name, if_id)| *name == tunnel.name || *if_id == tunnel.if_id);
-            seen.push((tunnel.name, tunnel.if_id));
-            fresh
-        });
-        Sketch { tunnels, tables }
-    })
+    let mask = prop_oneof![Just(0xf_u32), Just(0xff)];
+    (prop::collection::vec(tunnel_sketch(), 0..4), prop::option::of(0..3u64), mask).prop_map(
+        |(mut tunnels, tables, mask)| {
+            let mut seen = Vec::new();
+            tunnels.retain(|tunnel| {
+                let fresh = !seen.iter().any(|(name, if_id)| *name == tunnel.name || *if_id == tunnel.if_id);
+                seen.push((tunnel.name, tunnel.if_id));
+                fresh
+            });
+            Sketch { tunnels, tables, mask }
+        },
+    )
 }
 
 fn net(text: &str) -> IpNet {
@@ -143,7 +147,7 @@ fn policy(sketch: &Sketch) -> Policy {
         })
         .collect();
     Policy {
-        mark_mask: 0xff,
+        mark_mask: sketch.mask,
         metrics_listen: None,
         vici: "/run/charon.vici".into(),
         classes: vec![Class { name: "voice".into(), lanes: 1, fallback: Fallback::Block, outer_dscp: None }],
@@ -192,7 +196,13 @@ fn carry_out(machine: &mut Observed, op: &Op) {
             assert!(machine.addresses.insert(address), "EEXIST: {op}");
         }
         Op::AddState(state) => {
-            assert!(machine.states.iter().all(|other| other.id != state.id), "EEXIST: {op}");
+            // As __xfrm_state_lookup compares: by the new one's value under the mask of the one that is there.
+            let value = state.id.mark.map_or(0, |mark| mark.value);
+            let taken = |other: &State| {
+                let (v, m) = other.id.mark.map_or((0, 0), |mark| (mark.value, mark.mask));
+                (other.id.destination, other.id.spi) == (state.id.destination, state.id.spi) && value & m == v
+            };
+            assert!(!machine.states.iter().any(taken), "EEXIST: {op}");
             machine.states.push(state);
         }
         Op::AddPolicy(policy) => {
@@ -404,7 +414,7 @@ proptest! {
 fn one(keyed: bool) -> Sketch {
     let tunnel =
         TunnelSketch { name: 0, if_id: 42, mtu: 1400, lanes: 1, addresses: 1, routes: 1, keyed, seed: 0, digest: 7 };
-    Sketch { tunnels: vec![tunnel], tables: Some(1) }
+    Sketch { tunnels: vec![tunnel], tables: Some(1), mask: 0xff }
 }
 
 /// Without what differs from key file to key file.
@@ -486,6 +496,18 @@ fn a_new_key_with_the_same_spi_replaces_the_state() {
     assert_eq!(ops[0], Op::RemoveState(id));
     assert!(matches!(&ops[1], Op::AddState(state) if state.id == id));
     assert_eq!(ops.len(), 2);
+}
+
+#[test]
+fn a_resized_mask_replaces_the_state_that_has_the_spi() {
+    let mut machine = machine(&desired(&one(false)));
+    let wanted = desired(&Sketch { mask: 0xf, ..one(false) });
+    let sends = machine.states.iter().find(|state| state.id.mark.is_some()).unwrap().id;
+    let ops = diff(&wanted, &machine).unwrap().ops;
+    let removed = ops.iter().position(|op| *op == Op::RemoveState(sends)).unwrap();
+    assert!(matches!(&ops[removed + 1], Op::AddState(state) if state.id.spi == sends.spi), "{:#?}", lines(&ops));
+    ops.iter().for_each(|op| carry_out(&mut machine, op));
+    assert!(diff(&wanted, &machine).unwrap().is_empty());
 }
 
 #[test]

@@ -264,6 +264,10 @@ impl Steps {
     fn states(&mut self, desired: &Desired, observed: &Observed) {
         // The one that sends is found by its policy's mark, the one that receives by its SPI alone.
         let sends = |id: &StateId| id.mark.is_some();
+        // No two that are wanted share destination and SPI.
+        let in_place_of = |have: &State, want: &State| {
+            (have.id.destination, have.id.spi) == (want.id.destination, want.id.spi) && have.id != want.id
+        };
         let there: BTreeMap<StateId, &State> = observed.states.iter().map(|state| (state.id, state)).collect();
         let wanted: BTreeSet<StateId> = desired.states.iter().map(|state| state.id).collect();
         for want in &desired.states {
@@ -272,12 +276,18 @@ impl Steps {
                 Some(have) if is(have, want) => continue,
                 // The kernel changes neither key nor marks in place.
                 Some(_) => self.push(turn, Op::RemoveState(want.id)),
-                None => {}
+                // One of the same SPI under another mark is in the way where the masks overlap, as they do when the mask of
+                // all marks is resized.
+                None => {
+                    for have in observed.states.iter().filter(|have| in_place_of(have, want)) {
+                        self.push(turn, Op::RemoveState(have.id));
+                    }
+                }
             }
             self.push(turn, Op::AddState(want.clone()));
         }
         for have in &observed.states {
-            if !wanted.contains(&have.id) {
+            if !wanted.contains(&have.id) && !desired.states.iter().any(|want| in_place_of(have, want)) {
                 let turn = match (desired.charon_lanes.contains(&(have.reqid, have.if_id)), sends(&have.id)) {
                     (true, true) => Turn::ClearOutboundStates,
                     (true, false) => Turn::ClearInboundStates,
