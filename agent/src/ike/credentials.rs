@@ -1,9 +1,10 @@
 //! Secrets and certificates from their files.
 
 use std::fmt;
+use std::fs::OpenOptions;
 use std::io;
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -37,6 +38,26 @@ pub enum Error {
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
+    },
+    /// A folder, a pipe, a device.
+    #[error("{what} {path} is not a regular file")]
+    NotAFile {
+        /// Which one.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
+    /// Somebody else's, who can change it.
+    #[error("{what} {path} is owned by uid {owner}, not by uid {us} or root: chown {us} {path}")]
+    Owner {
+        /// Which one.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Its owner.
+        owner: u32,
+        /// Whom we run as.
+        us: u32,
     },
     /// It is empty.
     #[error("{what} {path} is empty")]
@@ -106,10 +127,19 @@ impl fmt::Debug for Credentials {
 
 fn read(what: &'static str, path: &Path, private: bool) -> Result<Zeroizing<Vec<u8>>, Error> {
     let failed = |source| Error::Read { what, path: path.to_owned(), source };
-    let file = std::fs::File::open(path).map_err(failed)?;
+    // Opening a pipe would wait for its other end, for ever.
+    let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+    let file = opened.map_err(failed)?;
     let meta = file.metadata().map_err(failed)?;
+    if !meta.is_file() {
+        return Err(Error::NotAFile { what, path: path.to_owned() });
+    }
     if private && meta.mode() & 0o077 != 0 {
         return Err(Error::Mode { what, path: path.to_owned(), mode: meta.mode() & 0o7777 });
+    }
+    let us = nix::unistd::geteuid().as_raw();
+    if private && ![us, 0].contains(&meta.uid()) {
+        return Err(Error::Owner { what, path: path.to_owned(), owner: meta.uid(), us });
     }
     // One allocation of the right size: a growing vector would leave copies of a secret behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_FILE as usize + 2));
@@ -182,6 +212,33 @@ mod tests {
         };
         assert!(read(0o600).is_ok());
         assert!(read(0o644).unwrap_err().to_string().starts_with("private key "));
+    }
+
+    #[test]
+    fn a_secret_of_somebody_else_is_refused() {
+        let files = Files::new();
+        let path = files.write("psk", b"moon", 0o600);
+        // Only root can give files away.
+        if nix::unistd::geteuid().is_root() {
+            std::os::unix::fs::chown(&path, Some(65_534), None).unwrap();
+            let error = psk(path.clone()).unwrap_err().to_string();
+            let name = path.display();
+            assert_eq!(
+                error,
+                format!("pre-shared key file {name} is owned by uid 65534, not by uid 0 or root: chown 0 {name}")
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_without_waiting_for_it() {
+        let files = Files::new();
+        let pipe = files.0.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for path in [pipe, files.0.path().to_owned()] {
+            let error = psk(path).unwrap_err().to_string();
+            assert!(error.ends_with("is not a regular file"), "{error}");
+        }
     }
 
     #[test]

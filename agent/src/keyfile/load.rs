@@ -1,8 +1,8 @@
 //! File -> keys, if nobody else can read it.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -62,7 +62,9 @@ pub enum Error {
 pub fn load(path: &Path) -> Result<Keys, Error> {
     let file = || path.to_owned();
     let failed = |source| Error::Read { file: path.to_owned(), source };
-    let mut opened = File::open(path).map_err(failed)?;
+    // Opening a pipe would wait for its other end, for ever.
+    let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+    let mut opened = opened.map_err(failed)?;
     let metadata = opened.metadata().map_err(failed)?;
     if !metadata.is_file() {
         return Err(Error::NotAFile { file: file() });
@@ -116,9 +118,13 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_no_key_file() {
+    fn a_folder_or_a_pipe_is_no_key_file() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(load(folder.path()).unwrap_err().to_string().ends_with(": not a regular file"));
+        let pipe = folder.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for path in [folder.path(), &pipe] {
+            assert!(load(path).unwrap_err().to_string().ends_with(": not a regular file"));
+        }
     }
 
     #[test]
