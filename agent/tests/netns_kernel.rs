@@ -222,6 +222,27 @@ fn leftovers_of_charon_are_seen_and_flushed_by_reqid_and_if_id() {
 }
 
 #[test]
+fn what_is_ours_stays_where_charons_leftovers_of_a_lane_are_flushed() {
+    let netns = gateway("beside");
+    stand_in(&netns);
+    inside(&netns, async |netlink| drop(bring(netlink, &desired()).await));
+    netns
+        .sh(&format!(
+            "ip xfrm policy add dir in src 10.1.0.0/16 dst 10.2.0.0/16 proto udp priority 375423 if_id 42 mark 1 mask 0xff \
+                tmpl src 192.0.2.1 dst 192.0.2.2 proto esp reqid {} mode tunnel",
+            REQIDS.start()
+        ))
+        .unwrap();
+    inside(&netns, async |netlink| {
+        let plan = bring(netlink, &desired()).await;
+        assert_eq!(plan.ops, [Op::FlushLane { reqid: *REQIDS.start(), if_id: 42 }]);
+        let again = bring(netlink, &desired()).await;
+        assert!(again.is_empty(), "{again}");
+    });
+    assert!(!netns.sh("ip xfrm policy").unwrap().contains("375423"));
+}
+
+#[test]
 fn a_removal_that_comes_too_late_is_no_error() {
     let netns = gateway("late");
     stand_in(&netns);

@@ -46,11 +46,12 @@ async fn carry_out(netlink: &Netlink, op: &Op) -> Result<(), Failure> {
     }
 }
 
+/// What charon has there: where the lane's keys are static now, its own states and policies are beside those.
 async fn flush(netlink: &Netlink, reqid: u32, if_id: u32) -> Result<(), Failure> {
     // Policies first: one without a state would make the kernel ask for a new one.
     xfrm_policy::flush(netlink, reqid, if_id).await?;
-    for (state, _) in state::dump(netlink).await? {
-        if state.reqid == reqid && state.if_id == if_id {
+    for (state, tagged) in state::dump(netlink).await? {
+        if !tagged && state.reqid == reqid && state.if_id == if_id {
             match state::remove(netlink, &state.id).await {
                 Err(failure) if failure.is(libc::ESRCH) => {}
                 answer => answer?,

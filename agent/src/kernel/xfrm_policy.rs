@@ -11,7 +11,7 @@ use netlink_packet_xfrm::{Selector as WireSelector, UserTemplate, XfrmAttrs, Xfr
 
 use super::netlink::{Failure, Netlink};
 use super::state::{ip, wire_mark};
-use crate::plan::{Mark, PolicyDirection, REQIDS, Selector, XfrmPolicy, XfrmPolicyId};
+use crate::plan::{Mark, POLICY_PRIORITY, PolicyDirection, REQIDS, Selector, XfrmPolicy, XfrmPolicyId};
 
 /// All with a request id of ours in their template, charon's included.
 pub(super) async fn dump(netlink: &Netlink) -> Result<Vec<XfrmPolicy>, Failure> {
@@ -31,11 +31,12 @@ pub(super) async fn remove(netlink: &Netlink, id: &XfrmPolicyId) -> Result<(), F
     delete(netlink, selector, wire_direction(id.direction), id.mark, id.if_id).await
 }
 
-/// Those of one lane, whoever made them and whatever their selectors.
+/// Those of one lane that are not ours, whatever their selectors.
 pub(super) async fn flush(netlink: &Netlink, reqid: u32, if_id: u32) -> Result<(), Failure> {
     for message in dump_raw(netlink).await? {
         let found = Parts::of(&message);
-        if found.template.is_some_and(|template| template.reqid == reqid) && found.if_id == if_id {
+        let theirs = message.user_policy_info.priority != POLICY_PRIORITY;
+        if theirs && found.template.is_some_and(|template| template.reqid == reqid) && found.if_id == if_id {
             let info = &message.user_policy_info;
             match delete(netlink, info.selector, info.direction, found.mark, if_id).await {
                 Err(failure) if failure.is(libc::ENOENT) => {}
