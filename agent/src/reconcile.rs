@@ -23,6 +23,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+pub use settle::PASSES;
 pub use wanted::Wanted;
 
 /// Where this agent lives on this machine.

@@ -243,6 +243,32 @@ fn what_is_ours_stays_where_charons_leftovers_of_a_lane_are_flushed() {
 }
 
 #[test]
+fn a_changed_address_is_settled_in_as_many_passes_as_the_agent_has() {
+    let netns = gateway("readdress");
+    stand_in(&netns);
+    // A secondary address goes with its primary.
+    netns.sh("for place in all lk0; do echo 0 > /proc/sys/net/ipv4/conf/$place/promote_secondaries; done").unwrap();
+    let mut moved = desired();
+    moved.addresses.clear();
+    for address in ["10.255.0.2/30", "2001:db8:ff::1/80"] {
+        let address = address.parse().unwrap();
+        moved.addresses.insert(lanekeeper::plan::Address { device: "lk0".into(), address });
+    }
+    inside(&netns, async |netlink| {
+        bring(netlink, &desired()).await;
+        let mut passes = 0;
+        while !bring(netlink, &moved).await.is_empty() {
+            passes += 1;
+            assert!(passes <= lanekeeper::reconcile::PASSES, "{}", diff(&moved, &observe(netlink).await).unwrap());
+        }
+    });
+    let left = netns.sh("ip -o addr show dev lk0; ip route").unwrap();
+    for there in ["10.255.0.2/30", "2001:db8:ff::1/80", "10.2.0.0/16 dev lk0 proto 76"] {
+        assert!(left.contains(there), "{there} is not in\n{left}");
+    }
+}
+
+#[test]
 fn a_removal_that_comes_too_late_is_no_error() {
     let netns = gateway("late");
     stand_in(&netns);

@@ -73,7 +73,10 @@ fn is_gone(op: &Op, failure: &Failure) -> bool {
     match op {
         Op::RemoveLink { .. } => failure.is(libc::ENODEV),
         Op::RemoveRoute(_) => failure.is(libc::ESRCH) || failure.is(libc::ENODEV),
-        Op::RemoveAddress(_) => failure.is(libc::EADDRNOTAVAIL) || failure.is(libc::ENODEV),
+        Op::RemoveAddress(_) => {
+            // ENXIO: the device has lost IPv6 whole.
+            [libc::EADDRNOTAVAIL, libc::ENODEV, libc::ENXIO].into_iter().any(|errno| failure.is(errno))
+        }
         Op::RemoveState(_) => failure.is(libc::ESRCH),
         Op::RemovePolicy(_) => failure.is(libc::ENOENT),
         Op::AddAddress(_) => failure.is(libc::EEXIST),

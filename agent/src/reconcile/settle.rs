@@ -6,30 +6,41 @@ use super::{Error, Wanted};
 use crate::ike;
 use crate::plan::Op;
 
+/// Looks and changes before what remains is an error. The kernel does things of its own: with a primary IPv4 address go its
+/// secondary ones, and an IPv6 address of another length is refused while the old one is there.
+pub const PASSES: usize = 3;
+
 /// Makes the machine what `wanted` says. Returns what was changed.
 pub async fn settle(world: &mut World, live: &Live, wanted: &Wanted, without: WithoutCharon) -> Result<Vec<Op>, Error> {
-    let survey = world.survey(wanted).await?;
-    match (&survey.charon, without) {
-        (Some(_), WithoutCharon::Proceed) | (None, _) => {}
-        (Some(_), WithoutCharon::Refuse) => return Err(survey.charon.map(Error::Vici).expect("just seen")),
-    }
-    let absent = survey.charon.is_some();
-    world.carry_out(wanted, &survey, || live.install(&wanted.policy)).await?;
-    if absent {
-        // The task keeps trying; waiting for it here would keep everything else waiting.
-        world.hand_connections_over(wanted).await;
-    } else {
-        match (world.keep_connections(wanted).await, without) {
-            // Gone just now: the task holds on to it.
-            (Err(Error::Ike(ike::Error::Waiting { .. })), WithoutCharon::Proceed) | (Ok(()), _) => {}
-            (Err(error), _) => return Err(error),
+    let mut done = Vec::new();
+    for _ in 0..PASSES {
+        let survey = world.survey(wanted).await?;
+        if survey.plan.ops.is_empty() && !done.is_empty() {
+            return Ok(done);
         }
-    }
-    if survey.plan.ops.is_empty() {
-        return Ok(survey.plan.ops);
+        match (&survey.charon, without) {
+            (Some(_), WithoutCharon::Proceed) | (None, _) => {}
+            (Some(_), WithoutCharon::Refuse) => return Err(survey.charon.map(Error::Vici).expect("just seen")),
+        }
+        let absent = survey.charon.is_some();
+        world.carry_out(wanted, &survey, || live.install(&wanted.policy)).await?;
+        if absent {
+            // The task keeps trying; waiting for it here would keep everything else waiting.
+            world.hand_connections_over(wanted).await;
+        } else {
+            match (world.keep_connections(wanted).await, without) {
+                // Gone just now: the task holds on to it.
+                (Err(Error::Ike(ike::Error::Waiting { .. })), WithoutCharon::Proceed) | (Ok(()), _) => {}
+                (Err(error), _) => return Err(error),
+            }
+        }
+        if survey.plan.ops.is_empty() {
+            return Ok(done);
+        }
+        done.extend(survey.plan.ops);
     }
     let left = world.survey(wanted).await?.plan.ops;
-    if left.is_empty() { Ok(survey.plan.ops) } else { Err(Error::Unsettled { left: lines(&left) }) }
+    if left.is_empty() { Ok(done) } else { Err(Error::Unsettled { left: lines(&left) }) }
 }
 
 /// As `plan` prints them.
