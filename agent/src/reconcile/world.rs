@@ -9,7 +9,7 @@ use crate::compile::{Registry, Tables, compile};
 use crate::ike;
 use crate::kernel::dataplane::{self, Dataplane};
 use crate::kernel::{Netlink, SaErrors, apply, sa_errors, snapshot};
-use crate::plan::{Desired, Observed, Op, Plan, Room, diff};
+use crate::plan::{Desired, Observed, Op, Plan, diff};
 
 /// The data path, shared with what reads its counters.
 pub type SharedDataplane = Arc<Mutex<Dataplane>>;
@@ -147,22 +147,13 @@ impl World {
             dataplane.adopt(tables);
             dataplane.set_interfaces(&interfaces::list()?)?;
         }
-        // Lanes are known to all before charon can say a word about them, and open when their SAs are there.
-        let mut known = false;
-        for op in &survey.plan.ops {
-            if op.room() == Room::Charon && !known {
-                tables_loaded()?;
-                known = true;
-            }
-            tracing::info!("{op}");
+        let (before, after) = survey.plan.ops.split_at(before_lanes(&survey.plan.ops));
+        for op in before {
             self.execute(wanted, survey, op).await?;
-            if matches!(op, Op::LoadTables { .. }) {
-                tables_loaded()?;
-                known = true;
-            }
         }
-        if !known {
-            tables_loaded()?;
+        tables_loaded()?;
+        for op in after {
+            self.execute(wanted, survey, op).await?;
         }
         self.dress_wan(wanted)
     }
@@ -201,6 +192,7 @@ impl World {
     }
 
     async fn execute(&mut self, wanted: &Wanted, survey: &Survey, op: &Op) -> Result<(), Error> {
+        tracing::info!("{op}");
         match op {
             Op::LoadTables { .. } => {
                 let dataplane = self.dataplane()?;
@@ -256,6 +248,14 @@ impl World {
     }
 }
 
+/// How many of these come before the lanes of the policy are made known: they are to be in the tables, and known before charon
+/// can say a word about them. What an old policy's connection is unloaded for may come before the tables.
+fn before_lanes(ops: &[Op]) -> usize {
+    let tables = ops.iter().position(|op| matches!(op, Op::LoadTables { .. })).map(|at| at + 1);
+    let connections = || ops.iter().position(|op| matches!(op, Op::LoadConnection { .. }));
+    tables.or_else(connections).unwrap_or(ops.len())
+}
+
 /// Of a connection's name.
 fn tunnel_of(connection: &str) -> &str {
     connection.strip_prefix(ike::connection::NAME_PREFIX).unwrap_or(connection)
@@ -264,4 +264,25 @@ fn tunnel_of(connection: &str) -> &str {
 /// A poisoned lock means that a thread died while it held the data path, whose every write is whole by itself.
 pub(super) fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lanes_are_made_known_behind_their_tables_and_before_their_connection() {
+        let tables = || Op::LoadTables { digest: 1 };
+        let load = || Op::LoadConnection { name: "lk-a".into(), digest: 1, changed: false };
+        let unload = || Op::UnloadConnection { name: "lk-b".into() };
+        let up = || Op::LinkUp { name: "lk-a".into() };
+        for (ops, wanted) in [
+            (vec![], 0),
+            (vec![up(), unload()], 2),
+            (vec![unload(), up(), tables(), up(), load()], 3),
+            (vec![up(), load(), unload()], 1),
+        ] {
+            assert_eq!(before_lanes(&ops), wanted, "{ops:?}");
+        }
+    }
 }
