@@ -16,7 +16,7 @@ mod observe;
 pub mod sas;
 mod shell;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use connection::Connection;
 pub use credentials::Credentials;

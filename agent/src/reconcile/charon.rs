@@ -22,8 +22,8 @@ pub struct Charon {
     vici: PathBuf,
     commands: mpsc::Sender<Command>,
     task: JoinHandle<()>,
-    /// Digest of each tunnel's connection as given to the task.
-    given: BTreeMap<String, u64>,
+    /// What the task was given for each tunnel, keys and certificates included: those may change in their files alone.
+    given: BTreeMap<String, Load>,
 }
 
 impl Charon {
@@ -40,14 +40,14 @@ impl Charon {
         &self.vici
     }
 
-    /// Whether the task keeps just this form of the connection.
+    /// Whether the task keeps just this form of the connection, with these keys.
     pub fn keeps(&self, load: &Load) -> bool {
-        self.given.get(&load.connection.tunnel) == Some(&load.connection.digest)
+        self.given.get(&load.connection.tunnel) == Some(load)
     }
 
     /// Has the task keep the connection. An error is charon's; the task keeps it all the same and tries again.
     pub async fn load(&mut self, load: &Load) -> Result<(), Error> {
-        self.given.insert(load.connection.tunnel.clone(), load.connection.digest);
+        self.given.insert(load.connection.tunnel.clone(), load.clone());
         let (reply, answer) = oneshot::channel();
         self.tell(Command::Load(Box::new(load.clone()), reply)).await?;
         finished(answer).await
@@ -66,7 +66,7 @@ impl Charon {
 
     /// Like [`Charon::load`], without waiting for charon.
     pub async fn hand_over(&mut self, load: &Load) {
-        self.given.insert(load.connection.tunnel.clone(), load.connection.digest);
+        self.given.insert(load.connection.tunnel.clone(), load.clone());
         // Nobody takes the answer: what comes of it is told by events.
         let (reply, _) = oneshot::channel();
         let _ = self.tell(Command::Load(Box::new(load.clone()), reply)).await;
@@ -119,4 +119,36 @@ fn hangs(command: &str) -> Error {
 /// Connections of ours that charon has, with the digest of what was loaded.
 pub async fn loaded(vici: &Path) -> Result<BTreeMap<String, u64>, crate::vici::Error> {
     Ok(ike::observe(vici).await?.into_iter().map(|(name, loaded)| (name, loaded.digest)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::ike::{Connection, Credentials, testing};
+    use crate::policy::TunnelIndex;
+
+    fn load(secret: &str) -> Load {
+        Load {
+            connection: Connection::new(&testing::policy(), TunnelIndex(0)).unwrap(),
+            credentials: Credentials::Psk(Zeroizing::new(secret.as_bytes().to_vec())),
+        }
+    }
+
+    /// A task whose part is played by hand.
+    fn charon() -> (Charon, mpsc::Receiver<Command>) {
+        let (commands, inbox) = mpsc::channel(8);
+        (Charon { vici: "/nowhere".into(), commands, task: tokio::spawn(async {}), given: BTreeMap::new() }, inbox)
+    }
+
+    #[tokio::test]
+    async fn a_key_that_changed_in_its_file_is_another_load() {
+        let (mut charon, _inbox) = charon();
+        assert!(!charon.keeps(&load("moon")));
+        charon.hand_over(&load("moon")).await;
+        assert!(charon.keeps(&load("moon")));
+        assert!(!charon.keeps(&load("sun")));
+        assert!(!format!("{charon:?}").contains("moon\""));
+    }
 }
