@@ -134,6 +134,8 @@ pub struct Machine {
     link: Link,
     /// When the charon that we last spoke to had started.
     since: Option<String>,
+    /// The charon before has died, and no list of this one's SAs has come yet.
+    restarted: bool,
     /// Why charon could not be reached, as last told.
     told_gone: Option<String>,
     chance: Chance,
@@ -149,8 +151,6 @@ enum Link {
     /// Connected.
     Together {
         version: String,
-        /// The charon before has died.
-        restarted: bool,
         /// The first snapshot has come.
         synced: bool,
         resync_at: Duration,
@@ -164,6 +164,7 @@ impl Machine {
             tunnels: BTreeMap::new(),
             link: Link::Apart { retry_at: Duration::ZERO, pause: RECONNECT_FIRST },
             since: None,
+            restarted: false,
             told_gone: None,
             chance: Chance::new(seed),
             tickets: 0,
@@ -228,9 +229,9 @@ impl Machine {
     }
 
     fn connected(&mut self, now: Duration, version: String, since: String, actions: &mut Vec<Action>) {
-        let restarted = self.since.as_ref().is_some_and(|before| *before != since);
+        self.restarted |= self.since.as_ref().is_some_and(|before| *before != since);
         self.since = Some(since);
-        self.link = Link::Together { version, restarted, synced: false, resync_at: now + RESYNC };
+        self.link = Link::Together { version, synced: false, resync_at: now + RESYNC };
         for tunnel in self.tunnels.values_mut() {
             tunnel.set_aside();
             self.tickets += 1;
@@ -282,17 +283,18 @@ impl Machine {
     }
 
     fn snapshot(&mut self, now: Duration, asked: Duration, sas: &[IkeSa], actions: &mut Vec<Action>) {
-        let Link::Together { version, restarted, synced, resync_at } = &mut self.link else {
+        let Link::Together { version, synced, resync_at } = &mut self.link else {
             return;
         };
         *resync_at = now + RESYNC;
         let first = !std::mem::replace(synced, true);
+        let restarted = std::mem::take(&mut self.restarted);
         for tunnel in self.tunnels.values_mut() {
             let name = tunnel.load.connection.name.clone();
             let ours = sas.iter().filter(|sa| sa.connection == name);
             tunnel.snapshot(now, asked, ours, actions);
             if first {
-                tunnel.hold(now, *restarted);
+                tunnel.hold(now, restarted);
             }
             tunnel.tell(now, &mut self.chance, actions);
         }

@@ -18,7 +18,7 @@ pub(super) struct Lane {
     pub(super) children: BTreeMap<u32, Child>,
     /// Until when it is up without one: charon's restart made charon forget its CHILD_SAs.
     pub(super) held: Option<Duration>,
-    /// Had CHILD_SAs before the connection to charon broke.
+    /// Had CHILD_SAs before the connection to charon broke, and no list has come since.
     aside: bool,
     pub(super) retry: Backoff,
     pub(super) doubles_since: Option<Duration>,
@@ -87,16 +87,19 @@ impl Lane {
         self.children.values().filter_map(|child| child.expires).min()
     }
 
-    /// A new connection to charon: numbers may start again from one.
+    /// A new connection to charon, perhaps to another one.
     pub(super) fn set_aside(&mut self) {
-        self.aside = !self.children.is_empty() || self.held.is_some();
+        self.aside |= !self.children.is_empty() || self.held.is_some();
         self.children.clear();
     }
 
-    /// After the first list of the new connection: what is missing in it was lost, or is held where charon has restarted.
+    /// After the first list of the new connection: what is missing in it was lost, or is held where charon has restarted. What
+    /// is held already stays so for its time.
     pub(super) fn hold(&mut self, now: Duration, restarted: bool) {
         let lost = std::mem::take(&mut self.aside) && self.children.is_empty();
-        self.held = (lost && restarted).then_some(now + HOLD);
+        if lost && restarted {
+            self.held = Some(now + HOLD);
+        }
     }
 
     /// Holds it no longer than that.

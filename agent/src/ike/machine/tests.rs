@@ -472,6 +472,35 @@ fn an_unloaded_tunnel_falls_and_is_unloaded() {
     assert_eq!(bench.up("voice.0", 9), []);
 }
 
+#[test]
+fn a_lane_is_held_though_the_new_charons_first_connection_breaks_at_once() {
+    let mut bench = Bench::steady(&testing::policy());
+    bench.feed(Input::Unreachable { reason: "closed".to_owned() });
+    bench.pass(5 * SECOND);
+    bench.feed(Input::Connected { version: "5.9.8".to_owned(), since: "just now".to_owned() });
+    bench.feed(Input::Unreachable { reason: "closed".to_owned() });
+    bench.pass(5 * SECOND);
+    let events = told(&bench.connect("just now", vec![]));
+    assert!(!events.iter().any(|event| matches!(event, Event::LaneDown(_))), "{events:?}");
+    assert_eq!(told(&bench.pass(14 * SECOND)), []);
+    assert_eq!(told(&bench.pass(2 * SECOND)).len(), 3);
+}
+
+#[test]
+fn what_is_held_stays_so_for_its_time_though_the_connection_breaks_again() {
+    let mut bench = Bench::steady(&testing::policy());
+    bench.feed(Input::Unreachable { reason: "closed".to_owned() });
+    bench.pass(5 * SECOND);
+    bench.connect("just now", vec![]);
+    let held = bench.now;
+    bench.feed(Input::Unreachable { reason: "closed".to_owned() });
+    bench.pass(SECOND);
+    let events = told(&bench.connect("just now", vec![]));
+    assert!(!events.iter().any(|event| matches!(event, Event::LaneDown(_))), "{events:?}");
+    assert_eq!(told(&bench.pass(HOLD + SECOND)).len(), 3);
+    assert!(bench.now < held + HOLD + HOLD);
+}
+
 mod anything {
     use proptest::prelude::*;
 
