@@ -63,16 +63,25 @@ pub struct Load {
     pub credentials: Credentials,
 }
 
+/// What becomes of the SAs that charon has when a connection comes that is new to us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Those that fit are the lanes'.
+    Adopt,
+    /// They were made from another form of it: closed once charon has this one.
+    Close,
+}
+
 /// What to do.
 #[derive(Debug)]
 pub enum Command {
     /// Load or replace a tunnel's connection and keep its lanes up; answered when charon has taken it. Where something
     /// of a lane has changed (or of the whole connection), its SAs are closed and made anew: charon gives a CHILD_SA the
     /// parameters of its beginning for all its rekeys. What has not changed is not disturbed.
-    Load(Box<Load>, oneshot::Sender<Result<(), Error>>),
+    Load(Box<Load>, Standing, oneshot::Sender<Result<(), Error>>),
     /// Unload a tunnel's connection (by the tunnel's name) and close its SAs.
     Unload(String, oneshot::Sender<Result<(), Error>>),
-    /// Tell how every tunnel is.
+    /// Tell how every tunnel is of whose SAs charon has been asked.
     Status(oneshot::Sender<Vec<TunnelStatus>>),
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use lanekeeper::config;
-use lanekeeper::ike::{self, Command, Connection, Credentials, Event, Load, TunnelStatus};
+use lanekeeper::ike::{self, Command, Connection, Credentials, Event, Load, Standing, TunnelStatus};
 use lanekeeper::lane::LaneId;
 use lanekeeper::policy::{Ike, Keying, Policy, Start, TunnelIndex};
 use lanekeeper::vici::{Listener, Timeouts};
@@ -135,7 +135,7 @@ impl End {
         };
         let (reply, answer) = oneshot::channel();
         runtime.block_on(async {
-            self.commands.send(Command::Load(Box::new(load), reply)).await.unwrap();
+            self.commands.send(Command::Load(Box::new(load), Standing::Adopt, reply)).await.unwrap();
             answer.await.unwrap()
         })
     }

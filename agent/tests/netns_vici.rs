@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use lanekeeper::config;
-use lanekeeper::ike::{self, Command, Connection, Credentials, Event, Load};
+use lanekeeper::ike::{self, Command, Connection, Credentials, Event, Load, Standing};
 use lanekeeper::policy::{Auth, Ike, Keying, Policy, TunnelIndex};
 use lanekeeper::vici::{Client, Error, Listener, Message, Timeouts};
 use nix::sys::signal::{Signal, kill};
@@ -79,7 +79,7 @@ impl Task {
     async fn load(&self, policy: &Policy) -> Result<(), ike::Error> {
         let load = Load { connection: connection(policy), credentials: Credentials::read(ike_of(policy))? };
         let (reply, answer) = oneshot::channel();
-        self.commands.send(Command::Load(Box::new(load), reply)).await.unwrap();
+        self.commands.send(Command::Load(Box::new(load), Standing::Adopt, reply)).await.unwrap();
         answer.await.unwrap()
     }
 
@@ -282,7 +282,7 @@ async fn two_hundred_tunnels_are_loaded_in_seconds() {
         policy.tunnels[0].name = format!("t{tunnel}");
         let load = Load { connection: connection(&policy), credentials: credentials.clone() };
         let (reply, answer) = oneshot::channel();
-        task.commands.send(Command::Load(Box::new(load), reply)).await.unwrap();
+        task.commands.send(Command::Load(Box::new(load), Standing::Adopt, reply)).await.unwrap();
         answers.push(answer);
     }
     for answer in answers {

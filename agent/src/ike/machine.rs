@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::connection::NAME_PREFIX;
 use super::sas::{IkeSa, IkeState, Notice};
-use super::{Event, Load, TunnelStatus};
+use super::{Event, Load, Standing, TunnelStatus};
 use backoff::Chance;
 use tunnel::Tunnel;
 
@@ -50,8 +50,8 @@ pub enum Input {
         /// Why, and the cure.
         reason: String,
     },
-    /// The policy has that connection now.
-    Load(Box<Load>),
+    /// The policy has that connection now; and what becomes of SAs that it may have already.
+    Load(Box<Load>, Standing),
     /// The outcome of [`Action::Load`].
     Loaded {
         /// The tunnel.
@@ -94,6 +94,8 @@ pub enum Action {
         tunnel: String,
         /// Comes back with the outcome.
         ticket: u64,
+        /// Whether its SAs are closed then.
+        standing: Standing,
     },
     /// Close all SAs of a connection and unload it and its secret.
     Unload {
@@ -134,7 +136,7 @@ pub struct Machine {
     link: Link,
     /// When the charon that we last spoke to had started.
     since: Option<String>,
-    /// The charon before has died, and no list of this one's SAs has come yet.
+    /// The charon before it has died, and no list of this one's SAs has come yet.
     restarted: bool,
     /// Why charon could not be reached, as last told.
     told_gone: Option<String>,
@@ -178,7 +180,7 @@ impl Machine {
             Input::Tick => {}
             Input::Connected { version, since } => self.connected(now, version, since, &mut actions),
             Input::Unreachable { reason } => self.unreachable(now, reason, &mut actions),
-            Input::Load(load) => self.load(*load, &mut actions),
+            Input::Load(load, standing) => self.load(*load, standing, &mut actions),
             Input::Loaded { tunnel, ticket, result } => {
                 if let Some(tunnel) = self.tunnels.get_mut(&tunnel) {
                     tunnel.loaded(now, ticket, result, &mut self.chance, &mut actions);
@@ -218,22 +220,26 @@ impl Machine {
         self.tunnels.get(tunnel).map(|tunnel| &tunnel.load)
     }
 
-    /// How every tunnel is.
+    /// How every tunnel is of which a list has told.
     pub fn status(&self) -> Vec<TunnelStatus> {
-        self.tunnels.values().map(Tunnel::status).collect()
+        self.tunnels.values().filter_map(Tunnel::status).collect()
     }
 
-    /// Why charon cannot be reached.
+    /// Why charon cannot be reached, while it cannot.
     pub fn gone(&self) -> Option<&str> {
-        self.told_gone.as_deref()
+        match &self.link {
+            Link::Together { .. } => None,
+            Link::Apart { .. } | Link::Reaching { .. } => self.told_gone.as_deref(),
+        }
     }
 
     fn connected(&mut self, now: Duration, version: String, since: String, actions: &mut Vec<Action>) {
-        self.restarted |= self.since.as_ref().is_some_and(|before| *before != since);
+        let restarted = self.since.as_ref().is_some_and(|before| *before != since);
         self.since = Some(since);
+        self.restarted |= restarted;
         self.link = Link::Together { version, synced: false, resync_at: now + RESYNC };
         for tunnel in self.tunnels.values_mut() {
-            tunnel.set_aside();
+            tunnel.set_aside(restarted);
             self.tickets += 1;
             actions.push(tunnel.begin_load(self.tickets));
         }
@@ -256,12 +262,12 @@ impl Machine {
         }
     }
 
-    fn load(&mut self, load: Load, actions: &mut Vec<Action>) {
+    fn load(&mut self, load: Load, standing: Standing, actions: &mut Vec<Action>) {
         let name = load.connection.tunnel.clone();
         match self.tunnels.get_mut(&name) {
             Some(tunnel) => tunnel.replace(load, actions),
             None => {
-                self.tunnels.insert(name.clone(), Tunnel::new(load));
+                self.tunnels.insert(name.clone(), Tunnel::new(load, standing));
             }
         }
         if let (Link::Together { .. }, Some(tunnel)) = (&self.link, self.tunnels.get_mut(&name)) {

@@ -14,7 +14,7 @@ use tracing::{debug, info, warn};
 use super::credentials::Credentials;
 use super::machine::{Action, Input, Machine};
 use super::sas::{EVENTS, IkeSa, Notice};
-use super::{Command, Connection, Error, Event, Load, cause};
+use super::{Command, Connection, Error, Event, Load, Standing, cause};
 use crate::vici::{self, Client, Listener, Message, Timeouts};
 
 /// charon is told to answer after that time, whatever the peer does.
@@ -29,7 +29,7 @@ const AT_ONCE: usize = 4;
 /// An order to the task that speaks with charon.
 enum Order {
     Connect,
-    Load { tunnel: String, ticket: u64, load: Box<Load> },
+    Load { tunnel: String, ticket: u64, load: Box<Load>, standing: Standing },
     Unload { connection: String, tunnel: String },
     ListSas,
     CloseChild(u32),
@@ -45,6 +45,13 @@ enum Outcome {
 
 type Reply = oneshot::Sender<Result<(), Error>>;
 
+/// Who waits for a load.
+struct Loading {
+    /// Of the load that carries it; none while there is no charon to carry it to.
+    ticket: Option<u64>,
+    reply: Reply,
+}
+
 struct Shell {
     machine: Machine,
     began: Instant,
@@ -55,7 +62,7 @@ struct Shell {
     list_waits: Arc<AtomicBool>,
     vici: PathBuf,
     /// Who waits for a load, by tunnel.
-    loading: HashMap<String, Reply>,
+    loading: HashMap<String, Loading>,
     unloading: HashMap<String, Reply>,
     /// Told but not yet taken.
     outbox: VecDeque<Event>,
@@ -123,12 +130,14 @@ impl Shell {
 
     fn command(&mut self, command: Command) {
         match command {
-            Command::Load(load, reply) => {
+            Command::Load(load, standing, reply) => {
                 let tunnel = load.connection.tunnel.clone();
-                self.feed(Input::Load(load));
-                match self.machine.gone() {
-                    Some(reason) => drop(reply.send(Err(Error::Waiting { tunnel, reason: reason.to_owned() }))),
-                    None => drop(self.loading.insert(tunnel, reply)),
+                self.loading.insert(tunnel.clone(), Loading { ticket: None, reply });
+                self.feed(Input::Load(load, standing));
+                if let Some(reason) = self.machine.gone()
+                    && let Some(Loading { reply, .. }) = self.loading.remove(&tunnel)
+                {
+                    drop(reply.send(Err(Error::Waiting { tunnel, reason: reason.to_owned() })));
                 }
             }
             Command::Unload(tunnel, reply) => {
@@ -158,21 +167,24 @@ impl Shell {
                 }
             }
             Outcome::Input(Input::Unreachable { reason }) => self.unreachable(reason),
-            Outcome::Input(input) => {
-                if let Input::Loaded { tunnel, result, .. } = &input
-                    && let Some(reply) = self.loading.remove(tunnel)
-                {
-                    let result = result.clone();
-                    drop(reply.send(result.map_err(|reason| Error::Load { tunnel: tunnel.clone(), reason })));
+            Outcome::Input(Input::Loaded { tunnel, ticket, result }) => {
+                // The outcome of an older load is no answer to a newer one.
+                let waiting = self.loading.get(&tunnel).is_some_and(|loading| loading.ticket == Some(ticket));
+                let reply = if waiting { self.loading.remove(&tunnel).map(|loading| loading.reply) } else { None };
+                self.feed(Input::Loaded { tunnel: tunnel.clone(), ticket, result: result.clone() });
+                // What comes of it is told first.
+                if let Some(reply) = reply {
+                    drop(reply.send(result.map_err(|reason| Error::Load { tunnel, reason })));
                 }
-                self.feed(input);
             }
+            Outcome::Input(input) => self.feed(input),
         }
     }
 
     fn unreachable(&mut self, reason: String) {
         self.listener = None;
-        for (tunnel, reply) in self.loading.drain().chain(self.unloading.drain()) {
+        let loading = self.loading.drain().map(|(tunnel, loading)| (tunnel, loading.reply));
+        for (tunnel, reply) in loading.chain(self.unloading.drain()) {
             drop(reply.send(Err(Error::Waiting { tunnel, reason: reason.clone() })));
         }
         self.feed(Input::Unreachable { reason });
@@ -196,10 +208,15 @@ impl Shell {
                 return;
             }
             Action::Connect => Order::Connect,
-            Action::Load { tunnel, ticket } => match self.machine.desired(&tunnel) {
-                Some(load) => Order::Load { tunnel, ticket, load: Box::new(load.clone()) },
-                None => return,
-            },
+            Action::Load { tunnel, ticket, standing } => {
+                if let Some(loading) = self.loading.get_mut(&tunnel) {
+                    loading.ticket = Some(ticket);
+                }
+                match self.machine.desired(&tunnel) {
+                    Some(load) => Order::Load { tunnel, ticket, load: Box::new(load.clone()), standing },
+                    None => return,
+                }
+            }
             Action::Unload { connection, tunnel } => Order::Unload { connection, tunnel },
             Action::ListSas if self.list_waits.swap(true, Ordering::SeqCst) => return,
             Action::ListSas => Order::ListSas,
@@ -264,9 +281,14 @@ async fn connect(vici: &Path) -> Result<(Client, Listener, Input), vici::Error> 
 async fn carry_out(client: &mut Client, began: Instant, order: Order) -> Result<Option<Outcome>, vici::Error> {
     match order {
         Order::Connect => Ok(None),
-        Order::Load { tunnel, ticket, load: wanted } => {
+        Order::Load { tunnel, ticket, load: wanted, standing } => {
             let result = match load(client, &wanted.connection, &wanted.credentials).await {
-                Ok(()) => Ok(()),
+                Ok(()) => {
+                    if standing == Standing::Close {
+                        close(client, &wanted.connection.name).await?;
+                    }
+                    Ok(())
+                }
                 Err(error @ (vici::Error::Refused { .. } | vici::Error::Encode(_))) => {
                     Err(format!("connection {}: {error}", wanted.connection.name))
                 }
@@ -318,6 +340,11 @@ pub(super) async fn unload(client: &mut Client, connection: &str) -> Result<(), 
             Err(error) => return Err(error),
         }
     }
+    close(client, connection).await
+}
+
+/// Closes a connection's SAs.
+async fn close(client: &mut Client, connection: &str) -> Result<(), vici::Error> {
     terminate(client, Message::new().with("ike", connection)).await?;
     // What the peer has not confirmed.
     terminate(client, Message::new().with("ike", connection).with("force", "yes")).await

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::ike::{self, Command, Error, Event, Load, TunnelStatus, run};
+use crate::ike::{self, Command, Error, Event, Load, Standing, TunnelStatus, run};
 
 /// For charon to take a connection: it parses, and answers; SAs come later.
 const TAKES: Duration = Duration::from_secs(15);
@@ -45,12 +45,15 @@ impl Charon {
         self.given.get(&load.connection.tunnel) == Some(load)
     }
 
-    /// Has the task keep the connection. An error is charon's; the task keeps it all the same and tries again.
-    pub async fn load(&mut self, load: &Load) -> Result<(), Error> {
-        self.given.insert(load.connection.tunnel.clone(), load.clone());
+    /// Has the task keep the connection; `changed` says that charon has it in another form. An error is charon's; the task
+    /// keeps it all the same and tries again.
+    pub async fn load(&mut self, load: &Load, changed: bool) -> Result<(), Error> {
+        let before = self.given.insert(load.connection.tunnel.clone(), load.clone());
+        // What was loaded by an agent before this one has SAs of which the task cannot tell by which form they were made.
+        let standing = if changed && before.is_none() { Standing::Close } else { Standing::Adopt };
         let (reply, answer) = oneshot::channel();
-        self.tell(Command::Load(Box::new(load.clone()), reply)).await?;
-        finished(answer).await
+        self.tell(Command::Load(Box::new(load.clone()), standing, reply)).await?;
+        finished("load-conn", answer).await
     }
 
     /// Has it dropped, with its SAs.
@@ -61,7 +64,7 @@ impl Charon {
         }
         let (reply, answer) = oneshot::channel();
         self.tell(Command::Unload(tunnel.to_owned(), reply)).await?;
-        finished(answer).await
+        finished("unload-conn", answer).await
     }
 
     /// Like [`Charon::load`], without waiting for charon.
@@ -69,7 +72,7 @@ impl Charon {
         self.given.insert(load.connection.tunnel.clone(), load.clone());
         // Nobody takes the answer: what comes of it is told by events.
         let (reply, _) = oneshot::channel();
-        let _ = self.tell(Command::Load(Box::new(load.clone()), reply)).await;
+        let _ = self.tell(Command::Load(Box::new(load.clone()), Standing::Adopt, reply)).await;
     }
 
     /// Drops these tunnels' connections, then ends the task.
@@ -82,7 +85,7 @@ impl Charon {
         self.stop().await;
     }
 
-    /// How every tunnel is, as far as the task knows.
+    /// How every tunnel is of whose SAs the task knows.
     pub async fn status(&self) -> Vec<TunnelStatus> {
         let (reply, answer) = oneshot::channel();
         if self.tell(Command::Status(reply)).await.is_err() {
@@ -105,10 +108,10 @@ impl Charon {
     }
 }
 
-async fn finished(answer: oneshot::Receiver<Result<(), Error>>) -> Result<(), Error> {
+async fn finished(command: &str, answer: oneshot::Receiver<Result<(), Error>>) -> Result<(), Error> {
     match timeout(TAKES, answer).await {
         Ok(Ok(result)) => result,
-        Ok(Err(_)) | Err(_) => Err(hangs("load-conn")),
+        Ok(Err(_)) | Err(_) => Err(hangs(command)),
     }
 }
 
@@ -150,5 +153,25 @@ mod tests {
         assert!(charon.keeps(&load("moon")));
         assert!(!charon.keeps(&load("sun")));
         assert!(!format!("{charon:?}").contains("moon\""));
+    }
+
+    #[tokio::test]
+    async fn sas_of_a_form_that_this_process_has_not_given_are_closed() {
+        let (mut charon, mut inbox) = charon();
+        let task = tokio::spawn(async move {
+            let mut standings = Vec::new();
+            while let Some(Command::Load(_, standing, reply)) = inbox.recv().await {
+                standings.push(standing);
+                reply.send(Ok(())).unwrap();
+            }
+            standings
+        });
+        for changed in [true, true, false] {
+            charon.load(&load("moon"), changed).await.unwrap();
+        }
+        charon.given.clear();
+        charon.load(&load("moon"), false).await.unwrap();
+        drop(charon);
+        assert_eq!(task.await.unwrap(), [Standing::Close, Standing::Adopt, Standing::Adopt, Standing::Adopt]);
     }
 }

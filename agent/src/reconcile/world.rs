@@ -208,10 +208,10 @@ impl World {
             }
             Op::Detach { device } => lock(&*self.dataplane()?).detach(device)?,
             Op::RemoveDataplane => self.remove_dataplane()?,
-            Op::LoadConnection { name, .. } => {
+            Op::LoadConnection { name, changed, .. } => {
                 let load = wanted.loads.values().find(|load| load.connection.name == *name);
                 if let (Some(load), Some(charon)) = (load, &mut self.charon) {
-                    charon.load(load).await?;
+                    charon.load(load, *changed).await?;
                 }
             }
             Op::UnloadConnection { name } => self.unload(name).await?,
@@ -225,7 +225,7 @@ impl World {
         let Some(charon) = &mut self.charon else { return Ok(()) };
         for load in wanted.loads.values() {
             if !charon.keeps(load) {
-                charon.load(load).await?;
+                charon.load(load, false).await?;
             }
         }
         Ok(())

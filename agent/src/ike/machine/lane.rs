@@ -107,6 +107,11 @@ impl Lane {
         self.held = self.held.map(|until| until.min(limit));
     }
 
+    /// That it is down, where nothing has been told of it yet.
+    pub(super) fn unknown(&self) -> Option<Event> {
+        self.up_since.is_none().then(|| Event::LaneDown(self.lane.lane.clone()))
+    }
+
     /// The lane is taken away: whether it was up.
     pub(super) fn end(&mut self) -> Option<Event> {
         self.up_since.take().map(|_| Event::LaneDown(self.lane.lane.clone()))

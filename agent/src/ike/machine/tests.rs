@@ -63,7 +63,7 @@ fn initiation(actions: &[Action]) -> Option<(String, u64)> {
 impl Bench {
     fn new(policy: &Policy) -> Self {
         let mut bench = Self { machine: Machine::new(1), now: Duration::ZERO };
-        let actions = bench.feed(Input::Load(load(policy)));
+        let actions = bench.feed(Input::Load(load(policy), Standing::Adopt));
         assert_eq!(actions, [Action::Connect]);
         bench
     }
@@ -77,7 +77,7 @@ impl Bench {
 
     fn connect(&mut self, since: &str, sas: Vec<IkeSa>) -> Vec<Action> {
         let actions = self.feed(Input::Connected { version: "5.9.8".to_owned(), since: since.to_owned() });
-        let Action::Load { tunnel, ticket } = &actions[0] else { panic!("{actions:?}") };
+        let Action::Load { tunnel, ticket, .. } = &actions[0] else { panic!("{actions:?}") };
         assert_eq!(actions[1], Action::ListSas);
         let mut actions = self.feed(Input::Loaded { tunnel: tunnel.clone(), ticket: *ticket, result: Ok(()) });
         actions.extend(self.feed(Input::Sas { asked: self.now, sas }));
@@ -160,7 +160,7 @@ fn a_tunnel_that_is_new_to_us_is_not_initiated_before_its_sas_are_known() {
     bench.feed(Input::Tick);
     bench.feed(Input::Connected { version: "5.9.8".to_owned(), since: "today".to_owned() });
     bench.feed(Input::Sas { asked: bench.now, sas: vec![all_up()] });
-    let actions = bench.feed(Input::Load(load(&testing::policy())));
+    let actions = bench.feed(Input::Load(load(&testing::policy()), Standing::Adopt));
     let [Action::Load { ticket, .. }, Action::ListSas] = actions[..] else { panic!("{actions:?}") };
     bench.feed(Input::Loaded { tunnel: "b7".to_owned(), ticket, result: Ok(()) });
     assert_eq!(initiation(&bench.pass(5 * SECOND)), None);
@@ -419,7 +419,7 @@ fn what_an_attempt_left_half_open_is_closed() {
 #[test]
 fn the_same_configuration_again_disturbs_nothing() {
     let mut bench = Bench::steady(&testing::policy());
-    let actions = bench.feed(Input::Load(load(&testing::policy())));
+    let actions = bench.feed(Input::Load(load(&testing::policy()), Standing::Adopt));
     let [Action::Load { ticket, .. }, Action::ListSas] = actions[..] else { panic!("{actions:?}") };
     assert_eq!(bench.feed(Input::Loaded { tunnel: "b7".to_owned(), ticket, result: Ok(()) }), []);
     assert_eq!(bench.feed(Input::Sas { asked: bench.now, sas: vec![all_up()] }), []);
@@ -431,7 +431,7 @@ fn a_changed_lane_is_closed_once_charon_has_the_change_and_the_others_stay() {
     let mut policy = testing::policy();
     policy.tunnels[0].lanes.remove(2);
     policy.tunnels[0].lanes[0].reqid += 100;
-    let actions = bench.feed(Input::Load(load(&policy)));
+    let actions = bench.feed(Input::Load(load(&policy), Standing::Adopt));
     assert_eq!(told(&actions), [Event::LaneDown(lane("bulk", 1))]);
     let Action::Load { ticket, .. } = actions[1] else { panic!("{actions:?}") };
     let actions = bench.feed(Input::Loaded { tunnel: "b7".to_owned(), ticket, result: Ok(()) });
@@ -443,7 +443,7 @@ fn other_identities_mean_another_ike_sa() {
     let mut bench = Bench::steady(&testing::policy());
     let mut policy = testing::policy();
     testing::ike(&mut policy).remote_id = "other.example".to_owned();
-    let actions = bench.feed(Input::Load(load(&policy)));
+    let actions = bench.feed(Input::Load(load(&policy), Standing::Adopt));
     let Action::Load { ticket, .. } = actions[0] else { panic!("{actions:?}") };
     let actions = bench.feed(Input::Loaded { tunnel: "b7".to_owned(), ticket, result: Ok(()) });
     assert_eq!(actions, [Action::CloseIke { id: 1, force: false }]);
@@ -499,6 +499,68 @@ fn what_is_held_stays_so_for_its_time_though_the_connection_breaks_again() {
     assert!(!events.iter().any(|event| matches!(event, Event::LaneDown(_))), "{events:?}");
     assert_eq!(told(&bench.pass(HOLD + SECOND)).len(), 3);
     assert!(bench.now < held + HOLD + HOLD);
+}
+
+#[test]
+fn sas_of_another_form_are_closed_with_the_load_and_told_down() {
+    let mut bench = Bench { machine: Machine::new(1), now: Duration::ZERO };
+    bench.feed(Input::Tick);
+    bench.feed(Input::Load(load(&testing::policy()), Standing::Close));
+    let actions = bench.feed(Input::Connected { version: "5.9.8".to_owned(), since: "today".to_owned() });
+    let Action::Load { ticket, standing: Standing::Close, .. } = actions[0] else { panic!("{actions:?}") };
+    let refused = Err("unknown option".to_owned());
+    let actions = bench.feed(Input::Loaded { tunnel: "b7".to_owned(), ticket, result: refused });
+    assert!(!told(&actions).contains(&Event::LaneDown(lane("voice", 0))), "nothing is closed yet");
+    bench.feed(Input::Sas { asked: bench.now, sas: vec![] });
+    let again = bench.pass(2 * SECOND);
+    let Action::Load { ticket, standing: Standing::Close, .. } = again[0] else { panic!("{again:?}") };
+    let actions = bench.feed(Input::Loaded { tunnel: "b7".to_owned(), ticket, result: Ok(()) });
+    let lanes = [("voice", 0), ("bulk", 0), ("bulk", 1)].map(|(class, index)| Event::LaneDown(lane(class, index)));
+    assert_eq!(told(&actions), lanes);
+    // Once is enough.
+    bench.feed(Input::Unreachable { reason: "closed".to_owned() });
+    bench.pass(5 * SECOND);
+    let actions = bench.feed(Input::Connected { version: "5.9.8".to_owned(), since: "today".to_owned() });
+    assert!(matches!(actions[0], Action::Load { standing: Standing::Adopt, .. }), "{actions:?}");
+}
+
+#[test]
+fn an_outdated_sa_is_closed_though_the_connection_breaks_before_the_load() {
+    for (since, closed) in [("today", vec![Action::CloseChild(1)]), ("just now", vec![])] {
+        let mut bench = Bench::steady(&testing::policy());
+        let mut policy = testing::policy();
+        testing::ike(&mut policy).esp_proposals.push("aes128gcm16".to_owned());
+        policy.tunnels[0].lanes.truncate(1);
+        bench.feed(Input::Load(load(&policy), Standing::Adopt));
+        bench.feed(Input::Unreachable { reason: "closed".to_owned() });
+        bench.pass(5 * SECOND);
+        let actions = bench.connect(since, vec![all_up()]);
+        let of_voice = |action: &&Action| **action == Action::CloseChild(1);
+        assert_eq!(actions.iter().filter(of_voice).cloned().collect::<Vec<_>>(), closed, "{since}");
+    }
+}
+
+#[test]
+fn a_load_right_after_charons_return_does_not_wait_for_the_charon_before() {
+    let mut bench = Bench::steady(&testing::policy());
+    bench.feed(Input::Unreachable { reason: "closed".to_owned() });
+    assert_eq!(bench.machine.gone(), Some("closed"));
+    bench.pass(5 * SECOND);
+    bench.feed(Input::Connected { version: "5.9.8".to_owned(), since: "just now".to_owned() });
+    assert_eq!(bench.machine.gone(), None);
+}
+
+#[test]
+fn nothing_is_said_of_a_tunnel_before_a_list_has_told() {
+    let mut bench = Bench::new(&testing::policy());
+    assert_eq!(bench.machine.status(), []);
+    bench.connect("today", vec![all_up()]);
+    assert!(bench.machine.status()[0].lanes.iter().all(|lane| lane.up));
+    bench.feed(Input::Unreachable { reason: "closed".to_owned() });
+    assert_eq!(bench.machine.status().len(), 1, "they stay what they were");
+    bench.pass(5 * SECOND);
+    bench.feed(Input::Connected { version: "5.9.8".to_owned(), since: "today".to_owned() });
+    assert_eq!(bench.machine.status(), []);
 }
 
 mod anything {
@@ -596,7 +658,7 @@ mod anything {
                             policy.tunnels[0].replay_window = 64;
                             initiating = None;
                         }
-                        bench.feed(Input::Load(load(&policy)))
+                        bench.feed(Input::Load(load(&policy), Standing::Adopt))
                     }
                 };
                 for action in actions {

@@ -7,7 +7,7 @@ use super::backoff::{Backoff, Chance};
 use super::lane::{Change, Lane};
 use super::{Action, HOLD_AFTER_CONTACT, stands};
 use crate::ike::sas::{ChildSa, IkeSa, IkeState, Notice};
-use crate::ike::{Event, Load, TunnelStatus};
+use crate::ike::{Event, Load, Standing, TunnelStatus};
 use crate::policy::Start;
 
 /// How long the end with the greater identity waits for the other, where both begin.
@@ -31,6 +31,8 @@ pub(super) struct Tunnel {
     is_loaded: bool,
     /// A list has told which SAs it has.
     is_known: bool,
+    /// What becomes of the SAs that were there before us.
+    standing: Standing,
     /// Ticket of the load under way.
     loading: Option<u64>,
     load_retry: Backoff,
@@ -57,12 +59,13 @@ enum Sa {
 }
 
 impl Tunnel {
-    pub(super) fn new(load: Load) -> Self {
+    pub(super) fn new(load: Load, standing: Standing) -> Self {
         let lanes = load.connection.lanes.iter().cloned().map(Lane::new).collect();
         Self {
             load,
             is_loaded: false,
             is_known: false,
+            standing,
             loading: None,
             load_retry: Backoff::default(),
             ikes: BTreeMap::new(),
@@ -77,13 +80,14 @@ impl Tunnel {
         }
     }
 
-    pub(super) fn status(&self) -> TunnelStatus {
-        TunnelStatus {
+    /// Nothing where no list has told yet.
+    pub(super) fn status(&self) -> Option<TunnelStatus> {
+        self.is_known.then(|| TunnelStatus {
             tunnel: self.load.connection.tunnel.clone(),
             up: self.up,
             lanes: self.lanes.iter().map(Lane::status).collect(),
             trouble: self.trouble.clone(),
-        }
+        })
     }
 
     /// Takes a changed configuration. SAs of lanes that stay the same stay; the others go once charon has it.
@@ -127,7 +131,7 @@ impl Tunnel {
 
     pub(super) fn begin_load(&mut self, ticket: u64) -> Action {
         self.loading = Some(ticket);
-        Action::Load { tunnel: self.load.connection.tunnel.clone(), ticket }
+        Action::Load { tunnel: self.load.connection.tunnel.clone(), ticket, standing: self.standing }
     }
 
     pub(super) fn loaded(
@@ -152,6 +156,10 @@ impl Tunnel {
                 }
                 self.is_loaded = true;
                 self.load_retry.succeed();
+                if std::mem::replace(&mut self.standing, Standing::Adopt) == Standing::Close {
+                    // Nobody may go on taking for up what an agent before us had told of.
+                    actions.extend(self.lanes.iter().filter_map(Lane::unknown).map(Action::Tell));
+                }
                 let outdated = std::mem::take(&mut self.outdated);
                 actions.extend(outdated.into_iter().map(|sa| match sa {
                     Sa::Ike(id) => Action::CloseIke { id, force: false },
@@ -317,12 +325,14 @@ impl Tunnel {
         self.gone.retain(|_, at| *at + REMEMBER > now);
     }
 
-    /// A new connection to charon: numbers may start again from one.
-    pub(super) fn set_aside(&mut self) {
+    /// A new connection to charon. With a new charon numbers start again from one.
+    pub(super) fn set_aside(&mut self, restarted: bool) {
         self.lanes.iter_mut().for_each(Lane::set_aside);
         self.ikes.clear();
         self.gone.clear();
-        self.outdated.clear();
+        if restarted {
+            self.outdated.clear();
+        }
         self.is_loaded = false;
         self.is_known = false;
     }
