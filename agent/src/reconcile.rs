@@ -15,6 +15,7 @@ mod lockfile;
 mod memory;
 pub mod once;
 mod settle;
+mod troubles;
 mod wan;
 mod wanted;
 mod world;

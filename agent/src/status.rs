@@ -54,6 +54,9 @@ pub struct TunnelStatus {
     pub remote: String,
     /// `ike` or `static`.
     pub keying: String,
+    /// What last went wrong between charon and the peer, or why charon cannot be reached, until all lanes are up.
+    #[serde(default)]
+    pub trouble: Option<String>,
     /// Class by class.
     pub lanes: Vec<LaneStatus>,
 }
@@ -145,6 +148,7 @@ impl Status {
                     Keying::Ike(_) => "ike".into(),
                     Keying::Static(_) => "static".into(),
                 },
+                trouble: None,
                 lanes,
             });
         }

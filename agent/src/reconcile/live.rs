@@ -7,6 +7,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::Error;
 use super::lanes::{Effect, Lanes};
+use super::troubles::Troubles;
 use super::world::{SharedDataplane, lock};
 use crate::compile::series::Series;
 use crate::ike::{Event, TunnelStatus};
@@ -27,6 +28,7 @@ struct State {
     file: PathBuf,
     policy: Arc<Policy>,
     lanes: Lanes,
+    troubles: Troubles,
     reload: Reload,
     /// When a file was last applied, in seconds since 1970.
     applied_at: u64,
@@ -48,6 +50,7 @@ impl Live {
             file: file.into(),
             policy,
             lanes: Lanes::default(),
+            troubles: Troubles::default(),
             reload: Reload { success: false, at: now(), error: None },
             applied_at: 0,
             confirm_by: None,
@@ -71,7 +74,9 @@ impl Live {
     /// What charon says, carried into the data path before this returns.
     pub fn on(&self, event: &Event) -> Result<(), Error> {
         let mut state = lock(&self.state);
+        let state = &mut *state;
         let effects = state.lanes.on(event, now());
+        state.troubles.on(event, &state.lanes);
         if effects.is_empty() {
             return Ok(());
         }
@@ -148,14 +153,18 @@ impl Live {
     pub fn status(&self) -> Result<Status, Error> {
         let generation = lock(&self.dataplane).observed()?.generation;
         let state = lock(&self.state);
-        Ok(Status {
+        let mut status = Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             config: state.file.display().to_string(),
             generation,
             reload: state.reload.clone(),
             confirm_within: state.confirm_by.map(|at| at.saturating_duration_since(Instant::now()).as_secs()),
             ..Status::of(&state.policy, |lane| state.lanes.standing(lane))
-        })
+        };
+        for tunnel in status.tunnels.iter_mut().filter(|tunnel| tunnel.keying == "ike") {
+            tunnel.trouble = state.troubles.of(&tunnel.name);
+        }
+        Ok(status)
     }
 }
 

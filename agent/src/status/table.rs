@@ -30,6 +30,9 @@ pub(super) fn render(status: &Status, now: u64) -> String {
             "\ntunnel {}  {state}  {} -> {}  {}  {}",
             tunnel.name, tunnel.local, tunnel.remote, tunnel.device, tunnel.keying
         );
+        for reason in tunnel.trouble.iter().flat_map(|trouble| trouble.lines()) {
+            let _ = writeln!(line, "  {reason}");
+        }
         let rows = tunnel.lanes.iter().map(|lane| {
             [
                 format!("{}.{}", lane.class, lane.lane),
@@ -129,6 +132,14 @@ tunnel branch-7  up  192.0.2.1 -> 192.0.2.2  lk-branch7  static
         assert!(text.contains("REFUSED 10m 0s ago"), "{text}");
         assert!(text.contains("\n  a.toml:3:4: no\n"), "{text}");
         assert!(text.contains("goes back in 4m 59s unless `lanekeeper confirm` comes"), "{text}");
+    }
+
+    #[test]
+    fn what_went_wrong_stands_under_its_tunnel() {
+        let mut status = sample();
+        status.tunnels[0].trouble = Some("initiating voice.0: the peer does not answer".into());
+        let text = status.table(1_000);
+        assert!(text.contains("static\n  initiating voice.0: the peer does not answer\n  lane "), "{text}");
     }
 
     #[test]
