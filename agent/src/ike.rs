@@ -2,6 +2,7 @@
 //!
 //! Pure: [`Connection`] (what to load), [`machine`] (when to initiate, what is up). Shell: [`run`].
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use tokio::sync::{mpsc, oneshot};
@@ -81,6 +82,9 @@ pub enum Command {
     Load(Box<Load>, Standing, oneshot::Sender<Result<(), Error>>),
     /// Unload a tunnel's connection (by the tunnel's name) and close its SAs.
     Unload(String, oneshot::Sender<Result<(), Error>>),
+    /// The kernel lacks states or policies of these lanes, and has those of all others. Lanes that are up and lack them for
+    /// long are closed, and made anew.
+    Lacking(BTreeSet<LaneId>),
     /// Tell how every tunnel is of whose SAs charon has been asked.
     Status(oneshot::Sender<Vec<TunnelStatus>>),
 }

@@ -5,7 +5,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use xtask::lab::dump;
-use xtask::lab::gateways::Gateways;
+use xtask::lab::gateways::{Gateways, LANES_UP};
+use xtask::lab::sa;
 use xtask::lab::scenario::{DEVICE, Keying, Scenario};
 use xtask::lab::{Family, Side};
 
@@ -61,5 +62,30 @@ fn lanes_are_put_back_when_somebody_takes_them_away() {
             sleep(Duration::from_millis(100));
         }
         println!("{script}: repaired after {:?}", start.elapsed());
+    }
+}
+
+/// charon itself never notices.
+#[test]
+fn lanes_of_charon_are_made_anew_when_somebody_flushes_their_sas_or_policies() {
+    let mut gateways = Gateways::start("driftike", Scenario::four_classes(Keying::Psk), Path::new(BINARY)).unwrap();
+    let lanes = gateways.scenario().lanes().count();
+    for flushed in ["state", "policy"] {
+        let gateway = gateways.lab().gateway(Side::A);
+        gateway.sh(&format!("ip xfrm {flushed} flush")).unwrap();
+        let start = Instant::now();
+        loop {
+            let states = sa::list(&gateway).unwrap().len();
+            let policies = gateway.sh("ip xfrm policy").unwrap().matches("tmpl ").count();
+            // A state each way; policies in, forward and out of both families.
+            if states >= 2 * lanes && policies >= 6 * lanes {
+                break;
+            }
+            let log = gateways.agent_of(Side::A).log();
+            assert!(start.elapsed() < LANES_UP, "{flushed}: {states} states, {policies} policies\n{log}");
+            sleep(Duration::from_millis(200));
+        }
+        gateways.wait_for_lanes(LANES_UP).unwrap();
+        println!("{flushed} flush: made anew after {:?}", start.elapsed());
     }
 }

@@ -8,12 +8,13 @@
 //! An end with `start = "none"` initiates nothing, but for one case: its own charon has restarted while lanes were up.
 //! The peer would notice only when its dead-peer detection has given up, minutes later.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::connection::NAME_PREFIX;
 use super::sas::{IkeSa, IkeState, Notice};
 use super::{Event, Load, Standing, TunnelStatus};
+use crate::lane::LaneId;
 use backoff::Chance;
 use tunnel::Tunnel;
 
@@ -72,6 +73,8 @@ pub enum Input {
     },
     /// An event of charon.
     Notice(Notice),
+    /// The kernel lacks states or policies of these lanes.
+    Lacking(BTreeSet<LaneId>),
     /// The outcome of [`Action::Initiate`].
     Initiated {
         /// The tunnel.
@@ -189,6 +192,12 @@ impl Machine {
             Input::Unload(name) => self.unload(&name, &mut actions),
             Input::Sas { asked, sas } => self.snapshot(now, asked, &sas, &mut actions),
             Input::Notice(notice) => self.notice(now, notice, &mut actions),
+            Input::Lacking(lanes) => {
+                for tunnel in self.tunnels.values_mut() {
+                    tunnel.lacking(now, &lanes, &mut actions);
+                    tunnel.tell(now, &mut self.chance, &mut actions);
+                }
+            }
             Input::Initiated { tunnel, ticket, result } => {
                 if let Some(tunnel) = self.tunnels.get_mut(&tunnel) {
                     tunnel.initiated(now, ticket, result, &mut self.chance, &mut actions);

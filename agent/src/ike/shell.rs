@@ -151,6 +151,7 @@ impl Shell {
                 }
                 self.feed(Input::Unload(tunnel));
             }
+            Command::Lacking(lanes) => self.feed(Input::Lacking(lanes)),
             Command::Status(reply) => drop(reply.send(self.machine.status())),
         }
     }

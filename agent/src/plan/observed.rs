@@ -49,6 +49,13 @@ pub struct LaneTraces {
     pub policies: usize,
 }
 
+impl LaneTraces {
+    /// Whether it is what a CHILD_SA that carries traffic takes at least: a state each way, a policy in, forward and out.
+    pub fn carry(&self) -> bool {
+        self.states >= 2 && self.policies >= 3
+    }
+}
+
 impl Observed {
     /// Sorts a state with a request id of ours: static where it has our tag, else charon's.
     pub fn add_state(&mut self, state: State, tagged: bool) {

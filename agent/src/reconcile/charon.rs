@@ -1,6 +1,6 @@
 //! charon, as the rest of this room sees it: a task that keeps connections, and what is loaded now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::ike::{self, Command, Error, Event, Load, Standing, TunnelStatus, run};
+use crate::lane::LaneId;
 
 /// For charon to take a connection: it parses, and answers; SAs come later.
 const TAKES: Duration = Duration::from_secs(15);
@@ -83,6 +84,13 @@ impl Charon {
             }
         }
         self.stop().await;
+    }
+
+    /// Tells the task of which lanes the kernel lacks states or policies.
+    pub async fn lacking(&self, lanes: BTreeSet<LaneId>) {
+        if self.tell(Command::Lacking(lanes)).await.is_err() {
+            tracing::warn!("the task for charon does not listen");
+        }
     }
 
     /// How every tunnel is of whose SAs the task knows.

@@ -34,6 +34,7 @@ pub async fn settle(world: &mut World, live: &Live, wanted: &Wanted, without: Wi
                 (Err(error), _) => return Err(error),
             }
         }
+        world.tell_lacking(&survey).await;
         if survey.plan.ops.is_empty() {
             return Ok(done);
         }

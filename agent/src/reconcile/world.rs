@@ -1,5 +1,6 @@
 //! This machine as this room handles it: looked at as a whole, changed one operation at a time.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -9,7 +10,9 @@ use crate::compile::{Registry, Tables, compile};
 use crate::ike;
 use crate::kernel::dataplane::{self, Dataplane};
 use crate::kernel::{Netlink, SaErrors, apply, sa_errors, snapshot};
-use crate::plan::{Desired, Observed, Op, Plan, diff};
+use crate::lane::LaneId;
+use crate::plan::{Desired, LaneTraces, Observed, Op, Plan, diff};
+use crate::policy::{DeviceKind, Keying, Policy};
 
 /// The data path, shared with what reads its counters.
 pub type SharedDataplane = Arc<Mutex<Dataplane>>;
@@ -37,6 +40,8 @@ pub struct Survey {
     /// The way; empty where nothing is to be done.
     pub plan: Plan,
     tables: Option<Tables>,
+    /// Lanes of charon's of which the kernel does not have what a CHILD_SA takes.
+    lacking: BTreeSet<LaneId>,
     /// Why charon could not be asked, if so.
     pub charon: Option<crate::vici::Error>,
 }
@@ -81,7 +86,7 @@ impl World {
         let vici = &wanted.policy.vici;
         let charon = self.look_at_charon(vici, &desired, &mut observed).await;
         let plan = diff(&desired, &observed)?;
-        Ok(Survey { plan, tables: Some(tables), charon })
+        Ok(Survey { plan, tables: Some(tables), lacking: lacking(&wanted.policy, &observed), charon })
     }
 
     /// The way to a machine without us.
@@ -91,7 +96,7 @@ impl World {
         let (seen, _) = self.look_at_dataplane().unwrap_or_default();
         let mut observed = self.look(seen).await?;
         let charon = loaded(vici).await.map(|found| observed.connections = found).err();
-        Ok(Survey { plan: diff(&desired, &observed)?, tables: None, charon })
+        Ok(Survey { plan: diff(&desired, &observed)?, tables: None, lacking: BTreeSet::new(), charon })
     }
 
     async fn look(&self, dataplane: dataplane::Observed) -> Result<Observed, Error> {
@@ -220,6 +225,13 @@ impl World {
         Ok(())
     }
 
+    /// What the kernel has lost of charon's lanes charon itself never notices: the task is told.
+    pub async fn tell_lacking(&self, survey: &Survey) {
+        if let Some(charon) = &self.charon {
+            charon.lacking(survey.lacking.clone()).await;
+        }
+    }
+
     /// Connections that are loaded as they should be still have to be kept by the task: it is told of those.
     pub async fn keep_connections(&mut self, wanted: &Wanted) -> Result<(), Error> {
         let Some(charon) = &mut self.charon else { return Ok(()) };
@@ -256,6 +268,23 @@ fn before_lanes(ops: &[Op]) -> usize {
     tables.or_else(connections).unwrap_or(ops.len())
 }
 
+/// Lanes of charon's of which the kernel does not have what a CHILD_SA takes.
+fn lacking(policy: &Policy, observed: &Observed) -> BTreeSet<LaneId> {
+    let managed = policy.tunnels.iter().filter(|tunnel| matches!(tunnel.keying, Keying::Ike(_)));
+    let lanes = managed.flat_map(|tunnel| {
+        let DeviceKind::Xfrm { if_id } = tunnel.device.kind;
+        tunnel.lanes.iter().map(move |lane| (tunnel, lane, (lane.reqid, if_id)))
+    });
+    lanes
+        .filter(|(_, _, traces)| !observed.charon.get(traces).is_some_and(LaneTraces::carry))
+        .map(|(tunnel, lane, _)| LaneId {
+            tunnel: tunnel.name.clone(),
+            class: policy.classes[lane.class.0].name.clone(),
+            index: lane.index,
+        })
+        .collect()
+}
+
 /// Of a connection's name.
 fn tunnel_of(connection: &str) -> &str {
     connection.strip_prefix(ike::connection::NAME_PREFIX).unwrap_or(connection)
@@ -269,6 +298,7 @@ pub(super) fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ike::testing;
 
     #[test]
     fn lanes_are_made_known_behind_their_tables_and_before_their_connection() {
@@ -284,5 +314,17 @@ mod tests {
         ] {
             assert_eq!(before_lanes(&ops), wanted, "{ops:?}");
         }
+    }
+
+    #[test]
+    fn a_lane_lacks_states_or_policies_where_the_kernel_has_fewer_than_a_child_sa_takes() {
+        let policy = testing::policy();
+        let mut observed = Observed::default();
+        for (mark, states, policies) in [(1, 2, 3), (2, 0, 6), (3, 4, 0)] {
+            observed.charon.insert((0x4c4b_0000 + mark, 42), LaneTraces { states, policies });
+        }
+        let names = |observed| lacking(&policy, observed).iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(names(&observed), ["b7/bulk.0", "b7/bulk.1"]);
+        assert_eq!(names(&Observed::default()).len(), 3);
     }
 }

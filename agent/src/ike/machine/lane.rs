@@ -20,6 +20,8 @@ pub(super) struct Lane {
     pub(super) held: Option<Duration>,
     /// Had CHILD_SAs before the connection to charon broke, and no list has come since.
     aside: bool,
+    /// When a look at the kernel first missed states or policies of it, with no other look since that found them.
+    pub(super) lacks_since: Option<Duration>,
     pub(super) retry: Backoff,
     pub(super) doubles_since: Option<Duration>,
     up_since: Option<Duration>,
@@ -49,6 +51,7 @@ impl Lane {
             children: BTreeMap::new(),
             held: None,
             aside: false,
+            lacks_since: None,
             retry: Backoff::default(),
             doubles_since: None,
             up_since: None,
@@ -75,6 +78,7 @@ impl Lane {
     pub(super) fn rise(&mut self, now: Duration, ike: u32, child: &ChildSa) {
         let expires = child.life.map(|life| now + Duration::from_secs(u64::from(life)));
         self.held = None;
+        self.lacks_since = None;
         self.children.insert(child.id, Child { ike, spis: child.spis, learned: now, expires });
     }
 

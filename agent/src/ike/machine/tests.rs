@@ -563,6 +563,36 @@ fn nothing_is_said_of_a_tunnel_before_a_list_has_told() {
     assert_eq!(bench.machine.status(), []);
 }
 
+#[test]
+fn a_lane_that_the_kernel_lost_is_closed_and_made_anew() {
+    let mut bench = Bench::steady(&testing::policy());
+    let lost = || Input::Lacking(BTreeSet::from([lane("voice", 0)]));
+    assert_eq!(bench.feed(lost()), []);
+    bench.now += SECOND;
+    assert_eq!(bench.feed(lost()), [], "too soon after the first look");
+    bench.now += 4 * SECOND;
+    assert_eq!(bench.feed(lost()), [Action::CloseChild(1), Action::Tell(Event::LaneDown(lane("voice", 0)))]);
+    // A list that was asked before does not bring it back.
+    assert_eq!(told(&bench.feed(Input::Sas { asked: bench.now - SECOND, sas: vec![all_up()] })), []);
+    let (name, _) = initiation(&bench.pass(SECOND)).unwrap();
+    assert_eq!(name, "voice.0");
+    assert_eq!(bench.feed(lost()), [], "it is not up");
+    assert_eq!(bench.up("voice.0", 9), [Event::LaneUp(lane("voice", 0))]);
+    bench.now += 5 * SECOND;
+    assert_eq!(bench.feed(lost()), [], "the first look at the new one");
+}
+
+#[test]
+fn a_lane_that_a_look_found_again_has_not_been_lost() {
+    let mut bench = Bench::steady(&testing::policy());
+    for _ in 0..5 {
+        assert_eq!(told(&bench.feed(Input::Lacking(BTreeSet::from([lane("voice", 0)])))), []);
+        bench.now += 5 * SECOND;
+        assert_eq!(told(&bench.feed(Input::Lacking(BTreeSet::new()))), []);
+        bench.now += 5 * SECOND;
+    }
+}
+
 mod anything {
     use proptest::prelude::*;
 
@@ -583,6 +613,7 @@ mod anything {
         Lost,
         Connected(bool),
         Reload(bool),
+        Lacking(bool),
     }
 
     fn happening() -> impl Strategy<Value = Happening> {
@@ -601,6 +632,7 @@ mod anything {
             Just(Happening::Lost),
             any::<bool>().prop_map(Happening::Connected),
             any::<bool>().prop_map(Happening::Reload),
+            any::<bool>().prop_map(Happening::Lacking),
         ]
     }
 
@@ -651,6 +683,10 @@ mod anything {
                     Happening::Connected(same) => {
                         let since = if same { "today" } else { "now" }.to_owned();
                         bench.feed(Input::Connected { version: "5.9.8".to_owned(), since })
+                    }
+                    Happening::Lacking(one) => {
+                        let lanes = one.then(|| lane("voice", 0)).into_iter().collect();
+                        bench.feed(Input::Lacking(lanes))
                     }
                     Happening::Reload(same) => {
                         let mut policy = testing::policy();

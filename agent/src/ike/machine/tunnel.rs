@@ -1,6 +1,6 @@
 //! One tunnel: its IKE_SAs, its lanes and their CHILD_SAs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::backoff::{Backoff, Chance};
@@ -8,6 +8,7 @@ use super::lane::{Change, Lane};
 use super::{Action, HOLD_AFTER_CONTACT, stands};
 use crate::ike::sas::{ChildSa, IkeSa, IkeState, Notice};
 use crate::ike::{Event, Load, Standing, TunnelStatus};
+use crate::lane::LaneId;
 use crate::policy::Start;
 
 /// How long the end with the greater identity waits for the other, where both begin.
@@ -22,6 +23,8 @@ const SURPLUS: Duration = Duration::from_secs(5);
 const SETTLE: Duration = Duration::from_secs(2);
 /// Failed attempts of an end that does not begin, after its charon's restart.
 const RECOVERY_ATTEMPTS: u32 = 3;
+/// Between the two looks that have to miss a lane's states or policies in the kernel, at least.
+const LACKS: Duration = Duration::from_secs(2);
 /// Numbers of closed SAs are remembered at least as long as a list-sas may be under way.
 const REMEMBER: Duration = Duration::from_secs(20);
 
@@ -343,6 +346,24 @@ impl Tunnel {
             state.hold(now, restarted);
             if state.held.is_some() && self.load.connection.start == Start::None {
                 self.recovery = RECOVERY_ATTEMPTS;
+            }
+        }
+    }
+
+    /// charon does not notice what somebody takes out of the kernel, and goes on with CHILD_SAs that carry nothing. They are
+    /// closed once two looks in a row, some time apart, have missed them: in a single one they may just be changing.
+    pub(super) fn lacking(&mut self, now: Duration, lanes: &BTreeSet<LaneId>, actions: &mut Vec<Action>) {
+        for state in &mut self.lanes {
+            let lacks = lanes.contains(&state.lane.lane) && (!state.children.is_empty() || state.held.is_some());
+            state.lacks_since = lacks.then(|| state.lacks_since.unwrap_or(now));
+            if state.lacks_since.is_none_or(|since| now < since + LACKS) {
+                continue;
+            }
+            state.lacks_since = None;
+            state.held = None;
+            for id in std::mem::take(&mut state.children).into_keys() {
+                self.gone.insert(Sa::Child(id), now);
+                actions.push(Action::CloseChild(id));
             }
         }
     }
