@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use lanekeeper::vici::{Client, Error, Frames, Message, Packet, Timeouts};
 
+/// For a charon that never answers: all others have as long as they need.
 const QUICK: Timeouts = Timeouts { connect: Duration::from_millis(500), answer: Duration::from_millis(100) };
 
 struct Bench {
@@ -29,8 +30,8 @@ impl Bench {
 }
 
 /// Connects and asks for the version.
-async fn greet(socket: &Path) -> Result<String, Error> {
-    Client::connect(socket, QUICK).await?.check_version().await
+async fn greet(socket: &Path, timeouts: Timeouts) -> Result<String, Error> {
+    Client::connect(socket, timeouts).await?.check_version().await
 }
 
 /// A charon that answers one request with `answer`, or never.
@@ -55,7 +56,7 @@ fn serve(socket: &Path, answer: Option<Packet>) -> std::thread::JoinHandle<()> {
 #[tokio::test]
 async fn charon_is_absent() {
     let bench = Bench::new();
-    let error = greet(&bench.socket()).await.expect_err("nobody is there");
+    let error = greet(&bench.socket(), Timeouts::default()).await.expect_err("nobody is there");
     assert_eq!(
         bench.text(&error),
         "charon's socket /run/charon.vici is not there: start strongSwan (`systemctl start strongswan`) with its vici \
@@ -67,7 +68,7 @@ async fn charon_is_absent() {
 async fn charon_has_stopped() {
     let bench = Bench::new();
     drop(UnixListener::bind(bench.socket()).expect("a socket"));
-    let error = greet(&bench.socket()).await.expect_err("nobody listens");
+    let error = greet(&bench.socket(), Timeouts::default()).await.expect_err("nobody listens");
     assert_eq!(
         bench.text(&error),
         "nobody listens on /run/charon.vici: charon has stopped; start it (`systemctl start strongswan`)"
@@ -79,7 +80,7 @@ async fn charon_is_too_old_to_label_lanes() {
     let bench = Bench::new();
     let version = Message::new().with("daemon", "charon").with("version", "5.9.1");
     let charon = serve(&bench.socket(), Some(Packet::Response(version)));
-    let error = greet(&bench.socket()).await.expect_err("too old");
+    let error = greet(&bench.socket(), Timeouts::default()).await.expect_err("too old");
     assert_eq!(
         bench.text(&error),
         "charon is strongSwan 5.9.1, which cannot label CHILD_SAs: install 5.9.6 or newer on both ends (Debian 12 has 5.9.8)"
@@ -92,7 +93,7 @@ async fn charon_of_a_good_version_is_welcome() {
     let bench = Bench::new();
     let version = Message::new().with("daemon", "charon").with("version", "5.9.8");
     let charon = serve(&bench.socket(), Some(Packet::Response(version)));
-    assert_eq!(greet(&bench.socket()).await.expect("new enough"), "5.9.8");
+    assert_eq!(greet(&bench.socket(), Timeouts::default()).await.expect("new enough"), "5.9.8");
     charon.join().expect("no panic in charon");
 }
 
@@ -100,7 +101,7 @@ async fn charon_of_a_good_version_is_welcome() {
 async fn charon_hangs() {
     let bench = Bench::new();
     let charon = serve(&bench.socket(), None);
-    let error = greet(&bench.socket()).await.expect_err("silence");
+    let error = greet(&bench.socket(), QUICK).await.expect_err("silence");
     assert_eq!(
         bench.text(&error),
         "charon did not answer `version` within 100 ms; it hangs, or all its worker threads are busy (`charon.threads`)"
