@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use xtask::demo::stage::warm_up;
 use xtask::lab::capture::Capture;
-use xtask::lab::gateways::Gateways;
-use xtask::lab::scenario::{Keying, Scenario};
+use xtask::lab::gateways::{Gateways, LANES_UP};
+use xtask::lab::scenario::{Keying, Scenario, TUNNEL};
 use xtask::lab::traffic::{Flow, Traffic};
 use xtask::lab::{Family, Side};
 
@@ -123,4 +123,23 @@ fn lanes_keep_steering_and_counting_over_a_killed_agent_with_static_keys() {
 #[test]
 fn lanes_keep_steering_and_counting_over_a_killed_agent_with_charon() {
     assert_survives_a_kill("killike", Keying::Psk);
+}
+
+#[test]
+fn lanes_of_charon_are_made_with_the_key_that_a_reload_has_read() {
+    let mut gateways = Gateways::start("rotate", Scenario::four_classes(Keying::Psk), Path::new(BINARY)).unwrap();
+    let rotate = |gateways: &Gateways, side: Side| {
+        fs::write(gateways.lab().files(side).join("tunnel.psk"), "rotated by a test\n").unwrap();
+        gateways.agent_of(side).must(&["reload"]).unwrap();
+    };
+    rotate(&gateways, Side::B);
+    gateways.charon(Side::A).unwrap().swanctl(&format!("--terminate --ike lk-{TUNNEL}")).unwrap();
+    wait("A says that the keys differ", LANES_UP, || {
+        let status = gateways.agent_of(Side::A).must(&["status"]).unwrap();
+        status.contains("pre-shared key") && !status.contains("  up")
+    });
+    rotate(&gateways, Side::A);
+    gateways.wait_for_lanes(LANES_UP).unwrap();
+    let status = gateways.agent_of(Side::A).must(&["status"]).unwrap();
+    assert!(!status.contains("pre-shared key"), "{status}");
 }
