@@ -18,7 +18,7 @@ mod source;
 mod table;
 pub mod value;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 pub use caution::Caution;
 pub use facts::{Facts, FileFact};
@@ -36,8 +36,8 @@ pub struct Loaded {
     pub policy: Policy,
     /// What is odd about it.
     pub warnings: Warnings,
-    /// The files it was read from: the one that was asked for, then what it includes.
-    pub files: Vec<PathBuf>,
+    /// What it was read from: the file that was asked for, then what it includes.
+    pub sources: Vec<Source>,
 }
 
 /// Reads a file, what it includes and the metadata of its key files, for use on this machine: a missing key file is an

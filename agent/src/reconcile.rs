@@ -128,6 +128,12 @@ pub enum Error {
         /// Their names.
         lanes: Vec<String>,
     },
+    /// What was applied last can no longer be read or lacks its keys.
+    #[error(
+        "what was applied last cannot be had any more, so nothing can go back to it: {0}; put that right, or `apply` without \
+         --confirm"
+    )]
+    Before(Box<Error>),
     /// A file was refused, and then the one before could not be put back whole.
     #[error("{refused}\nand what ran before could not be put back whole: {back}")]
     NoWayBack {

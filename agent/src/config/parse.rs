@@ -51,10 +51,7 @@ impl Reading {
         let failed = findings.any_problem();
         let (errors, warnings) = findings.into_parts();
         match policy {
-            Some(policy) if !failed => {
-                let files = sources.iter().map(|source| source.name.clone().into()).collect();
-                Ok(Loaded { policy, warnings, files })
-            }
+            Some(policy) if !failed => Ok(Loaded { policy, warnings, sources: sources.to_vec() }),
             _ => Err(errors),
         }
     }

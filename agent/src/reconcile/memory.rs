@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{Error, Wanted};
-use crate::config::{self, Facts, Source};
+use crate::config::{self, Facts, Loaded, Source};
+use crate::policy::Policy;
 
+/// As it is kept.
 #[derive(Serialize, Deserialize)]
 struct Applied {
     file: PathBuf,
@@ -16,39 +18,56 @@ struct Applied {
     sources: Vec<(String, String)>,
 }
 
+/// A file that was applied, read but not yet with its keys.
+pub struct Remembered {
+    file: PathBuf,
+    loaded: Loaded,
+}
+
+impl Remembered {
+    /// What it says.
+    pub fn policy(&self) -> &Policy {
+        &self.loaded.policy
+    }
+
+    /// All of it; fails where its keys cannot be had any more.
+    pub fn wanted(self) -> Result<Wanted, Error> {
+        Wanted::of(&self.file, self.loaded).map_err(|error| Error::Before(Box::new(error)))
+    }
+}
+
 fn place(runtime_dir: &Path) -> PathBuf {
     runtime_dir.join("applied.json")
 }
 
-/// Keeps the text of what was just applied.
+/// Keeps the text of what was applied, as it was read then.
 pub fn remember(runtime_dir: &Path, wanted: &Wanted) -> Result<(), Error> {
     let path = place(runtime_dir);
-    let io = |what| {
-        let path = path.clone();
-        move |source| Error::Io { path, what, source }
-    };
-    let mut sources = Vec::new();
-    for file in &wanted.files {
-        let text = std::fs::read_to_string(file).map_err(io("keep the text of a config in it"))?;
-        sources.push((file.display().to_string(), text));
-    }
+    let sources = wanted.sources.iter().map(|source| (source.name.clone(), source.text.clone())).collect();
     let applied = Applied { file: wanted.file.clone(), sources };
     let bytes = serde_json::to_vec(&applied).expect("our own types serialise");
     let fresh = path.with_extension("new");
     let mut options = std::fs::OpenOptions::new();
     let opened = options.write(true).create(true).truncate(true).mode(0o640).open(&fresh);
     let written = opened.and_then(|mut file| std::io::Write::write_all(&mut file, &bytes));
-    written.and_then(|()| std::fs::rename(&fresh, &path)).map_err(io("write"))
+    written.and_then(|()| std::fs::rename(&fresh, &path)).map_err(|source| Error::Io { path, what: "write", source })
 }
 
-/// What was applied last, as it was then; nothing where nothing was, or where it can no longer be had.
-pub fn recall(runtime_dir: &Path) -> Option<Wanted> {
-    let bytes = std::fs::read(place(runtime_dir)).ok()?;
-    let applied: Applied = serde_json::from_slice(&bytes).ok()?;
-    let sources: Vec<Source> = applied.sources.iter().map(|(name, text)| Source::new(name, text)).collect();
-    let outcome = config::parse(&sources, &Facts::default()).map_err(Error::from);
-    let wanted = outcome.and_then(|loaded| Wanted::of(&applied.file, loaded));
-    wanted.map_err(|error| tracing::warn!("what was applied last cannot be had any more: {error}")).ok()
+/// What was applied last; `None` where nothing was. That it was and cannot be had any more is an error: whoever takes it for
+/// nothing would go back to a machine without us, where what was in the tunnels leaves in clear.
+pub fn recall(runtime_dir: &Path) -> Result<Option<Remembered>, Error> {
+    let path = place(runtime_dir);
+    let bytes = match std::fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(Error::Before(Box::new(Error::Io { path, what: "read", source }))),
+    };
+    let parsed = serde_json::from_slice(&bytes).map_err(|error| Error::Io { path, what: "read", source: error.into() });
+    let read = parsed.and_then(|Applied { file, sources }| {
+        let sources: Vec<Source> = sources.iter().map(|(name, text)| Source::new(name, text)).collect();
+        Ok(Remembered { file, loaded: config::parse(&sources, &Facts::default())? })
+    });
+    read.map(Some).map_err(|error| Error::Before(Box::new(error)))
 }
 
 /// Nothing is applied any more.
@@ -82,20 +101,49 @@ mod tests {
         class = "default"
     "#;
 
-    #[test]
-    fn what_was_applied_is_recalled_as_it_was_then() {
+    /// A folder with a file and its key.
+    fn applied() -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("a.toml");
         std::fs::write(&file, TEXT).unwrap();
         let mut options = std::fs::OpenOptions::new();
         let psk = options.write(true).create(true).mode(0o600).open(folder.path().join("a.psk"));
         std::io::Write::write_all(&mut psk.unwrap(), b"secret\n").unwrap();
+        (folder, file)
+    }
+
+    #[test]
+    fn what_was_applied_is_recalled_as_it_was_read() {
+        let (folder, file) = applied();
+        let wanted = Wanted::read(&file).unwrap();
+        std::fs::write(&file, "changed before it was remembered").unwrap();
+        remember(folder.path(), &wanted).unwrap();
+        let recalled = recall(folder.path()).unwrap().unwrap();
+        assert_eq!(recalled.policy().classes.len(), 1);
+        let recalled = recalled.wanted().unwrap();
+        assert_eq!((recalled.file, recalled.sources), (file, wanted.sources));
+        forget(folder.path()).unwrap();
+        assert!(recall(folder.path()).unwrap().is_none());
+        forget(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn what_lost_its_key_is_not_taken_for_nothing() {
+        let (folder, file) = applied();
         remember(folder.path(), &Wanted::read(&file).unwrap()).unwrap();
-        std::fs::write(&file, "changed meanwhile").unwrap();
-        let wanted = recall(folder.path()).unwrap();
-        assert_eq!((wanted.file, wanted.policy.classes.len()), (file, 1));
-        forget(folder.path()).unwrap();
-        assert!(recall(folder.path()).is_none());
-        forget(folder.path()).unwrap();
+        std::fs::remove_file(folder.path().join("a.psk")).unwrap();
+        let recalled = recall(folder.path()).unwrap().unwrap();
+        assert_eq!(recalled.policy().tunnels.len(), 1);
+        let error = recalled.wanted().unwrap_err().to_string();
+        assert!(error.starts_with("what was applied last cannot be had any more, so nothing can go back to it: "));
+        assert!(error.contains("a.psk") && error.ends_with("or `apply` without --confirm"), "{error}");
+    }
+
+    #[test]
+    fn a_memory_that_does_not_parse_is_not_taken_for_nothing() {
+        let (folder, _) = applied();
+        std::fs::write(place(folder.path()), "{").unwrap();
+        let error = recall(folder.path()).err().unwrap().to_string();
+        assert!(error.contains("applied.json: could not read: "), "{error}");
     }
 }

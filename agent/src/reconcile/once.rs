@@ -11,6 +11,7 @@ use tokio::time::{Instant, interval, sleep_until};
 use super::agent::listen_to_charon;
 use super::charon::Charon;
 use super::live::Live;
+use super::memory::Remembered;
 use super::settle::settle;
 use super::world::{WithoutCharon, World};
 use super::{Error, Places, Wanted, lockfile, memory};
@@ -48,7 +49,9 @@ pub async fn apply(
     let _lock = lockfile::take(&places.runtime_dir)?;
     // From here on a terminal that hangs up ends nothing: that is what going back is for.
     let _hangups = confirm_within.map(|_| signal(SignalKind::hangup()));
-    let before = memory::recall(&places.runtime_dir);
+    let before = memory::recall(&places.runtime_dir).and_then(|known| known.map(Remembered::wanted).transpose());
+    // Without a way back there is no trying.
+    let before = if confirm_within.is_some() { Ok(before?) } else { before };
     let wanted = Wanted::read(file)?;
     let server = confirm_within.map(|_| Server::bind(&places.socket)).transpose()?;
     let mut world = World::open(&places.bpffs)?;
@@ -93,7 +96,13 @@ pub async fn apply(
 /// Removes all that is ours. Without charon its connections are out of reach, and gone with it anyway.
 pub async fn down(places: &Places, vici: Option<&Path>) -> Result<usize, Error> {
     let _lock = lockfile::take(&places.runtime_dir)?;
-    let known = memory::recall(&places.runtime_dir).map(|wanted| wanted.policy.vici.clone());
+    let known = match memory::recall(&places.runtime_dir) {
+        Ok(known) => known.map(|known| known.policy().vici.clone()),
+        Err(error) => {
+            tracing::warn!("charon is looked for where it is by default: {error}");
+            None
+        }
+    };
     let vici = vici.map(Path::to_path_buf).or(known).unwrap_or_else(|| crate::policy::DEFAULT_VICI.into());
     let mut world = World::open(&places.bpffs)?;
     let changes = tear_down(&mut world, &vici).await?;
@@ -167,8 +176,15 @@ async fn word_comes(server: Server, within: Duration) -> bool {
     came
 }
 
-async fn go_back(places: &Places, world: &mut World, before: Option<Wanted>, refused: &Wanted) -> Result<(), Error> {
-    match before {
+/// Where nothing ran before, nothing of ours stays; where what ran before cannot be had, all is left as it is, for to take
+/// away the routes that block would be to send in clear.
+async fn go_back(
+    places: &Places,
+    world: &mut World,
+    before: Result<Option<Wanted>, Error>,
+    refused: &Wanted,
+) -> Result<(), Error> {
+    match before? {
         Some(before) => {
             let live = Live::new(world.dataplane()?, &before.file, Arc::clone(&before.policy));
             let listener = (!before.loads.is_empty() || !refused.loads.is_empty()).then(|| {

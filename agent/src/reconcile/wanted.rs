@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Error;
-use crate::config;
+use crate::config::{self, Source};
 use crate::ike::{Connection, Credentials, Load};
 use crate::keyfile;
 use crate::plan::Desired;
@@ -16,8 +16,8 @@ use crate::policy::{Keying, Policy, TunnelIndex};
 pub struct Wanted {
     /// The file.
     pub file: PathBuf,
-    /// It and what it includes.
-    pub files: Vec<PathBuf>,
+    /// Its text as it was read, and that of what it includes: the files may change while it runs.
+    pub sources: Vec<Source>,
     /// What it says.
     pub policy: Arc<Policy>,
     /// Connections for charon by the tunnel's name.
@@ -39,7 +39,7 @@ impl Wanted {
 
     /// The same for a text that is at hand.
     pub fn of(file: &Path, loaded: config::Loaded) -> Result<Self, Error> {
-        let config::Loaded { policy, files, .. } = loaded;
+        let config::Loaded { policy, sources, .. } = loaded;
         let mut keys = BTreeMap::new();
         let mut loads = BTreeMap::new();
         for (index, tunnel) in policy.tunnels.iter().enumerate() {
@@ -58,7 +58,7 @@ impl Wanted {
         let mut desired = Desired::new(&policy, &keys)?;
         desired.connections =
             loads.values().map(|load| (load.connection.name.clone(), load.connection.digest)).collect();
-        Ok(Self { file: file.into(), files, policy: Arc::new(policy), loads, desired })
+        Ok(Self { file: file.into(), sources, policy: Arc::new(policy), loads, desired })
     }
 
     /// charon's socket, where a tunnel is charon's.

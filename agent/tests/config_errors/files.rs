@@ -185,7 +185,7 @@ fn what_is_included_comes_after_the_main_file_in_the_order_of_names() {
         let loaded = config::load(path)?;
         let names: Vec<_> = loaded.policy.rules.iter().filter_map(|rule| rule.name.as_deref()).collect();
         assert_eq!(names, ["one", "two", "three"]);
-        assert_eq!(loaded.files.len(), 3);
+        assert_eq!(loaded.sources.len(), 3);
         assert!(loaded.policy.rules[1].place.ends_with("rules.d/a.toml:1:1"), "{}", loaded.policy.rules[1].place);
         Ok(loaded)
     });
