@@ -15,6 +15,8 @@ mod lockfile;
 mod memory;
 pub mod once;
 mod settle;
+
+mod signals;
 mod troubles;
 mod wan;
 mod wanted;

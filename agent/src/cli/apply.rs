@@ -31,7 +31,7 @@ pub fn apply(places: &Places, file: &Path, wait: Duration, confirm: Option<Durat
     match wait_for(once::apply(&places, &file, wait, confirm, applied)) {
         Ok(Confirmed::Stays) => Ok(Outcome::Fine),
         Ok(Confirmed::WentBack) => {
-            eprintln!("{name}: not confirmed in time, what ran before runs again");
+            eprintln!("{name}: not confirmed, what ran before runs again");
             Ok(Outcome::Finding)
         }
         Err(error) => match error.downcast_ref::<Error>() {

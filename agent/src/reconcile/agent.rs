@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Interval, MissedTickBehavior, interval};
@@ -15,6 +14,7 @@ use super::charon::Charon;
 use super::errors::Errors;
 use super::live::Live;
 use super::settle::{kind, settle};
+use super::signals::Signals;
 use super::world::{WithoutCharon, World};
 use super::{Error, Places, Wanted};
 use super::{lockfile, memory};
@@ -349,26 +349,6 @@ async fn next(watch: &mut Option<Watch>) -> Option<kernel::Event> {
     match watch {
         Some(watch) => watch.next().await,
         None => std::future::pending().await,
-    }
-}
-
-struct Signals {
-    hangup: Signal,
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, Error> {
-        let take = |kind| {
-            let path = PathBuf::from("signals");
-            signal(kind).map_err(|source| Error::Io { path, what: "take them", source })
-        };
-        Ok(Self {
-            hangup: take(SignalKind::hangup())?,
-            terminate: take(SignalKind::terminate())?,
-            interrupt: take(SignalKind::interrupt())?,
-        })
     }
 }
 

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, interval, sleep_until};
 
@@ -13,6 +12,7 @@ use super::charon::Charon;
 use super::live::Live;
 use super::memory::Remembered;
 use super::settle::settle;
+use super::signals::Signals;
 use super::world::{WithoutCharon, World};
 use super::{Error, Places, Wanted, lockfile, memory};
 use crate::control::server::{Call, Server};
@@ -47,8 +47,8 @@ pub async fn apply(
     applied: impl FnOnce(usize),
 ) -> Result<Confirmed, Error> {
     let _lock = lockfile::take(&places.runtime_dir)?;
-    // From here on a terminal that hangs up ends nothing: that is what going back is for.
-    let _hangups = confirm_within.map(|_| signal(SignalKind::hangup()));
+    // Taken before the first change: who is ended cannot go back. A terminal that hangs up is what going back is for.
+    let signals = confirm_within.map(|_| Signals::new()).transpose()?;
     let before = memory::recall(&places.runtime_dir).and_then(|known| known.map(Remembered::wanted).transpose());
     // Without a way back there is no trying.
     let before = if confirm_within.is_some() { Ok(before?) } else { before };
@@ -67,7 +67,7 @@ pub async fn apply(
         }
         (outcome, _) => outcome,
     };
-    match (outcome, confirm_within.zip(server)) {
+    match (outcome, confirm_within.zip(server).zip(signals)) {
         (Ok(changes), None) => {
             memory::remember(&places.runtime_dir, &wanted)?;
             applied(changes);
@@ -77,9 +77,9 @@ pub async fn apply(
             memory::remember(&places.runtime_dir, &wanted)?;
             Err(error)
         }
-        (Ok(changes), Some((within, server))) => {
+        (Ok(changes), Some(((within, server), signals))) => {
             applied(changes);
-            if word_comes(server, within).await {
+            if word_comes(server, within, signals).await {
                 memory::remember(&places.runtime_dir, &wanted)?;
                 return Ok(Confirmed::Stays);
             }
@@ -147,8 +147,8 @@ async fn all_up(live: &Live, wait: Duration) -> Result<(), Error> {
     }
 }
 
-/// Whether `lanekeeper confirm` comes in time.
-async fn word_comes(server: Server, within: Duration) -> bool {
+/// Whether `lanekeeper confirm` comes in time, and before a no.
+async fn word_comes(server: Server, within: Duration, mut signals: Signals) -> bool {
     let deadline = Instant::now() + within;
     let (calls, mut mailbox) = mpsc::channel::<Call>(1);
     let serving = tokio::spawn(server.serve(calls));
@@ -156,6 +156,7 @@ async fn word_comes(server: Server, within: Duration) -> bool {
         let call = tokio::select! {
             call = mailbox.recv() => call,
             () = sleep_until(deadline) => break false,
+            () = signals.end() => break false,
         };
         let Some(call) = call else { break false };
         let (reply, confirmed) = match call.request {
