@@ -6,6 +6,7 @@
 mod attach;
 mod count;
 mod filter;
+mod gate;
 mod grace;
 mod link;
 mod object;
@@ -16,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aya::maps::MapError;
 use aya::programs::TcAttachType;
@@ -28,6 +30,7 @@ use crate::compile::registry::Key;
 use crate::compile::{self, Registry, Tables};
 use crate::lane::LaneId;
 use attach::On;
+pub use gate::Gate;
 use object::Object;
 pub use trial::{Offload, Trial};
 
@@ -152,7 +155,7 @@ pub struct Dataplane {
     folder: PathBuf,
     object: Object,
     registry: Registry,
-    lanes: BTreeMap<LaneId, (u32, u8)>,
+    gate: Arc<Mutex<Gate>>,
 }
 
 /// The programs of a tunnel's device.
@@ -172,7 +175,8 @@ impl Dataplane {
         fs::create_dir_all(&links).map_err(|error| Error::folder(links, error))?;
         let object = Object::load(Some(&folder))?;
         let registry = read_registry(&object)?;
-        let mut dataplane = Self { folder, object, registry, lanes: BTreeMap::new() };
+        let gate = Arc::new(Mutex::new(Gate::open(&folder, &registry)?));
+        let mut dataplane = Self { folder, object, registry, gate };
         dataplane.renew()?;
         Ok(dataplane)
     }
@@ -204,64 +208,33 @@ impl Dataplane {
             }
         }
         let number = fill(&mut self.object, tables)?;
-        self.lanes = tables.lanes.clone();
-        self.close_unknown()?;
+        self.lanes().replace(tables)?;
         Ok(number)
     }
 
     /// Learns the lanes of tables that an agent before this one has loaded.
     pub fn adopt(&mut self, tables: &Tables) {
-        self.lanes = tables.lanes.clone();
+        self.lanes().adopt(tables);
     }
 
-    /// Opens or closes a lane: one map write, effective with the next packet. Lanes begin closed.
+    /// What opens and closes lanes, for whoever cannot wait for the rest of the data path.
+    pub fn gate(&self) -> Arc<Mutex<Gate>> {
+        Arc::clone(&self.gate)
+    }
+
+    /// As [`Gate::set_up`].
     pub fn set_up(&mut self, lane: &LaneId, up: bool) -> Result<(), Error> {
-        let (group, bit) = self.bit(lane)?;
-        set_bit(&mut self.object, group, bit, up)
+        self.lanes().set_up(lane, up)
     }
 
-    /// The lanes of the loaded tables that are open.
+    /// As [`Gate::lanes_up`].
     pub fn lanes_up(&self) -> Result<Vec<LaneId>, Error> {
-        let bits = self.object.array::<u32>(map::LANES_UP)?;
-        let mut up = Vec::new();
-        for (lane, (group, bit)) in &self.lanes {
-            if bits.get(group, 0).map_err(|error| Error::map(map::LANES_UP, error))? & (1 << bit) != 0 {
-                up.push(lane.clone());
-            }
-        }
-        Ok(up)
+        self.lanes().lanes_up()
     }
 
-    /// Group and bit of a lane; after a restart, before the first load, only names and convention tell.
-    fn bit(&self, lane: &LaneId) -> Result<(u32, u8), Error> {
-        if let Some(bit) = self.lanes.get(lane) {
-            return Ok(*bit);
-        }
-        let key = Key::Group { tunnel: lane.tunnel.clone(), class: lane.class.clone() };
-        match self.registry.get(&key) {
-            Some(group) if self.lanes.is_empty() => Ok((group, lane.index)),
-            _ => Err(Error::Unknown { what: "lane", name: lane.to_string() }),
-        }
-    }
-
-    /// Bits of lanes that the tables do not have would come back to life with a later configuration.
-    fn close_unknown(&mut self) -> Result<(), Error> {
-        let mut known: BTreeMap<u32, u32> = BTreeMap::new();
-        for (group, bit) in self.lanes.values() {
-            *known.entry(*group).or_default() |= 1 << bit;
-        }
-        let groups: Vec<u32> =
-            self.registry.iter().filter(|(key, _)| matches!(key, Key::Group { .. })).map(|(_, n)| n).collect();
-        let mut bits = self.object.array_mut::<u32>(map::LANES_UP)?;
-        let error = |error| Error::map(map::LANES_UP, error);
-        for group in groups {
-            let now = bits.get(&group, 0).map_err(error)?;
-            let kept = now & known.get(&group).copied().unwrap_or(0);
-            if kept != now {
-                bits.set(group, kept, 0).map_err(error)?;
-            }
-        }
-        Ok(())
+    /// A thread that died with the gate has left no word half written.
+    fn lanes(&self) -> MutexGuard<'_, Gate> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells which ingress interfaces exist, all of them at once; again whenever links come, go or change names.
@@ -516,14 +489,6 @@ fn fill(object: &mut Object, tables: &Tables) -> Result<u64, Error> {
         forgive_absent(outer.remove(&key)).map_err(error(map::OUTER))?;
     }
     Ok(number)
-}
-
-fn set_bit(object: &mut Object, group: u32, bit: u8, up: bool) -> Result<(), Error> {
-    let mut bits = object.array_mut::<u32>(map::LANES_UP)?;
-    let error = |error| Error::map(map::LANES_UP, error);
-    let now = bits.get(&group, 0).map_err(error)?;
-    let wanted = if up { now | 1 << bit } else { now & !(1 << bit) };
-    if wanted == now { Ok(()) } else { bits.set(group, wanted, 0).map_err(error) }
 }
 
 fn observe(object: &Object, registry: &Registry, folder: &Path) -> Result<Observed, Error> {

@@ -4,8 +4,9 @@ use aya::programs::{TestRun as _, TestRunOptions};
 use lanekeeper_common::abi::{Device, Ingress, NO_RULE, NO_VLAN, device_flag, map, program};
 use lanekeeper_common::verdict::{BlockReason, ParseReason};
 
+use super::gate::set_bit;
 use super::object::{Object, chain};
-use super::{Error, count, fill, set_bit};
+use super::{Error, count, fill};
 use crate::compile::Tables;
 use crate::compile::registry::Key;
 use crate::compile::series::Reading;
@@ -62,7 +63,7 @@ impl Trial {
     pub fn set_up(&mut self, lane: &LaneId, up: bool) -> Result<(), Error> {
         let unknown = || Error::Unknown { what: "lane", name: lane.to_string() };
         let bit = self.tables.as_ref().and_then(|tables| tables.lanes.get(lane)).copied().ok_or_else(unknown)?;
-        set_bit(&mut self.object, bit.0, bit.1, up)
+        set_bit(&mut self.object.array_mut(map::LANES_UP)?, bit.0, bit.1, up)
     }
 
     /// Opens every lane of the tables.
