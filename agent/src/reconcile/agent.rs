@@ -13,6 +13,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use super::charon::Charon;
 use super::errors::Errors;
 use super::live::Live;
+use super::memory::Remembered;
 use super::settle::{kind, settle};
 use super::signals::Signals;
 use super::world::{WithoutCharon, World};
@@ -33,7 +34,7 @@ const COUNT: Duration = Duration::from_secs(2);
 /// After the kernel told of a change: others come in a row with it.
 const SETTLED: Duration = Duration::from_millis(300);
 
-/// For charon to name the lanes that were found open: connections are loaded and SAs listed well within it.
+/// For charon to name the lanes that are up: connections are loaded, old SAs closed and all listed well within it.
 const HEARSAY: Duration = Duration::from_secs(8);
 
 /// The running agent.
@@ -48,7 +49,8 @@ struct Agent {
     /// What ran before it, to go back to unless what runs is confirmed in time.
     unconfirmed: Option<(Wanted, Instant)>,
     metrics: Option<Metrics>,
-    started: Instant,
+    /// When charon's task, or what it was given, last changed: from then on it has [`HEARSAY`].
+    hearsay_since: Instant,
     errors: Errors,
     /// Carries charon's events into the data path.
     events: Option<JoinHandle<()>>,
@@ -122,7 +124,9 @@ impl Agent {
             Some(address) => Some((address, listen(address).await?)),
             None => None,
         };
-        let live = Live::new(world.dataplane()?, config, Arc::clone(&wanted.policy));
+        let before = memory::recall(&places.runtime_dir);
+        let found = before.as_ref().ok().and_then(|before| before.as_ref()).map(Remembered::policy);
+        let live = Live::new(world.dataplane()?, config, Arc::clone(&wanted.policy), found)?;
         let mut agent = Self {
             config: config.into(),
             runtime_dir: places.runtime_dir.clone(),
@@ -131,7 +135,7 @@ impl Agent {
             wanted,
             unconfirmed: None,
             metrics: None,
-            started: Instant::now(),
+            hearsay_since: Instant::now(),
             errors: Errors::default(),
             events: None,
         };
@@ -155,6 +159,8 @@ impl Agent {
         if let Some(events) = self.events.take() {
             events.abort();
         }
+        self.live.doubt();
+        self.hearsay_since = Instant::now();
         if self.wanted.loads.is_empty() {
             return self.world.set_charon(None);
         }
@@ -248,12 +254,13 @@ impl Agent {
             Some(address) => Some((address, listen(address).await?)),
             None => None,
         };
-        let lanes = self.live.lanes();
         let before = std::mem::replace(&mut self.wanted, wanted);
         let other_charon = self.world.charon().map(Charon::vici) != self.wanted.vici();
         let charon = if other_charon { self.start_charon() } else { None };
         match settle(&mut self.world, &self.live, &self.wanted, WithoutCharon::Refuse).await {
             Ok(changes) => {
+                self.live.settled();
+                self.hearsay_since = Instant::now();
                 if let Some(charon) = charon {
                     charon.retire(before.loads.keys()).await;
                 }
@@ -267,13 +274,16 @@ impl Agent {
             }
             Err(refused) => {
                 self.wanted = before;
-                self.live.set_lanes(lanes);
                 if other_charon {
                     // The task before is gone with its events; a new one asks charon for all that is up.
                     self.start_charon();
                 }
                 match settle(&mut self.world, &self.live, &self.wanted, WithoutCharon::Proceed).await {
-                    Ok(_) => Err(refused),
+                    Ok(_) => {
+                        self.live.settled();
+                        self.hearsay_since = Instant::now();
+                        Err(refused)
+                    }
                     Err(back) => Err(Error::NoWayBack { refused: Box::new(refused), back: Box::new(back) }),
                 }
             }
@@ -308,9 +318,10 @@ impl Agent {
         }
     }
 
-    /// Lanes that were found open at the start, and that charon does not name once it has had time to, are closed.
+    /// Takes charon's whole picture for lanes of which it has said nothing once it has had time to: one that was found open
+    /// may have fallen while nobody listened, one that got another mark may have a new SA that came before the old one went.
     async fn believe_charon(&mut self) {
-        if !self.live.untold() || self.started.elapsed() < HEARSAY {
+        if !self.live.untold() || self.hearsay_since.elapsed() < HEARSAY {
             return;
         }
         let Some(charon) = self.world.charon() else { return };
@@ -340,6 +351,9 @@ impl Agent {
         }
         if let Some(events) = self.events.take() {
             events.abort();
+        }
+        if let Err(error) = self.live.tally(&[]) {
+            tracing::warn!("the last events of lanes are not counted: {error}");
         }
     }
 }

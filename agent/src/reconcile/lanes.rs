@@ -6,7 +6,7 @@ use crate::compile::series::LaneEvent;
 use crate::ike::{Event, LaneStatus, TunnelStatus};
 use crate::lane::LaneId;
 use crate::metrics::IsUp;
-use crate::policy::{Keying, Policy};
+use crate::policy::{DeviceKind, Keying, Policy};
 use crate::status::Standing;
 
 /// What to do about an event, in this order.
@@ -24,12 +24,25 @@ pub enum Effect {
 #[derive(Debug, Clone, Default)]
 pub struct Lanes {
     lanes: BTreeMap<LaneId, Lane>,
+    /// Those that a change has taken away or given other values, for as long as it may be taken back.
+    parked: BTreeMap<(LaneId, Values), Lane>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Lane {
+    values: Values,
     standing: Standing,
     keyed: Keyed,
+}
+
+/// What ties a lane to its SAs in the kernel. A lane of the same name and other values has other SAs: under its mark the
+/// kernel still finds those of the lane that had the mark before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Values {
+    mark: u32,
+    mask: u32,
+    reqid: u32,
+    if_id: u32,
 }
 
 /// Who says whether it is up.
@@ -37,46 +50,101 @@ struct Lane {
 enum Keyed {
     /// Installed with the policy, up from then on.
     Static,
-    /// charon; `told` since this agent began.
+    /// charon; `told` since its task began, and since the lane has these values.
     Charon { told: bool },
 }
 
 impl Lanes {
-    /// Takes over a policy that is now installed, with what the data path has `open`. Lanes that stay keep their standing;
-    /// lanes of static keys open; lanes of charon open only when it says so.
+    /// What an agent before this one has left: its policy, and what the data path has `open`.
+    pub fn found(policy: &Policy, open: &[LaneId], now: u64) -> Self {
+        let mut lanes = Self::default();
+        lanes.install(policy, open, now);
+        lanes
+    }
+
+    /// Makes ready for the tables of `policy`: lanes that get other values are closed, or packets would carry their new marks
+    /// to whatever SAs the kernel has under them until it has learned.
+    pub fn leave(&mut self, policy: &Policy) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for (id, values, _) in lanes_of(policy) {
+            if let Some(lane) = self.lanes.get(&id).copied().filter(|lane| lane.values != values) {
+                self.lanes.remove(&id);
+                self.parked.insert((id.clone(), lane.values), lane);
+                if lane.standing.up {
+                    effects.push(Effect::Close(id));
+                }
+            }
+        }
+        effects
+    }
+
+    /// Takes over a policy whose tables are live, with what the data path has `open`. Lanes that stay keep their standing, and
+    /// so do those that come back to the values that they had; lanes of static keys open; other lanes of charon open only
+    /// when it says so.
     pub fn install(&mut self, policy: &Policy, open: &[LaneId], now: u64) -> Vec<Effect> {
         let mut effects = Vec::new();
         let mut lanes = BTreeMap::new();
-        for tunnel in &policy.tunnels {
-            for lane in &tunnel.lanes {
-                let class = policy.classes[lane.class.0].name.clone();
-                let id = LaneId { tunnel: tunnel.name.clone(), class, index: lane.index };
-                let known = self.lanes.get(&id);
-                let is_open = open.contains(&id);
-                let keyed = match (&tunnel.keying, known.map(|lane| lane.keyed)) {
-                    (Keying::Static(_), _) => Keyed::Static,
-                    (Keying::Ike(_), Some(keyed @ Keyed::Charon { .. })) => keyed,
-                    (Keying::Ike(_), Some(Keyed::Static) | None) => Keyed::Charon { told: false },
-                };
-                let up = match keyed {
-                    Keyed::Static => true,
-                    Keyed::Charon { .. } => match known {
-                        Some(lane) => lane.standing.up && lane.keyed != Keyed::Static,
-                        // A first look: what an agent before this one left open stays so until charon has been asked.
-                        None => is_open,
-                    },
-                };
-                match (is_open, up) {
-                    (false, true) => effects.push(Effect::Open(id.clone())),
-                    (true, false) => effects.push(Effect::Close(id.clone())),
-                    (true, true) | (false, false) => {}
-                }
-                let since = known.filter(|lane| lane.standing.up == up).map_or(now, |lane| lane.standing.since);
-                lanes.insert(id, Lane { standing: Standing { up, since }, keyed });
+        for (id, values, keying) in lanes_of(policy) {
+            let known = self.find(&id, values);
+            let is_open = open.contains(&id);
+            let keyed = match (keying, known.map(|lane| lane.keyed)) {
+                (Keying::Static(_), _) => Keyed::Static,
+                (Keying::Ike(_), Some(keyed @ Keyed::Charon { .. })) => keyed,
+                (Keying::Ike(_), Some(Keyed::Static) | None) => Keyed::Charon { told: false },
+            };
+            let up = match keyed {
+                Keyed::Static => true,
+                Keyed::Charon { .. } => match known {
+                    Some(lane) => lane.standing.up && lane.keyed != Keyed::Static,
+                    // A first look: what an agent before this one left open stays so until charon has been asked.
+                    None => is_open && !self.knows(&id),
+                },
+            };
+            match (is_open, up) {
+                (false, true) => effects.push(Effect::Open(id.clone())),
+                (true, false) => effects.push(Effect::Close(id.clone())),
+                (true, true) | (false, false) => {}
+            }
+            let since = known.filter(|lane| lane.standing.up == up).map_or(now, |lane| lane.standing.since);
+            lanes.insert(id, Lane { values, standing: Standing { up, since }, keyed });
+        }
+        for (id, lane) in std::mem::replace(&mut self.lanes, lanes) {
+            if self.lanes.get(&id).is_none_or(|is| is.values != lane.values) {
+                self.parked.insert((id, lane.values), lane);
             }
         }
-        self.lanes = lanes;
         effects
+    }
+
+    /// The change stays, or has been taken back.
+    pub fn settled(&mut self) {
+        self.parked.clear();
+    }
+
+    /// charon's task is another one from now on: it will not tell of lanes that fell meanwhile.
+    pub fn doubt(&mut self) {
+        for lane in self.lanes.values_mut().chain(self.parked.values_mut()) {
+            if let Keyed::Charon { told } = &mut lane.keyed {
+                *told = false;
+            }
+        }
+    }
+
+    /// The lane as it is, or as it was before it was parked.
+    fn find(&mut self, id: &LaneId, values: Values) -> Option<Lane> {
+        if let Some(lane) = self.lanes.get(id).filter(|lane| lane.values == values) {
+            return Some(*lane);
+        }
+        let mut lane = self.parked.remove(&(id.clone(), values))?;
+        if let Keyed::Charon { told } = &mut lane.keyed {
+            // charon may have closed its SAs for what has been taken back, and the word of it be on its way.
+            *told = false;
+        }
+        Some(lane)
+    }
+
+    fn knows(&self, id: &LaneId) -> bool {
+        self.lanes.contains_key(id) || self.parked.keys().any(|(parked, _)| parked == id)
     }
 
     /// Takes an event of charon's. What it says of lanes that the policy does not have, or not any more, is nothing to us.
@@ -84,28 +152,24 @@ impl Lanes {
         match event {
             Event::LaneUp(lane) => self.tell(lane, true, now),
             Event::LaneDown(lane) => self.tell(lane, false, now),
-            Event::Rekeyed(lane) if self.lanes.contains_key(lane) => {
-                let mut effects = self.tell(lane, true, now);
-                effects.push(Effect::Tally(lane.clone(), LaneEvent::Rekey));
-                effects
-            }
+            // It opens nothing: a lane that is closed because it has other values now may be rekeyed with the old ones.
+            Event::Rekeyed(lane) if self.knows(lane) => vec![Effect::Tally(lane.clone(), LaneEvent::Rekey)],
             // Lanes stay what they were: charon's SAs are the kernel's, and what is lost is told lane by lane.
             Event::CharonGone { .. } | Event::CharonBack { .. } => Vec::new(),
             Event::Rekeyed(_) | Event::TunnelUp(_) | Event::TunnelDown(_) | Event::Trouble { .. } => Vec::new(),
         }
     }
 
-    /// Lanes that an agent before this one left open, and of which charon has not said a word since.
+    /// Lanes of which charon has not said a word since its task began, or since they have their values.
     pub fn untold(&self) -> bool {
-        self.lanes.values().any(|lane| lane.keyed == Keyed::Charon { told: false } && lane.standing.up)
+        self.lanes.values().any(|lane| lane.keyed == Keyed::Charon { told: false })
     }
 
     /// Takes charon's whole picture for those.
     pub fn believe(&mut self, picture: &[TunnelStatus], now: u64) -> Vec<Effect> {
         let lanes = picture.iter().flat_map(|tunnel| &tunnel.lanes);
         let untold = lanes.filter(|status| {
-            let lane = self.lanes.get(&status.lane);
-            lane.is_some_and(|lane| lane.keyed == Keyed::Charon { told: false } && lane.standing.up)
+            self.lanes.get(&status.lane).is_some_and(|lane| lane.keyed == Keyed::Charon { told: false })
         });
         let untold: Vec<&LaneStatus> = untold.collect();
         untold.into_iter().flat_map(|status| self.tell(&status.lane, status.up, now)).collect()
@@ -127,6 +191,11 @@ impl Lanes {
     }
 
     fn tell(&mut self, id: &LaneId, up: bool, now: u64) -> Vec<Effect> {
+        // Whichever way it is now with other values: the SAs that it had with those of before have been closed.
+        let parked_up = up && !self.lanes.contains_key(id);
+        for (_, lane) in self.parked.iter_mut().filter(|((parked, _), _)| parked == id) {
+            lane.standing = Standing { up: parked_up, since: now };
+        }
         let Some(lane) = self.lanes.get_mut(id) else { return Vec::new() };
         match &mut lane.keyed {
             Keyed::Static => return Vec::new(),
@@ -134,6 +203,19 @@ impl Lanes {
         }
         lane.set(id, up, now).into_iter().collect()
     }
+}
+
+/// Each lane of a policy.
+fn lanes_of(policy: &Policy) -> impl Iterator<Item = (LaneId, Values, &Keying)> {
+    policy.tunnels.iter().flat_map(move |tunnel| {
+        let DeviceKind::Xfrm { if_id } = tunnel.device.kind;
+        tunnel.lanes.iter().map(move |lane| {
+            let class = policy.classes[lane.class.0].name.clone();
+            let id = LaneId { tunnel: tunnel.name.clone(), class, index: lane.index };
+            let values = Values { mark: lane.mark, mask: policy.mark_mask, reqid: lane.reqid, if_id };
+            (id, values, &tunnel.keying)
+        })
+    })
 }
 
 impl Lane {
@@ -216,7 +298,8 @@ mod tests {
         assert_eq!(lanes.on(&Event::LaneUp(id("voice", 0)), 6), []);
         assert_eq!(lanes.on(&back(), 7), []);
         assert!(lanes.untold());
-        assert_eq!(lanes.believe(&picture(&[id("voice", 0), id("bulk", 0)]), 8), [Effect::Close(id("default", 0))]);
+        let effects = lanes.believe(&picture(&[id("voice", 0), id("bulk", 0)]), 8);
+        assert_eq!(effects, [Effect::Open(id("bulk", 0)), Effect::Close(id("default", 0))]);
         assert!(!lanes.untold());
         assert_eq!(lanes.standing(&id("voice", 0)), Standing { up: true, since: 5 });
     }
@@ -228,7 +311,9 @@ mod tests {
         lanes.on(&Event::LaneUp(id("voice", 0)), 6);
         assert_eq!(lanes.on(&gone(), 7), []);
         assert_eq!(lanes.on(&back(), 8), []);
-        assert!(lanes.standing(&id("voice", 0)).up && !lanes.untold());
+        // Of this lane it has told, and a picture says nothing new.
+        assert_eq!(lanes.believe(&picture(&[]), 9), []);
+        assert!(lanes.standing(&id("voice", 0)).up);
     }
 
     #[test]
@@ -250,6 +335,92 @@ mod tests {
         assert_eq!(lanes.install(&other, &[id("voice", 0)], 9), []);
         assert_eq!(lanes.standing(&id("voice", 0)), Standing { up: true, since: 6 });
         assert_eq!(lanes.on(&Event::LaneUp(id("bulk", 0)), 9), []);
+    }
+
+    /// A class more, before all others: every mark moves up by one.
+    fn shifted(mut policy: Policy) -> Policy {
+        policy.tunnels[0].lanes.iter_mut().for_each(|lane| lane.mark += 1);
+        policy
+    }
+
+    #[test]
+    fn a_lane_with_another_mark_is_closed_before_the_tables_and_opens_with_its_new_sa() {
+        let mut lanes = Lanes::default();
+        lanes.install(&ike_policy(), &[], 5);
+        lanes.on(&Event::LaneUp(id("voice", 0)), 6);
+        let moved = shifted(ike_policy());
+        assert_eq!(lanes.leave(&moved), [Effect::Close(id("voice", 0))]);
+        assert_eq!(lanes.install(&moved, &[], 7), []);
+        assert_eq!(lanes.on(&Event::Rekeyed(id("voice", 0)), 8).len(), 1);
+        assert!(!lanes.standing(&id("voice", 0)).up && lanes.untold());
+        assert_eq!(lanes.on(&Event::LaneDown(id("voice", 0)), 8), []);
+        assert_eq!(lanes.on(&Event::LaneUp(id("voice", 0)), 9), [Effect::Open(id("voice", 0))]);
+    }
+
+    #[test]
+    fn a_new_mask_or_if_id_is_another_lane_too() {
+        let mut mask = ike_policy();
+        mask.mark_mask = 0xff00;
+        let mut if_id = ike_policy();
+        if_id.tunnels[0].device.kind = DeviceKind::Xfrm { if_id: 43 };
+        for other in [mask, if_id] {
+            let mut lanes = Lanes::found(&ike_policy(), &[id("voice", 0)], 5);
+            assert_eq!(lanes.leave(&other), [Effect::Close(id("voice", 0))]);
+        }
+    }
+
+    #[test]
+    fn a_new_agent_knows_by_what_marks_an_open_lane_was_opened() {
+        let mut lanes = Lanes::found(&ike_policy(), &[id("voice", 0)], 5);
+        assert_eq!(lanes.install(&shifted(ike_policy()), &[id("voice", 0)], 6), [Effect::Close(id("voice", 0))]);
+    }
+
+    #[test]
+    fn static_lanes_with_other_marks_are_closed_until_their_tables_are_there() {
+        let mut lanes = Lanes::default();
+        lanes.install(&static_policy(), &[], 5);
+        let moved = shifted(static_policy());
+        assert_eq!(lanes.leave(&moved).len(), 4);
+        assert_eq!(lanes.install(&moved, &[], 6).len(), 4);
+        assert!(lanes.down().is_empty());
+    }
+
+    #[test]
+    fn a_change_that_is_taken_back_brings_lanes_back_as_they_are_now() {
+        let mut lanes = Lanes::default();
+        lanes.install(&ike_policy(), &[], 5);
+        for lane in [id("voice", 0), id("bulk", 0), id("bulk", 1), id("default", 0)] {
+            lanes.on(&Event::LaneUp(lane), 6);
+        }
+        let mut refused = ike_policy();
+        refused.tunnels[0].lanes.retain(|lane| lane.class.0 != 1);
+        refused.tunnels[0].lanes[1].mark += 1;
+        lanes.leave(&refused);
+        lanes.install(&refused, &[id("voice", 0)], 7);
+        // charon closed one lane that the file does not have any more, and the peer one that it has.
+        lanes.on(&Event::LaneDown(id("bulk", 1)), 8);
+        lanes.on(&Event::LaneDown(id("voice", 0)), 8);
+        assert_eq!(lanes.leave(&ike_policy()), []);
+        let effects = lanes.install(&ike_policy(), &[], 9);
+        assert_eq!(effects, [Effect::Open(id("bulk", 0)), Effect::Open(id("default", 0))]);
+        // What has come back is to be asked about: charon may be about to close it.
+        assert!(lanes.untold());
+        lanes.settled();
+        let effects = lanes.believe(&picture(&[id("default", 0)]), 10);
+        assert_eq!(effects, [Effect::Close(id("bulk", 0))]);
+        assert_eq!(lanes.standing(&id("default", 0)), Standing { up: true, since: 6 });
+    }
+
+    #[test]
+    fn lanes_of_another_charon_are_asked_about_again() {
+        let mut lanes = Lanes::default();
+        lanes.install(&ike_policy(), &[], 5);
+        lanes.on(&Event::LaneUp(id("voice", 0)), 6);
+        lanes.believe(&picture(&[id("voice", 0)]), 7);
+        assert!(!lanes.untold());
+        lanes.doubt();
+        assert!(lanes.untold() && lanes.standing(&id("voice", 0)).up);
+        assert_eq!(lanes.believe(&picture(&[]), 8), [Effect::Close(id("voice", 0))]);
     }
 
     #[test]

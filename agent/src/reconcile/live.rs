@@ -11,7 +11,7 @@ use super::troubles::Troubles;
 use super::world::{SharedDataplane, lock};
 use crate::compile::series::Series;
 use crate::ike::{Event, TunnelStatus};
-use crate::kernel::dataplane::Dataplane;
+use crate::kernel::dataplane::Gate;
 use crate::lane::LaneId;
 use crate::metrics::{Scrape, encode, server::Source, xfrm_stat};
 use crate::policy::Policy;
@@ -21,6 +21,9 @@ use crate::status::{Reload, Status};
 #[derive(Clone)]
 pub struct Live {
     dataplane: SharedDataplane,
+    /// Part of the data path with a lock of its own: lanes open and close while tables are loaded and counters are read.
+    /// Whoever holds the state may wait for it, and for nothing else.
+    gate: Arc<Mutex<Gate>>,
     state: Arc<Mutex<State>>,
 }
 
@@ -29,6 +32,8 @@ struct State {
     policy: Arc<Policy>,
     lanes: Lanes,
     troubles: Troubles,
+    /// Counted, but not yet in the data path.
+    uncounted: Vec<(Series, u64)>,
     reload: Reload,
     /// When a file was last applied, in seconds since 1970.
     applied_at: u64,
@@ -44,13 +49,24 @@ struct State {
 pub const DRIFT_KINDS: [&str; 8] = ["link", "address", "route", "state", "policy", "tables", "programs", "connection"];
 
 impl Live {
-    /// Before the first file is in place.
-    pub fn new(dataplane: SharedDataplane, file: &Path, policy: Arc<Policy>) -> Self {
+    /// Before the first file is in place; `before` is what an agent before this one had there.
+    pub fn new(
+        dataplane: SharedDataplane,
+        file: &Path,
+        policy: Arc<Policy>,
+        before: Option<&Policy>,
+    ) -> Result<Self, Error> {
+        let gate = lock(&dataplane).gate();
+        let lanes = match before {
+            Some(before) => Lanes::found(before, &lock(&gate).lanes_up()?, now()),
+            None => Lanes::default(),
+        };
         let state = State {
             file: file.into(),
             policy,
-            lanes: Lanes::default(),
+            lanes,
             troubles: Troubles::default(),
+            uncounted: Vec::new(),
             reload: Reload { success: false, at: now(), error: None },
             applied_at: 0,
             confirm_by: None,
@@ -58,17 +74,33 @@ impl Live {
             netlink_overruns: 0,
             not_ready: Some("the file is not in place yet".to_owned()),
         };
-        Self { dataplane, state: Arc::new(Mutex::new(state)) }
+        Ok(Self { dataplane, gate, state: Arc::new(Mutex::new(state)) })
+    }
+
+    /// Closes the lanes that get other marks with the tables of this policy.
+    pub fn leave(&self, policy: &Policy) -> Result<(), Error> {
+        let mut state = lock(&self.state);
+        let effects = state.lanes.leave(policy);
+        self.carry_out(&mut state, effects)
     }
 
     /// The lanes of the policy whose tables are loaded now.
     pub fn install(&self, policy: &Arc<Policy>) -> Result<(), Error> {
         let mut state = lock(&self.state);
-        let mut dataplane = lock(&self.dataplane);
         state.policy = Arc::clone(policy);
-        let open = dataplane.lanes_up()?;
+        let open = lock(&self.gate).lanes_up()?;
         let effects = state.lanes.install(policy, &open, now());
-        carry_out(&mut dataplane, effects)
+        self.carry_out(&mut state, effects)
+    }
+
+    /// The change of policy stays, or has been taken back whole.
+    pub fn settled(&self) {
+        lock(&self.state).lanes.settled();
+    }
+
+    /// charon's task is another one from now on.
+    pub fn doubt(&self) {
+        lock(&self.state).lanes.doubt();
     }
 
     /// What charon says, carried into the data path before this returns.
@@ -77,16 +109,14 @@ impl Live {
         let state = &mut *state;
         let effects = state.lanes.on(event, now());
         state.troubles.on(event, &state.lanes);
-        if effects.is_empty() {
-            return Ok(());
-        }
-        carry_out(&mut lock(&self.dataplane), effects)
+        self.carry_out(state, effects)
     }
 
-    /// Counts what happened to a lane outside the data path.
+    /// Counts what happened to lanes outside the data path, with what has waited for it.
     pub fn tally(&self, counts: &[(Series, u64)]) -> Result<(), Error> {
         let mut dataplane = lock(&self.dataplane);
-        for (series, n) in counts {
+        let waited = std::mem::take(&mut lock(&self.state).uncounted);
+        for (series, n) in waited.iter().chain(counts) {
             dataplane.tally(series, *n)?;
         }
         Ok(())
@@ -106,7 +136,7 @@ impl Live {
     pub fn believe(&self, picture: &[TunnelStatus]) -> Result<(), Error> {
         let mut state = lock(&self.state);
         let effects = state.lanes.believe(picture, now());
-        carry_out(&mut lock(&self.dataplane), effects)
+        self.carry_out(&mut state, effects)
     }
 
     /// The file is in place.
@@ -139,16 +169,6 @@ impl Live {
         lock(&self.state).lanes.down().into_iter().cloned().collect()
     }
 
-    /// The lanes as they are now, to come back to them.
-    pub fn lanes(&self) -> Lanes {
-        lock(&self.state).lanes.clone()
-    }
-
-    /// Puts back what [`Live::lanes`] gave.
-    pub fn set_lanes(&self, lanes: Lanes) {
-        lock(&self.state).lanes = lanes;
-    }
-
     /// How it stands.
     pub fn status(&self) -> Result<Status, Error> {
         let generation = lock(&self.dataplane).observed()?.generation;
@@ -166,10 +186,31 @@ impl Live {
         }
         Ok(status)
     }
+
+    fn carry_out(&self, state: &mut State, effects: Vec<Effect>) -> Result<(), Error> {
+        for effect in effects {
+            match effect {
+                Effect::Open(lane) => {
+                    lock(&self.gate).set_up(&lane, true)?;
+                    tracing::debug!(%lane, "open");
+                }
+                Effect::Close(lane) => {
+                    lock(&self.gate).set_up(&lane, false)?;
+                    tracing::debug!(%lane, "closed");
+                }
+                // A count can wait, the next event cannot.
+                Effect::Tally(LaneId { tunnel, class, index }, event) => {
+                    state.uncounted.push((Series::Event { tunnel, class, index, event }, 1));
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Source for Live {
     fn page(&self) -> Result<String, String> {
+        self.tally(&[]).map_err(|error| error.to_string())?;
         let (readings, generation) = {
             let dataplane = lock(&self.dataplane);
             let readings = dataplane.counters().map_err(|error| error.to_string())?;
@@ -193,25 +234,6 @@ impl Source for Live {
     fn ready(&self) -> Result<(), String> {
         lock(&self.state).not_ready.clone().map_or(Ok(()), Err)
     }
-}
-
-fn carry_out(dataplane: &mut Dataplane, effects: Vec<Effect>) -> Result<(), Error> {
-    for effect in effects {
-        match effect {
-            Effect::Open(lane) => {
-                dataplane.set_up(&lane, true)?;
-                tracing::debug!(%lane, "open");
-            }
-            Effect::Close(lane) => {
-                dataplane.set_up(&lane, false)?;
-                tracing::debug!(%lane, "closed");
-            }
-            Effect::Tally(LaneId { tunnel, class, index }, event) => {
-                dataplane.tally(&Series::Event { tunnel, class, index, event }, 1)?;
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Seconds since 1970.

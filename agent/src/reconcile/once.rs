@@ -49,7 +49,9 @@ pub async fn apply(
     let _lock = lockfile::take(&places.runtime_dir)?;
     // Taken before the first change: who is ended cannot go back. A terminal that hangs up is what going back is for.
     let signals = confirm_within.map(|_| Signals::new()).transpose()?;
-    let before = memory::recall(&places.runtime_dir).and_then(|known| known.map(Remembered::wanted).transpose());
+    let before = memory::recall(&places.runtime_dir);
+    let found = before.as_ref().ok().and_then(|before| before.as_ref()).map(|before| before.policy().clone());
+    let before = before.and_then(|before| before.map(Remembered::wanted).transpose());
     // Without a way back there is no trying.
     let before = if confirm_within.is_some() { Ok(before?) } else { before };
     let wanted = Wanted::read(file)?;
@@ -58,7 +60,18 @@ pub async fn apply(
     if let Some(error) = world.survey(&wanted).await?.charon {
         return Err(error.into());
     }
-    let outcome = put_in_place(&mut world, &wanted, wait).await;
+    let opened = world.dataplane();
+    let live = opened.and_then(|it| Live::new(it, &wanted.file, Arc::clone(&wanted.policy), found.as_ref()));
+    let live = match (live, &before) {
+        (Ok(live), _) => live,
+        (Err(error), Ok(None)) => {
+            // Some of it may be there, and nothing was before.
+            world.remove_dataplane()?;
+            return Err(error);
+        }
+        (Err(error), Ok(Some(_)) | Err(_)) => return Err(error),
+    };
+    let outcome = put_in_place(&mut world, &live, &wanted, wait).await;
     // Whether to live with a peer that is late is the operator's word to say, and that is asked for here.
     let outcome = match (outcome, confirm_within) {
         (Err(late @ Error::LanesDown { .. }), Some(_)) => {
@@ -83,10 +96,10 @@ pub async fn apply(
                 memory::remember(&places.runtime_dir, &wanted)?;
                 return Ok(Confirmed::Stays);
             }
-            go_back(places, &mut world, before, &wanted).await?;
+            go_back(places, &mut world, &live, before, &wanted).await?;
             Ok(Confirmed::WentBack)
         }
-        (Err(refused), _) => match go_back(places, &mut world, before, &wanted).await {
+        (Err(refused), _) => match go_back(places, &mut world, &live, before, &wanted).await {
             Ok(()) => Err(refused),
             Err(back) => Err(Error::NoWayBack { refused: Box::new(refused), back: Box::new(back) }),
         },
@@ -111,15 +124,14 @@ pub async fn down(places: &Places, vici: Option<&Path>) -> Result<usize, Error> 
 }
 
 /// Waits for the lanes: those of charon come up after the connection is loaded.
-async fn put_in_place(world: &mut World, wanted: &Wanted, wait: Duration) -> Result<usize, Error> {
-    let live = Live::new(world.dataplane()?, &wanted.file, Arc::clone(&wanted.policy));
+async fn put_in_place(world: &mut World, live: &Live, wanted: &Wanted, wait: Duration) -> Result<usize, Error> {
     let listener = (!wanted.loads.is_empty()).then(|| {
         let (charon, events) = Charon::start(&wanted.policy.vici);
         world.set_charon(Some(charon));
         tokio::spawn(listen_to_charon(live.clone(), events))
     });
-    let outcome = match settle(world, &live, wanted, WithoutCharon::Refuse).await {
-        Ok(changes) => all_up(&live, wait).await.map(|()| changes.len()),
+    let outcome = match settle(world, live, wanted, WithoutCharon::Refuse).await {
+        Ok(changes) => all_up(live, wait).await.map(|()| changes.len()),
         Err(error) => Err(error),
     };
     if let Some(charon) = world.set_charon(None) {
@@ -182,18 +194,19 @@ async fn word_comes(server: Server, within: Duration, mut signals: Signals) -> b
 async fn go_back(
     places: &Places,
     world: &mut World,
+    live: &Live,
     before: Result<Option<Wanted>, Error>,
     refused: &Wanted,
 ) -> Result<(), Error> {
     match before? {
         Some(before) => {
-            let live = Live::new(world.dataplane()?, &before.file, Arc::clone(&before.policy));
+            live.doubt();
             let listener = (!before.loads.is_empty() || !refused.loads.is_empty()).then(|| {
                 let (charon, events) = Charon::start(&before.policy.vici);
                 world.set_charon(Some(charon));
                 tokio::spawn(listen_to_charon(live.clone(), events))
             });
-            let outcome = settle(world, &live, &before, WithoutCharon::Proceed).await;
+            let outcome = settle(world, live, &before, WithoutCharon::Proceed).await;
             if let Some(charon) = world.set_charon(None) {
                 charon.stop().await;
             }

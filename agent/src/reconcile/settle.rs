@@ -23,7 +23,7 @@ pub async fn settle(world: &mut World, live: &Live, wanted: &Wanted, without: Wi
             (Some(_), WithoutCharon::Refuse) => return Err(survey.charon.map(Error::Vici).expect("just seen")),
         }
         let absent = survey.charon.is_some();
-        world.carry_out(wanted, &survey, || live.install(&wanted.policy)).await?;
+        world.carry_out(wanted, &survey, live).await?;
         if absent {
             // The task keeps trying; waiting for it here would keep everything else waiting.
             world.hand_connections_over(wanted).await;

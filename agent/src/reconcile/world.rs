@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::charon::{Charon, loaded};
+use super::live::Live;
 use super::{Error, Wanted, interfaces, wan};
 use crate::compile::{Registry, Tables, compile};
 use crate::ike;
@@ -138,13 +139,9 @@ impl World {
         }
     }
 
-    /// Carries the plan out, in its order; stops at the first operation that fails.
-    pub async fn carry_out(
-        &mut self,
-        wanted: &Wanted,
-        survey: &Survey,
-        mut tables_loaded: impl FnMut() -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    /// Carries the plan out, in its order; stops at the first operation that fails. `live` is told before lanes get other
+    /// marks, and when the tables have them.
+    pub async fn carry_out(&mut self, wanted: &Wanted, survey: &Survey, live: &Live) -> Result<(), Error> {
         let stay = !survey.plan.ops.iter().any(|op| matches!(op, Op::LoadTables { .. }));
         if let Some(tables) = survey.tables.as_ref().filter(|_| stay) {
             let dataplane = self.dataplane()?;
@@ -152,11 +149,14 @@ impl World {
             dataplane.adopt(tables);
             dataplane.set_interfaces(&interfaces::list()?)?;
         }
+        if !stay {
+            live.leave(&wanted.policy)?;
+        }
         let (before, after) = survey.plan.ops.split_at(before_lanes(&survey.plan.ops));
         for op in before {
             self.execute(wanted, survey, op).await?;
         }
-        tables_loaded()?;
+        live.install(&wanted.policy)?;
         for op in after {
             self.execute(wanted, survey, op).await?;
         }
