@@ -18,6 +18,9 @@ pub const REQUEST_LIMIT: usize = 4 * 1024;
 /// Bytes of one reply line: a status of a thousand tunnels with room to spare.
 pub const REPLY_LIMIT: usize = 16 * 1024 * 1024;
 
+/// Seconds that may be asked for to confirm something: a year.
+pub const CONFIRM_LIMIT: u64 = 365 * 86_400;
+
 /// What can be asked of the agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "kebab-case", deny_unknown_fields)]
@@ -30,7 +33,7 @@ pub enum Request {
     Apply {
         /// Absolute: the agent stands elsewhere.
         file: PathBuf,
-        /// Seconds until it is taken back unless it is confirmed.
+        /// Seconds until it is taken back unless it is confirmed; [`CONFIRM_LIMIT`] at most.
         confirm_within: Option<u64>,
     },
     /// Keep what `apply --confirm` put in place.
@@ -104,6 +107,12 @@ pub enum Error {
     /// A line that is not one of ours.
     #[error("not a request that this agent knows: {0}")]
     Request(serde_json::Error),
+    /// More than the clock is good for.
+    #[error("{seconds} s to confirm are too long: {CONFIRM_LIMIT} s at most")]
+    Span {
+        /// What was asked for.
+        seconds: u64,
+    },
     /// An answer that is not one of ours.
     #[error("not an answer that this command knows ({0}); agent and command may be of different versions")]
     Reply(serde_json::Error),
@@ -118,7 +127,12 @@ impl Request {
     /// From one line, with or without its newline.
     pub fn decode(line: &[u8]) -> Result<Self, Error> {
         within(line, REQUEST_LIMIT)?;
-        serde_json::from_slice(line).map_err(Error::Request)
+        match serde_json::from_slice(line).map_err(Error::Request)? {
+            Self::Apply { confirm_within: Some(seconds), .. } if seconds > CONFIRM_LIMIT => {
+                Err(Error::Span { seconds })
+            }
+            request => Ok(request),
+        }
     }
 }
 
@@ -175,6 +189,15 @@ mod tests {
             let error = Request::decode(bad.as_bytes()).unwrap_err().to_string();
             assert!(error.starts_with("not a request that this agent knows: "), "{bad}: {error}");
         }
+    }
+
+    #[test]
+    fn a_span_that_no_clock_holds_is_refused() {
+        let apply = |seconds| Request::Apply { file: "/etc/a.toml".into(), confirm_within: Some(seconds) };
+        let longest = apply(CONFIRM_LIMIT);
+        assert_eq!(Request::decode(&longest.encode()).unwrap(), longest);
+        let error = Request::decode(&apply(u64::MAX).encode()).unwrap_err().to_string();
+        assert_eq!(error, "18446744073709551615 s to confirm are too long: 31536000 s at most");
     }
 
     #[test]

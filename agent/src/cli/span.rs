@@ -5,7 +5,10 @@ use std::time::Duration;
 /// Units, largest first.
 const UNITS: [(char, u64); 4] = [('d', 86_400), ('h', 3_600), ('m', 60), ('s', 1)];
 
-/// From numbers with their units; never none at all.
+/// Seconds of the longest that is taken: a year, which every clock holds.
+const LONGEST: u64 = 365 * 86_400;
+
+/// From numbers with their units; never none at all, never more than a year.
 pub fn parse(text: &str) -> Result<Duration, String> {
     let refuse = || format!("{text:?} is no span of time; write for instance 30s, 5m or 1h30m");
     let mut seconds: u64 = 0;
@@ -18,7 +21,11 @@ pub fn parse(text: &str) -> Result<Duration, String> {
         seconds = number.checked_mul(*worth).and_then(|more| seconds.checked_add(more)).ok_or_else(refuse)?;
         rest = &rest[digits + unit.len_utf8()..];
     }
-    if seconds == 0 { Err(refuse()) } else { Ok(Duration::from_secs(seconds)) }
+    match seconds {
+        0 => Err(refuse()),
+        1..=LONGEST => Ok(Duration::from_secs(seconds)),
+        _ => Err(format!("{text:?} is too long; {} is the longest", show(Duration::from_secs(LONGEST)))),
+    }
 }
 
 /// As [`parse`] takes it, in the fewest units.
@@ -43,6 +50,14 @@ mod tests {
         for (text, seconds) in [("30s", 30), ("5m", 300), ("1h30m", 5_400), ("2d", 172_800)] {
             assert_eq!(parse(text), Ok(Duration::from_secs(seconds)));
             assert_eq!(show(Duration::from_secs(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn more_than_a_year_is_refused() {
+        assert_eq!(parse("365d"), Ok(Duration::from_secs(31_536_000)));
+        for text in ["366d", "365d1s", "200000000000000d"] {
+            assert_eq!(parse(text), Err(format!("{text:?} is too long; 365d is the longest")));
         }
     }
 
