@@ -130,6 +130,12 @@ pub enum Error {
         /// Their names.
         lanes: Vec<String>,
     },
+    /// The first file of all failed while it was being put in place.
+    #[error(
+        "{0}\nnothing ran before to go back to, so what is in place of it stays, and nothing of its tunnels leaves in clear: \
+         put that right and start again, or remove it with `lanekeeper down`"
+    )]
+    NothingBefore(Box<Error>),
     /// What was applied last can no longer be read or lacks its keys.
     #[error(
         "what was applied last cannot be had any more, so nothing can go back to it: {0}; put that right, or `apply` without \

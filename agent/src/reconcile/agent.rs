@@ -34,6 +34,9 @@ const COUNT: Duration = Duration::from_secs(2);
 /// After the kernel told of a change: others come in a row with it.
 const SETTLED: Duration = Duration::from_millis(300);
 
+/// Until going back is tried again.
+const AGAIN: Duration = Duration::from_secs(30);
+
 /// For charon to name the lanes that are up: connections are loaded, old SAs closed and all listed well within it.
 const HEARSAY: Duration = Duration::from_secs(8);
 
@@ -45,15 +48,24 @@ struct Agent {
     world: World,
     live: Live,
     /// What runs.
-    wanted: Wanted,
+    wanted: Arc<Wanted>,
     /// What ran before it, to go back to unless what runs is confirmed in time.
-    unconfirmed: Option<(Wanted, Instant)>,
+    unconfirmed: Option<(Arc<Wanted>, Instant)>,
     metrics: Option<Metrics>,
     /// When charon's task, or what it was given, last changed: from then on it has [`HEARSAY`].
     hearsay_since: Instant,
     errors: Errors,
     /// Carries charon's events into the data path.
     events: Option<JoinHandle<()>>,
+}
+
+/// Which way a change goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// To a file that is refused unless all of it can be put in place.
+    On,
+    /// To what ran before: what cannot be had now follows later.
+    Back,
 }
 
 struct Metrics {
@@ -109,6 +121,10 @@ pub async fn run(places: &Places, config: &Path) -> Result<(), Error> {
     }
     notify(&[NotifyState::Stopping]);
     control.abort();
+    if let Some((before, _)) = agent.unconfirmed.take() {
+        // Nobody would be there to do it later.
+        agent.go_back(before, "told to stop before it was confirmed").await;
+    }
     agent.stop().await;
     tracing::info!("stopped; the data path stays as it is");
     Ok(())
@@ -132,7 +148,7 @@ impl Agent {
             runtime_dir: places.runtime_dir.clone(),
             world,
             live,
-            wanted,
+            wanted: Arc::new(wanted),
             unconfirmed: None,
             metrics: None,
             hearsay_since: Instant::now(),
@@ -143,10 +159,36 @@ impl Agent {
             agent.metrics = Some(agent.serve_metrics(address, listener));
         }
         agent.start_charon();
-        settle(&mut agent.world, &agent.live, &agent.wanted, WithoutCharon::Proceed).await?;
+        if let Err(refused) = settle(&mut agent.world, &agent.live, &agent.wanted, WithoutCharon::Proceed).await {
+            let before = before.and_then(|before| before.map(Remembered::wanted).transpose());
+            return Err(agent.give_up(refused, before).await);
+        }
+        agent.live.settled();
         agent.applied();
+        agent.remember();
         tracing::info!(config = %config.display(), "in place");
         Ok(agent)
+    }
+
+    /// The file that this agent was started with failed halfway: puts back what an agent before it had in place.
+    async fn give_up(mut self, refused: Error, before: Result<Option<Wanted>, Error>) -> Error {
+        let back = match before {
+            Ok(Some(before)) => {
+                self.wanted = Arc::new(before);
+                if self.world.charon().map(Charon::vici) != self.wanted.vici() {
+                    self.start_charon();
+                }
+                settle(&mut self.world, &self.live, &self.wanted, WithoutCharon::Proceed).await.map(Some)
+            }
+            Ok(None) => Ok(None),
+            Err(error) => Err(error),
+        };
+        self.stop().await;
+        match back {
+            Ok(Some(_)) => refused,
+            Ok(None) => Error::NothingBefore(Box::new(refused)),
+            Err(back) => Error::NoWayBack { refused: Box::new(refused), back: Box::new(back) },
+        }
     }
 
     fn serve_metrics(&self, address: SocketAddr, listener: tokio::net::TcpListener) -> Metrics {
@@ -192,6 +234,7 @@ impl Agent {
             Request::Confirm {} => match self.unconfirmed.take() {
                 Some(_) => {
                     self.live.set_confirm_by(None);
+                    self.remember();
                     tracing::info!("confirmed");
                     Reply::Done { message: format!("{} stays", self.wanted.file.display()) }
                 }
@@ -214,7 +257,7 @@ impl Agent {
     /// Applies a file whole, or refuses it whole and keeps what ran.
     async fn change_to(&mut self, file: &Path, confirm_within: Option<Duration>) -> Result<usize, Error> {
         let outcome = match Wanted::read(file) {
-            Ok(wanted) => self.replace(wanted).await,
+            Ok(wanted) => self.replace(Arc::new(wanted), Way::On).await,
             Err(error) => Err(error),
         };
         match outcome {
@@ -229,6 +272,9 @@ impl Agent {
                     (None, _) => None,
                 };
                 self.live.set_confirm_by(deadline);
+                if deadline.is_none() {
+                    self.remember();
+                }
                 Ok(changes)
             }
             Err(error) => {
@@ -241,23 +287,39 @@ impl Agent {
 
     fn applied(&self) {
         self.live.applied(&self.wanted.file);
+    }
+
+    /// What runs is what to go back to from now on.
+    fn remember(&self) {
         if let Err(error) = memory::remember(&self.runtime_dir, &self.wanted) {
             tracing::warn!("`apply --confirm` will have nothing to go back to: {error}");
         }
     }
 
     /// Puts `wanted` in the place of what runs, which is returned; or puts that back.
-    async fn replace(&mut self, wanted: Wanted) -> Result<(Wanted, usize), Error> {
+    async fn replace(&mut self, wanted: Arc<Wanted>, way: Way) -> Result<(Arc<Wanted>, usize), Error> {
         let address = wanted.policy.metrics_listen;
-        let moved = address != self.metrics.as_ref().map(|metrics| metrics.address);
-        let listener = match address.filter(|_| moved) {
-            Some(address) => Some((address, listen(address).await?)),
-            None => None,
+        let mut moved = address != self.metrics.as_ref().map(|metrics| metrics.address);
+        let listener = match (address.filter(|_| moved), way) {
+            (Some(address), Way::On) => Some((address, listen(address).await?)),
+            (Some(address), Way::Back) => match listen(address).await {
+                Ok(listener) => Some((address, listener)),
+                Err(error) => {
+                    tracing::error!("metrics stay where they are: {error}");
+                    moved = false;
+                    None
+                }
+            },
+            (None, _) => None,
+        };
+        let without = match way {
+            Way::On => WithoutCharon::Refuse,
+            Way::Back => WithoutCharon::Proceed,
         };
         let before = std::mem::replace(&mut self.wanted, wanted);
         let other_charon = self.world.charon().map(Charon::vici) != self.wanted.vici();
         let charon = if other_charon { self.start_charon() } else { None };
-        match settle(&mut self.world, &self.live, &self.wanted, WithoutCharon::Refuse).await {
+        match settle(&mut self.world, &self.live, &self.wanted, without).await {
             Ok(changes) => {
                 self.live.settled();
                 self.hearsay_since = Instant::now();
@@ -293,7 +355,7 @@ impl Agent {
     /// Takes back what was not confirmed, and repairs what others changed.
     async fn tick(&mut self) {
         if let Some((before, _)) = self.unconfirmed.take_if(|(_, deadline)| *deadline <= Instant::now()) {
-            self.go_back(before).await;
+            self.go_back(before, "not confirmed in time").await;
         }
         match settle(&mut self.world, &self.live, &self.wanted, WithoutCharon::Proceed).await {
             Ok(repaired) => {
@@ -332,15 +394,19 @@ impl Agent {
         }
     }
 
-    async fn go_back(&mut self, before: Wanted) {
-        let file = before.file.clone();
-        tracing::warn!(file = %file.display(), "not confirmed in time, going back");
-        self.live.set_confirm_by(None);
-        match self.replace(before).await {
-            Ok(_) => self.applied(),
+    async fn go_back(&mut self, before: Arc<Wanted>, why: &'static str) {
+        tracing::warn!(from = %self.wanted.file.display(), to = %before.file.display(), "{why}: going back");
+        match self.replace(Arc::clone(&before), Way::Back).await {
+            Ok(_) => {
+                self.live.set_confirm_by(None);
+                self.applied();
+            }
             Err(error) => {
-                tracing::error!("could not go back: {error}");
-                self.live.refused(&error.to_string());
+                tracing::error!("could not go back, trying again in {} s: {error}", AGAIN.as_secs());
+                self.live.refused(&format!("could not go back: {error}"));
+                let deadline = Instant::now() + AGAIN;
+                self.live.set_confirm_by(Some(deadline));
+                self.unconfirmed = Some((before, deadline));
             }
         }
     }
