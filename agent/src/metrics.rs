@@ -8,14 +8,12 @@ mod page;
 pub mod server;
 pub mod xfrm_stat;
 
-use std::collections::BTreeMap;
-
 use lanekeeper_common::verdict::{BlockReason, ParseReason};
 
 use self::list::*;
 pub use self::list::{Kind, METRICS, Metric};
 use self::page::Page;
-use crate::compile::series::{Direction, LaneEvent, Reading, Series};
+use crate::compile::series::{Direction, LaneEvent, REPAIR_KINDS, Reading, Series};
 use crate::lane::LaneId;
 use crate::policy::{ClassIndex, Fallback, Policy};
 
@@ -34,10 +32,6 @@ pub struct Scrape<'a> {
     pub reload_success: bool,
     /// When the file was last applied, in seconds since 1970.
     pub reload_at: u64,
-    /// By kind of what drifted.
-    pub drift_repairs: &'a BTreeMap<&'static str, u64>,
-    /// Times that netlink dropped notifications to us.
-    pub netlink_overruns: u64,
     /// Each line of /proc/net/xfrm_stat.
     pub xfrm_errors: &'a [(String, u64)],
 }
@@ -65,18 +59,14 @@ pub fn encode(scrape: &Scrape<'_>) -> Result<String, prometheus::Error> {
     for (error, n) in scrape.xfrm_errors {
         page.set(&XFRM_ERRORS, &[error], *n as f64);
     }
-    for (kind, n) in scrape.drift_repairs {
-        page.set(&DRIFT, &[kind], *n as f64);
-    }
     page.set(&GENERATION, &[], scrape.generation as f64);
     page.set(&RELOAD_SUCCESS, &[], f64::from(u8::from(scrape.reload_success)));
     page.set(&RELOAD_AT, &[], scrape.reload_at as f64);
-    page.set(&OVERRUNS, &[], scrape.netlink_overruns as f64);
     page.set(&BUILD, &[env!("CARGO_PKG_VERSION")], 1.0);
     page.encode()
 }
 
-/// Every counter of the data path that the policy implies.
+/// Every counter that the agent has by itself and that the policy implies.
 fn zeros(page: &mut Page, policy: &Policy) {
     let mut zero = |metric: &Metric, labels: &[&str]| page.set(metric, labels, 0.0);
     let tenants = || std::iter::once("").chain(policy.tenants.iter().map(|tenant| tenant.name.as_str()));
@@ -98,6 +88,10 @@ fn zeros(page: &mut Page, policy: &Policy) {
             zero(&RULE, &[rule.tenant.map_or("", |tenant| &policy.tenants[tenant.0].name), name]);
         }
     }
+    for kind in REPAIR_KINDS {
+        zero(&DRIFT, &[kind]);
+    }
+    zero(&OVERRUNS, &[]);
     for reason in ParseReason::ALL {
         zero(&UNPARSED, &[reason.name()]);
     }
@@ -182,6 +176,8 @@ fn count(page: &mut Page, reading: &Reading) {
             };
             page.add(metric, &[tunnel, class, &index.to_string()], *packets);
         }
+        Series::Repair { kind } => page.add(&DRIFT, &[kind], *packets),
+        Series::Overrun => page.add(&OVERRUNS, &[], *packets),
     }
 }
 
@@ -211,8 +207,6 @@ mod tests {
             generation: 3,
             reload_success: true,
             reload_at: 1_700_000_000,
-            drift_repairs: &BTreeMap::from([("route", 2)]),
-            netlink_overruns: 0,
             xfrm_errors: &[("XfrmInStateSeqError".to_owned(), 5)],
         })
         .unwrap()
@@ -256,6 +250,8 @@ mod tests {
             reading(Series::Blocked { tenant: acme(), class: "bulk".into(), reason: BlockReason::NoLane }),
             reading(Series::Blocked { tenant: String::new(), class: String::new(), reason: BlockReason::NoTables }),
             reading(Series::Parse { reason: ParseReason::Truncated }),
+            reading(Series::Repair { kind: "policy".into() }),
+            reading(Series::Overrun),
         ];
         let after = page(&policy, &["voice", "bulk"], &all);
         assert_eq!(series(&before), series(&after));
@@ -266,7 +262,8 @@ mod tests {
 
     #[test]
     fn counts_land_on_their_lane() {
-        let page = page(&policy(), &["bulk"], &[lane("bulk", 0, 7), lane("bulk", 1, 2)]);
+        let repairs = Reading { series: Series::Repair { kind: "route".into() }, packets: 2, bytes: 0 };
+        let page = page(&policy(), &["bulk"], &[lane("bulk", 0, 7), lane("bulk", 1, 2), repairs]);
         let labels = |n| format!("{{tunnel=\"branch-7\",class=\"bulk\",lane=\"{n}\",direction=\"out\"}}");
         assert_eq!(value(&page, &format!("lanekeeper_lane_packets_total{}", labels(0))), "7");
         assert_eq!(value(&page, &format!("lanekeeper_lane_bytes_total{}", labels(1))), "200");

@@ -67,6 +67,10 @@ pub enum Key {
         /// What.
         event: LaneEvent,
     },
+    /// Tally of repairs of one kind.
+    Repair(String),
+    /// Tally of netlink's overruns.
+    Overrun,
     /// A clsact qdisc that we made, by the device's ifindex.
     Clsact(u32),
 }
@@ -90,7 +94,7 @@ impl Space {
             Space::Tunnel => ("tunnels", 0, MAX_TUNNELS),
             Space::Group => ("classes of tunnels", 0, MAX_GROUPS),
             Space::Counter => ("counters", counter::FREE as usize, MAX_COUNTERS),
-            Space::Tally => ("counters of lane events", 0, MAX_TALLIES),
+            Space::Tally => ("counters of events", 0, MAX_TALLIES),
             Space::Mark => ("devices with a clsact qdisc of ours", 0, usize::MAX),
         }
     }
@@ -103,7 +107,7 @@ impl Key {
             Key::Tunnel(_) => Space::Tunnel,
             Key::Group { .. } => Space::Group,
             Key::Class { .. } | Key::Lane { .. } | Key::Fallback { .. } | Key::Rule { .. } => Space::Counter,
-            Key::Event { .. } => Space::Tally,
+            Key::Event { .. } | Key::Repair(_) | Key::Overrun => Space::Tally,
             Key::Clsact(_) => Space::Mark,
         }
     }
@@ -119,6 +123,8 @@ impl Key {
             | Key::Fallback { .. }
             | Key::Rule { .. }
             | Key::Event { .. }
+            | Key::Repair(_)
+            | Key::Overrun
             | Key::Clsact(_) => 1,
         }
     }
@@ -139,6 +145,8 @@ impl Key {
             Key::Event { tunnel, class, index, event } => {
                 vec!["event".into(), tunnel.clone(), class.clone(), index_text(index), event_text(*event).into()]
             }
+            Key::Repair(kind) => vec!["repair".into(), kind.clone()],
+            Key::Overrun => vec!["overrun".into()],
             Key::Clsact(ifindex) => vec!["clsact".into(), ifindex.to_string()],
         };
         let text = fields.join("\0") + "\0";
@@ -168,6 +176,8 @@ impl Key {
             "event" => {
                 Key::Event { tunnel: next()?, class: next()?, index: next()?.parse().ok()?, event: event_of(&next()?)? }
             }
+            "repair" => Key::Repair(next()?),
+            "overrun" => Key::Overrun,
             "clsact" => Key::Clsact(next()?.parse().ok()?),
             _ => return None,
         })
@@ -247,6 +257,8 @@ mod tests {
             Key::Fallback { tunnel: a(), class: b(), to: c() },
             Key::Rule { tenant: String::new(), rule: "sip and rtp, ünïcode".into() },
             Key::Event { tunnel: a(), class: b(), index: 0, event: LaneEvent::ReplayError },
+            Key::Repair("route".into()),
+            Key::Overrun,
             Key::Clsact(7),
         ]
     }

@@ -91,7 +91,17 @@ pub enum Series {
         /// What.
         event: LaneEvent,
     },
+    /// Something of ours was changed by others and put back; counted through `tally` too.
+    Repair {
+        /// Of [`REPAIR_KINDS`].
+        kind: String,
+    },
+    /// The kernel had more to tell than was taken; counted through `tally` too.
+    Overrun,
 }
+
+/// Kinds of what the agent repairs, so that each has its series from the start.
+pub const REPAIR_KINDS: [&str; 8] = ["link", "address", "route", "state", "policy", "tables", "programs", "connection"];
 
 /// A counter as read.
 #[derive(Debug, Clone, PartialEq, Eq)]

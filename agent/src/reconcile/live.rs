@@ -1,6 +1,5 @@
 //! What the running agent knows, for whoever asks: status, metrics, readiness.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -39,14 +38,9 @@ struct State {
     applied_at: u64,
     /// Until when what was applied must be confirmed.
     confirm_by: Option<Instant>,
-    drift_repairs: BTreeMap<&'static str, u64>,
-    netlink_overruns: u64,
     /// Why traffic is not yet steered as the file says.
     not_ready: Option<String>,
 }
-
-/// Kinds of drift, so that each has its series from the start.
-pub const DRIFT_KINDS: [&str; 8] = ["link", "address", "route", "state", "policy", "tables", "programs", "connection"];
 
 impl Live {
     /// Before the first file is in place; `before` is what an agent before this one had there.
@@ -70,8 +64,6 @@ impl Live {
             reload: Reload { success: false, at: now(), error: None },
             applied_at: 0,
             confirm_by: None,
-            drift_repairs: DRIFT_KINDS.into_iter().map(|kind| (kind, 0)).collect(),
-            netlink_overruns: 0,
             not_ready: Some("the file is not in place yet".to_owned()),
         };
         Ok(Self { dataplane, gate, state: Arc::new(Mutex::new(state)) })
@@ -124,7 +116,7 @@ impl Live {
 
     /// The kernel had more to tell than was taken.
     pub fn overrun(&self) {
-        lock(&self.state).netlink_overruns += 1;
+        lock(&self.state).uncounted.push((Series::Overrun, 1));
     }
 
     /// Whether charon has yet to be asked about lanes that were found open.
@@ -156,7 +148,7 @@ impl Live {
 
     /// Something of ours had been changed and was put back.
     pub fn repaired(&self, kind: &'static str) {
-        *lock(&self.state).drift_repairs.entry(kind).or_default() += 1;
+        lock(&self.state).uncounted.push((Series::Repair { kind: kind.to_owned() }, 1));
     }
 
     /// Until when what was applied must be confirmed.
@@ -210,7 +202,9 @@ impl Live {
 
 impl Source for Live {
     fn page(&self) -> Result<String, String> {
-        self.tally(&[]).map_err(|error| error.to_string())?;
+        if let Err(error) = self.tally(&[]) {
+            tracing::warn!("events are not counted: {error}");
+        }
         let (readings, generation) = {
             let dataplane = lock(&self.dataplane);
             let readings = dataplane.counters().map_err(|error| error.to_string())?;
@@ -224,8 +218,6 @@ impl Source for Live {
             generation,
             reload_success: state.reload.success,
             reload_at: state.applied_at,
-            drift_repairs: &state.drift_repairs,
-            netlink_overruns: state.netlink_overruns,
             xfrm_errors: &xfrm_stat::read(Path::new(xfrm_stat::FILE)),
         })
         .map_err(|error| error.to_string())

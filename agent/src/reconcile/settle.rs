@@ -65,8 +65,8 @@ pub fn kind(op: &Op) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::super::live::DRIFT_KINDS;
     use super::*;
+    use crate::compile::series::REPAIR_KINDS;
 
     #[test]
     fn every_kind_has_its_series() {
@@ -77,6 +77,6 @@ mod tests {
             Op::Detach { device: String::new() },
             Op::UnloadConnection { name: String::new() },
         ];
-        assert!(ops.iter().all(|op| DRIFT_KINDS.contains(&kind(op))));
+        assert!(ops.iter().all(|op| REPAIR_KINDS.contains(&kind(op))));
     }
 }

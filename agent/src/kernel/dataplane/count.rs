@@ -41,6 +41,8 @@ fn places(registry: &Registry) -> Vec<(Series, u32, &'static str)> {
             Key::Event { tunnel, class, index, event } => {
                 places.push((Series::Event { tunnel, class, index, event }, first, map::TALLIES));
             }
+            Key::Repair(kind) => places.push((Series::Repair { kind }, first, map::TALLIES)),
+            Key::Overrun => places.push((Series::Overrun, first, map::TALLIES)),
         }
     }
     places
@@ -72,12 +74,22 @@ impl Dataplane {
         read(&self.object, &self.registry)
     }
 
-    /// Adds to a [`Series::Event`].
+    /// Adds to a series that the agent counts.
     pub fn tally(&mut self, series: &Series, n: u64) -> Result<(), Error> {
-        let Series::Event { tunnel, class, index, event } = series else {
-            return Err(Error::Unknown { what: "lane event", name: format!("{series:?}") });
+        let key = match series.clone() {
+            Series::Event { tunnel, class, index, event } => Key::Event { tunnel, class, index, event },
+            Series::Repair { kind } => Key::Repair(kind),
+            Series::Overrun => Key::Overrun,
+            Series::ClassOut { .. }
+            | Series::ClassIn { .. }
+            | Series::Lane { .. }
+            | Series::Fallback { .. }
+            | Series::Blocked { .. }
+            | Series::Rule { .. }
+            | Series::Parse { .. } => {
+                return Err(Error::Unknown { what: "event", name: format!("{series:?}") });
+            }
         };
-        let key = Key::Event { tunnel: tunnel.clone(), class: class.clone(), index: *index, event: *event };
         let place = self.name(key)?;
         let mut tallies = self.object.array_mut::<u64>(map::TALLIES)?;
         let error = |error| Error::map(map::TALLIES, error);
