@@ -180,9 +180,10 @@ impl Lanes {
         self.lanes.get(lane).map(|lane| lane.standing).unwrap_or_default()
     }
 
-    /// Lanes that are not up.
+    /// Lanes that are not up, as far as whoever keys them has said.
     pub fn down(&self) -> Vec<&LaneId> {
-        self.lanes.iter().filter(|(_, lane)| !lane.standing.up).map(|(id, _)| id).collect()
+        let is_up = |lane: &Lane| lane.standing.up && lane.keyed != Keyed::Charon { told: false };
+        self.lanes.iter().filter(|(_, lane)| !is_up(lane)).map(|(id, _)| id).collect()
     }
 
     /// All that are up.

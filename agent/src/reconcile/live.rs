@@ -156,7 +156,7 @@ impl Live {
         lock(&self.state).confirm_by = at;
     }
 
-    /// Lanes that are down.
+    /// Lanes that nobody has said are up.
     pub fn down(&self) -> Vec<LaneId> {
         lock(&self.state).lanes.down().into_iter().cloned().collect()
     }

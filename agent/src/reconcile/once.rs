@@ -71,7 +71,9 @@ pub async fn apply(
         }
         (Err(error), Ok(Some(_)) | Err(_)) => return Err(error),
     };
-    let outcome = put_in_place(&mut world, &live, &wanted, wait).await;
+    let had_charons = matches!(&before, Ok(Some(before)) if !before.loads.is_empty());
+    let charons = had_charons || !wanted.loads.is_empty();
+    let outcome = put_in_place(&mut world, &live, &wanted, WithoutCharon::Refuse, charons, wait).await;
     // Whether to live with a peer that is late is the operator's word to say, and that is asked for here.
     let outcome = match (outcome, confirm_within) {
         (Err(late @ Error::LanesDown { .. }), Some(_)) => {
@@ -96,10 +98,10 @@ pub async fn apply(
                 memory::remember(&places.runtime_dir, &wanted)?;
                 return Ok(Confirmed::Stays);
             }
-            go_back(places, &mut world, &live, before, &wanted).await?;
+            go_back(places, &mut world, &live, before, &wanted, wait).await?;
             Ok(Confirmed::WentBack)
         }
-        (Err(refused), _) => match go_back(places, &mut world, &live, before, &wanted).await {
+        (Err(refused), _) => match go_back(places, &mut world, &live, before, &wanted, wait).await {
             Ok(()) => Err(refused),
             Err(back) => Err(Error::NoWayBack { refused: Box::new(refused), back: Box::new(back) }),
         },
@@ -123,14 +125,23 @@ pub async fn down(places: &Places, vici: Option<&Path>) -> Result<usize, Error> 
     Ok(changes)
 }
 
-/// Waits for the lanes: those of charon come up after the connection is loaded.
-async fn put_in_place(world: &mut World, live: &Live, wanted: &Wanted, wait: Duration) -> Result<usize, Error> {
-    let listener = (!wanted.loads.is_empty()).then(|| {
+/// Makes the machine what `wanted` says and waits for the lanes: those of charon come up after the connection is loaded, and
+/// one whose connection has changed only then. `charons` is whether tunnels of charon's come or go.
+async fn put_in_place(
+    world: &mut World,
+    live: &Live,
+    wanted: &Wanted,
+    without: WithoutCharon,
+    charons: bool,
+    wait: Duration,
+) -> Result<usize, Error> {
+    live.doubt();
+    let listener = charons.then(|| {
         let (charon, events) = Charon::start(&wanted.policy.vici);
         world.set_charon(Some(charon));
         tokio::spawn(listen_to_charon(live.clone(), events))
     });
-    let outcome = match settle(world, live, wanted, WithoutCharon::Refuse).await {
+    let outcome = match settle(world, live, wanted, without).await {
         Ok(changes) => all_up(live, wait).await.map(|()| changes.len()),
         Err(error) => Err(error),
     };
@@ -197,23 +208,18 @@ async fn go_back(
     live: &Live,
     before: Result<Option<Wanted>, Error>,
     refused: &Wanted,
+    wait: Duration,
 ) -> Result<(), Error> {
     match before? {
         Some(before) => {
-            live.doubt();
-            let listener = (!before.loads.is_empty() || !refused.loads.is_empty()).then(|| {
-                let (charon, events) = Charon::start(&before.policy.vici);
-                world.set_charon(Some(charon));
-                tokio::spawn(listen_to_charon(live.clone(), events))
-            });
-            let outcome = settle(world, live, &before, WithoutCharon::Proceed).await;
-            if let Some(charon) = world.set_charon(None) {
-                charon.stop().await;
+            let charons = !before.loads.is_empty() || !refused.loads.is_empty();
+            match put_in_place(world, live, &before, WithoutCharon::Proceed, charons, wait).await {
+                Err(late @ Error::LanesDown { .. }) => {
+                    tracing::warn!("{}: {late}", before.file.display());
+                    Ok(())
+                }
+                outcome => outcome.map(drop),
             }
-            if let Some(listener) = listener {
-                listener.abort();
-            }
-            outcome.map(drop)
         }
         None => {
             tear_down(world, &refused.policy.vici).await?;
