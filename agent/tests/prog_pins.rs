@@ -136,6 +136,39 @@ fn a_new_agent_adopts_tables_lanes_counters_and_devices() {
 }
 
 #[test]
+fn a_lane_closes_while_the_rest_of_the_data_path_is_at_work() {
+    alone(|root| {
+        let mut dataplane = loaded(root);
+        dataplane.set_up(&lane(), true).unwrap();
+        let gate = dataplane.gate();
+        // As whoever loads tables or reads counters does.
+        let dataplane = std::sync::Mutex::new(dataplane);
+        let held = dataplane.lock().unwrap();
+        assert!(send(1));
+        std::thread::spawn(move || gate.lock().unwrap().set_up(&lane(), false).unwrap()).join().unwrap();
+        send(1);
+        assert_eq!((count(&held, out), count(&held, blocked)), (1, 1));
+    });
+}
+
+#[test]
+fn a_new_agent_knows_what_is_open_and_counts_on_before_it_loads() {
+    alone(|root| {
+        let repair = Series::Repair { kind: "route".into() };
+        let mut dataplane = loaded(root);
+        dataplane.set_up(&lane(), true).unwrap();
+        dataplane.tally(&Series::Overrun, 2).unwrap();
+        dataplane.tally(&repair, 1).unwrap();
+        drop(dataplane);
+        let mut dataplane = Dataplane::open(root).unwrap();
+        assert_eq!(dataplane.lanes_up().unwrap(), vec![lane()]);
+        dataplane.tally(&Series::Overrun, 1).unwrap();
+        let of = |wanted: Series| count(&dataplane, |series| *series == wanted);
+        assert_eq!((of(Series::Overrun), of(repair)), (3, 1));
+    });
+}
+
+#[test]
 fn a_detached_device_is_left_alone() {
     alone(|root| {
         let mut dataplane = loaded(root);
