@@ -125,7 +125,7 @@ pub const REQID_PREFIX: u32 = 0x4c4b;
 pub const NO_RULE: u32 = u32::MAX;
 /// No lane in a table of lane numbers, or chosen.
 pub const NO_LANE: u16 = u16::MAX;
-/// Place of the packets without a VLAN tag in [`Generation::vlan`]; 4095 is no valid id (IEEE 802.1Q).
+/// VLAN id of a packet without a tag: 4095 is no valid one (IEEE 802.1Q).
 pub const NO_VLAN: u16 = 4095;
 
 /// Counters with fixed places; the registry gives out the rest.
