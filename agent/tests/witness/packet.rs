@@ -115,6 +115,26 @@ fn make(random: &mut Random, policy: &Policy, part: Part, first: Option<&Packet>
     made
 }
 
+/// A whole packet without tags, of the host itself.
+pub fn whole(random: &mut Random, addresses: (IpAddr, IpAddr), protocol: u8, ports: (u16, u16)) -> Packet {
+    let mut made = Packet {
+        source: addresses.0,
+        destination: addresses.1,
+        protocol,
+        ports: has_ports(protocol).then_some(ports),
+        dscp: 0,
+        vlan: None,
+        ingress: None,
+        stripped: None,
+        part: Part::Whole,
+        broken: false,
+        mark: 0,
+        frame: Vec::new(),
+    };
+    made.frame = frame(random, &made, &[], addresses.0.is_ipv6());
+    made
+}
+
 /// The interface by which a packet came in, and the VLAN id that it strips.
 fn ingress(random: &mut Random) -> (Option<&'static str>, Option<u16>) {
     let stripped = random.one_in(6).then(|| random.pick(&[1, 12, 4094]));

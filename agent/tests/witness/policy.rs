@@ -106,7 +106,7 @@ pub fn policy(random: &mut Random) -> Policy {
     }
 }
 
-fn tunnel(random: &mut Random, place: usize, classes: &[Class], mask: u32) -> Tunnel {
+pub fn tunnel(random: &mut Random, place: usize, classes: &[Class], mask: u32) -> Tunnel {
     // Most carry all, in an order of their own.
     let mut carried: Vec<ClassIndex> = (0..classes.len()).map(ClassIndex).filter(|_| !random.one_in(6)).collect();
     let turn = random.below(carried.len());
