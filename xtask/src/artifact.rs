@@ -11,7 +11,7 @@ use serde_json::Value;
 pub struct Artifact {
     /// The target's name.
     name: String,
-    /// `bin`, `test`.
+    /// `bin`, `test`, `bench`.
     kind: String,
     file: PathBuf,
 }
@@ -37,7 +37,7 @@ fn parse(messages: &str) -> Vec<Artifact> {
         let message: Value = serde_json::from_str(line).ok()?;
         let kind = message["target"]["kind"][0].as_str()?;
         // The unit tests of a binary have its name and its kind.
-        if message["reason"] != "compiler-artifact" || message["profile"]["test"] != (kind == "test") {
+        if message["reason"] != "compiler-artifact" || message["profile"]["test"] != matches!(kind, "test" | "bench") {
             return None;
         }
         Some(Artifact {

@@ -3,6 +3,7 @@
 pub mod alone;
 pub mod apt;
 pub mod artifact;
+pub mod bench;
 pub mod demo;
 pub mod ebpf;
 pub mod guest;

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use xtask::bench::Bench;
 use xtask::demo::Demo;
 use xtask::ebpf::Build;
 use xtask::guest::Guest;
@@ -31,6 +32,8 @@ enum Verb {
     Demo(Demo),
     /// Run the tests: unit, prog, netns, guest
     Test(Test),
+    /// Measure what the data path costs
+    Bench(Bench),
     /// Run what CI runs: all tests on all kernels
     Ci,
     /// Count what each kernel's verifier walks, against ebpf/verifier-budget.txt
@@ -53,6 +56,7 @@ fn run() -> Result<ExitCode> {
         Verb::Setup(setup) => setup.run(&workspace),
         Verb::BuildEbpf(build) => build.run(&workspace),
         Verb::Guest(guest) => guest.run(&workspace),
+        Verb::Bench(bench) => bench.run(&workspace),
         Verb::Demo(demo) => demo.run(&workspace),
         Verb::Test(test) => test.run(&workspace),
         Verb::Verifier(verifier) => verifier.run(&workspace),

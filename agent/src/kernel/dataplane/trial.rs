@@ -1,5 +1,7 @@
 //! The real programs over packets of one's own, attached to nothing: BPF_PROG_TEST_RUN on maps that nobody else has.
 
+use std::time::Duration;
+
 use aya::programs::{TestRun as _, TestRunOptions};
 use lanekeeper_common::abi::{Device, Ingress, NO_RULE, NO_VLAN, device_flag, map, program};
 use lanekeeper_common::verdict::{BlockReason, ParseReason};
@@ -143,6 +145,20 @@ impl Trial {
             blocked,
             hash: word(CB + 16),
         })
+    }
+
+    /// How long one run of the egress program takes by the kernel's count, over that many in a row.
+    pub fn time(&mut self, probe: &Probe<'_>, repeat: u32) -> Result<Duration, Error> {
+        let ingress = self.ingress(probe)?;
+        let mut context = [0u8; CONTEXT];
+        for (at, value) in [(MARK, probe.mark), (INGRESS_IFINDEX, ingress)] {
+            context[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+        }
+        let options =
+            TestRunOptions { data_in: Some(probe.frame), ctx_in: Some(&context), repeat, ..TestRunOptions::default() };
+        let failed = |cause| Error::Trial { program: program::OUT, cause };
+        let result = self.object.program(program::OUT)?.test_run(options).map_err(|error| failed(chain(&error)))?;
+        Ok(result.duration)
     }
 
     /// Runs the program for the device that ESP leaves by; the frame as it left.

@@ -1,0 +1,66 @@
+//! `bench`: what the data path costs, as ratios in one run.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+
+use crate::alone::alone;
+use crate::setup::{self, Need};
+use crate::shell::{self, say};
+use crate::workspace::Workspace;
+use crate::{artifact, ebpf};
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Subject {
+    /// The egress program over lists of 10 to 100,000 rules
+    Classify,
+}
+
+/// Arguments of `bench`.
+#[derive(Args, Debug)]
+pub struct Bench {
+    /// What to measure
+    #[arg(value_enum)]
+    subject: Subject,
+    /// Write the figures there too
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+impl Bench {
+    /// Builds and measures, on this machine's kernel.
+    pub fn run(&self, workspace: &Workspace) -> Result<ExitCode> {
+        if !shell::is_root() {
+            bail!("it needs root: it loads programs");
+        }
+        setup::ensure(workspace, &[Need::BuildPackages, Need::Linker, Need::Compiler])?;
+        ebpf::build(workspace)?;
+        let name = match self.subject {
+            Subject::Classify => "classify",
+        };
+        say(format!("building {name}"));
+        // The kernel keeps the time, so the profile of the tests does.
+        let mut cargo = ebpf::cargo(workspace);
+        cargo.args([
+            "bench",
+            "--no-run",
+            "--profile",
+            "dev",
+            "--package",
+            "lanekeeper",
+            "--features",
+            "privileged,guest",
+        ]);
+        let artifacts = artifact::build(cargo.args(["--bench", name]))?;
+        let mut measure = alone();
+        measure.arg(artifact::find(&artifacts, "bench", name)?);
+        if let Some(file) = &self.json {
+            measure.arg("--json").arg(std::path::absolute(file)?);
+        }
+        let status = measure.status().context("cannot run the measurement")?;
+        Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
