@@ -463,6 +463,33 @@ fn a_connection_that_charon_refuses_is_told_and_tried_again() {
 }
 
 #[test]
+fn going_back_from_a_refused_connection_closes_nothing() {
+    let mut bench = Bench::steady(&testing::policy());
+    let mut policy = testing::policy();
+    testing::ike(&mut policy).esp_proposals.push("nonsense".to_owned());
+    testing::ike(&mut policy).remote_id = "other.example".to_owned();
+    policy.tunnels[0].lanes.truncate(1);
+    let ticket_of = |actions: &[Action]| {
+        let load = actions.iter().find_map(|action| match action {
+            Action::Load { ticket, .. } => Some(*ticket),
+            _ => None,
+        });
+        load.unwrap_or_else(|| panic!("{actions:?}"))
+    };
+    let actions = bench.feed(Input::Load(load(&policy), Standing::Adopt));
+    let (ticket, refused) = (ticket_of(&actions), Err("unknown proposal".to_owned()));
+    bench.feed(Input::Loaded { tunnel: "b7".to_owned(), ticket, result: refused });
+    let mut actions = bench.feed(Input::Load(load(&testing::policy()), Standing::Adopt));
+    assert!(actions.contains(&Action::ListSas), "the lanes that were to go are looked for: {actions:?}");
+    let ticket = ticket_of(&actions);
+    actions.extend(bench.feed(Input::Loaded { tunnel: "b7".to_owned(), ticket, result: Ok(()) }));
+    actions.extend(bench.feed(Input::Sas { asked: bench.now, sas: vec![all_up()] }));
+    let closes = |action: &&Action| matches!(action, Action::CloseChild(_) | Action::CloseIke { .. });
+    assert_eq!(actions.iter().filter(closes).collect::<Vec<_>>(), [] as [&Action; 0]);
+    assert!(bench.machine.status()[0].lanes.iter().all(|lane| lane.up));
+}
+
+#[test]
 fn an_unloaded_tunnel_falls_and_is_unloaded() {
     let mut bench = Bench::steady(&testing::policy());
     let actions = bench.feed(Input::Unload("b7".to_owned()));

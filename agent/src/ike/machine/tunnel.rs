@@ -7,7 +7,7 @@ use super::backoff::{Backoff, Chance};
 use super::lane::{Change, Lane};
 use super::{Action, HOLD_AFTER_CONTACT, stands};
 use crate::ike::sas::{ChildSa, IkeSa, IkeState, Notice};
-use crate::ike::{Event, Load, Standing, TunnelStatus};
+use crate::ike::{Connection, Event, Load, Standing, TunnelStatus};
 use crate::lane::LaneId;
 use crate::policy::Start;
 
@@ -30,6 +30,8 @@ const REMEMBER: Duration = Duration::from_secs(20);
 
 pub(super) struct Tunnel {
     pub(super) load: Load,
+    /// The connection that charon took last: what it refuses leaves that one as it is.
+    accepted: Option<Connection>,
     /// charon has the connection.
     is_loaded: bool,
     /// A list has told which SAs it has.
@@ -66,6 +68,7 @@ impl Tunnel {
         let lanes = load.connection.lanes.iter().cloned().map(Lane::new).collect();
         Self {
             load,
+            accepted: None,
             is_loaded: false,
             is_known: false,
             standing,
@@ -127,6 +130,11 @@ impl Tunnel {
             self.outdated.extend(state.children.keys().map(|id| Sa::Child(*id)));
             actions.extend(state.end().map(Action::Tell));
         }
+        if self.accepted.as_ref() == Some(&load.connection) {
+            // charon never had what was wanted meanwhile: its SAs are of this form.
+            self.outdated.clear();
+            actions.push(Action::ListSas);
+        }
         self.is_loaded = false;
         self.attempt = None;
         self.load = load;
@@ -158,6 +166,7 @@ impl Tunnel {
                     }
                 }
                 self.is_loaded = true;
+                self.accepted = Some(self.load.connection.clone());
                 self.load_retry.succeed();
                 if std::mem::replace(&mut self.standing, Standing::Adopt) == Standing::Close {
                     // Nobody may go on taking for up what an agent before us had told of.
