@@ -92,6 +92,7 @@ impl<'a> Model<'a> {
             interface: probe.ingress.and_then(|name| number(Key::Interface(name.into()))).unwrap_or(0) as u16,
             tunnel: number(Key::Tunnel(tunnel.into())).unwrap_or(u32::MAX),
             device: 1,
+            mark: probe.mark,
         };
         let tag = probe.stripped.unwrap_or(NO_VLAN);
         let parsed = Packet::flatten(parse(&probe.frame, Layer::ETHERNET, tag));

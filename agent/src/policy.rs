@@ -234,6 +234,16 @@ pub struct Rule {
     pub interface: Vec<String>,
     /// VLAN ids of the outermost tag, 0..=4094.
     pub vlan: Vec<u16>,
+    /// Inclusive ranges of the packet's length in bytes, from its IP header on.
+    pub length: Vec<(u16, u16)>,
+    /// Flags that are set among those of the second; only matches TCP.
+    pub tcp_flags: Option<(u8, u8)>,
+    /// ICMP or ICMPv6 types; `protocol` says which of the two.
+    pub icmp_type: Vec<u8>,
+    /// Whether it is part of a datagram.
+    pub fragment: Option<bool>,
+    /// The mark that the packet came with, under the second; none of its bits is ours.
+    pub mark: Option<(u32, u32)>,
 }
 
 /// Whose traffic.

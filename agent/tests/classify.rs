@@ -6,7 +6,7 @@ use lanekeeper::compile::{Registry, Tables, compile};
 use lanekeeper::model::{Model, Probe};
 use lanekeeper_common::abi::NO_VLAN;
 use lanekeeper_common::packet::{Layer, Packet, parse};
-use lanekeeper_common::rules;
+use lanekeeper_common::rules::{self, Circumstances};
 use witness::list::{self, FAMILIES, Family};
 use witness::oracle::Oracle;
 use witness::random::Random;
@@ -63,7 +63,8 @@ fn steps(family: &Family, rules: usize) -> (f64, u32) {
     for _ in 0..PACKETS {
         let packet = list::packet(&mut random, family, &policy);
         let parsed = Packet::flatten(parse(&&packet.frame[..], Layer::ETHERNET, NO_VLAN));
-        let mut search = rules::begin(&model, &parsed, 1, 0, 0);
+        let of = Circumstances { generation: 1, tenant: 0, interface: 0, mark: 0 };
+        let mut search = rules::begin(&model, &parsed, &of);
         let mut own = 1;
         while rules::step(&model, &parsed, &mut search) {
             own += 1;

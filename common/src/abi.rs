@@ -8,7 +8,7 @@
 use crate::intervals::{Intervals4, Intervals6};
 
 /// Names the pin folder. Rises with every change to this file that changes a map's shape or meaning.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Names of the programs in the object.
 pub mod program {
@@ -242,8 +242,36 @@ pub struct Record {
     pub family: u8,
     /// 1: packets without ports do not match.
     pub ports: u8,
+    /// The mark that the packet came with, under its mask.
+    pub mark: u32,
+    /// Bits of the mark that count.
+    pub mark_mask: u32,
+    /// First and last length.
+    pub length: [u16; 2],
+    /// ICMP type; [`ANY_ICMP`] for any packet.
+    pub icmp_type: u16,
+    /// TCP flags, under their mask.
+    pub tcp_flags: u16,
+    /// Flags that count, and [`NO_TCP`]; 0 for any packet.
+    pub tcp_flags_mask: u16,
+    /// [`ANY_FRAGMENT`], [`FRAGMENTS`] or [`NO_FRAGMENTS`].
+    pub fragment: u8,
+    /// Zero.
+    pub _pad: [u8; 5],
 }
 
+/// In [`Parsed::icmp_type`].
+pub const NO_ICMP: u16 = 0x100;
+/// In [`Parsed::tcp_flags`]: a bit that no rule's mask leaves out, so that rules about flags match TCP alone.
+pub const NO_TCP: u16 = 0x100;
+/// In [`Record::icmp_type`].
+pub const ANY_ICMP: u16 = u16::MAX;
+/// In [`Record::fragment`], whole or not.
+pub const ANY_FRAGMENT: u8 = 0;
+/// In [`Record::fragment`], parts of datagrams alone.
+pub const FRAGMENTS: u8 = 1;
+/// In [`Record::fragment`], whole packets alone.
+pub const NO_FRAGMENTS: u8 = 2;
 /// In [`Record::vlan`], tagged or not.
 pub const ANY_VLAN: u16 = u16::MAX;
 /// In [`Record::protocol`].
@@ -447,6 +475,14 @@ pub struct Parsed {
     pub fragment: u8,
     /// Number of the [`crate::verdict::ParseReason`]; 0 where all else holds.
     pub reason: u8,
+    /// Bytes from the IP header on, as that says.
+    pub length: u16,
+    /// Type of an ICMP or ICMPv6 message; [`NO_ICMP`] for all else.
+    pub icmp_type: u16,
+    /// Flags of TCP; [`NO_TCP`] for all else.
+    pub tcp_flags: u16,
+    /// Zero.
+    pub _pad: u16,
 }
 
 /// What the rules said of the packet at hand.
@@ -487,6 +523,10 @@ pub struct Search {
     pub tenant: u16,
     /// Number of its ingress interface.
     pub interface: u16,
+    /// The mark that it came with.
+    pub mark: u32,
+    /// Zero.
+    pub _pad: u32,
 }
 
 /// What the functions that the verifier looks at one by one leave for each other and for the program that called them.
@@ -534,7 +574,8 @@ macro_rules! shared {
 shared! {
     Counter { u64, u64 }
     Record {
-        [u64; 2], [u64; 2], [u64; 2], [u64; 2], u64, [u16; 2], [u16; 2], u32, u32, u32, u16, u16, u16, u16, u16, u8, u8
+        [u64; 2], [u64; 2], [u64; 2], [u64; 2], u64, [u16; 2], [u16; 2], u32, u32, u32, u16, u16, u16, u16, u16, u8, u8,
+        u32, u32, [u16; 2], u16, u16, u16, u8, [u8; 5]
     }
     Tuple { [u64; 2], [u64; 2], u32, u32 }
     TunnelEntry { u32, u32 }
@@ -553,9 +594,9 @@ shared! {
     Ingress { u16, u16 }
     FragmentKey { [u64; 2], [u64; 2], u32, u32, u16, u16, u32 }
     FragmentValue { u64, u32, u32, u32, u32, u16, u16, u32 }
-    Parsed { [u64; 2], [u64; 2], u32, u32, u32, u16, u16, u16, u8, u8, u8, u8, u8, u8 }
+    Parsed { [u64; 2], [u64; 2], u32, u32, u32, u16, u16, u16, u8, u8, u8, u8, u8, u8, u16, u16, u16, u16 }
     Said { u32, u32, u16, u16, u32, u32, u32 }
-    Search { u64, TupleSet, u32, u32, u32, u16, u16 }
+    Search { u64, TupleSet, u32, u32, u32, u16, u16, u32, u32 }
     Scratch { Parsed, Said, Search }
     OuterKey { [u64; 2], [u64; 2], u32, u32 }
     Name { [u8; NAME_BYTES] }

@@ -7,7 +7,7 @@ use crate::blur;
 use crate::classify::{Classified, conclude, flow_hash, tenant};
 use crate::lane::{Choice, choose};
 use crate::packet::{Family, Fragment, Packet};
-use crate::rules::{self, Tables};
+use crate::rules::{self, Circumstances, Tables};
 use crate::verdict::{BlockReason, ParseReason};
 
 /// How long the first fragment of a datagram is remembered, in seconds: Linux puts IPv4 datagrams together for as long
@@ -54,6 +54,8 @@ pub struct Arrival {
     pub tunnel: u32,
     /// ifindex of the tunnel's device: datagrams are put together per device.
     pub device: u32,
+    /// The mark that it came with.
+    pub mark: u32,
 }
 
 /// What becomes of a packet.
@@ -135,7 +137,8 @@ fn fresh<S: Surroundings>(surroundings: &S, parsed: &Parsed, packet: &Packet, ar
     let generation = surroundings.generation();
     let interface = blur(generation.head.zero, arrival.interface.into()) as u16;
     let tenant = tenant(generation, packet.family, packet.source, interface);
-    let search = rules::begin(surroundings, parsed, surroundings.number(), tenant, interface);
+    let of = Circumstances { generation: surroundings.number(), tenant, interface, mark: arrival.mark };
+    let search = rules::begin(surroundings, parsed, &of);
     let found = surroundings.finish(parsed, search);
     conclude(surroundings, tenant, found, flow_hash(packet))
 }

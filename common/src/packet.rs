@@ -2,9 +2,10 @@
 //!
 //! Lengths in headers only ever shorten what is looked at: what lies behind the IP packet's own end (Ethernet padding) is
 //! not read as ports. A total or payload length of 0 stands for "all that is there" (segmentation offload of more than
-//! 64 KiB leaves it so). Ports are those of TCP, UDP and SCTP.
+//! 64 KiB leaves it so). Ports are those of TCP, UDP and SCTP. A packet that is to be cut into segments has the length of all
+//! of them.
 
-use crate::abi::{NO_VLAN, Parsed};
+use crate::abi::{NO_ICMP, NO_TCP, NO_VLAN, Parsed};
 use crate::dscp;
 use crate::verdict::ParseReason;
 
@@ -20,6 +21,10 @@ pub const ETHERTYPE_IPV6: u16 = 0x86dd;
 const ETHERTYPE_VLAN: u16 = 0x8100;
 const ETHERTYPE_QINQ: u16 = 0x88a8;
 
+/// Protocol number of ICMP.
+pub const ICMP: u8 = 1;
+/// Protocol number of ICMPv6.
+pub const ICMPV6: u8 = 58;
 /// Protocol number of TCP.
 pub const TCP: u8 = 6;
 /// Protocol number of UDP.
@@ -113,6 +118,12 @@ pub struct Packet {
     pub vlan: u16,
     /// With the identification.
     pub fragment: Fragment,
+    /// Bytes from the IP header on, as that says; where it does not, all that are there.
+    pub length: u16,
+    /// Of TCP, where the packet holds them.
+    pub tcp_flags: Option<u8>,
+    /// Of ICMP or ICMPv6, where the packet holds it.
+    pub icmp_type: Option<u8>,
     /// Offset of the IP header.
     pub network: u32,
     /// Offset of what follows IP's headers.
@@ -148,6 +159,10 @@ impl Packet {
             ports: packet.ports.is_some() as u8,
             fragment,
             reason: 0,
+            length: packet.length,
+            icmp_type: packet.icmp_type.map_or(NO_ICMP, u16::from),
+            tcp_flags: packet.tcp_flags.map_or(NO_TCP, u16::from),
+            _pad: 0,
         }
     }
 
@@ -167,6 +182,9 @@ impl Packet {
                 1 => Fragment::First(parsed.id),
                 _ => Fragment::Later(parsed.id),
             },
+            length: parsed.length,
+            tcp_flags: if parsed.tcp_flags == NO_TCP { None } else { Some(parsed.tcp_flags as u8) },
+            icmp_type: if parsed.icmp_type == NO_ICMP { None } else { Some(parsed.icmp_type as u8) },
             network: parsed.network,
             transport: parsed.transport,
         }
@@ -232,15 +250,19 @@ fn ipv4<B: Bytes>(bytes: &B, network: u32, vlan: u16) -> Result<Packet, ParseRea
         (_, _) => Fragment::Later(id),
     };
     let protocol = header[9];
+    let inside = inside(bytes, transport, end, protocol, fragment)?;
     Ok(Packet {
         family: Family::V4,
         source: [0, u64::from(u32::from_be_bytes([header[12], header[13], header[14], header[15]]))],
         destination: [0, u64::from(u32::from_be_bytes([header[16], header[17], header[18], header[19]]))],
         protocol,
         dscp: dscp::of(header[1]),
-        ports: ports(bytes, transport, end, protocol, fragment)?,
+        ports: inside.ports,
         vlan,
         fragment,
+        length: length(if total == 0 { bytes.len().wrapping_sub(network) } else { total }),
+        tcp_flags: inside.tcp_flags,
+        icmp_type: inside.icmp_type,
         network,
         transport,
     })
@@ -257,15 +279,19 @@ fn ipv6<B: Bytes>(bytes: &B, network: u32, vlan: u16) -> Result<Packet, ParseRea
     let payload = u32::from(u16::from_be_bytes([header[4], header[5]]));
     let end = if payload == 0 { bytes.len() } else { bytes.len().min(network + 40 + payload) };
     let (protocol, transport, fragment) = extension_headers(bytes, header[6], network + 40, end)?;
+    let inside = inside(bytes, transport, end, protocol, fragment)?;
     Ok(Packet {
         family: Family::V6,
         source: address(source),
         destination: address(destination),
         protocol,
         dscp: dscp::of((header[0] << 4) | (header[1] >> 4)),
-        ports: ports(bytes, transport, end, protocol, fragment)?,
+        ports: inside.ports,
         vlan,
         fragment,
+        length: length(if payload == 0 { bytes.len().wrapping_sub(network) } else { payload + 40 }),
+        tcp_flags: inside.tcp_flags,
+        icmp_type: inside.icmp_type,
         network,
         transport,
     })
@@ -338,21 +364,42 @@ fn address(bytes: [u8; 16]) -> Address {
 }
 
 #[inline(always)]
-fn ports<B: Bytes>(
+fn length(bytes: u32) -> u16 {
+    if bytes > u16::MAX as u32 { u16::MAX } else { bytes as u16 }
+}
+
+/// What the header behind IP's says.
+struct Inside {
+    ports: Option<(u16, u16)>,
+    tcp_flags: Option<u8>,
+    icmp_type: Option<u8>,
+}
+
+#[inline(always)]
+fn inside<B: Bytes>(
     bytes: &B,
     transport: u32,
     end: u32,
     protocol: u8,
     fragment: Fragment,
-) -> Result<Option<(u16, u16)>, ParseReason> {
-    if matches!(fragment, Fragment::Later(_)) || !(protocol == TCP || protocol == UDP || protocol == SCTP) {
-        return Ok(None);
+) -> Result<Inside, ParseReason> {
+    let mut inside = Inside { ports: None, tcp_flags: None, icmp_type: None };
+    if matches!(fragment, Fragment::Later(_)) {
+        return Ok(inside);
     }
-    if transport + 4 > end {
-        return Err(ParseReason::Truncated);
+    if protocol == TCP || protocol == UDP || protocol == SCTP {
+        if transport + 4 > end {
+            return Err(ParseReason::Truncated);
+        }
+        let [source0, source1, destination0, destination1] = bytes.read(transport).ok_or(ParseReason::Truncated)?;
+        inside.ports = Some((u16::from_be_bytes([source0, source1]), u16::from_be_bytes([destination0, destination1])));
+        if protocol == TCP && transport + 14 <= end {
+            inside.tcp_flags = bytes.read::<1>(transport + 13).map(|[flags]| flags);
+        }
+    } else if (protocol == ICMP || protocol == ICMPV6) && transport < end {
+        inside.icmp_type = bytes.read::<1>(transport).map(|[kind]| kind);
     }
-    let [source0, source1, destination0, destination1] = bytes.read(transport).ok_or(ParseReason::Truncated)?;
-    Ok(Some((u16::from_be_bytes([source0, source1]), u16::from_be_bytes([destination0, destination1]))))
+    Ok(inside)
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@
 //! follows one step and not all of them.
 
 use crate::abi::{
-    ANY_PROTOCOL, ANY_VLAN, Candidates, Generation, MAX_HEADS, MAX_INTERFACES, MAX_RECORDS, MAX_TENANTS, MAX_TUPLES,
-    NO_RULE, Parsed, Record, Search, Tuple, TupleSet, field,
+    ANY_FRAGMENT, ANY_ICMP, ANY_PROTOCOL, ANY_VLAN, Candidates, FRAGMENTS, Generation, MAX_HEADS, MAX_INTERFACES,
+    MAX_RECORDS, MAX_TENANTS, MAX_TUPLES, NO_RULE, Parsed, Record, Search, Tuple, TupleSet, field,
 };
 use crate::classify::mix;
 use crate::opaque;
@@ -30,6 +30,19 @@ pub trait Tables {
     fn head(&self, chain: u32) -> u32;
     /// A record.
     fn record(&self, number: u32) -> Option<&Record>;
+}
+
+/// What is asked about a packet that is not in its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Circumstances {
+    /// The generation whose rules it goes by.
+    pub generation: u64,
+    /// Whose it is.
+    pub tenant: u16,
+    /// Number of its ingress interface.
+    pub interface: u16,
+    /// The mark that it came with.
+    pub mark: u32,
 }
 
 /// Place in [`Candidates`] of an IPv4 address.
@@ -68,9 +81,10 @@ fn and(a: TupleSet, b: &TupleSet) -> TupleSet {
 
 /// The beginning of a search: the tuples that may have a rule for the packet.
 #[inline(always)]
-pub fn begin<T: Tables>(tables: &T, packet: &Parsed, generation: u64, tenant: u16, interface: u16) -> Search {
+pub fn begin<T: Tables>(tables: &T, packet: &Parsed, of: &Circumstances) -> Search {
+    let Circumstances { generation, tenant, interface, mark } = *of;
     let left = candidates(tables, packet, tenant).unwrap_or_default();
-    Search { generation, left, record: 0, found: 0, rule: NO_RULE, tenant, interface }
+    Search { generation, left, record: 0, found: 0, rule: NO_RULE, tenant, interface, mark, _pad: 0 }
 }
 
 #[inline(always)]
@@ -161,9 +175,14 @@ fn matches(record: &Record, packet: &Parsed, search: &Search) -> bool {
         && (record.dscp >> (packet.dscp & 63)) & 1 != 0
         && (record.interface == 0 || record.interface == search.interface & (MAX_INTERFACES as u16 - 1))
         && (record.vlan == ANY_VLAN || record.vlan == packet.vlan)
+        && (record.mark ^ search.mark) & record.mark_mask == 0
+        && within(packet.length, record.length)
+        && (record.icmp_type == ANY_ICMP || record.icmp_type == packet.icmp_type)
+        && (record.tcp_flags ^ packet.tcp_flags) & record.tcp_flags_mask == 0
+        && (record.fragment == ANY_FRAGMENT || (record.fragment == FRAGMENTS) == (packet.fragment != 0))
 }
 
 #[inline(always)]
-fn within(port: u16, range: [u16; 2]) -> bool {
-    range[0] <= port && port <= range[1]
+fn within(value: u16, range: [u16; 2]) -> bool {
+    range[0] <= value && value <= range[1]
 }

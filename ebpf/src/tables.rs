@@ -108,7 +108,7 @@ impl Surroundings for Live {
     /// Of what [`read`] left in scratch, which is what it gave back.
     #[inline(always)]
     fn classify_parsed(&self, _parsed: &Parsed, arrival: &Arrival) -> (Classified, u32) {
-        let said = match lanekeeper_classify(self.number, arrival.interface.into(), arrival.device) {
+        let said = match lanekeeper_classify(self.number, arrival.interface.into(), arrival.device, arrival.mark) {
             0 => None,
             _ => scratch().map(|scratch| scratch.said),
         };
@@ -151,10 +151,10 @@ pub extern "C" fn lanekeeper_parse(skb: *mut __sk_buff, layer: u32, tag: u32) ->
 /// way through the parser. Returns 1 where it said something.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn lanekeeper_classify(number: u64, interface: u32, device: u32) -> u32 {
+pub extern "C" fn lanekeeper_classify(number: u64, interface: u32, device: u32, mark: u32) -> u32 {
     let Some(scratch) = scratch() else { return 0 };
     let Some(live) = Live::of(number) else { return 0 };
-    let arrival = Arrival { interface: interface as u16, tunnel: 0, device };
+    let arrival = Arrival { interface: interface as u16, tunnel: 0, device, mark };
     let (classified, parse) = classify_parsed(&live, &scratch.parsed, &arrival);
     let Classified { tenant, rule, counter, class, hash } = classified;
     scratch.said = Said { rule, counter, tenant, class, hash, parse, _pad: 0 };

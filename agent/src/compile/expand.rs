@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use ipnet::IpNet;
-use lanekeeper_common::abi::{ANY_PROTOCOL, ANY_VLAN, MAX_RECORDS, NO_VLAN, Record};
+use lanekeeper_common::abi::{
+    ANY_FRAGMENT, ANY_ICMP, ANY_PROTOCOL, ANY_VLAN, FRAGMENTS, MAX_RECORDS, NO_FRAGMENTS, NO_TCP, NO_VLAN, Record,
+};
 use lanekeeper_common::packet::Address;
 
 use super::registry::{Key, Registry};
@@ -33,6 +35,9 @@ pub fn expand(policy: &Policy, registry: &mut Registry) -> Result<Vec<Expanded>,
             Some(name) => registry.number(Key::Rule { tenant: tenant_name(policy, rule), rule: name.clone() })?,
             None => 0,
         };
+        let (tcp_flags, tcp_flags_mask) =
+            rule.tcp_flags.map_or((0, 0), |(flags, mask)| (u16::from(flags), u16::from(mask) | NO_TCP));
+        let (mark, mark_mask) = rule.mark.unwrap_or((0, 0));
         let base = Record {
             rule: place as u32,
             counter,
@@ -41,6 +46,15 @@ pub fn expand(policy: &Policy, registry: &mut Registry) -> Result<Vec<Expanded>,
             protocol: rule.protocol.map_or(ANY_PROTOCOL, u16::from),
             dscp: dscps(rule),
             ports: u8::from(!rule.source_port.is_empty() || !rule.destination_port.is_empty()),
+            mark,
+            mark_mask,
+            tcp_flags,
+            tcp_flags_mask,
+            fragment: match rule.fragment {
+                None => ANY_FRAGMENT,
+                Some(true) => FRAGMENTS,
+                Some(false) => NO_FRAGMENTS,
+            },
             ..Record::default()
         };
         combine(rule, &base, &interfaces, &mut records);
@@ -53,11 +67,20 @@ pub fn expand(policy: &Policy, registry: &mut Registry) -> Result<Vec<Expanded>,
 }
 
 fn combine(rule: &Rule, base: &Record, interfaces: &BTreeMap<&str, u16>, records: &mut Vec<Expanded>) {
-    let ports = |ranges: &[(u16, u16)]| match ranges {
+    let ranges = |ranges: &[(u16, u16)]| match ranges {
         [] => vec![[0, u16::MAX]],
         ranges => ranges.iter().map(|(first, last)| [*first, *last]).collect(),
     };
-    let (source_ports, destination_ports) = (ports(&rule.source_port), ports(&rule.destination_port));
+    let (source_ports, destination_ports) = (ranges(&rule.source_port), ranges(&rule.destination_port));
+    let icmp_types = match &rule.icmp_type[..] {
+        [] => vec![ANY_ICMP],
+        types => types.iter().copied().map(u16::from).collect(),
+    };
+    // The fields with lists that are rarely given all together.
+    let mut rest = Vec::new();
+    for length in ranges(&rule.length) {
+        rest.extend(icmp_types.iter().map(|icmp_type| (length, *icmp_type)));
+    }
     let interfaces = match &rule.interface[..] {
         [] => vec![0],
         names => names.iter().map(|name| interfaces[name.as_str()]).collect(),
@@ -84,12 +107,16 @@ fn combine(rule: &Rule, base: &Record, interfaces: &BTreeMap<&str, u16>, records
             for destination_port in &destination_ports {
                 for interface in &interfaces {
                     for vlan in &vlans {
-                        let mut one = with_addresses;
-                        one.record.source_port = *source_port;
-                        one.record.destination_port = *destination_port;
-                        one.record.interface = *interface;
-                        one.record.vlan = *vlan;
-                        records.push(one);
+                        for (length, icmp_type) in &rest {
+                            let mut one = with_addresses;
+                            one.record.source_port = *source_port;
+                            one.record.destination_port = *destination_port;
+                            one.record.interface = *interface;
+                            one.record.vlan = *vlan;
+                            one.record.length = *length;
+                            one.record.icmp_type = *icmp_type;
+                            records.push(one);
+                        }
                     }
                 }
             }

@@ -77,4 +77,9 @@ fn matches(rule: &Rule, packet: &Packet) -> bool {
         && (rule.dscp.is_empty() || rule.dscp.contains(&packet.dscp))
         && (rule.interface.is_empty() || packet.ingress.is_some_and(|name| rule.interface.iter().any(|i| i == name)))
         && (rule.vlan.is_empty() || packet.vlan.is_some_and(|vlan| rule.vlan.contains(&vlan)))
+        && (rule.length.is_empty() || rule.length.iter().any(|(low, high)| (*low..=*high).contains(&packet.length)))
+        && rule.tcp_flags.is_none_or(|(flags, mask)| packet.tcp_flags.is_some_and(|own| own & mask == flags))
+        && (rule.icmp_type.is_empty() || packet.icmp_type.is_some_and(|own| rule.icmp_type.contains(&own)))
+        && rule.fragment.is_none_or(|fragment| fragment != matches!(packet.part, Part::Whole))
+        && rule.mark.is_none_or(|(mark, mask)| packet.mark & mask == mark)
 }

@@ -33,6 +33,12 @@ pub struct Packet {
     /// Nothing can be read from it.
     pub broken: bool,
     pub mark: u32,
+    /// From the IP header on, without padding.
+    pub length: u16,
+    /// Of TCP, if it is there.
+    pub tcp_flags: Option<u8>,
+    /// Of ICMP or ICMPv6, if it is there.
+    pub icmp_type: Option<u8>,
     pub frame: Vec<u8>,
 }
 
@@ -106,9 +112,12 @@ fn make(random: &mut Random, policy: &Policy, part: Part, first: Option<&Packet>
         part,
         broken: false,
         mark: random.pick(&[0, u32::MAX, 0x1234_5678]),
+        length: 0,
+        tcp_flags: None,
+        icmp_type: None,
         frame: Vec::new(),
     };
-    made.frame = frame(random, &made, &tags, six);
+    fill(random, &mut made, &tags, six);
     if random.one_in(25) {
         break_it(random, &mut made, tags.len(), six);
     }
@@ -129,9 +138,12 @@ pub fn whole(random: &mut Random, addresses: (IpAddr, IpAddr), protocol: u8, por
         part: Part::Whole,
         broken: false,
         mark: 0,
+        length: 0,
+        tcp_flags: None,
+        icmp_type: None,
         frame: Vec::new(),
     };
-    made.frame = frame(random, &made, &[], addresses.0.is_ipv6());
+    fill(random, &mut made, &[], addresses.0.is_ipv6());
     made
 }
 
@@ -161,7 +173,12 @@ fn address(random: &mut Random, policy: &Policy, six: bool, of_source: bool) -> 
     }
 }
 
-fn frame(random: &mut Random, packet: &Packet, tags: &[u16], six: bool) -> Vec<u8> {
+/// Makes the frame, with what only stands there.
+fn fill(random: &mut Random, packet: &mut Packet, tags: &[u16], six: bool) {
+    if !matches!(packet.part, Part::Later(_)) {
+        packet.tcp_flags = (packet.protocol == 6).then(|| random.pick(&[0x02, 0x12, 0x10, 0x18, 0x01, 0x00]));
+        packet.icmp_type = [1, 58].contains(&packet.protocol).then(|| random.pick(&[0, 3, 8, 128, 255]));
+    }
     let mut bytes = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
     for (place, tag) in tags.iter().enumerate() {
         bytes.extend(if place + 1 < tags.len() { [0x88, 0xa8] } else { [0x81, 0x00] });
@@ -173,11 +190,12 @@ fn frame(random: &mut Random, packet: &Packet, tags: &[u16], six: bool) -> Vec<u
     } else {
         ipv4(random, packet, &transport, &mut bytes)
     }
+    packet.length = (bytes.len() - 14 - tags.len() * 4) as u16;
     if random.one_in(8) {
         // Ethernet padding is no part of the packet.
         bytes.extend([0xaa; 10]);
     }
-    bytes
+    packet.frame = bytes;
 }
 
 fn transport(random: &mut Random, packet: &Packet) -> Vec<u8> {
@@ -188,6 +206,12 @@ fn transport(random: &mut Random, packet: &Packet) -> Vec<u8> {
     }
     // What looks like ports in a protocol or part without any must not be taken for some.
     bytes.extend((0..16 + random.below(16)).map(|_| random.next() as u8));
+    if let Some(flags) = packet.tcp_flags {
+        bytes[13] = flags;
+    }
+    if let Some(kind) = packet.icmp_type {
+        bytes[0] = kind;
+    }
     bytes
 }
 

@@ -66,6 +66,11 @@ fn rule(random: &mut Random, place: usize, classes: usize, tenants: usize) -> Ru
         dscp: some(random, 4, |random| random.pick(&[0, 8, 34, 46, 63])),
         interface: some(random, 5, |random| random.pick(&INTERFACES[..3]).to_owned()),
         vlan: some(random, 8, |random| random.pick(&[0, 1, 12, 4094])),
+        length: some(random, 8, |random| random.pick(&[(0, 50), (51, 65535), (40, 48), (60, 60), (0, 65535)])),
+        tcp_flags: random.one_in(8).then(|| random.pick(&[(2, 2), (2, 0x12), (0, 1), (0x10, 0x17)])),
+        icmp_type: some(random, 10, |random| random.pick(&[0, 8, 128, 255])),
+        fragment: random.one_in(10).then(|| random.one_in(2)),
+        mark: random.one_in(10).then(|| random.pick(&[(0, 0xf000_0000), (0x1000_0000, 0xf000_0000), (8, 8), (0, 0)])),
     }
 }
 

@@ -180,6 +180,9 @@ fn every_field_of_ipv4_comes_from_its_place() {
         ports: PORTS,
         vlan: NO_VLAN,
         fragment: Fragment::Whole,
+        length: 28,
+        tcp_flags: None,
+        icmp_type: None,
         network: 14,
         transport: 34,
     };
@@ -198,10 +201,41 @@ fn every_field_of_ipv6_comes_from_its_place() {
         ports: PORTS,
         vlan: NO_VLAN,
         fragment: Fragment::Whole,
+        length: 52,
+        tcp_flags: None,
+        icmp_type: None,
         network: 14,
         transport: 54,
     };
     assert_eq!(read(Layer::ETHERNET, &bytes), Ok(expected));
+}
+
+#[test]
+fn flags_are_those_of_tcp_and_types_those_of_icmp() {
+    let read = |protocol: u8, transport: &[u8]| {
+        let length = 20 + transport.len() as u16;
+        let packet = read(V4, &[&v4(protocol, length)[..], transport].concat()).unwrap();
+        (packet.tcp_flags, packet.icmp_type)
+    };
+    let transport = [9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0x12];
+    assert_eq!(read(6, &transport), (Some(0x12), None));
+    assert_eq!(read(6, &transport[..13]), (None, None), "a header that ends before them has none");
+    assert_eq!(read(17, &transport), (None, None));
+    assert_eq!(read(1, &transport), (None, Some(9)));
+    assert_eq!(read(58, &transport), (None, Some(9)));
+    assert_eq!(read(1, &[]), (None, None));
+}
+
+#[test]
+fn a_packet_without_a_length_has_that_of_its_bytes() {
+    let length = |bytes: &[u8]| read(V4, bytes).unwrap().length;
+    let whole = [&v4(17, 28)[..], &PORT_BYTES, &[0; 4]].concat();
+    assert_eq!(length(&whole), 28);
+    // Padding behind it does not count, and neither does what is missing.
+    assert_eq!(length(&[&whole[..], &[0; 18]].concat()), 28);
+    assert_eq!(length(&with(whole.clone(), 2, [1, 0])), 256);
+    assert_eq!(length(&with(whole.clone(), 2, [0, 0])), 28);
+    assert_eq!(length(&[&with(whole, 2, [0, 0])[..], &vec![0; 70_000]].concat()), u16::MAX);
 }
 
 #[test]

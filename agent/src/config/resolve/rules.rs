@@ -68,6 +68,7 @@ pub fn resolve(
             dscp: values(&rule.dscp),
             interface: values(&rule.interface),
             vlan: values(&rule.vlan),
+            ..Rule::default()
         });
     }
     rules
