@@ -3,8 +3,10 @@
 //! Made from [`crate::config`] alone. Knows nothing of the kernel or charon; no I/O.
 
 pub mod dscp;
+pub mod icmp;
 pub mod lanes;
 pub mod protocol;
+pub mod tcp;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;

@@ -41,8 +41,12 @@ fn sound(policy: &Policy) {
     for rule in &policy.rules {
         assert!(rule.class.0 < policy.classes.len());
         assert!(rule.tenant.is_none_or(|tenant| tenant.0 < policy.tenants.len()));
-        let ranges = rule.source_port.iter().chain(&rule.destination_port);
+        let ranges = rule.source_port.iter().chain(&rule.destination_port).chain(&rule.length);
         assert!(ranges.clone().all(|(first, last)| first <= last));
+        assert!(rule.icmp_type.is_empty() || matches!(rule.protocol, Some(1 | 58)));
+        assert!(rule.tcp_flags.is_none_or(|(set, mask)| mask != 0 && set & !mask == 0));
+        assert!(rule.tcp_flags.is_none() || matches!(rule.protocol, None | Some(6)));
+        assert!(rule.mark.is_none_or(|(value, mask)| mask != 0 && value & !mask == 0 && mask & policy.mark_mask == 0));
     }
 }
 
@@ -126,6 +130,11 @@ fn key() -> impl Strategy<Value = String> {
         "listen",
         "include",
         "length",
+        "tcp-flags",
+        "icmp-type",
+        "fragment",
+        "mark",
+        "cgroup",
         "a.b.c",
         "rule.name",
         "\"\"",
@@ -154,6 +163,13 @@ fn value() -> impl Strategy<Value = String> {
             "\"9-5\"",
             "\"ef\"",
             "\"udp\"",
+            "\"tcp\"",
+            "\"icmp\"",
+            "\"echo-request\"",
+            "\"syn/syn,ack\"",
+            "\"syn/ack\"",
+            "\"0x100/0xf00\"",
+            "\"0x100/0xfff\"",
             "\"xfrm\"",
             "\"1h\"",
             "12",

@@ -123,8 +123,41 @@ fn the_sample_can_be_used() {
     let loaded = config::parse_text("config.sample.toml", SAMPLE).unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!(loaded.warnings.to_string(), "");
     let policy = loaded.policy;
-    assert_eq!((policy.classes.len(), policy.tunnels.len(), policy.rules.len(), policy.tenants.len()), (3, 3, 2, 1));
+    assert_eq!((policy.classes.len(), policy.tunnels.len(), policy.rules.len(), policy.tenants.len()), (3, 3, 4, 1));
     assert_eq!(policy.tunnels[0].lanes.len(), 4);
+}
+
+#[test]
+fn the_rules_of_the_sample_say_what_their_comments_say() {
+    let policy = config::parse_text("f", SAMPLE).expect("the sample").policy;
+    let named = |name: &str| policy.rules.iter().find(|rule| rule.name.as_deref() == Some(name)).expect(name);
+    let voice = named("sip and rtp");
+    assert_eq!((voice.length.as_slice(), voice.fragment), ([(0, 1400)].as_slice(), Some(false)));
+    assert_eq!(voice.mark, Some((0x100, 0xf00)));
+    let acks = named("bare acks");
+    assert_eq!((acks.length.as_slice(), acks.tcp_flags), ([(0, 60), (72, 72)].as_slice(), Some((0x10, 0x17))));
+    assert_eq!(named("ping").icmp_type, [8, 0]);
+}
+
+#[test]
+fn an_icmp_type_has_its_protocols_number() {
+    for (protocol, types) in [("icmp", [8, 3, 14]), ("ipv6-icmp", [128, 1, 14])] {
+        let rule = format!(
+            "[[rule]]\nclass = \"default\"\nprotocol = \"{protocol}\"\n\
+             icmp-type = [\"echo-request\", \"destination-unreachable\", 14]\n"
+        );
+        let loaded = config::parse_text("f", &format!("{SAMPLE}\n{rule}")).unwrap_or_else(|errors| panic!("{errors}"));
+        assert_eq!(loaded.policy.rules.last().expect("the rule").icmp_type, types);
+    }
+}
+
+#[test]
+fn a_mark_without_a_mask_is_about_all_bits_of_others() {
+    for mark in ["0x100", "\"0x100\"", "\"256\""] {
+        let rule = format!("[[rule]]\nclass = \"default\"\nmark = {mark}\n");
+        let loaded = config::parse_text("f", &format!("{SAMPLE}\n{rule}")).unwrap_or_else(|errors| panic!("{errors}"));
+        assert_eq!(loaded.policy.rules.last().expect("the rule").mark, Some((0x100, 0xffff_ff00)));
+    }
 }
 
 #[test]
@@ -132,7 +165,7 @@ fn the_sample_passes_check_on_a_machine_without_its_files() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config.sample.toml");
     let checked = check::check(&path, false);
     assert_eq!(checked.code, 0, "{}", checked.err);
-    assert!(checked.out.contains("fine: 3 classes, 3 tunnels with 9 lanes, 2 rules, 1 tenant"), "{}", checked.out);
+    assert!(checked.out.contains("fine: 3 classes, 3 tunnels with 9 lanes, 4 rules, 1 tenant"), "{}", checked.out);
 }
 
 #[test]

@@ -284,6 +284,34 @@ pub enum Problem {
         /// Its protocol.
         protocol: String,
     },
+    /// TCP flags of another protocol.
+    #[error("{object}: tcp-flags is for tcp, but protocol is {protocol}")]
+    NotTcp {
+        /// Which rule.
+        object: String,
+        /// Its protocol.
+        protocol: String,
+    },
+    /// ICMP types of another protocol, or of none.
+    #[error("{object}: icmp-type is for icmp and icmpv6, but {found}")]
+    NotIcmp {
+        /// Which rule.
+        object: String,
+        /// `protocol is udp`, or that it has none.
+        found: String,
+    },
+    /// A rule about our own bits.
+    #[error("{object}: mark {mark} overlaps [mark] mask {ours:#010x}: those bits are Lanekeeper's own")]
+    MarkOurs {
+        /// Which rule.
+        object: String,
+        /// The mark, and its mask if it has one.
+        mark: String,
+        /// Our mask.
+        ours: u32,
+        /// The same without our bits, if it still says something.
+        rest: Option<String>,
+    },
     /// A tenant that nothing belongs to.
     #[error("{object} has neither interfaces nor sources, so nothing is its traffic")]
     EmptyTenant {
@@ -405,6 +433,14 @@ impl Problem {
             Self::NotEndpoint { .. } => Some("write the gateway's own unicast address".to_owned()),
             Self::MtuSmall { .. } => Some("take 1280 at least (RFC 8200 section 5), or IPv4 only".to_owned()),
             Self::NoPorts { .. } => Some("take the ports out, or write a rule with one of these protocols".to_owned()),
+            Self::NotTcp { .. } => Some("take the flags out, or write a rule with protocol = \"tcp\"".to_owned()),
+            Self::NotIcmp { .. } => {
+                Some("write protocol = \"icmp\" or \"icmpv6\": a type has another meaning in each of them".to_owned())
+            }
+            Self::MarkOurs { rest, .. } => Some(match rest {
+                Some(rest) => format!("did you mean \"{rest}\"?"),
+                None => "match bits of others, or move [mark] mask".to_owned(),
+            }),
             Self::EmptyTenant { .. } => {
                 Some("add interfaces = [\"vlan12\"] or sources = [\"10.1.12.0/24\"]".to_owned())
             }

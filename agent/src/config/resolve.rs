@@ -29,7 +29,7 @@ pub fn resolve(document: &Document, sources: &[Source], facts: &Facts, findings:
     let classes = classes::resolve(document, &class_names, findings);
     let tenants = tenants::resolve(document, findings);
     let default_class = default_class(document, &class_names, findings);
-    let rules = rules::resolve(document, &class_names, &tenant_names, findings);
+    let rules = rules::resolve(document, &class_names, &tenant_names, mark_mask, findings);
     let tunnels = tunnels::resolve(document, &class_names, &classes, mark_mask, sources, findings);
     files::check(document, sources, facts, findings);
     let policy = Policy {

@@ -133,6 +133,20 @@ impl<'t, 'i, 'f, 's> Table<'t, 'i, 'f, 's> {
         }
     }
 
+    /// `true` or `false`.
+    pub fn flag(&mut self, key: &'static str) -> Option<At<bool>> {
+        let value = self.ask(key)?;
+        let spot = Spot::new(self.spot.source, &value.span());
+        match value.get_ref() {
+            DeValue::Boolean(value) => Some(At { value: *value, spot }),
+            other => {
+                let wanted = "true or false";
+                self.refuse(spot, key, Reason::Type { wanted, found: found(other), example: "true".to_owned() });
+                None
+            }
+        }
+    }
+
     /// An integer in a range.
     pub fn number(&mut self, key: &'static str, range: RangeInclusive<u32>) -> Option<At<u32>> {
         let value = self.ask(key)?;

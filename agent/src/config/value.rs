@@ -7,7 +7,7 @@ mod setting;
 
 pub use name::{CLASS, DEVICE, INTERFACE, NAME, RULE_NAME};
 pub use net::{ADDRESS, DEVICE_ADDRESS, LISTEN, PREFIX};
-pub use packet::{DSCP, PORTS, PROTOCOL, VLAN};
+pub use packet::{DSCP, ICMP_TYPE, IcmpType, LENGTH, MARK, PORTS, PROTOCOL, TCP_FLAGS, VLAN};
 pub use setting::{CONSENT, DEVICE_TYPE, DeviceType, FILE, IDENTITY, PATTERN, PROPOSAL, SECONDS, SOCKET, START, TEXT};
 
 /// One kind of value.
@@ -158,13 +158,47 @@ pub enum Reason {
         /// What is there.
         value: i128,
     },
-    /// A range without ports.
-    #[error("\"{first}-{last}\" is an empty port range: {first} is above {last}")]
-    PortsEmpty {
+    /// Not lengths.
+    #[error("\"{value}\" is not a length or a range of lengths")]
+    NotLengths {
+        /// What is there.
+        value: String,
+    },
+    /// A range that ends before it begins.
+    #[error("\"{first}-{last}\" is an empty {what} range: {first} is above {last}")]
+    RangeEmpty {
+        /// Of what: `port`.
+        what: &'static str,
         /// As written first.
         first: u16,
         /// As written last.
         last: u16,
+    },
+    /// Not a mark.
+    #[error("\"{value}\" is not a mark, nor a mark and a mask")]
+    NotMark {
+        /// What is there.
+        value: String,
+    },
+    /// Bits that are wanted but not looked at.
+    #[error("\"{value}\" wants {outside}, which its mask leaves out")]
+    OutsideMask {
+        /// What is there.
+        value: String,
+        /// What its mask leaves out.
+        outside: String,
+        /// The same without these bits.
+        less: String,
+        /// The same with them in the mask.
+        more: String,
+    },
+    /// A mask without bits.
+    #[error("\"{value}\" looks at nothing, as its mask is empty")]
+    MaskEmpty {
+        /// What is there.
+        value: String,
+        /// What to write instead.
+        cure: &'static str,
     },
     /// A DSCP that does not fit its six bits.
     #[error("{value} is above 63")]
@@ -197,7 +231,9 @@ impl Reason {
         match self {
             Self::Type { example, .. } => Some(format!("for example {example}")),
             Self::Missing { example } => Some(format!("add {example}")),
-            Self::EmptyList { cure } | Self::NotYet { cure, .. } => Some((*cure).to_owned()),
+            Self::EmptyList { cure } | Self::NotYet { cure, .. } | Self::MaskEmpty { cure, .. } => {
+                Some((*cure).to_owned())
+            }
             Self::Range { .. } | Self::Long { .. } => None,
             Self::Empty => Some("give it a value, or leave the key out".to_owned()),
             Self::Unknown { cure, .. } | Self::NotAddress { cure, .. } | Self::NotPrefix { cure, .. } => {
@@ -212,7 +248,12 @@ impl Reason {
             Self::NotSocket { .. } => Some("write it like \"127.0.0.1:9738\" or \"[::1]:9738\", or \"off\"".to_owned()),
             Self::NotPorts { .. } => Some("write it like 5060, \"5060\" or \"16384-32767\"".to_owned()),
             Self::PortAbove { .. } => Some("ports go from 0 to 65535".to_owned()),
-            Self::PortsEmpty { first, last } => Some(format!("did you mean \"{last}-{first}\"?")),
+            Self::NotLengths { .. } => Some("write it like 200 or \"0-200\", in bytes".to_owned()),
+            Self::RangeEmpty { first, last, .. } => Some(format!("did you mean \"{last}-{first}\"?")),
+            Self::NotMark { .. } => {
+                Some("write it like \"0x100/0xf00\": the value, then the bits to look at".to_owned())
+            }
+            Self::OutsideMask { less, more, .. } => Some(format!("did you mean \"{less}\" or \"{more}\"?")),
             Self::DscpAbove { value } => Some(match u8::try_from(*value) {
                 // The old TOS byte, of which DSCP is the upper six bits.
                 Ok(tos) if tos & 3 == 0 => format!(

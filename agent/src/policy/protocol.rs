@@ -1,6 +1,15 @@
 //! The names of IP protocols that people write in rules; every other one goes by its number (IANA's registry
 //! "Assigned Internet Protocol Numbers").
 
+/// ICMP, of IPv4.
+pub const ICMP: u8 = 1;
+
+/// TCP.
+pub const TCP: u8 = 6;
+
+/// ICMPv6.
+pub const ICMPV6: u8 = 58;
+
 /// Every name, with its number. Where a number has several names the first is the one that is shown.
 pub const NAMES: &[(&str, u8)] = &[
     ("icmp", 1),

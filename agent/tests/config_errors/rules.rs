@@ -198,34 +198,281 @@ gw.toml:17:13: error: rule "rtp": interface "lan*" is not supported yet
 }
 
 #[test]
-fn fields_of_later_versions() {
+fn an_empty_length_range() {
+    same(
+        &with(
+            r#"[[rule]]
+name = "short"
+class = "voice"
+length = ["200-0"]
+"#,
+        ),
+        r#"
+gw.toml:17:11: error: rule "short": length "200-0" is an empty length range: 200 is above 0
+    did you mean "0-200"?
+"#,
+    );
+}
+
+#[test]
+fn lengths_that_are_none() {
+    same(
+        &with(
+            r#"[[rule]]
+name = "short"
+class = "voice"
+length = ["short", 65536, "0-70000", -1, true]
+"#,
+        ),
+        r#"
+gw.toml:17:11: error: rule "short": length "short" is not a length or a range of lengths
+    write it like 200 or "0-200", in bytes
+gw.toml:17:20: error: rule "short": length 65536 is outside 0 to 65535
+gw.toml:17:27: error: rule "short": length 70000 is outside 0 to 65535
+gw.toml:17:38: error: rule "short": length -1 is outside 0 to 65535
+gw.toml:17:42: error: rule "short": length takes a length or a range of lengths, not true or false
+    for example "0-200"
+"#,
+    );
+}
+
+#[test]
+fn tcp_flags_that_are_none() {
     same(
         &with(
             r#"[[rule]]
 class = "voice"
-length = "0-200"
+tcp-flags = "sny/syn,ack"
+[[rule]]
+class = "voice"
+tcp-flags = "0x02"
+[[rule]]
+class = "voice"
+tcp-flags = 2
+"#,
+        ),
+        r#"
+gw.toml:16:13: error: rule 1: tcp-flags "sny" is not known
+    did you mean "syn"?
+gw.toml:19:13: error: rule 2: tcp-flags "0x02" is not known
+    flags: fin, syn, rst, psh, ack, urg, ece, cwr
+gw.toml:22:13: error: rule 3: tcp-flags takes TCP flags, not a number
+    for example "syn/syn,ack"
+"#,
+    );
+}
+
+#[test]
+fn tcp_flags_outside_their_mask() {
+    same(
+        &with(
+            r#"[[rule]]
+class = "voice"
+tcp-flags = "fin,syn/syn,ack"
+[[rule]]
+class = "voice"
+tcp-flags = "none"
+"#,
+        ),
+        r#"
+gw.toml:16:13: error: rule 1: tcp-flags "fin,syn/syn,ack" wants fin, which its mask leaves out
+    did you mean "syn/syn,ack" or "fin,syn/fin,syn,ack"?
+gw.toml:19:13: error: rule 2: tcp-flags "none" looks at nothing, as its mask is empty
+    say which flags to look at: "none/syn,ack" is neither of the two
+"#,
+    );
+}
+
+#[test]
+fn tcp_flags_of_another_protocol() {
+    same(
+        &with(
+            r#"[[rule]]
+name = "opens"
+class = "voice"
+protocol = "udp"
 tcp-flags = "syn/syn,ack"
-icmp-type = 8
-fragment = true
-mark = "0x100/0xf00"
+[[rule]]
+class = "default"
+tcp-flags = "syn/syn,ack"
+"#,
+        ),
+        r#"
+gw.toml:18:13: error: rule "opens": tcp-flags is for tcp, but protocol is udp
+    take the flags out, or write a rule with protocol = "tcp"
+"#,
+    );
+}
+
+#[test]
+fn icmp_types_without_their_protocol() {
+    same(
+        &with(
+            r#"[[rule]]
+name = "ping"
+class = "voice"
+icmp-type = "echo-request"
+[[rule]]
+name = "pong"
+class = "voice"
+protocol = "udp"
+icmp-type = [0, 8]
+[[rule]]
+name = "slip"
+class = "voice"
+protocol = "icpm"
+icmp-type = "echo-request"
+"#,
+        ),
+        r#"
+gw.toml:17:13: error: rule "ping": icmp-type is for icmp and icmpv6, but the rule has no protocol
+    write protocol = "icmp" or "icmpv6": a type has another meaning in each of them
+gw.toml:22:14: error: rule "pong": icmp-type is for icmp and icmpv6, but protocol is udp
+    write protocol = "icmp" or "icmpv6": a type has another meaning in each of them
+gw.toml:26:12: error: rule "slip": protocol "icpm" is not known
+    did you mean "icmp"?
+"#,
+    );
+}
+
+#[test]
+fn unknown_icmp_types() {
+    same(
+        &with(
+            r#"[[rule]]
+class = "voice"
+protocol = "icmp"
+icmp-type = ["echo-requst", "packet-too-big", "nonsense", 256, ""]
+[[rule]]
+class = "voice"
+protocol = "ipv6-icmp"
+icmp-type = "source-quench"
+"#,
+        ),
+        r#"
+gw.toml:17:14: error: rule 1: icmp-type "echo-requst" is not known
+    did you mean "echo-request"?
+gw.toml:17:29: error: rule 1: icmp-type "packet-too-big" is not known
+    icmpv6 has such a type: write a rule with that protocol
+gw.toml:17:47: error: rule 1: icmp-type "nonsense" is not known
+    write its number, 0 to 255 (IANA's lists of ICMP and ICMPv6 types have it)
+gw.toml:17:59: error: rule 1: icmp-type 256 is outside 0 to 255
+gw.toml:17:64: error: rule 1: icmp-type is empty
+    give it a value, or leave the key out
+gw.toml:21:13: error: rule 2: icmp-type "source-quench" is not known
+    icmp has such a type: write a rule with that protocol
+"#,
+    );
+}
+
+#[test]
+fn a_fragment_that_is_not_true_or_false() {
+    same(
+        &with(
+            r#"[[rule]]
+class = "voice"
+fragment = "first"
+"#,
+        ),
+        r#"
+gw.toml:16:12: error: rule 1: fragment takes true or false, not a string
+    for example true
+"#,
+    );
+}
+
+#[test]
+fn marks_that_are_none() {
+    same(
+        &with(
+            r#"[[rule]]
+class = "voice"
+mark = "green"
+[[rule]]
+class = "voice"
+mark = 0x100000000
+[[rule]]
+class = "voice"
+mark = "0x300/0x100"
+[[rule]]
+class = "voice"
+mark = "0x100/0"
+"#,
+        ),
+        r#"
+gw.toml:16:8: error: rule 1: mark "green" is not a mark, nor a mark and a mask
+    write it like "0x100/0xf00": the value, then the bits to look at
+gw.toml:19:8: error: rule 2: mark 4294967296 is outside 0 to 4294967295
+gw.toml:22:8: error: rule 3: mark "0x300/0x100" wants 0x200, which its mask leaves out
+    did you mean "0x100/0x100" or "0x300/0x300"?
+gw.toml:25:8: error: rule 4: mark "0x100/0" looks at nothing, as its mask is empty
+    say which bits to look at: "0/0xf00" is none of these four
+"#,
+    );
+}
+
+#[test]
+fn a_mark_of_lanekeepers_own_bits() {
+    same(
+        &with(
+            r#"[[rule]]
+class = "voice"
+mark = "0x105/0xfff"
+[[rule]]
+class = "voice"
+mark = 0x105
+[[rule]]
+class = "voice"
+mark = "0x5/0xf"
+"#,
+        ),
+        r#"
+gw.toml:16:8: error: rule 1: mark 0x105/0xfff overlaps [mark] mask 0x000000ff: those bits are Lanekeeper's own
+    did you mean "0x100/0xf00"?
+gw.toml:19:8: error: rule 2: mark 0x105 overlaps [mark] mask 0x000000ff: those bits are Lanekeeper's own
+    did you mean "0x100"?
+gw.toml:22:8: error: rule 3: mark 0x5/0xf overlaps [mark] mask 0x000000ff: those bits are Lanekeeper's own
+    match bits of others, or move [mark] mask
+"#,
+    );
+}
+
+#[test]
+fn a_mark_where_every_bit_is_lanekeepers_own() {
+    let said = with("[mark]\nmask = 0xffffffff\n[[rule]]\nclass = \"voice\"\nmark = 0\n");
+    let error =
+        "gw.toml:18:8: error: rule 1: mark 0x0 overlaps [mark] mask 0xffffffff: those bits are Lanekeeper's own";
+    assert!(said.starts_with(error), "{said}");
+}
+
+#[test]
+fn a_field_of_a_later_version() {
+    same(
+        &with(
+            r#"[[rule]]
+class = "voice"
 cgroup = "/system.slice/backup.service"
 "#,
         ),
         r#"
-gw.toml:16:1: error: rule 1: "length" is not supported yet
-    take the line out and tell the packets apart by address, protocol, port, dscp, interface or vlan
-gw.toml:17:1: error: rule 1: "tcp-flags" is not supported yet
-    take the line out and tell the packets apart by address, protocol, port, dscp, interface or vlan
-gw.toml:18:1: error: rule 1: "icmp-type" is not supported yet
-    take the line out and tell the packets apart by address, protocol, port, dscp, interface or vlan
-gw.toml:19:1: error: rule 1: "fragment" is not supported yet
-    take the line out and tell the packets apart by address, protocol, port, dscp, interface or vlan
-gw.toml:20:1: error: rule 1: "mark" is not supported yet
-    take the line out and tell the packets apart by address, protocol, port, dscp, interface or vlan
-gw.toml:21:1: error: rule 1: "cgroup" is not supported yet
-    take the line out and tell the packets apart by address, protocol, port, dscp, interface or vlan
+gw.toml:16:1: error: rule 1: "cgroup" is not supported yet
+    take the line out and tell the packets apart by address, protocol, port, dscp or mark
 "#,
     );
+}
+
+#[test]
+fn a_rule_of_any_one_condition_does_not_take_all() {
+    let conditions = [
+        "length = 60",
+        "tcp-flags = \"syn\"",
+        "protocol = \"icmp\"\nicmp-type = 8",
+        "fragment = false",
+        "mark = \"0x100/0xf00\"",
+    ];
+    for condition in conditions {
+        same(&with(&format!("[[rule]]\nclass = \"voice\"\n{condition}\n[[rule]]\nclass = \"default\"\n")), "");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use schemars::JsonSchema;
 
-use super::shape::{Dscp, Many, Number, Ports};
+use super::shape::{Dscp, ForeignMark, IcmpType, Lengths, Many, Number, Ports, TcpFlags};
 use crate::config::findings::{At, Spot};
 use crate::config::table::Table;
 use crate::config::value;
@@ -45,6 +45,23 @@ pub struct Rule {
     /// VLAN ids of the outermost tag, 0 to 4094.
     #[schemars(with = "Option<Many<u16>>")]
     pub vlan: Vec<At<u16>>,
+    /// Lengths in bytes from the IP header on, or inclusive ranges of them, 0 to 65535.
+    #[schemars(with = "Option<Many<Lengths>>")]
+    pub length: Vec<At<(u16, u16)>>,
+    /// TCP flags that are set, `/`, those that are looked at: `syn/syn,ack`; `none` for no flag. Without `/` the named
+    /// ones are set and no other is looked at. Matches TCP only.
+    #[schemars(with = "Option<TcpFlags>")]
+    pub tcp_flags: Option<At<(u8, u8)>>,
+    /// ICMP or ICMPv6 types by name or number; `protocol` says of which of the two.
+    #[schemars(with = "Option<Many<IcmpType>>")]
+    pub icmp_type: Vec<At<value::IcmpType>>,
+    /// Whether the packet is a fragment, the first one of a datagram or a later one.
+    #[schemars(with = "Option<bool>")]
+    pub fragment: Option<At<bool>>,
+    /// The mark that the packet came with: value, `/`, the bits that are looked at. Without `/`: all bits that are not
+    /// Lanekeeper's own. Lanekeeper's own bits cannot be matched.
+    #[schemars(with = "Option<ForeignMark>")]
+    pub mark: Option<At<(u32, Option<u32>)>>,
     #[schemars(skip)]
     pub(crate) object: String,
     #[schemars(skip)]
@@ -52,10 +69,26 @@ pub struct Rule {
     /// No condition is written, not even a bad one.
     #[schemars(skip)]
     pub(crate) bare: bool,
+    /// A protocol is written, maybe a bad one.
+    #[schemars(skip)]
+    pub(crate) has_protocol: bool,
 }
 
-const CONDITIONS: [&str; 8] =
-    ["source", "destination", "protocol", "source-port", "destination-port", "dscp", "interface", "vlan"];
+const CONDITIONS: [&str; 13] = [
+    "source",
+    "destination",
+    "protocol",
+    "source-port",
+    "destination-port",
+    "dscp",
+    "interface",
+    "vlan",
+    "length",
+    "tcp-flags",
+    "icmp-type",
+    "fragment",
+    "mark",
+];
 
 impl Rule {
     pub(super) fn read(table: &mut Table<'_, '_, '_, '_>) -> Self {
@@ -72,18 +105,17 @@ impl Rule {
             dscp: table.many("dscp", &value::DSCP, empty),
             interface: table.many("interface", &value::INTERFACE, empty),
             vlan: table.many("vlan", &value::VLAN, empty),
+            length: table.many("length", &value::LENGTH, empty),
+            tcp_flags: table.one("tcp-flags", &value::TCP_FLAGS),
+            icmp_type: table.many("icmp-type", &value::ICMP_TYPE, empty),
+            fragment: table.flag("fragment"),
+            mark: table.one("mark", &value::MARK),
             object: table.object.clone(),
             spot: table.spot,
             bare: CONDITIONS.iter().all(|key| !table.has(key)),
+            has_protocol: table.has("protocol"),
         };
-        table.later("length", LATER);
-        table.later("tcp-flags", LATER);
-        table.later("icmp-type", LATER);
-        table.later("fragment", LATER);
-        table.later("mark", LATER);
-        table.later("cgroup", LATER);
+        table.later("cgroup", "take the line out and tell the packets apart by address, protocol, port, dscp or mark");
         rule
     }
 }
-
-const LATER: &str = "take the line out and tell the packets apart by address, protocol, port, dscp, interface or vlan";

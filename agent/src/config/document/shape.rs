@@ -43,6 +43,40 @@ pub enum Ports {
     Range(#[schemars(regex(pattern = r"^ *[0-9]+ *(- *[0-9]+ *)?$"))] String),
 }
 
+/// Lengths.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub enum Lengths {
+    /// One length.
+    Length(u16),
+    /// A length, or a range such as `0-200`.
+    Range(#[schemars(regex(pattern = r"^ *[0-9]+ *(- *[0-9]+ *)?$"))] String),
+}
+
+/// TCP flags: those that are set, `/`, those that are looked at.
+#[derive(JsonSchema)]
+pub struct TcpFlags(#[schemars(regex(pattern = r"^[A-Za-z, ]*(/[A-Za-z, ]+)?$"), length(min = 1))] String);
+
+/// An ICMP type.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub enum IcmpType {
+    /// By number.
+    Number(u8),
+    /// By name.
+    Name(String),
+}
+
+/// A mark of somebody else.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub enum ForeignMark {
+    /// Its value.
+    Value(u32),
+    /// Its value, or value and mask such as `0x100/0xf00`.
+    Masked(#[schemars(regex(pattern = r"^ *(0x[0-9A-Fa-f]+|[0-9]+) *(/ *(0x[0-9A-Fa-f]+|[0-9]+) *)?$"))] String),
+}
+
 /// A duration.
 #[derive(JsonSchema)]
 #[schemars(untagged)]

@@ -9,14 +9,17 @@ use super::names::Names;
 use crate::config::caution::Caution;
 use crate::config::document::{self, Document};
 use crate::config::findings::{At, Findings, Spot};
+use crate::config::nearest::nearest;
 use crate::config::problem::Problem;
-use crate::policy::{ClassIndex, Rule, TenantIndex, protocol};
+use crate::config::value::{IcmpType, Reason};
+use crate::policy::{ClassIndex, Rule, TenantIndex, icmp, protocol};
 
 /// Every rule, in the order of the file.
 pub fn resolve(
     document: &Document,
     classes: &Names<'_>,
     tenants: &Names<'_>,
+    mark_mask: u32,
     findings: &mut Findings<'_>,
 ) -> Vec<Rule> {
     let mut rules = Vec::with_capacity(document.rules.len());
@@ -47,6 +50,7 @@ pub fn resolve(
         }
         check_ports(rule, findings);
         check_families(rule, findings);
+        check_tcp(rule, findings);
         let find_class = |name: &At<String>, findings: &mut Findings<'_>| {
             classes.find(name, &rule.object, "class", "classes", findings)
         };
@@ -68,7 +72,11 @@ pub fn resolve(
             dscp: values(&rule.dscp),
             interface: values(&rule.interface),
             vlan: values(&rule.vlan),
-            ..Rule::default()
+            length: values(&rule.length),
+            tcp_flags: rule.tcp_flags.as_ref().map(|flags| flags.value),
+            icmp_type: icmp_types(rule, findings),
+            fragment: rule.fragment.as_ref().map(|fragment| fragment.value),
+            mark: foreign_mark(rule, mark_mask, findings),
         });
     }
     rules
@@ -98,6 +106,71 @@ fn check_families(rule: &document::Rule, findings: &mut Findings<'_>) {
         let object = rule.object.clone();
         findings.caution(rule.spot, Caution::RuleFamilies { object, source_family, destination_family });
     }
+}
+
+fn check_tcp(rule: &document::Rule, findings: &mut Findings<'_>) {
+    if let (Some(flags), Some(given)) = (&rule.tcp_flags, &rule.protocol)
+        && given.value != protocol::TCP
+    {
+        let (object, protocol) = (rule.object.clone(), protocol::show(given.value));
+        findings.problem(flags.spot, Problem::NotTcp { object, protocol });
+    }
+}
+
+/// The numbers of the rule's ICMP types, which its protocol gives their meaning.
+fn icmp_types(rule: &document::Rule, findings: &mut Findings<'_>) -> Vec<u8> {
+    let Some(first) = rule.icmp_type.first() else { return Vec::new() };
+    let found = match &rule.protocol {
+        Some(given) if icmp::names(given.value).is_some() => {
+            let given = given.value;
+            return rule.icmp_type.iter().filter_map(|written| icmp_type(rule, given, written, findings)).collect();
+        }
+        Some(given) => format!("protocol is {}", protocol::show(given.value)),
+        // It has been reported, and may have been meant to be one of them.
+        None if rule.has_protocol => return Vec::new(),
+        None => "the rule has no protocol".to_owned(),
+    };
+    findings.problem(first.spot, Problem::NotIcmp { object: rule.object.clone(), found });
+    Vec::new()
+}
+
+fn icmp_type(rule: &document::Rule, given: u8, written: &At<IcmpType>, findings: &mut Findings<'_>) -> Option<u8> {
+    let name = match &written.value {
+        IcmpType::Number(number) => return Some(*number),
+        IcmpType::Name(name) => name,
+    };
+    let number = icmp::number(given, name);
+    if number.is_none() {
+        let other = if given == protocol::ICMP { protocol::ICMPV6 } else { protocol::ICMP };
+        let known = icmp::names(given).unwrap_or_default();
+        let cure = match nearest(name, known.iter().map(|&(name, _)| name)) {
+            _ if icmp::number(other, name).is_some() => {
+                format!("{} has such a type: write a rule with that protocol", protocol::show(other))
+            }
+            Some(near) => format!("did you mean \"{near}\"?"),
+            None => "write its number, 0 to 255 (IANA's lists of ICMP and ICMPv6 types have it)".to_owned(),
+        };
+        let (object, reason) = (rule.object.clone(), Reason::Unknown { value: name.clone(), cure });
+        findings.problem(written.spot, Problem::Value { object, key: "icmp-type", reason });
+    }
+    number
+}
+
+/// The rule's mark and mask, of the bits that others write.
+fn foreign_mark(rule: &document::Rule, ours: u32, findings: &mut Findings<'_>) -> Option<(u32, u32)> {
+    let written = rule.mark.as_ref()?;
+    let (value, mask) = (written.value.0, written.value.1.unwrap_or(!ours));
+    if (value | mask) & ours == 0 && mask != 0 {
+        return Some((value, mask));
+    }
+    let show = |value: u32, mask: Option<u32>| match mask {
+        Some(mask) => format!("{value:#x}/{mask:#x}"),
+        None => format!("{value:#x}"),
+    };
+    let rest = (value & !ours != 0).then(|| show(value & !ours, written.value.1.map(|mask| mask & !ours)));
+    let (object, mark) = (rule.object.clone(), show(value, written.value.1));
+    findings.problem(written.spot, Problem::MarkOurs { object, mark, ours, rest });
+    None
 }
 
 /// The family that all of the prefixes have.

@@ -1,8 +1,8 @@
-//! What rules match in a packet: protocol, ports, DSCP, VLAN.
+//! What rules match in a packet: protocol, ports, DSCP, VLAN, length, TCP flags, ICMP type, mark.
 
 use super::{Kind, Reason};
-use crate::config::nearest::nearest;
-use crate::policy::{dscp, protocol};
+use crate::config::nearest::{cure, nearest};
+use crate::policy::{dscp, protocol, tcp};
 
 /// A DSCP by name or number.
 pub const DSCP: Kind<u8> =
@@ -37,6 +37,43 @@ pub const VLAN: Kind<u16> = Kind {
         range(number, 0, 4094).map(|n| n as u16)
     },
     number: Some(|number| range(number, 0, 4094).map(|n| n as u16)),
+};
+
+/// A packet's length in bytes or an inclusive range of lengths.
+pub const LENGTH: Kind<(u16, u16)> = Kind {
+    wanted: "a length or a range of lengths",
+    example: "\"0-200\"",
+    text: lengths,
+    number: Some(|number| length(number).map(|length| (length, length))),
+};
+
+/// The TCP flags that are set, and those that are looked at.
+pub const TCP_FLAGS: Kind<(u8, u8)> =
+    Kind { wanted: "TCP flags", example: "\"syn/syn,ack\"", text: tcp_flags, number: None };
+
+/// An ICMP type as written: what a name means depends on the protocol.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IcmpType {
+    /// By number.
+    Number(u8),
+    /// By name, not yet looked up.
+    Name(String),
+}
+
+/// A type of ICMP or ICMPv6 by name or number.
+pub const ICMP_TYPE: Kind<IcmpType> = Kind {
+    wanted: "an ICMP type's name or number",
+    example: "\"echo-request\" or 8",
+    text: icmp_type,
+    number: Some(icmp_number),
+};
+
+/// A mark and, where it is written, the bits of it that are looked at.
+pub const MARK: Kind<(u32, Option<u32>)> = Kind {
+    wanted: "a mark, or a mark and a mask",
+    example: "\"0x100/0xf00\"",
+    text: mark,
+    number: Some(|number| mark_bits(number).map(|value| (value, None))),
 };
 
 fn range(value: i128, least: i128, most: i128) -> Result<i128, Reason> {
@@ -98,20 +135,113 @@ fn port(number: i128) -> Result<u16, Reason> {
     }
 }
 
+fn length(number: i128) -> Result<u16, Reason> {
+    range(number, 0, 65535).map(|length| length as u16)
+}
+
 fn ports(text: &str) -> Result<(u16, u16), Reason> {
+    span(text, "port", port, |value| Reason::NotPorts { value })
+}
+
+fn lengths(text: &str) -> Result<(u16, u16), Reason> {
+    span(text, "length", length, |value| Reason::NotLengths { value })
+}
+
+/// `5060` or `16384-32767`.
+fn span(
+    text: &str,
+    what: &'static str,
+    of_number: fn(i128) -> Result<u16, Reason>,
+    neither: fn(String) -> Reason,
+) -> Result<(u16, u16), Reason> {
     if text.is_empty() {
         return Err(Reason::Empty);
     }
-    let port = |word: &str| -> Result<u16, Reason> {
+    let end = |word: &str| -> Result<u16, Reason> {
         let word = word.trim();
         let number = if word.bytes().all(|b| b.is_ascii_digit()) { word.parse().ok() } else { None };
-        port(number.ok_or_else(|| Reason::NotPorts { value: text.to_owned() })?)
+        of_number(number.ok_or_else(|| neither(text.to_owned()))?)
     };
     let (first, last) = match text.split_once('-') {
-        Some((first, last)) => (port(first)?, port(last)?),
-        None => (port(text)?, port(text)?),
+        Some((first, last)) => (end(first)?, end(last)?),
+        None => (end(text)?, end(text)?),
     };
-    if first > last { Err(Reason::PortsEmpty { first, last }) } else { Ok((first, last)) }
+    if first > last { Err(Reason::RangeEmpty { what, first, last }) } else { Ok((first, last)) }
+}
+
+fn tcp_flags(text: &str) -> Result<(u8, u8), Reason> {
+    if text.is_empty() {
+        return Err(Reason::Empty);
+    }
+    let (set, mask) = match text.split_once('/') {
+        Some((set, mask)) => (flags(set)?, flags(mask)?),
+        None => (flags(text)?, flags(text)?),
+    };
+    if mask == 0 {
+        let cure = "say which flags to look at: \"none/syn,ack\" is neither of the two";
+        return Err(Reason::MaskEmpty { value: text.to_owned(), cure });
+    }
+    let outside = set & !mask;
+    if outside != 0 {
+        let show = |set, mask| format!("{}/{}", tcp::show(set), tcp::show(mask));
+        let (less, more) = (show(set & mask, mask), show(set, mask | set));
+        return Err(Reason::OutsideMask { value: text.to_owned(), outside: tcp::show(outside), less, more });
+    }
+    Ok((set, mask))
+}
+
+/// `syn,ack`; `none` or nothing is no flag.
+fn flags(list: &str) -> Result<u8, Reason> {
+    let list = list.trim();
+    if list.is_empty() || list.eq_ignore_ascii_case("none") {
+        return Ok(0);
+    }
+    list.split(',').map(str::trim).try_fold(0, |flags, name| match tcp::flag(name) {
+        Some(flag) => Ok(flags | flag),
+        None => Err(Reason::Unknown {
+            value: name.to_owned(),
+            cure: cure(name, "flags", tcp::FLAGS.iter().map(|&(name, _)| name)),
+        }),
+    })
+}
+
+fn icmp_number(number: i128) -> Result<IcmpType, Reason> {
+    range(number, 0, 255).map(|number| IcmpType::Number(number as u8))
+}
+
+fn icmp_type(text: &str) -> Result<IcmpType, Reason> {
+    match number(text) {
+        _ if text.is_empty() => Err(Reason::Empty),
+        Some(number) => icmp_number(number),
+        None => Ok(IcmpType::Name(text.to_owned())),
+    }
+}
+
+fn mark_bits(number: i128) -> Result<u32, Reason> {
+    range(number, 0, u32::MAX.into()).map(|bits| bits as u32)
+}
+
+fn mark(text: &str) -> Result<(u32, Option<u32>), Reason> {
+    if text.is_empty() {
+        return Err(Reason::Empty);
+    }
+    let bits = |word: &str| -> Result<u32, Reason> {
+        let word = word.trim();
+        let number = if word.bytes().all(|b| b.is_ascii_alphanumeric()) { number(word) } else { None };
+        mark_bits(number.ok_or_else(|| Reason::NotMark { value: text.to_owned() })?)
+    };
+    let Some((value, mask)) = text.split_once('/') else { return Ok((bits(text)?, None)) };
+    let (value, mask) = (bits(value)?, bits(mask)?);
+    if mask == 0 {
+        let cure = "say which bits to look at: \"0/0xf00\" is none of these four";
+        return Err(Reason::MaskEmpty { value: text.to_owned(), cure });
+    }
+    let outside = value & !mask;
+    if outside != 0 {
+        let (less, more) = (format!("{:#x}/{mask:#x}", value & mask), format!("{value:#x}/{:#x}", mask | value));
+        return Err(Reason::OutsideMask { value: text.to_owned(), outside: format!("{outside:#x}"), less, more });
+    }
+    Ok((value, Some(mask)))
 }
 
 #[cfg(test)]
@@ -160,5 +290,57 @@ mod tests {
     fn a_near_miss_is_named() {
         assert_eq!(dscp_text("af44").expect_err("no such").cure().as_deref(), Some("did you mean \"af41\"?"));
         assert_eq!(protocol_text("upd").expect_err("no such").cure().as_deref(), Some("did you mean \"udp\"?"));
+    }
+
+    #[test]
+    fn lengths_are_one_or_a_range() {
+        assert_eq!(lengths("0-200"), Ok((0, 200)));
+        assert_eq!(lengths("65535"), Ok((65535, 65535)));
+        assert_eq!(lengths("65536"), Err(Reason::Range { value: 65536, least: 0, most: 65535 }));
+        for text in ["-", "200-", "short", "0x20", "1,2"] {
+            assert_eq!(lengths(text), Err(Reason::NotLengths { value: text.to_owned() }), "{text}");
+        }
+    }
+
+    #[test]
+    fn flags_are_those_set_and_those_looked_at() {
+        assert_eq!(tcp_flags("syn/syn,ack"), Ok((0x02, 0x12)));
+        assert_eq!(tcp_flags("syn"), Ok((0x02, 0x02)));
+        assert_eq!(tcp_flags("SYN, ack"), Ok((0x12, 0x12)));
+        assert_eq!(tcp_flags("none/syn,ack"), Ok((0, 0x12)));
+        assert_eq!(tcp_flags("/syn"), Ok((0, 0x02)));
+        assert_eq!(tcp_flags("none/fin,syn,rst,psh,ack,urg,ece,cwr"), Ok((0, 0xff)));
+    }
+
+    #[test]
+    fn flags_without_a_meaning_are_refused() {
+        for text in ["none", "/", "syn/", "none/none"] {
+            assert!(matches!(tcp_flags(text), Err(Reason::MaskEmpty { .. })), "{text}");
+        }
+        for text in ["syn,,ack", "none,syn", "syn/ack/rst", "0x02"] {
+            assert!(matches!(tcp_flags(text), Err(Reason::Unknown { .. })), "{text}");
+        }
+        let reason = tcp_flags("syn/ack").expect_err("syn is not looked at");
+        assert_eq!(reason.cure().as_deref(), Some("did you mean \"none/ack\" or \"syn/syn,ack\"?"));
+    }
+
+    #[test]
+    fn a_mark_has_a_mask_or_none() {
+        assert_eq!(mark("0x100/0xf00"), Ok((0x100, Some(0xf00))));
+        assert_eq!(mark("256 / 3840"), Ok((0x100, Some(0xf00))));
+        assert_eq!(mark("0xffffffff/0xffffffff"), Ok((u32::MAX, Some(u32::MAX))));
+        assert_eq!(mark("0x100"), Ok((0x100, None)));
+        assert_eq!(mark("0/0xf00"), Ok((0, Some(0xf00))));
+    }
+
+    #[test]
+    fn marks_without_a_meaning_are_refused() {
+        for text in ["/", "0x100/", "/0xf00", "1/2/3", "0xg", "+1", "-1"] {
+            assert_eq!(mark(text), Err(Reason::NotMark { value: text.to_owned() }), "{text}");
+        }
+        assert!(matches!(mark("0x100000000/0xf00"), Err(Reason::Range { .. })));
+        assert!(matches!(mark("0x100/0"), Err(Reason::MaskEmpty { .. })));
+        let reason = mark("0x1ff/0xf00").expect_err("the lower bits are not looked at");
+        assert_eq!(reason.cure().as_deref(), Some("did you mean \"0x100/0xf00\" or \"0x1ff/0xfff\"?"));
     }
 }
