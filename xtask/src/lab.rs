@@ -217,6 +217,9 @@ impl Lab {
         for side in [Side::A, Side::B] {
             self.join_side(side)?;
         }
+        for netns in [&self.wan].into_iter().chain(&self.gateways).chain(&self.lans) {
+            netns.sh(CARRIERS).context("links have no carrier after ten seconds")?;
+        }
         Ok(())
     }
 
@@ -282,6 +285,15 @@ done";
 const FORWARD: &str = "echo 1 > /proc/sys/net/ipv4/ip_forward
 echo 1 > /proc/sys/net/ipv6/conf/all/forwarding
 for conf in /proc/sys/net/ipv4/conf/*; do echo 0 > $conf/rp_filter; done";
+
+/// The kernel tells of a carrier up to a second after both ends are up, and only then makes link-local addresses and routes:
+/// a dump before that would differ from one after it.
+const CARRIERS: &str = "for try in $(seq 200); do
+    ip -o link show up | grep -qE 'NO-CARRIER|state (DOWN|LOWERLAYERDOWN)' || exit 0
+    sleep 0.05
+done
+ip -o link show
+exit 1";
 
 /// The same network's address that ends in 1.
 fn first(address: IpAddr) -> IpAddr {
