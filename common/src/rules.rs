@@ -6,6 +6,10 @@
 //! destination, both ports, protocol and tenant. Tuples are tried in the order of their first rule, and no more once that
 //! is behind the best match: the cost is that of a few memory accesses, however long the list.
 //!
+//! Sets of rules as bit vectors, one for each value of each field, cost nine lookups and a word or two, but 2,048 rules
+//! filled their tables and 100,000 would take 1.2 GB; the verifier of 6.1 walked twice the instructions (87,961 to 41,581, both
+//! with a quarter of room).
+//!
 //! [`step`] does a bounded piece of it: the host repeats it in a loop, the kernel by bpf_loop (5.17), so that the verifier
 //! follows one step and not all of them.
 
