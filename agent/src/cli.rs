@@ -117,7 +117,7 @@ pub enum Verb {
         #[arg(long)]
         json: bool,
     },
-    /// What becomes of packets: tenant, rule, class, lane and mark
+    /// What becomes of packets: tenant, rule, class, lane and mark; where the file runs also device, policy and SA
     Explain {
         /// The file
         file: PathBuf,
@@ -136,6 +136,9 @@ pub enum Verb {
         /// The classifier on the host, or the program itself, which needs root
         #[arg(long, value_enum, default_value = "model")]
         engine: explain::Which,
+        /// Whether lanes, routes, policies and SAs of this machine count
+        #[arg(long, value_enum, value_name = "WHEN", default_value = "auto")]
+        live: explain::When,
     },
     /// The JSON Schema of the file
     Schema,
@@ -184,12 +187,12 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Verb::Apply { file, confirm, wait } => apply::apply(&places, &file, wait, confirm),
         Verb::Run { config } => run::run(&places, &config),
         Verb::Down { vici } => down::down(&places, vici.as_deref()),
-        Verb::Explain { file, packet, pcap, interface, json, engine } => {
+        Verb::Explain { file, packet, pcap, interface, json, engine, live } => {
             let packets = match pcap {
                 Some(pcap) => explain::Packets::Captured { pcap, interface },
                 None => explain::Packets::InWords(packet.join(" ")),
             };
-            explain::explain(&file, packets, json, engine)
+            explain::explain(&places, &file, packets, explain::How { json, engine, live })
         }
         Verb::Schema => file::schema(),
         Verb::Confirm => ask::confirm(&places.socket()),

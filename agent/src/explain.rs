@@ -1,10 +1,12 @@
 //! What becomes of a packet, and why: tenant, rule, class, lane and mark, by the classifier on the host or by the program
-//! itself. All lanes are taken to be up.
+//! itself. Where the file runs on this machine, also its device, policy and SA, with the lanes that are up; else all lanes are
+//! taken to be up.
 
 pub mod capture;
 pub mod engine;
 mod frame;
 pub mod line;
+pub mod live;
 pub mod route;
 pub mod words;
 
@@ -15,17 +17,50 @@ pub use frame::Frame;
 
 use self::engine::Engine;
 use self::line::Line;
-use crate::kernel::dataplane;
+use self::live::Passage;
+use crate::kernel::lookup::{Lookup, Way};
+use crate::kernel::{self, dataplane};
 use crate::policy::{Policy, TunnelIndex};
 
-/// One packet, from its bytes to its line.
-pub fn explain(policy: &Policy, engine: &mut dyn Engine, frame: &Frame) -> Result<Line, dataplane::Error> {
+/// Why a packet could not be explained.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The program, or what it reads.
+    #[error(transparent)]
+    Dataplane(#[from] dataplane::Error),
+    /// What the kernel was asked.
+    #[error(transparent)]
+    Kernel(#[from] kernel::Error),
+}
+
+/// One packet, from its bytes to its line; `lookup` where the file runs on this machine.
+pub fn explain(
+    policy: &Policy,
+    engine: &mut dyn Engine,
+    lookup: Option<&mut Lookup>,
+    frame: &Frame,
+) -> Result<Line, Error> {
     let packet = parse(&frame.bytes.as_slice(), Layer::ETHERNET, NO_VLAN).ok();
-    let tunnel = route::tunnel(policy, packet.as_ref().map(route::destination));
-    // Tenant, rule and class are the same by whatever device it leaves.
-    let by = &policy.tunnels[tunnel.unwrap_or(TunnelIndex(0)).0];
-    let verdict = engine.decide(&by.name, &frame.probe())?;
-    Ok(Line::new(policy, frame.number, tunnel, &verdict))
+    let probe = frame.probe();
+    let Some(lookup) = lookup else {
+        let tunnel = route::tunnel(policy, packet.as_ref().map(route::destination));
+        let verdict = engine.decide(decider(policy, tunnel), &probe)?;
+        return Ok(Line::new(policy, frame.number, tunnel, &verdict));
+    };
+    let flow = packet.as_ref().map(|packet| live::flow(packet, frame.interface.clone()));
+    let way = match &flow {
+        Some(flow) => lookup.way(flow, probe.mark)?.clone(),
+        None => Way::Nowhere("it has no destination".to_owned()),
+    };
+    let tunnel = live::tunnel(policy, &way);
+    let verdict = engine.decide(decider(policy, tunnel), &probe)?;
+    let passage = Passage::new(policy, lookup.xfrm(), way, flow.as_ref(), tunnel, &verdict);
+    Ok(Line { live: Some(passage), ..Line::new(policy, frame.number, tunnel, &verdict) })
+}
+
+/// The tunnel whose device is to decide. Tenant, rule and class are the same by whatever device a packet leaves.
+fn decider(policy: &Policy, tunnel: Option<TunnelIndex>) -> &str {
+    &policy.tunnels[tunnel.unwrap_or(TunnelIndex(0)).0].name
 }
 
 #[cfg(test)]
@@ -48,7 +83,7 @@ mod tests {
         };
         let policy = Policy { rules: vec![rule], ..policy() };
         let tables = compile(&policy, &mut Registry::default()).unwrap();
-        explain(&policy, &mut Model::all_up(&tables), frame).unwrap().json()
+        explain(&policy, &mut Model::all_up(&tables), None, frame).unwrap().json()
     }
 
     fn words(text: &str) -> Frame {

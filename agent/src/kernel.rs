@@ -4,6 +4,7 @@ mod address;
 mod apply;
 pub mod dataplane;
 mod link;
+pub mod lookup;
 mod netlink;
 mod route;
 mod sa_errors;

@@ -72,6 +72,15 @@ impl<'a> Model<'a> {
         model
     }
 
+    /// These lanes up.
+    pub fn with_up(tables: &'a Tables, up: &[LaneId]) -> Self {
+        let mut model = Self::new(tables);
+        for lane in up {
+            model.set_up(lane, true);
+        }
+        model
+    }
+
     /// Lets time pass: first fragments are forgotten.
     pub fn pass(&mut self, seconds: u32) {
         self.now += seconds;

@@ -68,7 +68,7 @@ impl User {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Said {
     code: i32,
     out: String,
@@ -174,6 +174,25 @@ fn the_manual_is_a_man_page() {
     let said = User::new().types(&["man"]);
     assert_eq!(said.code, 0);
     assert!(said.out.contains(".TH lanekeeper 1") && said.out.contains("EXIT STATUS"), "{}", said.out);
+}
+
+#[test]
+fn explain_of_a_live_system_where_nothing_runs_says_so() {
+    let user = User::new();
+    let packet = "udp 10.1.0.5:4000 to 10.2.0.9:5060";
+    let said = user.types(&["explain", "a.toml", "--live", "always", packet]);
+    assert_eq!(
+        (said.code, said.err.as_str()),
+        (
+            2,
+            "lanekeeper: error: nothing of lanekeeper's is pinned below bpf, or only root may look: start `lanekeeper run`, or \
+             leave --live out\n"
+        )
+    );
+    // By itself it says nothing of a machine that the file does not run on.
+    let by_itself = user.types(&["explain", "a.toml", packet]);
+    assert_eq!(by_itself, user.types(&["explain", "a.toml", "--live", "never", packet]));
+    assert_eq!(by_itself.err, "");
 }
 
 #[test]

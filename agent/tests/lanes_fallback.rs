@@ -1,19 +1,24 @@
 //! Lanes that are down: fallback, then block, and never cleartext.
 
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use lanekeeper::explain::words::Words;
 use lanekeeper::vici::{Listener, Timeouts};
+use pcap_file::DataLink;
+use pcap_file::pcap::{PcapHeader, PcapPacket, PcapWriter};
 use tokio::runtime::Builder;
 use xtask::demo::stage::warm_up;
 use xtask::lab::capture::Capture;
 use xtask::lab::charon::vici;
 use xtask::lab::gateways::{Gateways, LANES_UP};
-use xtask::lab::scenario::{Class, Keying, Scenario};
+use xtask::lab::scenario::{Class, DEVICE, IF_ID, Keying, Scenario};
 use xtask::lab::traffic::{Flow, Traffic};
-use xtask::lab::{Family, Side};
+use xtask::lab::{Family, Side, sa};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_lanekeeper");
 
@@ -43,6 +48,62 @@ fn chain() -> Scenario {
 /// The far end knows neither video nor bulk nor gold, and refuses their lanes.
 fn without_middle() -> Scenario {
     Scenario { classes: vec![Class::new("voice"), Class::new("default")], rules: String::new(), ..chain() }
+}
+
+/// Packets that A's SAs have encrypted, by SPI.
+fn carried(gateways: &Gateways) -> BTreeMap<String, u64> {
+    let ours = Side::A.outer(Family::V4);
+    let states = sa::list(gateways.agent_of(Side::A).ns()).unwrap().into_iter();
+    states.filter(|sa| sa.source == ours).map(|sa| (format!("{:#010x}", sa.spi), sa.packets)).collect()
+}
+
+/// What `explain` says by which SPI the packets of these flows will leave, in all its forms.
+fn announce(gateways: &Gateways, flows: &[Flow]) -> BTreeMap<String, u64> {
+    let agent = gateways.agent_of(Side::A);
+    let config = agent.config().to_string_lossy().into_owned();
+    let words = |flow: &Flow| {
+        let dscp = flow.dscp;
+        format!("udp {} to {} dscp {dscp} in lan0", flow.source, flow.destination)
+    };
+    let capture = agent.runtime().join("flows.pcap");
+    let header = PcapHeader { datalink: DataLink::ETHERNET, ..PcapHeader::default() };
+    let mut writer = PcapWriter::with_header(File::create(&capture).unwrap(), header).unwrap();
+    for flow in flows {
+        let frame = Words::parse(&words(flow)).unwrap().frame();
+        writer.write_packet(&PcapPacket::new(Duration::ZERO, frame.len() as u32, &frame)).unwrap();
+    }
+    drop(writer);
+    let capture = capture.to_string_lossy();
+    let of_capture = ["explain", &config, "--live", "always", "--pcap", &capture, "--interface", "lan0"];
+    let by = |engine| agent.must(&[&of_capture[..], &["--json", "--engine", engine]].concat()).unwrap();
+    let lines = by("model");
+    assert_eq!(lines, by("kernel"));
+    assert!(agent.must(&of_capture).unwrap().contains(DEVICE));
+
+    let text = agent.must(&["explain", &config, &words(&flows[0])]).unwrap();
+    let lines: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let [video, _, gold, voice] = &lines[..] else { panic!("{lines:?}") };
+    assert!(text.contains(&format!("device  {DEVICE}\npolicy  src ")), "{text}");
+    assert!(text.contains(&format!("\nsa      spi {} ", video["sa"]["spi"].as_str().unwrap())), "{text}");
+    assert_eq!((&video["lane"], &video["policy"]["if_id"]), (&"default.0".into(), &IF_ID.into()));
+    assert_eq!((&voice["lane"], &voice["policy"]["mark"]["value"]), (&"voice.0".into(), &voice["mark"]));
+    assert_eq!((&gold["blocked"], &gold["device"]), (&"no_lane".into(), &DEVICE.into()));
+    assert!(gold["policy"].is_null() && gold["sa"].is_null(), "{gold}");
+
+    // Another file does not run here.
+    let other = agent.runtime().join("other.toml").to_string_lossy().into_owned();
+    std::fs::write(&other, std::fs::read_to_string(&config).unwrap() + "\n[[rule]]\nclass = \"gold\"\n").unwrap();
+    let refused = agent.call(&["explain", &other, "--live", "always", &words(&flows[0])]).unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("other.toml is not the file that runs here; `lanekeeper reload` has it applied"), "{said}");
+
+    let mut announced = BTreeMap::new();
+    for (line, flow) in lines.iter().zip(flows) {
+        if let Some(spi) = line["sa"]["spi"].as_str() {
+            *announced.entry(spi.to_owned()).or_default() += flow.count.unwrap();
+        }
+    }
+    announced
 }
 
 #[test]
@@ -78,9 +139,15 @@ fn lanes_that_are_down_fall_back_along_the_chain_or_block_and_never_leak() {
         gateways.agent(side).wait_for_lanes(2, LANES_UP).unwrap();
     }
     warm_up(gateways.lab()).unwrap();
+    let announced = announce(&gateways, &flows);
+    let before = carried(&gateways);
     let tallies = Traffic::run(&flows).unwrap();
     let received: Vec<u64> = tallies.iter().map(|tally| tally.received).collect();
     assert_eq!(received, [60, 60, 0, 60], "{tallies:?}");
+    let mut after = carried(&gateways);
+    after.iter_mut().for_each(|(spi, packets)| *packets -= before[spi]);
+    after.retain(|_, packets| *packets > 0);
+    assert_eq!(after, announced, "packets by SPI, as they went and as they were explained");
     let metrics = gateways.agent_of(Side::A).metrics().unwrap();
     let fell = |class, to| metrics.count("lanekeeper_fallback_packets_total", &[("class", class), ("to", to)]);
     assert_eq!((fell("video", "default"), fell("video", "bulk")), (120, 0));

@@ -3,15 +3,19 @@
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use anyhow::{Context, bail};
 use clap::ValueEnum;
 
-use super::Outcome;
-use crate::compile::{Registry, compile};
+use super::{Outcome, Places};
+use crate::compile::{Registry, Tables, compile};
 use crate::config;
 use crate::explain::engine::{Engine, Kernel};
-use crate::explain::line::{HEAD, Line};
+use crate::explain::line::{Line, head};
 use crate::explain::words::Words;
 use crate::explain::{self, Frame, capture};
+use crate::kernel::dataplane::Dataplane;
+use crate::kernel::lookup::Lookup;
+use crate::lane::LaneId;
 use crate::model::Model;
 use crate::policy::Policy;
 
@@ -22,6 +26,17 @@ pub enum Which {
     Model,
     /// The program that the kernel runs, over maps of its own
     Kernel,
+}
+
+/// Whether it is this machine's lanes, routes, policies and SAs that count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum When {
+    /// Where the file runs here
+    Auto,
+    /// Yes, or an error
+    Always,
+    /// No: every lane is up
+    Never,
 }
 
 /// What is explained.
@@ -38,31 +53,46 @@ pub enum Packets {
     },
 }
 
+/// How.
+#[derive(Debug, Clone, Copy)]
+pub struct How {
+    /// One JSON object per packet.
+    pub json: bool,
+    /// Who decides.
+    pub engine: Which,
+    /// Whether this machine counts.
+    pub live: When,
+}
+
 /// One answer per packet.
-pub fn explain(file: &Path, packets: Packets, json: bool, which: Which) -> anyhow::Result<Outcome> {
+pub fn explain(places: &Places, file: &Path, packets: Packets, how: How) -> anyhow::Result<Outcome> {
     let policy = config::inspect(file)?.policy;
-    let tables = compile(&policy, &mut Registry::default())?;
-    let mut engine: Box<dyn Engine> = match which {
-        Which::Model => Box::new(Model::all_up(&tables)),
-        Which::Kernel => Box::new(Kernel::new(&tables)?),
+    let Scene { tables, up, mut lookup } = Scene::of(places, file, &policy, how.live)?;
+    let mut engine: Box<dyn Engine> = match how.engine {
+        Which::Model => Box::new(Model::with_up(&tables, &up)),
+        Which::Kernel => Box::new(Kernel::new(&tables, &up)?),
     };
     let mut out = BufWriter::new(std::io::stdout().lock());
     match packets {
         Packets::InWords(words) => {
             let frame = Frame::of(&Words::parse(&words)?);
-            let line = explain::explain(&policy, engine.as_mut(), &frame)?;
-            if json { writeln!(out, "{}", line.json())? } else { write!(out, "{}", line.text())? }
+            let line = explain::explain(&policy, engine.as_mut(), lookup.as_mut(), &frame)?;
+            if how.json { writeln!(out, "{}", line.json())? } else { write!(out, "{}", line.text())? }
         }
         Packets::Captured { pcap, interface } => {
-            if !json {
-                writeln!(out, "{HEAD}")?;
+            if !how.json {
+                writeln!(out, "{}", head(lookup.is_some()))?;
             }
             let mut outcome: anyhow::Result<()> = Ok(());
             let read = capture::read(&pcap, |frame| {
                 if outcome.is_ok() {
-                    outcome = each(&policy, engine.as_mut(), frame, interface.as_deref(), |line| {
-                        Ok(writeln!(out, "{}", if json { line.json() } else { line.row() })?)
-                    });
+                    let frame = match interface.as_deref() {
+                        Some(interface) => frame.by(interface),
+                        None => frame,
+                    };
+                    outcome = explain::explain(&policy, engine.as_mut(), lookup.as_mut(), &frame)
+                        .map_err(Into::into)
+                        .and_then(|line| write_line(&mut out, &line, how.json));
                 }
             });
             outcome?;
@@ -75,16 +105,51 @@ pub fn explain(file: &Path, packets: Packets, json: bool, which: Which) -> anyho
     Ok(Outcome::Fine)
 }
 
-fn each(
-    policy: &Policy,
-    engine: &mut dyn Engine,
-    frame: Frame,
-    interface: Option<&str>,
-    write: impl FnOnce(&Line) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let frame = match interface {
-        Some(interface) => frame.by(interface),
-        None => frame,
-    };
-    write(&explain::explain(policy, engine, &frame)?)
+fn write_line(out: &mut impl Write, line: &Line, json: bool) -> anyhow::Result<()> {
+    Ok(writeln!(out, "{}", if json { line.json() } else { line.row() })?)
+}
+
+/// What packets meet.
+struct Scene {
+    tables: Tables,
+    up: Vec<LaneId>,
+    /// Where the file runs here.
+    lookup: Option<Lookup>,
+}
+
+impl Scene {
+    fn of(places: &Places, file: &Path, policy: &Policy, when: When) -> anyhow::Result<Self> {
+        let live = match when {
+            When::Never => None,
+            When::Always => Some(Self::live(places, file, policy)?.with_context(|| {
+                format!(
+                    "nothing of lanekeeper's is pinned below {}, or only root may look: start `lanekeeper run`, or leave --live out",
+                    places.bpffs.display()
+                )
+            })?),
+            When::Auto => Self::live(places, file, policy).unwrap_or_else(|why| {
+                eprintln!("lanekeeper: every lane is taken for up, and nothing is said of this machine: {why:#}");
+                None
+            }),
+        };
+        match live {
+            Some(scene) => Ok(scene),
+            None => {
+                let tables = compile(policy, &mut Registry::default())?;
+                let up = tables.lanes.keys().cloned().collect();
+                Ok(Self { tables, up, lookup: None })
+            }
+        }
+    }
+
+    /// `None` where nothing of ours is loaded.
+    fn live(places: &Places, file: &Path, policy: &Policy) -> anyhow::Result<Option<Self>> {
+        let Some((observed, mut registry)) = Dataplane::peek(&places.bpffs)? else { return Ok(None) };
+        let tables = compile(policy, &mut registry)?;
+        if observed.digest != Some(tables.digest) {
+            bail!("{} is not the file that runs here; `lanekeeper reload` has it applied", file.display());
+        }
+        let up = Dataplane::peek_up(&places.bpffs, &tables)?;
+        Ok(Some(Self { tables, up, lookup: Some(Lookup::open()?) }))
+    }
 }

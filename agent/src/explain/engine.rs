@@ -2,12 +2,13 @@
 
 use crate::compile::Tables;
 use crate::kernel::dataplane::{Error, Trial};
+use crate::lane::LaneId;
 use crate::model::{Model, Probe, Verdict};
 
 /// Bytes of a packet that are looked at. A test run takes no more than a page; all that is read are headers.
 const LIMIT: usize = 2048;
 
-/// Decides for one packet after the other, with all lanes up; later fragments remember their first.
+/// Decides for one packet after the other; later fragments remember their first.
 pub trait Engine {
     /// What becomes of a packet that leaves by that tunnel's device.
     fn decide(&mut self, tunnel: &str, probe: &Probe<'_>) -> Result<Verdict, Error>;
@@ -28,12 +29,14 @@ pub struct Kernel<'a> {
 }
 
 impl<'a> Kernel<'a> {
-    /// Loads it with these tables.
-    pub fn new(tables: &'a Tables) -> Result<Self, Error> {
+    /// Loads it with these tables and these lanes up.
+    pub fn new(tables: &'a Tables, up: &[LaneId]) -> Result<Self, Error> {
         let mut trial = Trial::new()?;
         trial.load(tables)?;
-        trial.set_all_up()?;
-        Ok(Self { trial, model: Model::all_up(tables) })
+        for lane in up {
+            trial.set_up(lane, true)?;
+        }
+        Ok(Self { trial, model: Model::with_up(tables, up) })
     }
 }
 

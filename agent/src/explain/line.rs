@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
+use super::live::{self, Passage};
 use crate::model::Verdict;
 use crate::policy::{Policy, Rule, TunnelIndex};
 
@@ -32,6 +33,9 @@ pub struct Line {
     /// Why it is dropped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blocked: Option<&'static str>,
+    /// Its way through this machine, where the file runs here.
+    #[serde(flatten)]
+    pub live: Option<Passage>,
 }
 
 impl Line {
@@ -48,6 +52,7 @@ impl Line {
             lane: tunnel.and(verdict.lane.as_ref()).map(|lane| format!("{}.{}", lane.class, lane.index)),
             unparsed: verdict.parse.map(|reason| reason.name()),
             blocked,
+            live: None,
         }
     }
 
@@ -56,12 +61,15 @@ impl Line {
         serde_json::to_string(self).expect("our own types serialise")
     }
 
-    /// One line of a table under [`HEAD`], without its newline.
+    /// One line of a table under [`head`], without its newline.
     pub fn row(&self) -> String {
         let cell = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
         let mut row =
             format!("{:>6}  {:<10}  {:<20}  {:<10}  ", self.packet, cell(&self.tenant), cell(&self.rule), self.class);
-        let _ = write!(row, "{:<10}  {}", cell(&self.lane), self.fate());
+        let _ = match &self.live {
+            None => write!(row, "{:<10}  {}", cell(&self.lane), self.fate()),
+            Some(live) => write!(row, "{:<10}  {:<16}  {}", cell(&self.lane), self.fate(), live.row()),
+        };
         row
     }
 
@@ -72,11 +80,18 @@ impl Line {
         let _ = writeln!(text, "tenant  {}", none(&self.tenant, "none"));
         let _ = writeln!(text, "rule    {}", none(&self.rule, "none matched: the default"));
         let _ = writeln!(text, "class   {}", self.class);
-        let _ = writeln!(text, "tunnel  {}", none(&self.tunnel, "none: no tunnel has a route to its destination"));
+        let lost = match self.live {
+            None => "none: no tunnel has a route to its destination",
+            Some(_) => "none: it does not leave by the device of one",
+        };
+        let _ = writeln!(text, "tunnel  {}", none(&self.tunnel, lost));
         let _ = writeln!(text, "lane    {}", none(&self.lane, "none"));
         let _ = writeln!(text, "mark    {}", self.fate());
         if let Some(reason) = self.unparsed {
             let _ = writeln!(text, "unread  {reason}");
+        }
+        if let Some(live) = &self.live {
+            text += &live.text();
         }
         text
     }
@@ -90,8 +105,11 @@ impl Line {
     }
 }
 
-/// Over the rows of [`Line::row`].
-pub const HEAD: &str = "packet  tenant      rule                  class       lane        mark";
+/// Over the rows of [`Line::row`], of lines with or without their way through this machine.
+pub fn head(live: bool) -> String {
+    let head = "packet  tenant      rule                  class       lane        mark";
+    if live { format!("{head:<82}  {}", live::HEAD) } else { head.to_owned() }
+}
 
 fn rule_name(rule: &Rule) -> String {
     rule.name.clone().unwrap_or_else(|| rule.place.clone())
@@ -166,7 +184,7 @@ mod tests {
     fn rows_stand_under_their_head() {
         let row = Line::new(&named(), 1, Some(TunnelIndex(0)), &verdict()).row();
         for (word, cell) in [("rule", "sip"), ("class", "bulk "), ("lane", "bulk.1"), ("mark", "0x3")] {
-            assert_eq!(HEAD.find(word), row.find(cell), "{word}");
+            assert_eq!(head(false).find(word), row.find(cell), "{word}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use lanekeeper_common::packet::{Family, Packet};
+use lanekeeper_common::packet::{Address, Family, Packet};
 
 use crate::policy::{Policy, TunnelIndex};
 
@@ -18,8 +18,12 @@ pub fn tunnel(policy: &Policy, destination: Option<IpAddr>) -> Option<TunnelInde
 
 /// Where a packet goes.
 pub fn destination(packet: &Packet) -> IpAddr {
-    let [upper, lower] = packet.destination;
-    match packet.family {
+    address(packet.family, packet.destination)
+}
+
+/// An address as people write it.
+pub fn address(family: Family, [upper, lower]: Address) -> IpAddr {
+    match family {
         Family::V4 => Ipv4Addr::from_bits(lower as u32).into(),
         Family::V6 => Ipv6Addr::from_bits(u128::from(upper) << 64 | u128::from(lower)).into(),
     }

@@ -194,6 +194,13 @@ impl Dataplane {
         Ok(Some((observed, registry)))
     }
 
+    /// The lanes that are open in what is pinned below `pin_root`, whose tables are these; changes nothing.
+    pub fn peek_up(pin_root: &Path, tables: &Tables) -> Result<Vec<LaneId>, Error> {
+        let mut gate = Gate::open(&pins::folder(pin_root), &tables.registry)?;
+        gate.adopt(tables);
+        gate.lanes_up()
+    }
+
     /// The names known so far; pass it to [`crate::compile::compile`].
     pub fn registry(&self) -> Result<Registry, Error> {
         Ok(self.registry.clone())

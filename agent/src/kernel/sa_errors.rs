@@ -2,9 +2,6 @@
 
 use std::net::IpAddr;
 
-use netlink_packet_xfrm::XfrmMessage;
-use netlink_packet_xfrm::state::GetDumpMessage;
-
 use super::netlink::Netlink;
 use super::{Error, state};
 use crate::plan::REQIDS;
@@ -26,12 +23,10 @@ pub struct SaErrors {
 
 /// Of every SA with a request id of ours, charon's included.
 pub async fn sa_errors(netlink: &Netlink) -> Result<Vec<SaErrors>, Error> {
-    let messages = netlink.dump_xfrm(XfrmMessage::GetDumpSa(GetDumpMessage::default())).await;
+    let messages = state::dump_without_keys(netlink).await;
     let messages = messages.map_err(|failure| Error::Dump { what: "XFRM states", cause: failure.to_string() })?;
     let mut found = Vec::new();
     for message in messages {
-        let XfrmMessage::AddSa(mut message) = message else { continue };
-        state::wipe(&mut message.nlas);
         let info = &message.user_sa_info;
         if REQIDS.contains(&info.reqid) {
             found.push(SaErrors {

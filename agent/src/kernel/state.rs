@@ -36,6 +36,19 @@ pub(super) async fn dump(netlink: &Netlink) -> Result<Vec<(State, bool)>, Failur
     Ok(states)
 }
 
+/// All, ours and others', with their keys wiped.
+pub(super) async fn dump_without_keys(netlink: &Netlink) -> Result<Vec<ModifyMessage>, Failure> {
+    let messages = netlink.dump_xfrm(XfrmMessage::GetDumpSa(GetDumpMessage::default())).await?;
+    let wiped = messages.into_iter().filter_map(|message| match message {
+        XfrmMessage::AddSa(mut message) => {
+            wipe(&mut message.nlas);
+            Some(message)
+        }
+        _ => None,
+    });
+    Ok(wiped.collect())
+}
+
 pub(super) async fn add(netlink: &Netlink, state: &State) -> Result<(), Failure> {
     netlink.xfrm(XfrmMessage::AddSa(message(state)), 0).await
 }

@@ -47,7 +47,8 @@ pub(super) async fn flush(netlink: &Netlink, reqid: u32, if_id: u32) -> Result<(
     Ok(())
 }
 
-async fn dump_raw(netlink: &Netlink) -> Result<Vec<ModifyMessage>, Failure> {
+/// All, ours and others'.
+pub(super) async fn dump_raw(netlink: &Netlink) -> Result<Vec<ModifyMessage>, Failure> {
     let messages = netlink.dump_xfrm(XfrmMessage::GetPolicy(DelGetMessage::default())).await?;
     Ok(messages
         .into_iter()

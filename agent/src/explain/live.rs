@@ -1,0 +1,182 @@
+//! A packet's way through the machine that the file runs on: device, policy, SA.
+
+use std::fmt::Write;
+
+use lanekeeper_common::packet::Packet;
+use serde::Serialize;
+
+use super::route;
+use crate::kernel::lookup::{Flow, Outbound, Sa, Way, Xfrm};
+use crate::model::Verdict;
+use crate::policy::{DeviceKind, Policy, TunnelIndex};
+
+/// What it meets, as things are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Passage {
+    /// The device that the kernel routes it to.
+    pub device: Option<String>,
+    /// Why to none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unrouted: Option<String>,
+    /// The policy that it takes at a tunnel's device; without one it is dropped there.
+    pub policy: Option<Outbound>,
+    /// The SA that encrypts it; without one the kernel asks for it and drops the packet.
+    pub sa: Option<Sa>,
+}
+
+impl Passage {
+    /// Behind the device of `tunnel`, with the mark of the verdict.
+    pub fn new(
+        policy: &Policy,
+        xfrm: &Xfrm,
+        way: Way,
+        flow: Option<&Flow>,
+        tunnel: Option<TunnelIndex>,
+        verdict: &Verdict,
+    ) -> Self {
+        let leaves = verdict.blocked.is_none();
+        let taken = tunnel.zip(flow).filter(|_| leaves).and_then(|(tunnel, flow)| {
+            let DeviceKind::Xfrm { if_id } = policy.tunnels[tunnel.0].device.kind;
+            xfrm.policy(flow, if_id, verdict.mark)
+        });
+        let sa = taken.and_then(|taken| xfrm.state(taken)).copied();
+        let (device, unrouted) = match way {
+            Way::Device(device) => (Some(device), None),
+            Way::Nowhere(why) => (None, Some(why)),
+        };
+        Self { device, unrouted, policy: taken.cloned(), sa }
+    }
+
+    /// Lines with their names in front, like those of [`super::line::Line::text`].
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        let _ = match (&self.device, &self.unrouted) {
+            (Some(device), _) => writeln!(text, "device  {device}"),
+            (None, why) => writeln!(text, "device  none: {}", why.as_deref().unwrap_or("it is not routed")),
+        };
+        let _ = match &self.policy {
+            Some(policy) => writeln!(text, "policy  {policy}"),
+            None => writeln!(text, "policy  none"),
+        };
+        let _ = match &self.sa {
+            Some(sa) => writeln!(text, "sa      {sa}"),
+            None => writeln!(text, "sa      none"),
+        };
+        text
+    }
+
+    /// Cells under [`HEAD`].
+    pub fn row(&self) -> String {
+        let policy = match &self.policy {
+            Some(Outbound { block: true, .. }) => "block".to_owned(),
+            Some(Outbound { mark: Some(mark), .. }) => mark.to_string(),
+            Some(_) => "any mark".to_owned(),
+            None => "-".to_owned(),
+        };
+        let sa = self.sa.map_or("-".to_owned(), |sa| format!("{:#010x}", sa.spi));
+        format!("{:<15}  {policy:<12}  {sa}", self.device.as_deref().unwrap_or("-"))
+    }
+}
+
+/// Over the cells of [`Passage::row`]: the policy by its mark, the SA by its SPI.
+pub const HEAD: &str = "device           policy        sa";
+
+/// The tunnel of the device that a packet is routed to.
+pub fn tunnel(policy: &Policy, way: &Way) -> Option<TunnelIndex> {
+    let Way::Device(device) = way else { return None };
+    policy.tunnels.iter().position(|tunnel| tunnel.device.name == *device).map(TunnelIndex)
+}
+
+/// What the kernel looks at in a packet.
+pub fn flow(packet: &Packet, ingress: Option<String>) -> Flow {
+    Flow {
+        source: route::address(packet.family, packet.source),
+        destination: route::destination(packet),
+        protocol: packet.protocol,
+        ports: packet.ports.unwrap_or((packet.icmp_type.map_or(0, u16::from), 0)),
+        ingress,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lanekeeper_common::verdict::BlockReason;
+
+    use super::*;
+    use crate::kernel::lookup::Template;
+    use crate::plan::Mark;
+    use crate::policy::ClassIndex;
+    use crate::status::tests::policy;
+
+    fn verdict(mark: u32, blocked: Option<BlockReason>) -> Verdict {
+        Verdict { tenant: None, rule: None, class: ClassIndex(1), lane: None, mark, parse: None, blocked, hash: 0 }
+    }
+
+    fn xfrm() -> Xfrm {
+        let (source, destination) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
+        let mark = Some(Mark::new(2, 0xff));
+        let policy = Outbound {
+            priority: 399_999,
+            source: "0.0.0.0/0".parse().unwrap(),
+            destination: "0.0.0.0/0".parse().unwrap(),
+            protocol: 0,
+            ports: [(0, 0); 2],
+            mark,
+            if_id: 42,
+            block: false,
+            template: Some(Template { source, destination, reqid: 0x4c4b_0002 }),
+        };
+        let sa = Sa { spi: 0xc0ff_ee01, source, destination, reqid: 0x4c4b_0002, if_id: 42, mark, added: 1 };
+        Xfrm { policies: vec![policy], states: vec![sa] }
+    }
+
+    fn passage(xfrm: &Xfrm, way: Way, verdict: &Verdict) -> Passage {
+        let flow = Flow {
+            source: "10.1.0.5".parse().unwrap(),
+            destination: "10.2.0.9".parse().unwrap(),
+            protocol: 17,
+            ports: (4000, 5060),
+            ingress: None,
+        };
+        let tunnel = tunnel(&policy(), &way);
+        Passage::new(&policy(), xfrm, way, Some(&flow), tunnel, verdict)
+    }
+
+    #[test]
+    fn a_packet_meets_device_policy_and_sa() {
+        let found = passage(&xfrm(), Way::Device("lk-branch7".into()), &verdict(2, None));
+        assert_eq!(
+            found.text(),
+            "device  lk-branch7\n\
+             policy  src 0.0.0.0/0 dst 0.0.0.0/0 mark 0x2/0xff if_id 42 priority 399999 reqid 0x4c4b0002\n\
+             sa      spi 0xc0ffee01 192.0.2.1 > 192.0.2.2 reqid 0x4c4b0002\n",
+        );
+        assert_eq!(
+            serde_json::to_string(&found).unwrap(),
+            r#"{"device":"lk-branch7","policy":{"source":"0.0.0.0/0","destination":"0.0.0.0/0","mark":{"value":2,"mask":255},"if_id":42,"priority":399999,"block":false,"template":{"source":"192.0.2.1","destination":"192.0.2.2","reqid":"0x4c4b0002"}},"sa":{"spi":"0xc0ffee01","source":"192.0.2.1","destination":"192.0.2.2","reqid":"0x4c4b0002","if_id":42,"mark":{"value":2,"mask":255}}}"#,
+        );
+        for (word, cell) in [("device", "lk-branch7"), ("policy", "0x2/0xff"), ("sa", "0xc0ffee01")] {
+            assert_eq!(HEAD.find(word), found.row().find(cell), "{word}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_said() {
+        let device = || Way::Device("lk-branch7".into());
+        let without_sa = Xfrm { states: vec![], ..xfrm() };
+        assert!(passage(&without_sa, device(), &verdict(2, None)).text().ends_with("reqid 0x4c4b0002\nsa      none\n"));
+        for nothing in [
+            passage(&xfrm(), device(), &verdict(3, None)),
+            passage(&xfrm(), device(), &verdict(2, Some(BlockReason::NoLane))),
+            passage(&xfrm(), Way::Device("eth0".into()), &verdict(2, None)),
+        ] {
+            assert!(nothing.text().ends_with("policy  none\nsa      none\n"), "{nothing:?}");
+        }
+        let lost = passage(&xfrm(), Way::Nowhere("No route to host".into()), &verdict(2, None));
+        assert!(lost.text().starts_with("device  none: No route to host\n"), "{lost:?}");
+        assert_eq!(
+            serde_json::to_string(&lost).unwrap(),
+            r#"{"device":null,"unrouted":"No route to host","policy":null,"sa":null}"#
+        );
+    }
+}
