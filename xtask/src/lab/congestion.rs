@@ -28,9 +28,10 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Bulk packets that the WAN delivered to the far gateway.
+    /// Bulk packets that the WAN delivered to the far gateway. What the queue drops may also be a packet of IKE's or a
+    /// neighbour's: no fewer arrived there than reached the host.
     pub fn bulk_arrived(&self) -> u64 {
-        self.bulk.sent.saturating_sub(self.queue.dropped)
+        self.bulk.sent.saturating_sub(self.queue.dropped).max(self.bulk.received)
     }
 
     /// Of the bulk that the WAN delivered, the share that never reached the host, in percent.
@@ -69,4 +70,27 @@ fn load(lab: &Lab, time: Duration) -> [Flow; 2] {
 
 fn sequence_errors(gateway: &super::netns::Ns) -> Result<u64> {
     Ok(sa::errors(gateway)?.get("XfrmInStateSeqError").copied().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(sent: u64, received: u64, dropped: u64) -> Outcome {
+        let bulk = Tally { sent, received, ..Tally::default() };
+        let queue = Queue { dropped, ..Queue::default() };
+        Outcome { voice: Tally::default(), bulk, queue, sequence_errors: 0 }
+    }
+
+    #[test]
+    fn loss_is_of_what_the_wan_delivered() {
+        assert_eq!(outcome(1000, 300, 400).bulk_arrived(), 600);
+        assert_eq!(outcome(1000, 300, 400).bulk_loss_percent(), 50.0);
+    }
+
+    #[test]
+    fn a_dropped_packet_of_others_makes_no_bulk_disappear() {
+        assert_eq!(outcome(1000, 600, 401).bulk_arrived(), 600);
+        assert_eq!(outcome(1000, 600, 401).bulk_loss_percent(), 0.0);
+    }
 }
