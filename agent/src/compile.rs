@@ -12,7 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use lanekeeper_common::abi::{Generation, MAX_CLASSES, MAX_TENANTS, OuterKey};
+use lanekeeper_common::abi::{Generation, MAX_CLASSES, MAX_TENANTS, OuterKey, Tenant};
 use lanekeeper_common::packet::Address;
 
 use crate::lane::LaneId;
@@ -25,8 +25,10 @@ pub use tuples::Filed;
 pub struct Tables {
     /// Differs when anything in the tables differs.
     pub digest: u64,
-    /// Everything but the rules.
+    /// Everything but rules and tenants.
     pub generation: Box<Generation>,
+    /// By number; the first is what belongs to none.
+    pub tenants: Vec<Tenant>,
     /// The rules.
     pub rules: Arc<Filed>,
     /// Outer DSCP by what a lane leaves on its ESP packets.
@@ -118,12 +120,13 @@ pub fn compile(policy: &Policy, registry: &mut Registry) -> Result<Tables, Error
     limit("tenants", policy.tenants.len(), MAX_TENANTS - 1)?;
     limit("classes", policy.classes.len(), MAX_CLASSES)?;
     let mut generation = Generation::zeroed();
-    tenants::tenants(policy, registry, &mut generation)?;
-    let rules = tuples::file(&expand::expand(policy, registry)?, &mut generation);
+    let mut tenants = tenants::tenants(policy, registry, &mut generation)?;
+    let rules = tuples::file(&expand::expand(policy, registry)?, &mut generation, &mut tenants);
     let steering = steering::steering(policy, registry, &mut generation)?;
-    let digest = digest(&generation, &rules, &steering.outer);
+    let digest = digest(&generation, &tenants, &rules, &steering.outer);
+    let (rules, registry) = (Arc::new(rules), registry.clone());
     let (outer, lanes, lane_ids) = (steering.outer, steering.lanes, steering.lane_ids);
-    Ok(Tables { digest, generation, rules: Arc::new(rules), outer, lanes, lane_ids, registry: registry.clone() })
+    Ok(Tables { digest, generation, tenants, rules, outer, lanes, lane_ids, registry })
 }
 
 fn limit(what: &'static str, got: usize, limit: usize) -> Result<(), Error> {
@@ -144,11 +147,14 @@ fn halves(address: u128) -> Address {
 
 /// FNV-1a over words: tells tables apart, protects against nothing.
 /// Chains and candidates follow from the rest.
-fn digest(generation: &Generation, rules: &Filed, outer: &[(OuterKey, u32)]) -> u64 {
+fn digest(generation: &Generation, tenants: &[Tenant], rules: &Filed, outer: &[(OuterKey, u32)]) -> u64 {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     let mut add = |word: u64| hash = (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
     for bytes in generation.bytes().chunks_exact(8) {
         add(u64::from_ne_bytes(bytes.try_into().expect("eight bytes")));
+    }
+    for tenant in tenants {
+        tenant.bytes().chunks_exact(8).for_each(|word| add(u64::from_ne_bytes(word.try_into().expect("eight bytes"))));
     }
     for record in &rules.records {
         record.bytes().chunks_exact(8).for_each(|word| add(u64::from_ne_bytes(word.try_into().expect("eight bytes"))));

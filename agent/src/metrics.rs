@@ -13,7 +13,7 @@ use lanekeeper_common::verdict::{BlockReason, ParseReason};
 use self::list::*;
 pub use self::list::{Kind, METRICS, Metric};
 use self::page::Page;
-use crate::compile::series::{Direction, LaneEvent, REPAIR_KINDS, Reading, Series};
+use crate::compile::series::{ALL_CLASSES, Direction, LaneEvent, REPAIR_KINDS, Reading, Series, counts_by_class};
 use crate::lane::LaneId;
 use crate::policy::{ClassIndex, Fallback, Policy};
 
@@ -70,14 +70,18 @@ pub fn encode(scrape: &Scrape<'_>) -> Result<String, prometheus::Error> {
 fn zeros(page: &mut Page, policy: &Policy) {
     let mut zero = |metric: &Metric, labels: &[&str]| page.set(metric, labels, 0.0);
     let tenants = || std::iter::once("").chain(policy.tenants.iter().map(|tenant| tenant.name.as_str()));
-    for tenant in tenants() {
-        for class in &policy.classes {
+    for (number, tenant) in tenants().enumerate() {
+        let classes = match counts_by_class(number, policy.classes.len()) {
+            true => policy.classes.iter().map(|class| class.name.as_str()).collect(),
+            false => vec![ALL_CLASSES],
+        };
+        for class in classes {
             for way in [Direction::Out, Direction::In] {
-                zero(&CLASS_PACKETS, &[tenant, &class.name, direction(way)]);
-                zero(&CLASS_BYTES, &[tenant, &class.name, direction(way)]);
+                zero(&CLASS_PACKETS, &[tenant, class, direction(way)]);
+                zero(&CLASS_BYTES, &[tenant, class, direction(way)]);
             }
             for reason in BlockReason::ALL {
-                zero(&BLOCKED, &[tenant, &class.name, reason.name()]);
+                zero(&BLOCKED, &[tenant, class, reason.name()]);
             }
         }
     }

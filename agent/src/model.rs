@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 
-use lanekeeper_common::abi::{Candidates, FragmentKey, FragmentValue, Generation, NO_RULE, NO_VLAN, Record};
+use lanekeeper_common::abi::{Candidates, FragmentKey, FragmentValue, Generation, NO_RULE, NO_VLAN, Record, Tenant};
 use lanekeeper_common::decide::{Arrival, Surroundings, decide};
 use lanekeeper_common::mark;
 use lanekeeper_common::packet::{Layer, Packet, parse};
@@ -125,6 +125,10 @@ impl<'a> Model<'a> {
 impl lanekeeper_common::rules::Tables for Model<'_> {
     fn generation(&self) -> &Generation {
         &self.tables.generation
+    }
+
+    fn tenant(&self, number: u16) -> Option<&Tenant> {
+        self.tables.tenants.get(usize::from(number))
     }
 
     fn candidates(&self, field: u32) -> Option<&Candidates> {

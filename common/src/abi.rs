@@ -8,7 +8,7 @@
 use crate::intervals::{Intervals4, Intervals6};
 
 /// Names the pin folder. Rises with every change to this file that changes a map's shape or meaning.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Names of the programs in the object.
 pub mod program {
@@ -36,6 +36,8 @@ pub mod map {
     pub const HEADS: &str = "HEADS";
     /// ARRAY: [`super::Candidates`] by slot * [`super::FIELDS`] + [`super::field`].
     pub const CANDIDATES: &str = "CANDIDATES";
+    /// ARRAY: [`super::Tenant`] by slot * MAX_TENANTS + number.
+    pub const TENANTS: &str = "TENANTS";
     /// ARRAY: u32 bits of the lanes that are up, by lane group.
     pub const LANES_UP: &str = "LANES_UP";
     /// HASH: ifindex -> [`super::Device`].
@@ -44,7 +46,7 @@ pub mod map {
     pub const INTERFACES: &str = "INTERFACES";
     /// LRU_HASH: [`super::FragmentKey`] -> [`super::FragmentValue`].
     pub const FRAGMENTS: &str = "FRAGMENTS";
-    /// PERCPU_ARRAY: [`super::Counter`].
+    /// PERCPU_ARRAY: [`super::Counters`], of which counter n is n % COUNTERS_TOGETHER of value n / COUNTERS_TOGETHER.
     pub const COUNTERS: &str = "COUNTERS";
     /// PERCPU_ARRAY of 1: [`super::Scratch`], for the length of one packet.
     pub const SCRATCH: &str = "SCRATCH";
@@ -55,13 +57,14 @@ pub mod map {
     /// ARRAY: u64, events that the agent counts.
     pub const TALLIES: &str = "TALLIES";
     /// All of them.
-    pub const ALL: [&str; 15] = [
+    pub const ALL: [&str; 16] = [
         ACTIVE,
         GENERATIONS,
         DIGESTS,
         RECORDS,
         HEADS,
         CANDIDATES,
+        TENANTS,
         LANES_UP,
         DEVICES,
         INTERFACES,
@@ -80,16 +83,18 @@ pub const MAX_RECORDS: usize = 131072;
 pub const MAX_HEADS: usize = 262144;
 /// Tuples of a generation.
 pub const MAX_TUPLES: usize = 128;
-/// Elementary intervals of tenants' source prefixes: room for some 4,000 disjoint ones.
-pub const MAX_INTERVALS: usize = 8192;
+/// Elementary intervals of tenants' source prefixes: room for a disjoint one of each tenant.
+pub const MAX_INTERVALS: usize = 32768;
 /// Named ingress interfaces; number 0 stands for all that no rule or tenant names.
-pub const MAX_INTERFACES: usize = 1024;
+pub const MAX_INTERFACES: usize = 16384;
 /// Tenants; number 0 stands for none.
-pub const MAX_TENANTS: usize = 1024;
+pub const MAX_TENANTS: usize = 16384;
 /// Classes of a policy.
 pub const MAX_CLASSES: usize = 64;
-/// Tenant-class pairs of a generation.
+/// Tenant-class pairs of a generation that have counters of their own; tenants behind them have one set each.
 pub const MAX_TENANT_CLASSES: usize = 8192;
+/// Sets of counters: those pairs, and every tenant once more.
+pub const MAX_CLASS_COUNTERS: usize = 32768;
 /// Tunnels ever named.
 pub const MAX_TUNNELS: usize = 1024;
 /// Tunnel-class pairs of a generation.
@@ -103,7 +108,9 @@ pub const MAX_GROUPS: usize = 8192;
 /// Classes that a packet is offered to, its own first.
 pub const MAX_HOPS: usize = 8;
 /// Counters.
-pub const MAX_COUNTERS: usize = 65536;
+pub const MAX_COUNTERS: usize = 262144;
+/// Counters in one value of their map: a per-CPU array is allocated value by value, and read by one call each.
+pub const COUNTERS_TOGETHER: usize = 8;
 /// Events that the agent counts.
 pub const MAX_TALLIES: usize = 16384;
 /// Devices with programs.
@@ -115,7 +122,7 @@ pub const MAX_OUTER: usize = 8192;
 /// Interfaces by which packets come in, of which rules or tenants name some.
 pub const MAX_INGRESS: usize = 16384;
 /// Names in the registry.
-pub const MAX_NAMES: usize = 65536;
+pub const MAX_NAMES: usize = 131072;
 /// Bytes of an encoded name.
 pub const NAME_BYTES: usize = 192;
 
@@ -161,6 +168,9 @@ pub struct Counter {
     /// Bytes from the network header on.
     pub bytes: u64,
 }
+
+/// Some counters in a row.
+pub type Counters = [Counter; COUNTERS_TOGETHER];
 
 /// A set of tuples, one bit each, the first in bit 0 of word 0.
 pub type TupleSet = [u64; MAX_TUPLES / 64];
@@ -327,23 +337,33 @@ pub struct LaneEntry {
     pub _pad: u16,
 }
 
+/// A tenant; the one of number 0 is what belongs to none.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tenant {
+    /// Tuples with a rule of its own.
+    pub tuples: TupleSet,
+    /// In [`Generation::class_counters`].
+    pub counters: u32,
+    /// The class of what none of its rules matches.
+    pub default_class: u16,
+    /// 1: the classes are counted each by itself, class n is n places further. 0: all of them together.
+    pub by_class: u16,
+}
+
 /// What a generation has once.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Head {
     /// The bits of the mark that are ours.
     pub mark_mask: u32,
-    /// The class of what no rule matches.
-    pub default_class: u32,
-    /// How many classes there are.
-    pub classes: u32,
     /// Always 0, which the verifier does not know: see `blur`.
     pub zero: u32,
     /// Tuples with a rule that matches packets without ports.
     pub portless: TupleSet,
 }
 
-/// Everything of one generation but its records, their chains, and the candidates by large fields.
+/// Everything of one generation but its tenants, its records, their chains, and the candidates by large fields.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Generation {
@@ -355,14 +375,12 @@ pub struct Generation {
     pub tenants6: Intervals6,
     /// Tenant by number of the ingress interface.
     pub interface_tenant: [u16; MAX_INTERFACES],
-    /// Tuples with a rule of the tenant.
-    pub tenant_tuples: [TupleSet; MAX_TENANTS],
     /// Tuples with a rule that accepts the protocol.
     pub protocol_tuples: [TupleSet; 256],
     /// Tuples, those with earlier rules first.
     pub tuples: [Tuple; MAX_TUPLES],
-    /// First counter of a tenant's class, by tenant * classes + class.
-    pub class_counters: [u32; MAX_TENANT_CLASSES],
+    /// First counter of a set, where [`Tenant::counters`] says.
+    pub class_counters: [u32; MAX_CLASS_COUNTERS],
     /// By number of the tunnel.
     pub tunnels: [TunnelEntry; MAX_TUNNELS],
     /// By tunnel and class.
@@ -582,10 +600,11 @@ shared! {
     Hop { u32, u16, u16, u32 }
     Steer { [Hop; MAX_HOPS], u32, u32 }
     LaneEntry { u32, u32, u16, u16 }
-    Head { u32, u32, u32, u32, TupleSet }
+    Tenant { TupleSet, u32, u16, u16 }
+    Head { u32, u32, TupleSet }
     Generation {
-        Head, Intervals4, Intervals6, [u16; MAX_INTERFACES], [TupleSet; MAX_TENANTS], [TupleSet; 256],
-        [Tuple; MAX_TUPLES], [u32; MAX_TENANT_CLASSES], [TunnelEntry; MAX_TUNNELS], [Steer; MAX_STEERS],
+        Head, Intervals4, Intervals6, [u16; MAX_INTERFACES], [TupleSet; 256],
+        [Tuple; MAX_TUPLES], [u32; MAX_CLASS_COUNTERS], [TunnelEntry; MAX_TUNNELS], [Steer; MAX_STEERS],
         [LaneEntry; MAX_LANES], [u16; 65536]
     }
     Intervals4 { [u32; MAX_INTERVALS], [u16; MAX_INTERVALS] }
@@ -604,6 +623,9 @@ shared! {
 
 /// Map values end on multiples of 8, as the kernel lays arrays out.
 const _: () = assert!(size_of::<Generation>().is_multiple_of(8) && size_of::<Record>().is_multiple_of(8));
+/// A value of an array is 4 MiB at most (KMALLOC_MAX_SIZE of 6.1).
+const _: () = assert!(size_of::<Generation>() < 4 << 20);
+const _: () = assert!(MAX_CLASS_COUNTERS >= MAX_TENANT_CLASSES + MAX_TENANTS);
 
 #[cfg(feature = "host")]
 impl Generation {
@@ -618,6 +640,16 @@ impl Generation {
     #[allow(unsafe_code)]
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: the type has no padding (asserted above), so every byte of it is initialised.
+        unsafe { core::slice::from_raw_parts(core::ptr::from_ref(self).cast(), size_of::<Self>()) }
+    }
+}
+
+#[cfg(feature = "host")]
+impl Tenant {
+    /// Its bytes, as the kernel stores them.
+    #[allow(unsafe_code)]
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: as for a generation.
         unsafe { core::slice::from_raw_parts(core::ptr::from_ref(self).cast(), size_of::<Self>()) }
     }
 }

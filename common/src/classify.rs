@@ -1,6 +1,6 @@
 //! Packet -> tenant, rule, class, and the hash that keeps a flow together.
 
-use crate::abi::{Generation, MAX_INTERFACES, NO_RULE};
+use crate::abi::{Generation, MAX_CLASS_COUNTERS, MAX_INTERFACES, NO_RULE};
 use crate::blur;
 use crate::packet::{Address, Family, Packet};
 use crate::rules::Tables;
@@ -39,11 +39,22 @@ pub fn conclude<T: Tables>(tables: &T, tenant: u16, found: u32, hash: u32) -> Cl
     let record = if found == 0 { None } else { tables.record(found) };
     match record {
         Some(record) => Classified { tenant, rule: record.rule, counter: record.counter, class: record.class, hash },
-        None => {
-            let class = tables.generation().head.default_class as u16;
-            Classified { tenant, rule: NO_RULE, counter: 0, class, hash }
-        }
+        None => default(tables, tenant, hash),
     }
+}
+
+/// What no rule is said to match.
+#[inline(always)]
+pub fn default<T: Tables>(tables: &T, tenant: u16, hash: u32) -> Classified {
+    let class = tables.tenant(tenant).map_or(0, |of| of.default_class);
+    Classified { tenant, rule: NO_RULE, counter: 0, class, hash }
+}
+
+/// The first counter of a tenant's class.
+#[inline(always)]
+pub fn counters<T: Tables>(tables: &T, tenant: u16, class: u16) -> u32 {
+    let place = tables.tenant(tenant).map_or(0, |of| of.counters + u32::from(of.by_class) * u32::from(class));
+    tables.generation().class_counters[place as usize & (MAX_CLASS_COUNTERS - 1)]
 }
 
 /// A hash of addresses, protocol and ports.

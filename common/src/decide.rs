@@ -1,10 +1,8 @@
 //! The decision for one packet at a tunnel device once its headers are read, the same steps in the kernel and on the host.
 
-use crate::abi::{
-    FragmentKey, FragmentValue, Generation, MAX_LANES, MAX_STEERS, MAX_TUNNELS, NO_LANE, NO_RULE, Parsed, Search,
-};
+use crate::abi::{FragmentKey, FragmentValue, MAX_LANES, MAX_STEERS, MAX_TUNNELS, NO_LANE, Parsed, Search};
 use crate::blur;
-use crate::classify::{Classified, conclude, flow_hash, tenant};
+use crate::classify::{Classified, conclude, default, flow_hash, tenant};
 use crate::lane::{Choice, choose};
 use crate::packet::{Family, Fragment, Packet};
 use crate::rules::{self, Circumstances, Tables};
@@ -88,16 +86,10 @@ pub fn decide<S: Surroundings>(surroundings: &S, parsed: &Parsed, arrival: &Arri
     let (classified, parse) = if parsed.reason == 0 {
         surroundings.classify_parsed(parsed, arrival)
     } else {
-        (default(surroundings.generation()), u32::from(parsed.reason))
+        (default(surroundings, 0, 0), u32::from(parsed.reason))
     };
     let outcome = steer(surroundings, arrival.tunnel, &classified);
     Decision { parse, classified, outcome }
-}
-
-/// What a packet gets that the rules are not asked about.
-#[inline(always)]
-pub fn default(generation: &Generation) -> Classified {
-    Classified { tenant: 0, rule: NO_RULE, counter: 0, class: generation.head.default_class as u16, hash: 0 }
 }
 
 /// What the rules say of a packet that was read. Later fragments carry no ports: they take what their first one got, lane

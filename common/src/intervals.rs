@@ -1,8 +1,8 @@
 //! Addresses -> a number, by sorted elementary intervals.
 //!
 //! A prefix list cuts the address space into intervals within which every address is covered by the same prefixes. Finding
-//! one is a binary search of 13 steps over an array: cheaper at this size than the kernel's LPM trie (73 ns at 1,000
-//! prefixes), and part of the one value that a generation is.
+//! one is a binary search of 15 steps over an array, the first of which all packets have in common: cheaper than the kernel's
+//! LPM trie (73 ns at 1,000 prefixes, 317 ns at 16,000), and part of the one value that a generation is.
 
 use crate::abi::MAX_INTERVALS;
 use crate::opaque;

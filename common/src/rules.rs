@@ -15,7 +15,7 @@
 
 use crate::abi::{
     ANY_FRAGMENT, ANY_ICMP, ANY_PROTOCOL, ANY_VLAN, Candidates, FRAGMENTS, Generation, MAX_HEADS, MAX_INTERFACES,
-    MAX_RECORDS, MAX_TENANTS, MAX_TUPLES, NO_RULE, Parsed, Record, Search, Tuple, TupleSet, field,
+    MAX_RECORDS, MAX_TUPLES, NO_RULE, Parsed, Record, Search, Tenant, Tuple, TupleSet, field,
 };
 use crate::classify::mix;
 use crate::opaque;
@@ -28,6 +28,8 @@ pub const MAX_STEPS: u32 = (MAX_RECORDS + MAX_TUPLES) as u32;
 pub trait Tables {
     /// The one that this packet reads.
     fn generation(&self) -> &Generation;
+    /// A tenant; number 0 is there too.
+    fn tenant(&self, number: u16) -> Option<&Tenant>;
     /// The tuples by the values of one [`field`].
     fn candidates(&self, field: u32) -> Option<&Candidates>;
     /// The first record of a chain; 0 for none.
@@ -108,7 +110,7 @@ fn candidates<T: Tables>(tables: &T, packet: &Parsed, tenant: u16) -> Option<Tup
         left = and(left, &tables.candidates(field::DESTINATION_PORT)?[usize::from(packet.destination_port)]);
     }
     left = and(left, &generation.protocol_tuples[usize::from(packet.protocol)]);
-    Some(and(left, &generation.tenant_tuples[usize::from(tenant) & (MAX_TENANTS - 1)]))
+    Some(and(left, &tables.tenant(tenant)?.tuples))
 }
 
 /// One step; false at the end of the search, whose result is in `search.rule` and `search.found`.

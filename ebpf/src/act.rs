@@ -4,7 +4,7 @@ use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_xfrm_state};
 use aya_ebpf::helpers::generated::bpf_skb_get_xfrm_state;
 use aya_ebpf::programs::TcContext;
 use lanekeeper_common::abi::{
-    Device, Ingress, MAX_LANES, MAX_TENANT_CLASSES, NO_LANE, NO_VLAN, Parsed, REQID_PREFIX, counter, device_flag,
+    Device, Ingress, MAX_LANES, NO_LANE, NO_VLAN, Parsed, REQID_PREFIX, counter, device_flag,
 };
 use lanekeeper_common::classify;
 use lanekeeper_common::decide::{Arrival, Decision, decide};
@@ -61,8 +61,7 @@ fn carry_out(skb: &Skb, live: &Live, parsed: &Parsed, decision: &Decision) -> i3
     if decision.parse != 0 {
         count(counter::PARSE + (decision.parse & 7), amount);
     }
-    let place = u32::from(classified.tenant) * generation.head.classes + u32::from(classified.class);
-    let class = generation.class_counters[place as usize & (MAX_TENANT_CLASSES - 1)];
+    let class = classify::counters(live, classified.tenant, classified.class);
     if classified.counter != 0 {
         count(classified.counter, amount);
     }
@@ -124,8 +123,7 @@ pub fn count_in(ctx: &TcContext) -> i32 {
         0
     };
     count(lane.counters + counter::LANE_IN, amount);
-    let place = u32::from(tenant) * generation.head.classes + u32::from(lane.class);
-    count(generation.class_counters[place as usize & (MAX_TENANT_CLASSES - 1)] + counter::CLASS_IN, amount);
+    count(classify::counters(&live, tenant, lane.class) + counter::CLASS_IN, amount);
     TC_ACT_UNSPEC
 }
 

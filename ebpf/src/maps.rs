@@ -3,9 +3,9 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use lanekeeper_common::abi::{
-    Candidates, Counter, Device, FIELDS, FragmentKey, FragmentValue, Generation, Heads, Ingress, MAX_COUNTERS,
-    MAX_DEVICES, MAX_FRAGMENTS, MAX_GROUPS, MAX_INGRESS, MAX_NAMES, MAX_OUTER, MAX_RECORDS, MAX_TALLIES, Name,
-    OuterKey, Record, Scratch,
+    COUNTERS_TOGETHER, Candidates, Counters, Device, FIELDS, FragmentKey, FragmentValue, Generation, Heads, Ingress,
+    MAX_COUNTERS, MAX_DEVICES, MAX_FRAGMENTS, MAX_GROUPS, MAX_INGRESS, MAX_NAMES, MAX_OUTER, MAX_RECORDS, MAX_TALLIES,
+    MAX_TENANTS, Name, OuterKey, Record, Scratch, Tenant,
 };
 
 /// bpf.h; hash maps that are large and seldom full take memory as they fill.
@@ -24,6 +24,8 @@ pub static HEADS: Array<Heads> = Array::with_max_entries(2, 0);
 #[map]
 pub static CANDIDATES: Array<Candidates> = Array::with_max_entries(2 * FIELDS as u32, 0);
 #[map]
+pub static TENANTS: Array<Tenant> = Array::with_max_entries(2 * MAX_TENANTS as u32, 0);
+#[map]
 pub static LANES_UP: Array<u32> = Array::with_max_entries(MAX_GROUPS as u32, 0);
 #[map]
 pub static DEVICES: HashMap<u32, Device> = HashMap::with_max_entries(MAX_DEVICES as u32, BPF_F_NO_PREALLOC);
@@ -32,7 +34,8 @@ pub static INTERFACES: HashMap<u32, Ingress> = HashMap::with_max_entries(MAX_ING
 #[map]
 pub static FRAGMENTS: LruHashMap<FragmentKey, FragmentValue> = LruHashMap::with_max_entries(MAX_FRAGMENTS as u32, 0);
 #[map]
-pub static COUNTERS: PerCpuArray<Counter> = PerCpuArray::with_max_entries(MAX_COUNTERS as u32, 0);
+pub static COUNTERS: PerCpuArray<Counters> =
+    PerCpuArray::with_max_entries((MAX_COUNTERS / COUNTERS_TOGETHER) as u32, 0);
 #[map]
 pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 #[map]

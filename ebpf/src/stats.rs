@@ -1,5 +1,6 @@
 //! Counters. Per CPU, so that counting is two additions.
 
+use lanekeeper_common::abi::COUNTERS_TOGETHER;
 use lanekeeper_common::packet::{Bytes, SCTP, TCP};
 
 use crate::ctx::Skb;
@@ -51,12 +52,13 @@ pub fn amount(skb: &Skb, network: u32, transport: u32, protocol: u8) -> Amount {
 /// Adds to a counter.
 #[inline(always)]
 pub fn count(counter: u32, amount: Amount) {
-    if let Some(value) = COUNTERS.get_ptr_mut(counter) {
+    if let Some(values) = COUNTERS.get_ptr_mut(counter / COUNTERS_TOGETHER as u32) {
         // SAFETY: a per-CPU value; programs of tc on one CPU do not interrupt each other at one hook's depth, and a
         // nested one can at worst lose an addition.
         unsafe {
-            (*value).packets += amount.packets;
-            (*value).bytes += amount.bytes;
+            let value = &mut (*values)[counter as usize & (COUNTERS_TOGETHER - 1)];
+            value.packets += amount.packets;
+            value.bytes += amount.bytes;
         }
     }
 }

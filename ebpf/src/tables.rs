@@ -6,16 +6,16 @@ use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_loop};
 use aya_ebpf::programs::TcContext;
 use lanekeeper_common::abi::{
-    Candidates, FIELDS, FragmentKey, FragmentValue, Generation, MAX_HEADS, MAX_RECORDS, Parsed, Record, Said, Scratch,
-    Search,
+    Candidates, FIELDS, FragmentKey, FragmentValue, Generation, MAX_HEADS, MAX_RECORDS, MAX_TENANTS, Parsed, Record,
+    Said, Scratch, Search, Tenant,
 };
-use lanekeeper_common::classify::Classified;
-use lanekeeper_common::decide::{Arrival, Surroundings, classify_parsed, default};
+use lanekeeper_common::classify::{Classified, default};
+use lanekeeper_common::decide::{Arrival, Surroundings, classify_parsed};
 use lanekeeper_common::packet::{Layer, Packet, parse};
 use lanekeeper_common::rules::{self, MAX_STEPS, Tables};
 
 use crate::ctx::Skb;
-use crate::maps::{ACTIVE, CANDIDATES, FRAGMENTS, GENERATIONS, HEADS, LANES_UP, RECORDS, SCRATCH};
+use crate::maps::{ACTIVE, CANDIDATES, FRAGMENTS, GENERATIONS, HEADS, LANES_UP, RECORDS, SCRATCH, TENANTS};
 
 /// The generation that was active when the packet came.
 pub struct Live {
@@ -47,6 +47,11 @@ impl Tables for Live {
     #[inline(always)]
     fn generation(&self) -> &Generation {
         self.generation
+    }
+
+    #[inline(always)]
+    fn tenant(&self, number: u16) -> Option<&Tenant> {
+        TENANTS.get(self.slot() * MAX_TENANTS as u32 + (u32::from(number) & (MAX_TENANTS as u32 - 1)))
     }
 
     #[inline(always)]
@@ -113,7 +118,7 @@ impl Surroundings for Live {
             _ => scratch().map(|scratch| scratch.said),
         };
         let Some(Said { tenant, rule, counter, class, hash, parse, .. }) = said else {
-            return (default(self.generation()), 0);
+            return (default(self, 0, 0), 0);
         };
         (Classified { tenant, rule, counter, class, hash }, parse)
     }

@@ -1,5 +1,6 @@
 //! What is counted, by names that stay the same over reloads, rekeys and restarts.
 
+use lanekeeper_common::abi::MAX_TENANT_CLASSES;
 use lanekeeper_common::verdict::{BlockReason, ParseReason};
 
 /// Which way a packet crosses the tunnel device.
@@ -98,6 +99,16 @@ pub enum Series {
     },
     /// The kernel had more to tell than was taken; counted through `tally` too.
     Overrun,
+}
+
+/// In the place of a class: all classes of a tenant that are not counted each by itself. No class is named like it.
+pub const ALL_CLASSES: &str = "*";
+
+/// Whether the classes of the tenant of that number are counted each by itself, of so many classes: those of all tenants
+/// would be too many series, so tenants from a number on have one for all. It is the file's order that tells them apart, so
+/// that a tenant added at the end changes nobody's series.
+pub fn counts_by_class(tenant: usize, classes: usize) -> bool {
+    (tenant + 1) * classes <= MAX_TENANT_CLASSES
 }
 
 /// Kinds of what the agent repairs, so that each has its series from the start.

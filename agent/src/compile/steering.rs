@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use lanekeeper_common::abi::{
-    Generation, Hop, LaneEntry, MAX_HOPS, MAX_LANES, MAX_LANES_OF_CLASS, MAX_STEERS, MAX_TENANT_CLASSES, NO_LANE,
-    OuterKey, REQID_PREFIX, Steer, TunnelEntry,
+    Generation, Hop, LaneEntry, MAX_HOPS, MAX_LANES, MAX_LANES_OF_CLASS, MAX_STEERS, NO_LANE, OuterKey, REQID_PREFIX,
+    Steer, TunnelEntry,
 };
 use lanekeeper_common::verdict::BlockReason;
 
@@ -24,25 +24,13 @@ pub struct Steering {
     pub lane_ids: Vec<LaneId>,
 }
 
-/// Fills in the head, the counters of classes, tunnels, steers, lanes and request ids.
+/// Fills in the head, tunnels, steers, lanes and request ids.
 pub fn steering(policy: &Policy, registry: &mut Registry, generation: &mut Generation) -> Result<Steering, Error> {
     let classes = policy.classes.len();
-    limit("classes of tenants", classes * (policy.tenants.len() + 1), MAX_TENANT_CLASSES)?;
     limit("classes of tunnels", classes * policy.tunnels.len(), MAX_STEERS)?;
     limit("lanes", policy.tunnels.iter().map(|tunnel| tunnel.lanes.len()).sum(), MAX_LANES)?;
     generation.head.mark_mask = policy.mark_mask;
-    generation.head.default_class = policy.default_class.0 as u32;
-    generation.head.classes = classes as u32;
     generation.reqids.fill(NO_LANE);
-
-    let none = std::iter::once(String::new());
-    let tenants = none.chain(policy.tenants.iter().map(|tenant| tenant.name.clone()));
-    for (place, tenant) in tenants.enumerate() {
-        for (class, of) in policy.classes.iter().enumerate() {
-            let key = Key::Class { tenant: tenant.clone(), class: of.name.clone() };
-            generation.class_counters[place * classes + class] = registry.number(key)?;
-        }
-    }
 
     let mut steering = Steering { outer: Vec::new(), lanes: BTreeMap::new(), lane_ids: Vec::new() };
     let mut next_lane = 0;

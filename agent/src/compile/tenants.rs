@@ -1,16 +1,46 @@
-//! Tenants -> which packets are whose: by source, in elementary intervals, and by ingress interface.
+//! Tenants -> which packets are whose: by source, in elementary intervals, and by ingress interface. And what each has of
+//! its own.
 
 use std::collections::BTreeSet;
 
 use ipnet::IpNet;
-use lanekeeper_common::abi::{Generation, MAX_INTERVALS};
+use lanekeeper_common::abi::{Generation, MAX_INTERVALS, Tenant};
 
 use super::registry::{Key, Registry};
+use super::series::{ALL_CLASSES, counts_by_class};
 use super::{Error, bounds, halves, limit};
 use crate::policy::Policy;
 
-/// Fills in the tables of tenants.
-pub fn tenants(policy: &Policy, registry: &mut Registry, generation: &mut Generation) -> Result<(), Error> {
+/// The tenants, still without tuples; fills in whose a packet is, and the counters of classes.
+pub fn tenants(policy: &Policy, registry: &mut Registry, generation: &mut Generation) -> Result<Vec<Tenant>, Error> {
+    belongings(policy, registry, generation)?;
+    let names = std::iter::once("").chain(policy.tenants.iter().map(|tenant| tenant.name.as_str()));
+    let mut next = 0;
+    let mut tenants = Vec::with_capacity(policy.tenants.len() + 1);
+    for (number, name) in names.enumerate() {
+        let by_class = counts_by_class(number, policy.classes.len());
+        tenants.push(Tenant {
+            tuples: Default::default(),
+            counters: next as u32,
+            default_class: policy.default_class.0 as u16,
+            by_class: by_class.into(),
+        });
+        let mut count = |class: &str| {
+            let number = registry.number(Key::Class { tenant: name.to_owned(), class: class.to_owned() })?;
+            generation.class_counters[next] = number;
+            next += 1;
+            Ok(())
+        };
+        if by_class {
+            policy.classes.iter().try_for_each(|class| count(&class.name))?;
+        } else {
+            count(ALL_CLASSES)?;
+        }
+    }
+    Ok(tenants)
+}
+
+fn belongings(policy: &Policy, registry: &mut Registry, generation: &mut Generation) -> Result<(), Error> {
     for (place, tenant) in policy.tenants.iter().enumerate().rev() {
         for name in &tenant.interfaces {
             let number = registry.number(Key::Interface(name.clone()))?;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use lanekeeper_common::abi::{
-    ANY_PROTOCOL, Candidates, FIELDS, Generation, Heads, MAX_HEADS, MAX_TUPLES, Record, Tuple, TupleSet, field,
+    ANY_PROTOCOL, Candidates, FIELDS, Generation, Heads, MAX_HEADS, MAX_TUPLES, Record, Tenant, Tuple, TupleSet, field,
 };
 use lanekeeper_common::rules::{chain, place4, place6, ports};
 
@@ -32,8 +32,8 @@ impl fmt::Debug for Filed {
     }
 }
 
-/// Files the records; the small tables go into the generation.
-pub fn file(expanded: &[Expanded], generation: &mut Generation) -> Filed {
+/// Files the records; the small tables go into generation and tenants.
+pub fn file(expanded: &[Expanded], generation: &mut Generation, tenants: &mut [Tenant]) -> Filed {
     let shapes = assign(expanded);
     let mut numbers: BTreeMap<Shape, usize> = BTreeMap::new();
     let mut tuples = Vec::new();
@@ -58,7 +58,7 @@ pub fn file(expanded: &[Expanded], generation: &mut Generation) -> Filed {
         records[place + 1].next = heads[chain];
         heads[chain] = place as u32 + 1;
     }
-    small_fields(&placed, generation);
+    small_fields(&placed, generation, tenants);
     Filed { records, heads, candidates: candidates(&placed, tuples.len()) }
 }
 
@@ -148,7 +148,7 @@ fn add(set: &mut TupleSet, tuple: usize) {
     set[tuple / 64] |= 1 << (tuple % 64);
 }
 
-fn small_fields(placed: &[(usize, &Expanded)], generation: &mut Generation) {
+fn small_fields(placed: &[(usize, &Expanded)], generation: &mut Generation, tenants: &mut [Tenant]) {
     let mut any_protocol = TupleSet::default();
     for (tuple, one) in placed {
         let record = &one.record;
@@ -156,7 +156,7 @@ fn small_fields(placed: &[(usize, &Expanded)], generation: &mut Generation) {
             ANY_PROTOCOL => add(&mut any_protocol, *tuple),
             protocol => add(&mut generation.protocol_tuples[usize::from(protocol)], *tuple),
         }
-        add(&mut generation.tenant_tuples[usize::from(record.tenant)], *tuple);
+        add(&mut tenants[usize::from(record.tenant)].tuples, *tuple);
         if record.ports == 0 {
             add(&mut generation.head.portless, *tuple);
         }

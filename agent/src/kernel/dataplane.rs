@@ -22,8 +22,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use aya::maps::MapError;
 use aya::programs::TcAttachType;
 use lanekeeper_common::abi::{
-    Candidates, Device, FIELDS, Generation, Heads, Ingress, MAX_RECORDS, NO_VLAN, Name, OuterKey, Record, device_flag,
-    map, program,
+    Candidates, Device, FIELDS, Generation, Heads, Ingress, MAX_RECORDS, MAX_TENANTS, NO_VLAN, Name, OuterKey, Record,
+    Tenant, device_flag, map, program,
 };
 
 use crate::compile::registry::Key;
@@ -476,6 +476,10 @@ fn fill(object: &mut Object, tables: &Tables) -> Result<u64, Error> {
     for (place, of_field) in tables.rules.candidates.iter().enumerate() {
         let (place, of_field): (_, &Candidates) = (slot * FIELDS as u32 + place as u32, of_field);
         candidates.set(place, of_field, 0).map_err(error(map::CANDIDATES))?;
+    }
+    let mut tenants = object.array_mut::<Tenant>(map::TENANTS)?;
+    for (place, tenant) in tables.tenants.iter().enumerate() {
+        tenants.set(slot * MAX_TENANTS as u32 + place as u32, tenant, 0).map_err(error(map::TENANTS))?;
     }
     let generation: &Generation = &tables.generation;
     object.array_mut::<Generation>(map::GENERATIONS)?.set(slot, generation, 0).map_err(error(map::GENERATIONS))?;

@@ -1,6 +1,6 @@
 //! Counters by name.
 
-use lanekeeper_common::abi::{Counter, counter, map};
+use lanekeeper_common::abi::{COUNTERS_TOGETHER, Counter, Counters, counter, map};
 use lanekeeper_common::verdict::{BlockReason, ParseReason};
 
 use super::object::Object;
@@ -50,22 +50,45 @@ fn places(registry: &Registry) -> Vec<(Series, u32, &'static str)> {
 
 /// Reads all of them.
 pub fn read(object: &Object, registry: &Registry) -> Result<Vec<Reading>, Error> {
-    let counters = object.per_cpu::<Counter>(map::COUNTERS)?;
+    let counters = object.per_cpu::<Counters>(map::COUNTERS)?;
     let tallies = object.array::<u64>(map::TALLIES)?;
     let mut readings = Vec::new();
-    for (series, place, from) in places(registry) {
+    let mut places = places(registry);
+    places.sort_unstable_by_key(|(_, place, from)| (*from, *place));
+    // The value read last: it has the counters that follow, too.
+    let mut at_hand = None;
+    for (series, place, from) in places {
         let reading = if from == map::TALLIES {
             let packets = tallies.get(&place, 0).map_err(|error| Error::map(map::TALLIES, error))?;
             Reading { series, packets, bytes: 0 }
         } else {
-            let values = counters.get(&place, 0).map_err(|error| Error::map(map::COUNTERS, error))?;
-            let (packets, bytes) =
-                values.iter().fold((0, 0), |(packets, bytes), cpu| (packets + cpu.packets, bytes + cpu.bytes));
+            let (number, within) = (place / COUNTERS_TOGETHER as u32, place as usize % COUNTERS_TOGETHER);
+            let values = match at_hand {
+                Some((known, values)) if known == number => values,
+                Some(_) | None => {
+                    let cpus = counters.get(&number, 0).map_err(|error| Error::map(map::COUNTERS, error))?;
+                    sum(cpus.iter())
+                }
+            };
+            at_hand = Some((number, values));
+            let Counter { packets, bytes } = values[within];
             Reading { series, packets, bytes }
         };
         readings.push(reading);
     }
     Ok(readings)
+}
+
+/// What all CPUs have counted.
+fn sum<'a>(cpus: impl Iterator<Item = &'a Counters>) -> Counters {
+    let mut all = Counters::default();
+    for of_cpu in cpus {
+        for (sum, counter) in all.iter_mut().zip(of_cpu) {
+            sum.packets += counter.packets;
+            sum.bytes += counter.bytes;
+        }
+    }
+    all
 }
 
 impl Dataplane {

@@ -53,9 +53,9 @@ type Shape = (MapType, usize, usize, usize);
 
 fn shape(name: &str) -> Shape {
     use abi::{
-        Candidates, Counter, Device, FIELDS, FragmentKey, FragmentValue, Generation, Heads, Ingress, MAX_COUNTERS,
-        MAX_DEVICES, MAX_FRAGMENTS, MAX_GROUPS, MAX_INGRESS, MAX_NAMES, MAX_OUTER, MAX_RECORDS, MAX_TALLIES, Name,
-        OuterKey, Record, Scratch,
+        COUNTERS_TOGETHER, Candidates, Counters, Device, FIELDS, FragmentKey, FragmentValue, Generation, Heads,
+        Ingress, MAX_COUNTERS, MAX_DEVICES, MAX_FRAGMENTS, MAX_GROUPS, MAX_INGRESS, MAX_NAMES, MAX_OUTER, MAX_RECORDS,
+        MAX_TALLIES, MAX_TENANTS, Name, OuterKey, Record, Scratch, Tenant,
     };
     match name {
         map::ACTIVE => (MapType::Array, 4, 8, 1),
@@ -64,11 +64,12 @@ fn shape(name: &str) -> Shape {
         map::RECORDS => (MapType::Array, 4, size_of::<Record>(), 2 * MAX_RECORDS),
         map::HEADS => (MapType::Array, 4, size_of::<Heads>(), 2),
         map::CANDIDATES => (MapType::Array, 4, size_of::<Candidates>(), 2 * FIELDS),
+        map::TENANTS => (MapType::Array, 4, size_of::<Tenant>(), 2 * MAX_TENANTS),
         map::LANES_UP => (MapType::Array, 4, 4, MAX_GROUPS),
         map::DEVICES => (MapType::Hash, 4, size_of::<Device>(), MAX_DEVICES),
         map::INTERFACES => (MapType::Hash, 4, size_of::<Ingress>(), MAX_INGRESS),
         map::FRAGMENTS => (MapType::LruHash, size_of::<FragmentKey>(), size_of::<FragmentValue>(), MAX_FRAGMENTS),
-        map::COUNTERS => (MapType::PerCpuArray, 4, size_of::<Counter>(), MAX_COUNTERS),
+        map::COUNTERS => (MapType::PerCpuArray, 4, size_of::<Counters>(), MAX_COUNTERS / COUNTERS_TOGETHER),
         map::SCRATCH => (MapType::PerCpuArray, 4, size_of::<Scratch>(), 1),
         map::OUTER => (MapType::Hash, size_of::<OuterKey>(), 4, MAX_OUTER),
         map::NAMES => (MapType::Hash, size_of::<Name>(), 4, MAX_NAMES),

@@ -1,9 +1,7 @@
 //! What the data path has room for, said where it is exceeded. What depends on how rules share values, and on names of
 //! earlier configs, only compiling can tell.
 
-use lanekeeper_common::abi::{
-    MAX_CLASSES, MAX_HOPS, MAX_LANES, MAX_STEERS, MAX_TENANT_CLASSES, MAX_TENANTS, MAX_TUNNELS,
-};
+use lanekeeper_common::abi::{MAX_CLASSES, MAX_HOPS, MAX_LANES, MAX_STEERS, MAX_TENANTS, MAX_TUNNELS};
 
 use crate::config::document::Document;
 use crate::config::findings::{Findings, Spot};
@@ -22,9 +20,9 @@ pub fn check(document: &Document, tunnels: &[Tunnel], classes: &[Class], finding
     let of_tenants: Vec<_> = document.tenants.iter().map(|tenant| (tenant.spot, tenant.object.as_str(), 1)).collect();
     let times =
         |of: &[(Spot, _, usize)]| -> Vec<_> { of.iter().map(|&(spot, object, n)| (spot, object, n * all)).collect() };
-    let mut within = |what, cure, limit, base, counted: &[(Spot, &str, usize)]| {
-        let got = base + counted.iter().map(|(_, _, n)| n).sum::<usize>();
-        let mut so_far = base;
+    let mut within = |what, cure, limit, counted: &[(Spot, &str, usize)]| {
+        let got = counted.iter().map(|(_, _, n)| n).sum::<usize>();
+        let mut so_far = 0;
         let exceeds = |&&(_, _, n): &&(Spot, &str, usize)| {
             so_far += n;
             so_far > limit
@@ -34,11 +32,10 @@ pub fn check(document: &Document, tunnels: &[Tunnel], classes: &[Class], finding
         false
     };
     // One thing too many is not also said to be too many times another.
-    let _ = within("classes", "take fewer classes", MAX_CLASSES, 0, &of_classes)
-        && within("tunnels", "take fewer tunnels", MAX_TUNNELS, 0, &of_tunnels)
-        && within("tenants", "take fewer tenants", MAX_TENANTS - 1, 0, &of_tenants)
-        && within("tunnels times classes", "take fewer of either", MAX_STEERS, 0, &times(&of_tunnels))
-        && within("tenants times classes", "take fewer of either", MAX_TENANT_CLASSES, all, &times(&of_tenants));
+    let _ = within("classes", "take fewer classes", MAX_CLASSES, &of_classes)
+        && within("tunnels", "take fewer tunnels", MAX_TUNNELS, &of_tunnels)
+        && within("tenants", "take fewer tenants", MAX_TENANTS - 1, &of_tenants)
+        && within("tunnels times classes", "take fewer of either", MAX_STEERS, &times(&of_tunnels));
     let lanes: Vec<_> = document
         .tunnels
         .iter()
@@ -48,7 +45,7 @@ pub fn check(document: &Document, tunnels: &[Tunnel], classes: &[Class], finding
             (entry.spot, entry.object.as_str(), lanes)
         })
         .collect();
-    let fit = within("lanes of all tunnels", "take fewer tunnels, classes or lanes", MAX_LANES, 0, &lanes);
+    let fit = within("lanes of all tunnels", "take fewer tunnels, classes or lanes", MAX_LANES, &lanes);
     chains(document, tunnels, classes, findings);
     fit
 }
