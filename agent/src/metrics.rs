@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn every_series_is_there_before_the_first_packet_and_none_comes_later() {
         let mut policy = policy();
-        policy.tenants.push(Tenant { name: "acme".into(), interfaces: vec![], sources: vec![] });
+        policy.tenants.push(Tenant { name: "acme".into(), ..Tenant::default() });
         policy.rules.push(Rule { name: Some("sip".into()), tenant: Some(TenantIndex(0)), ..Rule::default() });
         let before = page(&policy, &[], &[]);
         let event = |event| Reading {

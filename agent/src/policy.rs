@@ -8,6 +8,7 @@ pub mod lanes;
 pub mod protocol;
 pub mod tcp;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
@@ -248,18 +249,32 @@ pub struct Rule {
     pub mark: Option<(u32, u32)>,
 }
 
-/// Whose traffic.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Whose traffic. What several tenants match is the first one's; what comes in by a tunnel of its own is the tenant's alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tenant {
     /// At most 31 bytes of `[A-Za-z0-9_.-]`.
     pub name: String,
     /// Ingress interfaces.
     pub interfaces: Vec<String>,
-    /// Source prefixes.
+    /// VLAN ids of the outermost tag, 0..=4094.
+    pub vlans: Vec<u16>,
+    /// VRF devices, for what comes in by their interfaces.
+    pub vrfs: Vec<String>,
+    /// Source prefixes. The addresses of its own tunnels' devices are its sources, too.
     pub sources: Vec<IpNet>,
+    /// The class of what none of its rules matches; `None` for the policy's.
+    pub default_class: Option<ClassIndex>,
+    /// Tunnels of its own, each in no other tenant: nobody else reaches them, and it reaches no other, unless it has none.
+    pub tunnels: Vec<TunnelIndex>,
 }
 
 impl Policy {
+    /// Whose own each tunnel is, of those that are somebody's.
+    pub fn owners(&self) -> BTreeMap<TunnelIndex, TenantIndex> {
+        let tenants = self.tenants.iter().enumerate();
+        tenants.flat_map(|(at, tenant)| tenant.tunnels.iter().map(move |tunnel| (*tunnel, TenantIndex(at)))).collect()
+    }
+
     /// The lanes of one class in one tunnel, by index.
     pub fn lanes_of(&self, tunnel: TunnelIndex, class: ClassIndex) -> impl Iterator<Item = &Lane> {
         self.tunnels[tunnel.0].lanes.iter().filter(move |lane| lane.class == class)

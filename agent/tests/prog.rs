@@ -6,8 +6,8 @@ use lanekeeper::compile::series::{Direction, Series};
 use lanekeeper::compile::{Registry, compile};
 use lanekeeper::kernel::dataplane::Trial;
 use lanekeeper::model::{Model, Probe, Verdict};
-use lanekeeper_common::verdict::ParseReason;
-use witness::oracle::Oracle;
+use lanekeeper_common::verdict::{BlockReason, ParseReason};
+use witness::oracle::{Oracle, reaches};
 use witness::packet::Packets;
 use witness::random::Random;
 
@@ -40,7 +40,7 @@ fn three_witnesses_agree_on_every_packet() {
     let mut registry = Registry::default();
     // Kept over policies: what a first fragment got from the tables before says nothing in these.
     let mut packets = Packets::default();
-    let (mut broken, mut followed, mut alone, mut by_rule, mut blocked) = (0, 0, 0, 0, 0_u64);
+    let (mut broken, mut followed, mut alone, mut by_rule, mut blocked, mut turned_away) = (0, 0, 0, 0, 0_u64, 0);
     for seed in 0..policies() {
         let mut random = Random::new(seed.wrapping_mul(0x5851_f42d_4c95_7f2d));
         let policy = witness::policy::policy(&mut random);
@@ -68,6 +68,9 @@ fn three_witnesses_agree_on_every_packet() {
             assert_eq!(host, kernel, "host and kernel; {}", context());
             assert_eq!((kernel.tenant, kernel.rule, kernel.class), judgement, "oracle; {}", context());
             assert_eq!(kernel.parse == Some(ParseReason::FragmentUnseen), unseen, "oracle; {}", context());
+            let barred = kernel.blocked == Some(BlockReason::Tenant);
+            assert_eq!(barred, !reaches(&policy, kernel.tenant, 0), "oracle; {}", context());
+            turned_away += u64::from(barred);
             broken += u64::from(packet.broken);
             by_rule += u64::from(kernel.rule.is_some());
             blocked += u64::from(kernel.blocked.is_some());
@@ -77,11 +80,11 @@ fn three_witnesses_agree_on_every_packet() {
     }
     let all = policies() * PACKETS;
     println!(
-        "{all} packets, {broken} broken, {followed} after their first fragment, {alone} without it, {by_rule} by a rule, {blocked} blocked"
+        "{all} packets, {broken} broken, {followed} after their first fragment, {alone} without it, {by_rule} by a rule, {blocked} blocked, of those {turned_away} at another's tunnel"
     );
     // A generator that stopped making the interesting ones would agree with everything.
     assert!(broken > all / 100 && followed > all / 100 && alone > all / 100);
-    assert!(by_rule > all / 5 && blocked > all / 100);
+    assert!(by_rule > all / 5 && blocked > all / 100 && turned_away > all / 50);
 }
 
 /// Each packet is counted once in its rule, and in class and lane where it leaves, with its bytes from the IP header on;
@@ -117,7 +120,7 @@ fn counters_add_up_to_the_packets() {
     assert_eq!(sum(|series| matches!(series, Series::Lane { direction: Direction::Out, .. })), taken);
     assert_eq!(sum(|series| matches!(series, Series::Rule { .. })), named);
     assert_eq!(sum(|series| matches!(series, Series::Blocked { .. })), packets - taken);
-    assert!(taken > 1_000 && packets - taken > 1_000, "{taken} of {packets} got through");
+    assert!(taken > 500 && packets - taken > 1_000, "{taken} of {packets} got through");
     assert_eq!(sum(|series| matches!(series, Series::Lane { direction: Direction::In, .. })), 0);
     let counted: u64 = counters
         .iter()

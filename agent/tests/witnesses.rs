@@ -5,8 +5,8 @@ mod witness;
 use lanekeeper::compile::{Registry, compile};
 use lanekeeper::lane::LaneId;
 use lanekeeper::model::{Model, Probe};
-use lanekeeper_common::verdict::ParseReason;
-use witness::oracle::Oracle;
+use lanekeeper_common::verdict::{BlockReason, ParseReason};
+use witness::oracle::{Oracle, reaches};
 use witness::packet::Packets;
 use witness::random::Random;
 
@@ -15,7 +15,7 @@ const PACKETS: usize = 400;
 
 #[test]
 fn oracle_and_host_agree_on_random_policies() {
-    let (mut followed, mut alone) = (0, 0);
+    let (mut followed, mut alone, mut turned_away) = (0, 0, 0);
     for seed in 0..POLICIES {
         let mut random = Random::new(seed);
         let policy = witness::policy::policy(&mut random);
@@ -31,6 +31,9 @@ fn oracle_and_host_agree_on_random_policies() {
             assert_eq!((verdict.tenant, verdict.rule, verdict.class), judgement, "{}", context());
             assert_eq!(verdict.parse == Some(ParseReason::FragmentUnseen), unseen, "{}", context());
             assert_eq!(packet.broken, verdict.parse.is_some() && !unseen, "{}", context());
+            let barred = verdict.blocked == Some(BlockReason::Tenant);
+            assert_eq!(barred, !reaches(&policy, verdict.tenant, 0), "{}", context());
+            turned_away += u64::from(barred);
             assert_eq!(verdict.mark & !policy.mark_mask, packet.mark & !policy.mark_mask, "{}", context());
         }
         followed += oracle.followed;
@@ -38,6 +41,7 @@ fn oracle_and_host_agree_on_random_policies() {
     }
     let all = POLICIES * PACKETS as u64;
     assert!(followed > all / 100 && alone > all / 100, "{followed} followed their first fragment, {alone} did not");
+    assert!(turned_away > all / 50, "{turned_away} were turned away from another's tunnel");
 }
 
 #[test]
@@ -59,6 +63,10 @@ fn the_mark_is_that_of_a_lane_of_the_class_or_of_its_fallback() {
             let packet = witness::packet::packet(&mut random, &policy);
             let probe = Probe { frame: &packet.frame, mark: packet.mark, ingress: None, stripped: None };
             let verdict = model.evaluate("tunnel0", &probe);
+            if !reaches(&policy, verdict.tenant, 0) {
+                assert!(verdict.blocked.is_some() && verdict.lane.is_none() && verdict.mark == packet.mark);
+                continue;
+            }
             // The first class of the chain with a lane that is up.
             let mut class = Some(verdict.class);
             while let Some(at) = class

@@ -132,6 +132,8 @@ pub const REQID_PREFIX: u32 = 0x4c4b;
 pub const NO_RULE: u32 = u32::MAX;
 /// No lane in a table of lane numbers, or chosen.
 pub const NO_LANE: u16 = u16::MAX;
+/// In [`Generation::interface_tenant`]: the interface is a tunnel of the tenant's own, and nothing else counts.
+pub const OWN_TUNNEL: u16 = 0x8000;
 /// VLAN id of a packet without a tag: 4095 is no valid one (IEEE 802.1Q).
 pub const NO_VLAN: u16 = 4095;
 
@@ -294,7 +296,9 @@ pub struct TunnelEntry {
     /// In [`Generation::steers`]; class n is n places further.
     pub first: u32,
     /// 1 where this generation has the tunnel.
-    pub present: u32,
+    pub present: u16,
+    /// The tenant whose own it is; 0 for a tunnel of nobody's own.
+    pub owner: u16,
 }
 
 /// One class that a packet is offered to.
@@ -349,6 +353,10 @@ pub struct Tenant {
     pub default_class: u16,
     /// 1: the classes are counted each by itself, class n is n places further. 0: all of them together.
     pub by_class: u16,
+    /// 1: it has tunnels of its own, and reaches no other.
+    pub tied: u32,
+    /// Zero.
+    pub _pad: u32,
 }
 
 /// What a generation has once.
@@ -373,8 +381,10 @@ pub struct Generation {
     pub tenants4: Intervals4,
     /// Tenants by IPv6 source.
     pub tenants6: Intervals6,
-    /// Tenant by number of the ingress interface.
+    /// Tenant by number of the ingress interface, with [`OWN_TUNNEL`].
     pub interface_tenant: [u16; MAX_INTERFACES],
+    /// Tenant by VLAN id.
+    pub vlan_tenant: [u16; 4096],
     /// Tuples with a rule that accepts the protocol.
     pub protocol_tuples: [TupleSet; 256],
     /// Tuples, those with earlier rules first.
@@ -432,10 +442,12 @@ pub struct FragmentKey {
     /// ifindex of the tunnel's device.
     pub device: u32,
     /// Protocol; 0 for IPv6, where it is no part of the key (RFC 8200 section 4.5).
-    pub protocol: u16,
+    pub protocol: u8,
     /// 4 or 6.
-    pub family: u16,
-    /// Number of the ingress interface: the same addresses may be several tenants'.
+    pub family: u8,
+    /// VLAN id, or [`NO_VLAN`]: the same addresses may be several tenants'.
+    pub vlan: u16,
+    /// Number of the ingress interface, for the same reason.
     pub interface: u32,
 }
 
@@ -596,14 +608,14 @@ shared! {
         u32, u32, [u16; 2], u16, u16, u16, u8, [u8; 5]
     }
     Tuple { [u64; 2], [u64; 2], u32, u32 }
-    TunnelEntry { u32, u32 }
+    TunnelEntry { u32, u16, u16 }
     Hop { u32, u16, u16, u32 }
     Steer { [Hop; MAX_HOPS], u32, u32 }
     LaneEntry { u32, u32, u16, u16 }
-    Tenant { TupleSet, u32, u16, u16 }
+    Tenant { TupleSet, u32, u16, u16, u32, u32 }
     Head { u32, u32, TupleSet }
     Generation {
-        Head, Intervals4, Intervals6, [u16; MAX_INTERFACES], [TupleSet; 256],
+        Head, Intervals4, Intervals6, [u16; MAX_INTERFACES], [u16; 4096], [TupleSet; 256],
         [Tuple; MAX_TUPLES], [u32; MAX_CLASS_COUNTERS], [TunnelEntry; MAX_TUNNELS], [Steer; MAX_STEERS],
         [LaneEntry; MAX_LANES], [u16; 65536]
     }
@@ -611,7 +623,7 @@ shared! {
     Intervals6 { [[u64; 2]; MAX_INTERVALS], [u16; MAX_INTERVALS] }
     Device { u32, u32 }
     Ingress { u16, u16 }
-    FragmentKey { [u64; 2], [u64; 2], u32, u32, u16, u16, u32 }
+    FragmentKey { [u64; 2], [u64; 2], u32, u32, u8, u8, u16, u32 }
     FragmentValue { u64, u32, u32, u32, u32, u16, u16, u32 }
     Parsed { [u64; 2], [u64; 2], u32, u32, u32, u16, u16, u16, u8, u8, u8, u8, u8, u8, u16, u16, u16, u16 }
     Said { u32, u32, u16, u16, u32, u32, u32 }

@@ -1,6 +1,6 @@
 //! Packet -> tenant, rule, class, and the hash that keeps a flow together.
 
-use crate::abi::{Generation, MAX_CLASS_COUNTERS, MAX_INTERFACES, NO_RULE};
+use crate::abi::{Generation, MAX_CLASS_COUNTERS, MAX_INTERFACES, NO_RULE, OWN_TUNNEL};
 use crate::blur;
 use crate::packet::{Address, Family, Packet};
 use crate::rules::Tables;
@@ -20,17 +20,28 @@ pub struct Classified {
     pub hash: u32,
 }
 
-/// The first tenant, in the file's order, that names the interface or whose sources hold the address; 0 for none.
+/// The first tenant, in the file's order, that names the interface or the VLAN or whose sources hold the address; 0 for
+/// none. What comes in by a tunnel that is a tenant's own is that tenant's, whatever address it bears.
 #[inline(always)]
-pub fn tenant(generation: &Generation, family: Family, source: Address, interface: u16) -> u16 {
+pub fn tenant(generation: &Generation, family: Family, source: Address, interface: u16, vlan: u16) -> u16 {
     let by_source = match family {
         Family::V4 => generation.tenants4.numbers[generation.tenants4.place(source[1] as u32)],
         Family::V6 => generation.tenants6.numbers[generation.tenants6.place(source)],
     };
     let by_interface = generation.interface_tenant[interface as usize & (MAX_INTERFACES - 1)];
-    let first =
-        if by_source == 0 || (by_interface != 0 && by_interface < by_source) { by_interface } else { by_source };
-    blur(generation.head.zero, first.into()) as u16
+    let by_vlan = generation.vlan_tenant[vlan as usize & 4095];
+    let tenant = if by_interface & OWN_TUNNEL != 0 {
+        by_interface & !OWN_TUNNEL
+    } else {
+        first(first(by_source, by_interface), by_vlan)
+    };
+    blur(generation.head.zero, tenant.into()) as u16
+}
+
+/// The lower of two numbers, of which 0 is none.
+#[inline(always)]
+fn first(a: u16, b: u16) -> u16 {
+    if a == 0 || (b != 0 && b < a) { b } else { a }
 }
 
 /// What a search says that has ended with the record `found`, or 0.

@@ -128,7 +128,7 @@ fn holds<S: Surroundings>(surroundings: &S, value: &FragmentValue) -> bool {
 fn fresh<S: Surroundings>(surroundings: &S, parsed: &Parsed, packet: &Packet, arrival: &Arrival) -> Classified {
     let generation = surroundings.generation();
     let interface = blur(generation.head.zero, arrival.interface.into()) as u16;
-    let tenant = tenant(generation, packet.family, packet.source, interface);
+    let tenant = tenant(generation, packet.family, packet.source, interface, packet.vlan);
     let of = Circumstances { generation: surroundings.number(), tenant, interface, mark: arrival.mark };
     let search = rules::begin(surroundings, parsed, &of);
     let found = surroundings.finish(parsed, search);
@@ -142,7 +142,7 @@ fn fragment_key(packet: &Packet, arrival: &Arrival) -> FragmentKey {
         Fragment::Whole => 0,
     };
     let (protocol, family) = match packet.family {
-        Family::V4 => (u16::from(packet.protocol), 4),
+        Family::V4 => (packet.protocol, 4),
         Family::V6 => (0, 6),
     };
     FragmentKey {
@@ -152,6 +152,7 @@ fn fragment_key(packet: &Packet, arrival: &Arrival) -> FragmentKey {
         device: arrival.device,
         protocol,
         family,
+        vlan: packet.vlan,
         interface: arrival.interface.into(),
     }
 }
@@ -162,6 +163,10 @@ fn steer<S: Surroundings>(surroundings: &S, tunnel: u32, classified: &Classified
     let entry = &generation.tunnels[tunnel as usize & (MAX_TUNNELS - 1)];
     if entry.present == 0 {
         return Err(BlockReason::NoTables);
+    }
+    let tied = surroundings.tenant(classified.tenant).is_some_and(|tenant| tenant.tied != 0);
+    if entry.owner != classified.tenant && (entry.owner != 0 || tied) {
+        return Err(BlockReason::Tenant);
     }
     let steer = &generation.steers[(entry.first as usize + classified.class as usize) & (MAX_STEERS - 1)];
     match choose(generation.head.zero, steer, classified.hash, |group| surroundings.up(group)) {

@@ -62,13 +62,16 @@ pub enum BlockReason {
     NotCarried = 2,
     /// No tables are loaded, or the device leads to no tunnel of theirs.
     NoTables = 3,
+    /// The tunnel is another tenant's own, or the packet's tenant has tunnels of its own and this is none of them.
+    Tenant = 4,
 }
 
 impl BlockReason {
     /// One more than the highest number.
-    pub const COUNT: u32 = 4;
+    pub const COUNT: u32 = 5;
     /// All of them, in the order of their numbers.
-    pub const ALL: [BlockReason; 3] = [BlockReason::NoLane, BlockReason::NotCarried, BlockReason::NoTables];
+    pub const ALL: [BlockReason; 4] =
+        [BlockReason::NoLane, BlockReason::NotCarried, BlockReason::NoTables, BlockReason::Tenant];
 
     /// As metrics and `explain` spell it.
     pub const fn name(self) -> &'static str {
@@ -76,6 +79,7 @@ impl BlockReason {
             BlockReason::NoLane => "no_lane",
             BlockReason::NotCarried => "not_carried",
             BlockReason::NoTables => "no_tables",
+            BlockReason::Tenant => "tenant",
         }
     }
 
@@ -85,6 +89,7 @@ impl BlockReason {
             1 => Some(BlockReason::NoLane),
             2 => Some(BlockReason::NotCarried),
             3 => Some(BlockReason::NoTables),
+            4 => Some(BlockReason::Tenant),
             _ => None,
         }
     }

@@ -4,7 +4,7 @@ use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_xfrm_state};
 use aya_ebpf::helpers::generated::bpf_skb_get_xfrm_state;
 use aya_ebpf::programs::TcContext;
 use lanekeeper_common::abi::{
-    Device, Ingress, MAX_LANES, NO_LANE, NO_VLAN, Parsed, REQID_PREFIX, counter, device_flag,
+    Device, Ingress, MAX_LANES, MAX_TUNNELS, NO_LANE, NO_VLAN, Parsed, REQID_PREFIX, counter, device_flag,
 };
 use lanekeeper_common::classify;
 use lanekeeper_common::decide::{Arrival, Decision, decide};
@@ -115,10 +115,13 @@ pub fn count_in(ctx: &TcContext) -> i32 {
     let lane = &generation.lanes[number as usize & (MAX_LANES - 1)];
     let Some(parsed) = read(&skb, skb.layer(device.flags), skb.tag()) else { return TC_ACT_UNSPEC };
     let amount = amount(&skb, parsed.network, parsed.transport, parsed.protocol);
-    let tenant = if parsed.reason == 0 {
+    let owner = generation.tunnels[device.tunnel as usize & (MAX_TUNNELS - 1)].owner;
+    let tenant = if owner != 0 {
+        owner
+    } else if parsed.reason == 0 {
         // Whose `sources` hold the destination: what a tenant gets is its own.
         let family = if parsed.family == 4 { Family::V4 } else { Family::V6 };
-        classify::tenant(generation, family, parsed.destination, 0)
+        classify::tenant(generation, family, parsed.destination, 0, NO_VLAN)
     } else {
         0
     };

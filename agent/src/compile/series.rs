@@ -35,7 +35,7 @@ pub enum Series {
     },
     /// Came out of a tunnel on a lane of this class.
     ClassIn {
-        /// Whose `sources` hold the packet's destination.
+        /// Whose own the tunnel is; of nobody's own, whose `sources` hold the packet's destination.
         tenant: String,
         /// The lane's class.
         class: String,

@@ -12,7 +12,7 @@ use lanekeeper_common::verdict::BlockReason;
 use super::registry::{Key, Registry};
 use super::{Error, halves, limit};
 use crate::lane::LaneId;
-use crate::policy::{ClassIndex, Fallback, Policy, Tunnel};
+use crate::policy::{ClassIndex, Fallback, Policy, Tunnel, TunnelIndex};
 
 /// What steering has beside its part of the generation.
 pub struct Steering {
@@ -32,12 +32,17 @@ pub fn steering(policy: &Policy, registry: &mut Registry, generation: &mut Gener
     generation.head.mark_mask = policy.mark_mask;
     generation.reqids.fill(NO_LANE);
 
+    let owners = policy.owners();
     let mut steering = Steering { outer: Vec::new(), lanes: BTreeMap::new(), lane_ids: Vec::new() };
     let mut next_lane = 0;
     for (place, tunnel) in policy.tunnels.iter().enumerate() {
         let number = registry.number(Key::Tunnel(tunnel.name.clone()))?;
         let first = place * classes;
-        generation.tunnels[number as usize] = TunnelEntry { first: first as u32, present: 1 };
+        generation.tunnels[number as usize] = TunnelEntry {
+            first: first as u32,
+            present: 1,
+            owner: owners.get(&TunnelIndex(place)).map_or(0, |owner| owner.0 as u16 + 1),
+        };
         let own = lanes(policy, tunnel, next_lane, registry, generation, &mut steering)?;
         next_lane += tunnel.lanes.len();
         for class in 0..classes {

@@ -1,10 +1,10 @@
-//! Tenants -> which packets are whose: by source, in elementary intervals, and by ingress interface. And what each has of
-//! its own.
+//! Tenants -> which packets are whose: by source, in elementary intervals, by ingress interface and by VLAN. And what each
+//! has of its own.
 
 use std::collections::BTreeSet;
 
 use ipnet::IpNet;
-use lanekeeper_common::abi::{Generation, MAX_INTERVALS, Tenant};
+use lanekeeper_common::abi::{Generation, MAX_INTERVALS, OWN_TUNNEL, Tenant};
 
 use super::registry::{Key, Registry};
 use super::series::{ALL_CLASSES, counts_by_class};
@@ -14,19 +14,20 @@ use crate::policy::Policy;
 /// The tenants, still without tuples; fills in whose a packet is, and the counters of classes.
 pub fn tenants(policy: &Policy, registry: &mut Registry, generation: &mut Generation) -> Result<Vec<Tenant>, Error> {
     belongings(policy, registry, generation)?;
-    let names = std::iter::once("").chain(policy.tenants.iter().map(|tenant| tenant.name.as_str()));
+    let nobody = crate::policy::Tenant::default();
     let mut next = 0;
     let mut tenants = Vec::with_capacity(policy.tenants.len() + 1);
-    for (number, name) in names.enumerate() {
+    for (number, tenant) in std::iter::once(&nobody).chain(&policy.tenants).enumerate() {
         let by_class = counts_by_class(number, policy.classes.len());
         tenants.push(Tenant {
-            tuples: Default::default(),
             counters: next as u32,
-            default_class: policy.default_class.0 as u16,
+            default_class: tenant.default_class.unwrap_or(policy.default_class).0 as u16,
             by_class: by_class.into(),
+            tied: (!tenant.tunnels.is_empty()).into(),
+            ..Tenant::default()
         });
         let mut count = |class: &str| {
-            let number = registry.number(Key::Class { tenant: name.to_owned(), class: class.to_owned() })?;
+            let number = registry.number(Key::Class { tenant: tenant.name.clone(), class: class.to_owned() })?;
             generation.class_counters[next] = number;
             next += 1;
             Ok(())
@@ -42,10 +43,18 @@ pub fn tenants(policy: &Policy, registry: &mut Registry, generation: &mut Genera
 
 fn belongings(policy: &Policy, registry: &mut Registry, generation: &mut Generation) -> Result<(), Error> {
     for (place, tenant) in policy.tenants.iter().enumerate().rev() {
-        for name in &tenant.interfaces {
+        // The kernel has a packet come in by the VRF once it is there, no more by its interface.
+        for name in tenant.interfaces.iter().chain(&tenant.vrfs) {
             let number = registry.number(Key::Interface(name.clone()))?;
             generation.interface_tenant[number as usize] = place as u16 + 1;
         }
+        for vlan in &tenant.vlans {
+            generation.vlan_tenant[usize::from(*vlan) & 4095] = place as u16 + 1;
+        }
+    }
+    for (tunnel, owner) in policy.owners() {
+        let number = registry.number(Key::Interface(policy.tunnels[tunnel.0].device.name.clone()))?;
+        generation.interface_tenant[number as usize] = OWN_TUNNEL | (owner.0 as u16 + 1);
     }
     // IPv4 addresses end where a search over 32 bits does.
     let mut four = sweep(&covers(policy, true));
@@ -82,8 +91,10 @@ struct Cover {
 fn covers(policy: &Policy, v4: bool) -> Vec<Cover> {
     let mut covers = Vec::new();
     for (place, tenant) in policy.tenants.iter().enumerate() {
-        for prefix in tenant.sources.iter().filter(|prefix| matches!(prefix, IpNet::V4(_)) == v4) {
-            let (first, last) = bounds(prefix);
+        let devices = tenant.tunnels.iter().map(|tunnel| &policy.tunnels[tunnel.0].device);
+        let own = devices.flat_map(|device| &device.addresses).map(|address| IpNet::from(address.addr()));
+        for prefix in tenant.sources.iter().copied().chain(own).filter(|prefix| matches!(prefix, IpNet::V4(_)) == v4) {
+            let (first, last) = bounds(&prefix);
             covers.push(Cover { first, last, tenant: place as u16 + 1 });
         }
     }

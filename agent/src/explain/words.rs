@@ -112,7 +112,7 @@ pub enum WordsError {
         word: &'static str,
     },
     /// A word that follows from others.
-    #[error("a packet does not say its tenant: that follows from \"in INTERFACE\" and from its source")]
+    #[error("a packet does not say its tenant: that follows from \"in INTERFACE\", from its VLAN and from its source")]
     Tenant,
     /// Another word.
     #[error("\"{found}\" is not known here: {cure}")]
@@ -314,7 +314,7 @@ mod tests {
             ("esp 10.1.0.5 > 10.2.0.9 dscp ef dscp ef", "\"dscp\" is there twice"),
             (
                 "esp 10.1.0.5 > 10.2.0.9 tenant acme",
-                "a packet does not say its tenant: that follows from \"in INTERFACE\" and from its source",
+                "a packet does not say its tenant: that follows from \"in INTERFACE\", from its VLAN and from its source",
             ),
             ("esp 10.1.0.5 > 10.2.0.9 dcsp ef", "\"dcsp\" is not known here: did you mean \"dscp\"?"),
             (

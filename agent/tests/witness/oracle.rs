@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use lanekeeper::policy::{ClassIndex, Policy, Rule, TenantIndex};
+use lanekeeper::policy::{ClassIndex, Policy, Rule, Tenant, TenantIndex, TunnelIndex};
 
 use super::packet::{Packet, Part};
 
@@ -12,8 +12,8 @@ use super::packet::{Packet, Part};
 pub type Judgement = (Option<TenantIndex>, Option<usize>, ClassIndex);
 
 /// Addresses, identification and IPv4's protocol, which RFC 791 and RFC 8200 say belong together, and the ingress
-/// interface, by which two tenants may use the same ones.
-type Datagram = (IpAddr, IpAddr, u32, Option<u8>, Option<&'static str>);
+/// interface and VLAN, by which two tenants may use the same ones.
+type Datagram = (IpAddr, IpAddr, u32, Option<u8>, Option<&'static str>, Option<u16>);
 
 /// What it remembers of first fragments, and how many later ones it judged.
 #[derive(Default)]
@@ -32,7 +32,7 @@ impl Oracle {
             return ((None, None, policy.default_class), false);
         }
         let protocol = packet.source.is_ipv4().then_some(packet.protocol);
-        let datagram = |id| (packet.source, packet.destination, id, protocol, packet.ingress);
+        let datagram = |id| (packet.source, packet.destination, id, protocol, packet.ingress, packet.vlan);
         match packet.part {
             Part::Whole => (plain(policy, packet), false),
             Part::First(id) => {
@@ -55,13 +55,40 @@ impl Oracle {
 }
 
 fn plain(policy: &Policy, packet: &Packet) -> Judgement {
-    let tenant = policy.tenants.iter().position(|tenant| {
-        tenant.sources.iter().any(|prefix| prefix.contains(&packet.source))
-            || packet.ingress.is_some_and(|name| tenant.interfaces.iter().any(|interface| interface == name))
-    });
-    let tenant = tenant.map(TenantIndex);
+    let tenant = whose(policy, packet);
     let rule = policy.rules.iter().position(|rule| rule.tenant == tenant && matches(rule, packet));
-    (tenant, rule, rule.map_or(policy.default_class, |rule| policy.rules[rule].class))
+    let default = tenant.and_then(|tenant| policy.tenants[tenant.0].default_class).unwrap_or(policy.default_class);
+    (tenant, rule, rule.map_or(default, |rule| policy.rules[rule].class))
+}
+
+fn whose(policy: &Policy, packet: &Packet) -> Option<TenantIndex> {
+    for (place, tunnel) in policy.tunnels.iter().enumerate() {
+        if packet.ingress == Some(&tunnel.device.name)
+            && let Some(owner) = owner(policy, place)
+        {
+            return Some(owner);
+        }
+    }
+    let is_its = |tenant: &Tenant| {
+        let own = tenant.tunnels.iter().flat_map(|tunnel| &policy.tunnels[tunnel.0].device.addresses);
+        tenant.sources.iter().any(|prefix| prefix.contains(&packet.source))
+            || own.into_iter().any(|address| address.addr() == packet.source)
+            || packet.ingress.is_some_and(|name| tenant.interfaces.iter().chain(&tenant.vrfs).any(|own| own == name))
+            || packet.vlan.is_some_and(|vlan| tenant.vlans.contains(&vlan))
+    };
+    policy.tenants.iter().position(is_its).map(TenantIndex)
+}
+
+fn owner(policy: &Policy, tunnel: usize) -> Option<TenantIndex> {
+    policy.tenants.iter().position(|tenant| tenant.tunnels.contains(&TunnelIndex(tunnel))).map(TenantIndex)
+}
+
+/// Whether a tenant's packets, or nobody's, may take a tunnel.
+pub fn reaches(policy: &Policy, tenant: Option<TenantIndex>, tunnel: usize) -> bool {
+    match owner(policy, tunnel) {
+        Some(owner) => tenant == Some(owner),
+        None => tenant.is_none_or(|tenant| policy.tenants[tenant.0].tunnels.is_empty()),
+    }
 }
 
 fn matches(rule: &Rule, packet: &Packet) -> bool {

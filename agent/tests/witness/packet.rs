@@ -29,6 +29,8 @@ pub struct Packet {
     pub vlan: Option<u16>,
     pub ingress: Option<&'static str>,
     pub stripped: Option<u16>,
+    /// Ids of the tags in the frame, the outermost first.
+    pub tags: Vec<u16>,
     pub part: Part,
     /// Nothing can be read from it.
     pub broken: bool,
@@ -99,7 +101,10 @@ fn make(random: &mut Random, policy: &Policy, part: Part, first: Option<&Packet>
         Some(first) => (first.ingress, first.stripped),
         None => ingress(random),
     };
-    let tags: Vec<u16> = (0..random.pick(&[0, 0, 0, 1, 1, 2])).map(|_| random.pick(&[0, 1, 12, 13, 4094])).collect();
+    let tags: Vec<u16> = match first {
+        Some(first) if !random.one_in(8) => first.tags.clone(),
+        _ => (0..random.pick(&[0, 0, 0, 1, 1, 2])).map(|_| random.pick(&[0, 1, 12, 13, 4094])).collect(),
+    };
     let mut made = Packet {
         source,
         destination,
@@ -109,6 +114,7 @@ fn make(random: &mut Random, policy: &Policy, part: Part, first: Option<&Packet>
         vlan: stripped.or(tags.first().copied()),
         ingress,
         stripped,
+        tags,
         part,
         broken: false,
         mark: random.pick(&[0, u32::MAX, 0x1234_5678]),
@@ -117,9 +123,9 @@ fn make(random: &mut Random, policy: &Policy, part: Part, first: Option<&Packet>
         icmp_type: None,
         frame: Vec::new(),
     };
-    fill(random, &mut made, &tags, six);
+    fill(random, &mut made, six);
     if random.one_in(25) {
-        break_it(random, &mut made, tags.len(), six);
+        break_it(random, &mut made, six);
     }
     made
 }
@@ -135,6 +141,7 @@ pub fn whole(random: &mut Random, addresses: (IpAddr, IpAddr), protocol: u8, por
         vlan: None,
         ingress: None,
         stripped: None,
+        tags: Vec::new(),
         part: Part::Whole,
         broken: false,
         mark: 0,
@@ -143,7 +150,7 @@ pub fn whole(random: &mut Random, addresses: (IpAddr, IpAddr), protocol: u8, por
         icmp_type: None,
         frame: Vec::new(),
     };
-    fill(random, &mut made, &[], addresses.0.is_ipv6());
+    fill(random, &mut made, addresses.0.is_ipv6());
     made
 }
 
@@ -174,14 +181,15 @@ fn address(random: &mut Random, policy: &Policy, six: bool, of_source: bool) -> 
 }
 
 /// Makes the frame, with what only stands there.
-fn fill(random: &mut Random, packet: &mut Packet, tags: &[u16], six: bool) {
+fn fill(random: &mut Random, packet: &mut Packet, six: bool) {
     if !matches!(packet.part, Part::Later(_)) {
         packet.tcp_flags = (packet.protocol == 6).then(|| random.pick(&[0x02, 0x12, 0x10, 0x18, 0x01, 0x00]));
         packet.icmp_type = [1, 58].contains(&packet.protocol).then(|| random.pick(&[0, 3, 8, 128, 255]));
     }
     let mut bytes = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
-    for (place, tag) in tags.iter().enumerate() {
-        bytes.extend(if place + 1 < tags.len() { [0x88, 0xa8] } else { [0x81, 0x00] });
+    let tags = packet.tags.len();
+    for (place, tag) in packet.tags.iter().enumerate() {
+        bytes.extend(if place + 1 < tags { [0x88, 0xa8] } else { [0x81, 0x00] });
         bytes.extend((tag | (random.next() as u16 & 0xf000)).to_be_bytes());
     }
     let transport = transport(random, packet);
@@ -190,7 +198,7 @@ fn fill(random: &mut Random, packet: &mut Packet, tags: &[u16], six: bool) {
     } else {
         ipv4(random, packet, &transport, &mut bytes)
     }
-    packet.length = (bytes.len() - 14 - tags.len() * 4) as u16;
+    packet.length = (bytes.len() - 14 - tags * 4) as u16;
     if random.one_in(8) {
         // Ethernet padding is no part of the packet.
         bytes.extend([0xaa; 10]);
@@ -272,8 +280,8 @@ fn ipv6(random: &mut Random, packet: &Packet, transport: &[u8], bytes: &mut Vec<
 }
 
 /// Makes it unreadable in one of several ways.
-fn break_it(random: &mut Random, packet: &mut Packet, tags: usize, six: bool) {
-    let network = 14 + tags * 4;
+fn break_it(random: &mut Random, packet: &mut Packet, six: bool) {
+    let network = 14 + packet.tags.len() * 4;
     packet.broken = true;
     match random.below(5) {
         // Cut within the IP header; a test run wants more than an Ethernet header.

@@ -5,11 +5,13 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use lanekeeper::policy::{
     Class, ClassIndex, Device, DeviceKind, Fallback, Keying, Lane, Policy, Rule, Static, Tenant, TenantIndex, Tunnel,
+    TunnelIndex,
 };
 
 use super::random::Random;
 
-pub const INTERFACES: [&str; 4] = ["lan0", "lan1", "vlan12", "unnamed0"];
+/// Those that rules and tenants name come first; of the rest some are VRFs, and some tunnels' devices.
+pub const INTERFACES: [&str; 8] = ["lan0", "lan1", "vlan12", "unnamed0", "blue", "red", "lk-0", "lk-1"];
 pub const PROTOCOLS: [u8; 9] = [6, 17, 132, 1, 58, 50, 47, 136, 59];
 
 /// An address near the others: the high bytes are few, the low ones anything.
@@ -88,17 +90,32 @@ pub fn policy(random: &mut Random) -> Policy {
             outer_dscp: random.one_in(3).then_some(46),
         })
         .collect();
-    let tenants: Vec<Tenant> = (0..random.below(4))
+    let mut tenants: Vec<Tenant> = (0..random.below(4))
         .map(|place| Tenant {
             name: format!("tenant{place}"),
             interfaces: some(random, 2, |random| random.pick(&INTERFACES[..3]).to_owned()),
+            vlans: some(random, 4, |random| random.pick(&[0, 1, 12, 4094])),
+            vrfs: some(random, 4, |random| random.pick(&["blue", "red"]).to_owned()),
             sources: some(random, 2, prefix),
+            default_class: random.one_in(3).then(|| ClassIndex(random.below(classes.len()))),
+            tunnels: Vec::new(),
         })
         .collect();
     let count = if random.one_in(50) { 400 } else { random.pick(&[0, 1, 2, 5, 20, 70, 130]) };
     let rules = (0..count).map(|place| rule(random, place, classes.len(), tenants.len())).collect();
     let mask = random.pick(&[0x0000_00ff, 0x0000_ff00, 0xff00_0000, 0x003f_c000]);
-    let tunnels = (0..1 + random.below(2)).map(|place| tunnel(random, place, &classes, mask)).collect();
+    let mut tunnels: Vec<Tunnel> =
+        (0..1 + random.below(2)).map(|place| tunnel(random, place, &classes, mask)).collect();
+    for (place, tunnel) in tunnels.iter_mut().enumerate() {
+        tunnel.device.addresses = some(random, 2, |random| match random.one_in(2) {
+            true => IpNet::new(v4(random).into(), 30).unwrap(),
+            false => IpNet::new(v6(random).into(), 64).unwrap(),
+        });
+        if !tenants.is_empty() && random.one_in(4) {
+            let owner = random.below(tenants.len());
+            tenants[owner].tunnels.push(TunnelIndex(place));
+        }
+    }
     Policy {
         mark_mask: mask,
         metrics_listen: None,

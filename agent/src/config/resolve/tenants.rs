@@ -18,6 +18,7 @@ pub fn resolve(document: &Document, findings: &mut Findings<'_>) -> Vec<Tenant> 
             name: tenant.name.as_ref().map(|name| name.value.clone()).unwrap_or_default(),
             interfaces: tenant.interfaces.iter().map(|interface| interface.value.clone()).collect(),
             sources: tenant.sources.iter().map(|source| source.value).collect(),
+            ..Tenant::default()
         });
     }
     tenants
