@@ -197,6 +197,8 @@ fn direction(way: Direction) -> &'static str {
 mod tests {
     use std::collections::BTreeSet;
 
+    use lanekeeper_common::abi::MAX_TENANT_CLASSES;
+
     use super::*;
     use crate::policy::{Rule, Tenant, TenantIndex};
     use crate::status::tests::policy;
@@ -227,6 +229,23 @@ mod tests {
     fn lane(class: &str, index: u8, packets: u64) -> Reading {
         let series = Series::Lane { tunnel: "branch-7".into(), class: class.into(), index, direction: Direction::Out };
         Reading { series, packets, bytes: packets * 100 }
+    }
+
+    #[test]
+    fn tenants_behind_the_bound_have_series_for_all_classes_together() {
+        let mut policy = policy();
+        let name = |number: usize| Tenant { name: format!("t{number}"), ..Tenant::default() };
+        policy.tenants = (1..=MAX_TENANT_CLASSES / policy.classes.len()).map(name).collect();
+        let page = page(&policy, &[], &[]);
+        let classes = |tenant: usize| {
+            let of_it = format!("tenant=\"t{tenant}\"");
+            let is_its = |line: &&&str| line.starts_with("lanekeeper_class_packets_total") && line.contains(&of_it);
+            series(&page).iter().filter(is_its).count()
+        };
+        let last = policy.tenants.len();
+        assert_eq!((classes(1), classes(last - 1), classes(last)), (6, 6, 2));
+        let of_last = format!("lanekeeper_class_packets_total{{tenant=\"t{last}\",class=\"*\",direction=\"in\"}}");
+        assert_eq!(value(&page, &of_last), "0");
     }
 
     #[test]

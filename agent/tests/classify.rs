@@ -4,7 +4,9 @@ mod witness;
 
 use lanekeeper::compile::{Registry, Tables, compile};
 use lanekeeper::model::{Model, Probe};
+use lanekeeper::policy::{Policy, TenantIndex};
 use lanekeeper_common::abi::NO_VLAN;
+use lanekeeper_common::classify;
 use lanekeeper_common::packet::{Layer, Packet, parse};
 use lanekeeper_common::rules::{self, Circumstances};
 use witness::list::{self, FAMILIES, Family};
@@ -21,20 +23,25 @@ fn tables(family: &Family, rules: usize) -> (lanekeeper::policy::Policy, Tables)
 fn agree(rules: usize, packets: usize) {
     for family in &FAMILIES {
         let (policy, tables) = tables(family, rules);
-        let (mut oracle, model) = (Oracle::default(), Model::all_up(&tables));
-        let mut random = Random::new(rules as u64);
-        let mut by_rule = 0;
-        for place in 0..packets {
-            let packet = list::packet(&mut random, family, &policy);
-            let probe = Probe { frame: &packet.frame, mark: 0, ingress: None, stripped: None };
-            let verdict = model.evaluate("tunnel0", &probe);
-            let (judgement, _) = oracle.judge(&policy, &packet);
-            let said = (verdict.tenant, verdict.rule, verdict.class);
-            assert_eq!(said, judgement, "{} of {rules}, packet {place}: {packet:?}", family.name);
-            by_rule += usize::from(verdict.rule.is_some());
-        }
-        assert!(by_rule > packets / 2, "{} of {rules}: {by_rule} of {packets} hit a rule", family.name);
+        agree_on(family, &policy, &tables, packets);
     }
+}
+
+fn agree_on(family: &Family, policy: &Policy, tables: &Tables, packets: usize) {
+    let rules = policy.rules.len();
+    let (mut oracle, model) = (Oracle::default(), Model::all_up(tables));
+    let mut random = Random::new(rules as u64);
+    let mut by_rule = 0;
+    for place in 0..packets {
+        let packet = list::packet(&mut random, family, policy);
+        let probe = Probe { frame: &packet.frame, mark: 0, ingress: None, stripped: None };
+        let verdict = model.evaluate("tunnel0", &probe);
+        let (judgement, _) = oracle.judge(policy, &packet);
+        let said = (verdict.tenant, verdict.rule, verdict.class);
+        assert_eq!(said, judgement, "{} of {rules}, packet {place}: {packet:?}", family.name);
+        by_rule += usize::from(verdict.rule.is_some());
+    }
+    assert!(by_rule > packets / 2, "{} of {rules}: {by_rule} of {packets} hit a rule", family.name);
 }
 
 #[test]
@@ -54,16 +61,17 @@ fn classify_agrees_with_the_oracle_on_lists_of_100_000_rules() {
 
 /// Steps of the searches for packets: tuples and records that are looked at, each some memory accesses. On average, and
 /// at most.
-fn steps(family: &Family, rules: usize) -> (f64, u32) {
-    let (policy, tables) = tables(family, rules);
-    let model = Model::all_up(&tables);
+fn steps(family: &Family, policy: &Policy, tables: &Tables) -> (f64, u32) {
+    let model = Model::all_up(tables);
     let mut random = Random::new(7);
     let (mut all, mut most) = (0, 0);
     const PACKETS: u32 = 2_000;
     for _ in 0..PACKETS {
-        let packet = list::packet(&mut random, family, &policy);
-        let parsed = Packet::flatten(parse(&&packet.frame[..], Layer::ETHERNET, NO_VLAN));
-        let of = Circumstances { generation: 1, tenant: 0, interface: 0, mark: 0 };
+        let packet = list::packet(&mut random, family, policy);
+        let packet = parse(&&packet.frame[..], Layer::ETHERNET, NO_VLAN).unwrap();
+        let tenant = classify::tenant(&tables.generation, packet.family, packet.source, 0, NO_VLAN);
+        let parsed = Packet::flatten(Ok(packet));
+        let of = Circumstances { generation: 1, tenant, interface: 0, mark: 0 };
         let mut search = rules::begin(&model, &parsed, &of);
         let mut own = 1;
         while rules::step(&model, &parsed, &mut search) {
@@ -78,11 +86,37 @@ fn steps(family: &Family, rules: usize) -> (f64, u32) {
 #[test]
 fn classify_takes_as_many_steps_for_100_000_rules_as_for_1_000() {
     for family in &FAMILIES {
-        let ((few, few_most), (many, many_most)) = (steps(family, 1_000), steps(family, 100_000));
+        let of = |rules| {
+            let (policy, tables) = tables(family, rules);
+            steps(family, &policy, &tables)
+        };
+        let ((few, few_most), (many, many_most)) = (of(1_000), of(100_000));
         println!(
             "{}: {few:.1} steps, {few_most} at most, over 1,000 rules; {many:.1}, {many_most} at most, over 100,000",
             family.name
         );
         assert!(many <= 4.0 * few, "{}: {few:.1} steps over 1,000 rules, {many:.1} over 100,000", family.name);
+    }
+}
+
+/// A list of addresses of each version, and one with many rules for any source.
+#[test]
+fn classify_is_right_and_no_slower_for_10_000_tenants_of_10_rules_than_for_one_of_100_000() {
+    for name in ["acl1", "fw2", "acl4"] {
+        let family = FAMILIES.iter().find(|family| family.name == name).unwrap();
+        let dealt = list::dealt(family, 10_000, 10);
+        let tables = compile(&dealt, &mut Registry::default()).unwrap();
+        agree_on(family, &dealt, &tables, 30);
+        let mut of_one = dealt.clone();
+        of_one.tenants.truncate(1);
+        of_one.tenants[0].sources = dealt.tenants.iter().flat_map(|tenant| tenant.sources.clone()).collect();
+        of_one.rules.iter_mut().for_each(|rule| rule.tenant = Some(TenantIndex(0)));
+        let tables_of_one = compile(&of_one, &mut Registry::default()).unwrap();
+        let ((one, one_most), (all, all_most)) =
+            (steps(family, &dealt, &tables_of_one), steps(family, &dealt, &tables));
+        println!(
+            "{name}: {all:.1} steps, {all_most} at most, for 10,000 tenants; {one:.1}, {one_most} at most, for one"
+        );
+        assert!(all <= one, "{name}: {all:.1} steps for 10,000 tenants, {one:.1} for one");
     }
 }

@@ -7,7 +7,8 @@ use std::time::Instant;
 use lanekeeper::compile::{Registry, compile};
 use lanekeeper::kernel::dataplane::Trial;
 use lanekeeper::model::{Model, Probe};
-use witness::list::{self, FAMILIES};
+use lanekeeper::policy::Policy;
+use witness::list::{self, FAMILIES, Family};
 use witness::random::Random;
 
 /// Rules of the lists and packets over each; fewer in a guest, whose CPU is emulated.
@@ -19,32 +20,42 @@ fn sizes() -> &'static [(usize, usize)] {
     }
 }
 
+/// Loads the tables, and holds the program against the host.
+fn agree(trial: &mut Trial, family: &Family, policy: &Policy, packets: usize) {
+    let rules = policy.rules.len();
+    let tables = compile(policy, &mut Registry::default()).unwrap();
+    let start = Instant::now();
+    trial.load(&tables).unwrap();
+    println!("{} of {rules}: {} records loaded in {:?}", family.name, tables.rules.records.len(), start.elapsed());
+    trial.set_all_up().unwrap();
+    trial.set_tunnel("tunnel0").unwrap();
+    let model = Model::all_up(&tables);
+    let mut random = Random::new(rules as u64);
+    for place in 0..packets {
+        let packet = list::packet(&mut random, family, policy);
+        let probe = Probe { frame: &packet.frame, mark: packet.mark, ingress: None, stripped: None };
+        let host = model.evaluate("tunnel0", &probe);
+        let kernel = trial.run(&probe).unwrap();
+        assert_eq!(host, kernel, "{} of {rules}, packet {place}: {packet:?}", family.name);
+    }
+}
+
 #[test]
 fn classify_agrees_in_the_kernel_on_long_lists() {
     let mut trial = Trial::new().unwrap_or_else(|error| panic!("{error}"));
     for (rules, packets) in sizes() {
         for family in &FAMILIES {
-            let policy = list::policy(family, *rules);
-            let tables = compile(&policy, &mut Registry::default()).unwrap();
-            let start = Instant::now();
-            trial.load(&tables).unwrap();
-            println!(
-                "{} of {rules}: {} records loaded in {:?}",
-                family.name,
-                tables.rules.records.len(),
-                start.elapsed()
-            );
-            trial.set_all_up().unwrap();
-            trial.set_tunnel("tunnel0").unwrap();
-            let model = Model::all_up(&tables);
-            let mut random = Random::new(*rules as u64);
-            for place in 0..*packets {
-                let packet = list::packet(&mut random, family, &policy);
-                let probe = Probe { frame: &packet.frame, mark: packet.mark, ingress: None, stripped: None };
-                let host = model.evaluate("tunnel0", &probe);
-                let kernel = trial.run(&probe).unwrap();
-                assert_eq!(host, kernel, "{} of {rules}, packet {place}: {packet:?}", family.name);
-            }
+            agree(&mut trial, family, &list::policy(family, *rules), *packets);
+        }
+    }
+}
+
+#[test]
+fn classify_agrees_in_the_kernel_on_many_tenants() {
+    let mut trial = Trial::new().unwrap_or_else(|error| panic!("{error}"));
+    for (rules, packets) in sizes() {
+        for family in FAMILIES.iter().filter(|family| ["fw2", "acl4"].contains(&family.name)) {
+            agree(&mut trial, family, &list::dealt(family, rules / 10, 10), *packets);
         }
     }
 }

@@ -139,10 +139,48 @@ fn sweep(covers: &[Cover]) -> Vec<Interval> {
 
 #[cfg(test)]
 mod tests {
+    use lanekeeper_common::abi::{MAX_TENANT_CLASSES, MAX_TENANTS};
+
     use super::*;
 
     fn cover(first: u128, last: u128, tenant: u16) -> Cover {
         Cover { first, last, tenant }
+    }
+
+    #[test]
+    fn tenants_behind_the_bound_have_one_set_of_counters() {
+        let mut policy = crate::status::tests::policy();
+        let classes = policy.classes.len();
+        let name = |number: usize| crate::policy::Tenant { name: format!("t{number}"), ..Default::default() };
+        policy.tenants = (1..=MAX_TENANT_CLASSES / classes).map(name).collect();
+        let (mut registry, mut generation) = (Registry::default(), Generation::zeroed());
+        let tenants = tenants(&policy, &mut registry, &mut generation).unwrap();
+        let [.., before, last] = &tenants[..] else { panic!("there are many") };
+        assert_eq!((before.by_class, last.by_class), (1, 0));
+        assert_eq!(last.counters, before.counters + classes as u32);
+        let key = Key::Class { tenant: format!("t{}", policy.tenants.len()), class: ALL_CLASSES.into() };
+        assert_eq!(registry.get(&key), Some(generation.class_counters[last.counters as usize]));
+    }
+
+    #[test]
+    fn as_many_tenants_as_there_may_be_have_a_source_each() {
+        let mut policy = crate::status::tests::policy();
+        let own = |number: u32| crate::policy::Tenant {
+            name: format!("t{number}"),
+            sources: vec![
+                IpNet::new(std::net::Ipv4Addr::from(number << 9).into(), 24).unwrap(),
+                IpNet::new(std::net::Ipv6Addr::from(u128::from(number) << 81).into(), 48).unwrap(),
+            ],
+            ..Default::default()
+        };
+        policy.tenants = (1..MAX_TENANTS as u32).map(own).collect();
+        let mut generation = Generation::zeroed();
+        tenants(&policy, &mut Registry::default(), &mut generation).unwrap();
+        let number = |address: u32| generation.tenants4.numbers[generation.tenants4.place(address)];
+        let last = MAX_TENANTS as u32 - 1;
+        assert_eq!([0, 1 << 9, last << 9, (last << 9) + 255].map(number), [0, 1, last as u16, last as u16]);
+        assert_eq!([(1 << 9) - 1, (1 << 9) + 256, (last << 9) + 256, u32::MAX].map(number), [0; 4]);
+        assert_eq!(generation.tenants6.numbers[generation.tenants6.place([u64::from(last) << 17, 7])], last as u16);
     }
 
     #[test]

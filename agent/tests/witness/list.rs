@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use lanekeeper::policy::{Class, ClassIndex, Fallback, Policy, Rule};
+use lanekeeper::policy::{Class, ClassIndex, Fallback, Policy, Rule, Tenant, TenantIndex};
 
 use super::packet::{self, Packet};
 use super::policy::tunnel;
@@ -152,6 +152,34 @@ pub fn policy(family: &Family, rules: usize) -> Policy {
     }
 }
 
+/// The same list dealt out to so many tenants, each with a network of its own that its rules are about.
+pub fn dealt(family: &Family, tenants: usize, each: usize) -> Policy {
+    let mut policy = policy(family, tenants * each);
+    for (place, rule) in policy.rules.iter_mut().enumerate() {
+        let tenant = TenantIndex(place % tenants);
+        rule.tenant = Some(tenant);
+        rule.source = rule.source.iter().map(|_| home(family, tenant)).collect();
+    }
+    policy.tenants = (0..tenants)
+        .map(|place| Tenant {
+            name: format!("tenant{place}"),
+            sources: vec![home(family, TenantIndex(place))],
+            ..Tenant::default()
+        })
+        .collect();
+    policy
+}
+
+/// No two of them touch.
+fn home(family: &Family, tenant: TenantIndex) -> IpNet {
+    let place = tenant.0 as u32 * 2;
+    if family.six {
+        IpNet::V6(Ipv6Net::new(Ipv6Addr::from(0x2001_0db8u128 << 96 | u128::from(place) << 80), 48).unwrap())
+    } else {
+        IpNet::V4(Ipv4Net::new(Ipv4Addr::from(0x0a00_0000 | place << 8), 24).unwrap())
+    }
+}
+
 /// A packet that hits a rule drawn at random, or an earlier one; one in eight goes anywhere.
 pub fn packet(random: &mut Random, family: &Family, policy: &Policy) -> Packet {
     let rule = random.below(policy.rules.len());
@@ -162,7 +190,9 @@ pub fn packet(random: &mut Random, family: &Family, policy: &Policy) -> Packet {
         None if family.six => IpAddr::V6((0x2000u128 << 112 | random.u128() >> 4).into()),
         None => IpAddr::V4((random.next() as u32).into()),
     };
-    let (source, destination) = (within(&rule.source), within(&rule.destination));
+    let own: Vec<IpNet> = rule.tenant.map(|tenant| home(family, tenant)).into_iter().collect();
+    let source = within(if rule.source.is_empty() { &own } else { &rule.source });
+    let destination = within(&rule.destination);
     let protocol = rule.protocol.unwrap_or_else(|| random.pick(&[6, 6, 17, 47]));
     let mut port = |ranges: &[(u16, u16)]| match ranges.first() {
         Some((first, last)) => first + (random.below(usize::from(last - first) + 1)) as u16,
