@@ -38,6 +38,10 @@ fn sound(policy: &Policy) {
     reqids.sort_unstable();
     reqids.dedup();
     assert_eq!(reqids.len(), count);
+    let owned: usize = policy.tenants.iter().map(|tenant| tenant.tunnels.len()).sum();
+    assert_eq!(policy.owners().len(), owned);
+    assert!(policy.owners().keys().all(|tunnel| tunnel.0 < policy.tunnels.len()));
+    assert!(policy.tenants.iter().all(|tenant| tenant.default_class.is_none_or(|at| at.0 < policy.classes.len())));
     for rule in &policy.rules {
         assert!(rule.class.0 < policy.classes.len());
         assert!(rule.tenant.is_none_or(|tenant| tenant.0 < policy.tenants.len()));
@@ -126,6 +130,9 @@ fn key() -> impl Strategy<Value = String> {
         "tenant",
         "interfaces",
         "sources",
+        "vlans",
+        "vrfs",
+        "tunnels",
         "mask",
         "listen",
         "include",

@@ -20,13 +20,22 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, known)| known)
 }
 
+/// Names that are shown where none is near: lists of tenants are long.
+const SHOWN: usize = 32;
+
 /// The cure for a word that is not among `known`: the nearest one, or all of them.
 pub fn cure<'a>(word: &str, what: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
     match nearest(word, known.clone()) {
         Some(near) => format!("did you mean \"{near}\"?"),
         None => {
             let all: Vec<&str> = known.into_iter().collect();
-            if all.is_empty() { format!("there are no {what}") } else { format!("{what}: {}", all.join(", ")) }
+            match all.len() {
+                0 => format!("there are no {what}"),
+                many if many > SHOWN => {
+                    format!("{what}: {} and {} more", all[..SHOWN].join(", "), many - SHOWN)
+                }
+                _ => format!("{what}: {}", all.join(", ")),
+            }
         }
     }
 }
@@ -43,6 +52,13 @@ mod tests {
         assert_eq!(nearest("sorce", KEYS), Some("source"));
         assert_eq!(nearest("source_port", KEYS), Some("source-port"));
         assert_eq!(nearest("DSCP", KEYS), Some("dscp"));
+    }
+
+    #[test]
+    fn a_long_list_is_not_shown_whole() {
+        let names: Vec<String> = (0..SHOWN + 7).map(|number| number.to_string()).collect();
+        let text = cure("colour", "tenants", names.iter().map(String::as_str));
+        assert!(text.starts_with("tenants: 0, 1, ") && text.ends_with(", 31 and 7 more"), "{text}");
     }
 
     #[test]

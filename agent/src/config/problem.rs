@@ -128,13 +128,15 @@ pub enum Problem {
     #[error("no class for traffic that no rule matches")]
     NoDefault,
     /// Rules lead to a class without lanes.
-    #[error("{object}: class \"{class}\" is carried by no tunnel, so there is no lane for these packets")]
+    #[error("{object}: class \"{class}\" is carried by no tunnel{whose}, so there is no lane for these packets")]
     NotCarried {
-        /// The rule, or `[default]`.
+        /// The rule, the tenant with a default, or `[default]`.
         object: String,
         /// Its class.
         class: String,
-        /// The tunnels there are.
+        /// Where only some tunnels count: ` of tenant "acme"`.
+        whose: String,
+        /// The tunnels that count.
         tunnels: Vec<String>,
     },
     /// Fallbacks in a circle.
@@ -312,8 +314,20 @@ pub enum Problem {
         /// The same without our bits, if it still says something.
         rest: Option<String>,
     },
+    /// One tunnel of two tenants' own.
+    #[error("{object}: tunnel \"{tunnel}\" is {other}'s own, see {first}")]
+    TunnelOwned {
+        /// The later tenant.
+        object: String,
+        /// The tunnel.
+        tunnel: String,
+        /// The earlier tenant.
+        other: String,
+        /// Where it says so.
+        first: Place,
+    },
     /// A tenant that nothing belongs to.
-    #[error("{object} has neither interfaces nor sources, so nothing is its traffic")]
+    #[error("{object} has neither interfaces, vlans, vrfs nor sources, so nothing is its traffic")]
     EmptyTenant {
         /// Which one.
         object: String,
@@ -401,7 +415,8 @@ impl Problem {
             Self::NameTaken { .. } => Some("rename one of them".to_owned()),
             Self::Twice { .. } => Some("say it once".to_owned()),
             Self::NoDefault => Some("add [default] with class = \"...\", or a class named \"default\"".to_owned()),
-            Self::NotCarried { class, tunnels, .. } => Some(match tunnels.as_slice() {
+            Self::NotCarried { class, whose, tunnels, .. } => Some(match tunnels.as_slice() {
+                [] if !whose.is_empty() => format!("add a [[tunnel]]{whose}: this config has none"),
                 [] => "add a [[tunnel]]: this config has none".to_owned(),
                 _ => format!("add \"{class}\" to the classes of a tunnel: {}", tunnels.join(", ")),
             }),
@@ -441,6 +456,10 @@ impl Problem {
                 Some(rest) => format!("did you mean \"{rest}\"?"),
                 None => "match bits of others, or move [mark] mask".to_owned(),
             }),
+            Self::TunnelOwned { .. } => Some(
+                "take it out of one of them; a tunnel that no tenant names is for all that have none of their own"
+                    .to_owned(),
+            ),
             Self::EmptyTenant { .. } => {
                 Some("add interfaces = [\"vlan12\"] or sources = [\"10.1.12.0/24\"]".to_owned())
             }

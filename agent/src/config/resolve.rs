@@ -7,6 +7,7 @@ mod classes;
 mod files;
 mod mark;
 mod names;
+mod reach;
 mod rules;
 mod tenants;
 mod tunnels;
@@ -24,10 +25,10 @@ use names::Names;
 pub fn resolve(document: &Document, sources: &[Source], facts: &Facts, findings: &mut Findings<'_>) -> Policy {
     let class_names = Names::gather(document.classes.iter().map(|class| (&class.name, &class.object)), findings);
     let tenant_names = Names::gather(document.tenants.iter().map(|tenant| (&tenant.name, &tenant.object)), findings);
-    Names::gather(document.tunnels.iter().map(|tunnel| (&tunnel.name, &tunnel.object)), findings);
+    let tunnel_names = Names::gather(document.tunnels.iter().map(|tunnel| (&tunnel.name, &tunnel.object)), findings);
     let mark_mask = mark::resolve(document, findings);
     let classes = classes::resolve(document, &class_names, findings);
-    let tenants = tenants::resolve(document, findings);
+    let tenants = tenants::resolve(document, &class_names, &tunnel_names, findings);
     let default_class = default_class(document, &class_names, findings);
     let rules = rules::resolve(document, &class_names, &tenant_names, mark_mask, findings);
     let tunnels = tunnels::resolve(document, &class_names, &classes, mark_mask, sources, findings);
@@ -48,7 +49,7 @@ pub fn resolve(document: &Document, sources: &[Source], facts: &Facts, findings:
         default_class: default_class.unwrap_or_default(),
         tenants,
     };
-    carried(document, &policy, default_class, findings);
+    reach::check(document, &policy, default_class, findings);
     policy
 }
 
@@ -73,41 +74,4 @@ fn default_class(document: &Document, names: &Names<'_>, findings: &mut Findings
             }
         },
     }
-}
-
-/// Rules and the default lead to classes that some tunnel carries; a tunnel that drops them is worth a warning.
-fn carried(document: &Document, policy: &Policy, default_class: Option<ClassIndex>, findings: &mut Findings<'_>) {
-    // Where a tunnel names a class that does not exist, its list says nothing for sure.
-    let known = |tunnel: usize| document.tunnels[tunnel].classes.len() == policy.tunnels[tunnel].classes.len();
-    if !(0..policy.tunnels.len()).all(known) {
-        return;
-    }
-    let everywhere = |class: ClassIndex| policy.tunnels.iter().any(|tunnel| tunnel.classes.contains(&class));
-    let tunnels: Vec<String> = policy.tunnels.iter().map(|tunnel| format!("\"{}\"", tunnel.name)).collect();
-    let mut missing = |spot, object: &str, class: ClassIndex| {
-        let Some(name) = policy.classes.get(class.0).map(|class| class.name.clone()) else { return };
-        if !everywhere(class) {
-            let problem = Problem::NotCarried { object: object.to_owned(), class: name, tunnels: tunnels.clone() };
-            findings.problem(spot, problem);
-        }
-    };
-    let mut used = Vec::new();
-    for (rule, entry) in policy.rules.iter().zip(&document.rules) {
-        let Some(class) = &entry.class else { continue };
-        // An unknown class has been reported, and stands as the first one here.
-        if policy.classes.get(rule.class.0).is_some_and(|known| known.name == class.value) {
-            missing(class.spot, &entry.object, rule.class);
-            used.push(rule.class);
-        }
-    }
-    if let Some(class) = default_class {
-        let at = document.default.as_ref().and_then(|default| default.class.as_ref());
-        let by_name = || document.classes.get(class.0).map(|class| class.spot).unwrap_or_default();
-        missing(at.map_or_else(by_name, |at| at.spot), "[default]", class);
-        used.push(class);
-    }
-    used.sort();
-    used.dedup();
-    used.retain(|&class| everywhere(class));
-    tunnels::warn_blocked(document, policy, &used, findings);
 }

@@ -6,6 +6,7 @@ mod names;
 mod room;
 mod rules;
 mod shape;
+mod tenants;
 mod tunnels;
 
 use lanekeeper::config;

@@ -51,6 +51,21 @@ gw.toml:200:1: error: class "c63": classes: 66 are more than the 64 that the dat
     );
 }
 
+#[test]
+fn more_tenants_than_the_data_path_holds() {
+    let mut text = String::new();
+    for number in 1..=16384 {
+        let _ = write!(text, "[[tenant]]\nname = \"t{number}\"\ninterfaces = \"lan{number}\"\n");
+    }
+    same(
+        &with(&text),
+        r#"
+gw.toml:49163:1: error: tenant "t16384": tenants: 16384 are more than the 16383 that the data path holds
+    take fewer tenants
+"#,
+    );
+}
+
 /// `count` further tunnels with 64 lanes each, of six lines.
 fn tunnels(count: usize) -> String {
     let mut text = FINE.replace("name = \"voice\"", "name = \"voice\"\nlanes = 32");

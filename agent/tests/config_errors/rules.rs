@@ -484,7 +484,7 @@ name = "acme"
 "#,
         ),
         r#"
-gw.toml:14:1: error: tenant "acme" has neither interfaces nor sources, so nothing is its traffic
+gw.toml:14:1: error: tenant "acme" has neither interfaces, vlans, vrfs nor sources, so nothing is its traffic
     add interfaces = ["vlan12"] or sources = ["10.1.12.0/24"]
 "#,
     );

@@ -129,7 +129,7 @@ gw.toml:3:1: error: rule 1: class is missing
     add class = "default"
 gw.toml:4:1: error: tenant 1: name is missing
     add name = "acme"
-gw.toml:4:1: error: tenant 1 has neither interfaces nor sources, so nothing is its traffic
+gw.toml:4:1: error: tenant 1 has neither interfaces, vlans, vrfs nor sources, so nothing is its traffic
     add interfaces = ["vlan12"] or sources = ["10.1.12.0/24"]
 gw.toml:5:1: error: [default]: class is missing
     add class = "default"

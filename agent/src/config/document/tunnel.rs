@@ -88,7 +88,7 @@ impl Tunnel {
             object,
             spot: table.spot,
         };
-        table.later("tenant", "its traffic comes by route: give the rules a tenant instead");
+        table.later("tenant", "the tenant names its tunnels: tunnels = [\"branch-7\"] in its [[tenant]]");
         tunnel
     }
 

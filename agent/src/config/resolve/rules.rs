@@ -82,7 +82,8 @@ pub fn resolve(
     rules
 }
 
-fn values<T: Clone>(list: &[At<T>]) -> Vec<T> {
+/// The values alone.
+pub fn values<T: Clone>(list: &[At<T>]) -> Vec<T> {
     list.iter().map(|at| at.value.clone()).collect()
 }
 

@@ -5,6 +5,8 @@ mod keying;
 mod room;
 mod shared;
 
+use std::collections::BTreeSet;
+
 use ipnet::IpNet;
 
 use super::names::Names;
@@ -15,7 +17,7 @@ use crate::config::findings::Findings;
 use crate::config::problem::Problem;
 use crate::config::value::DeviceType;
 use crate::policy::lanes::{self, Carried};
-use crate::policy::{Class, ClassIndex, Device, DeviceKind, Fallback, Policy, Tunnel};
+use crate::policy::{Class, ClassIndex, Device, DeviceKind, Fallback, Policy, Tunnel, TunnelIndex};
 
 /// Anti-replay window of a tunnel that names none: wide enough for what CPUs and queues reorder inside one class.
 const REPLAY_WINDOW: u32 = 128;
@@ -64,31 +66,36 @@ pub fn resolve(
     tunnels
 }
 
-/// Warns of tunnels that drop what rules give them, for want of a lane of the class and of its fallbacks.
-pub fn warn_blocked(document: &Document, policy: &Policy, used: &[ClassIndex], findings: &mut Findings<'_>) {
-    for (tunnel, entry) in policy.tunnels.iter().zip(&document.tunnels) {
-        for &class in used {
-            let mut at = class;
-            let mut blocked = false;
-            // A circle has been reported; it is at most as long as there are classes.
-            for _ in 0..=policy.classes.len() {
-                if tunnel.classes.contains(&at) {
+/// Warns of a tunnel that drops what rules give it, for want of a lane of the class and of its fallbacks.
+pub fn warn_blocked(
+    document: &Document,
+    policy: &Policy,
+    tunnel: TunnelIndex,
+    used: &BTreeSet<ClassIndex>,
+    findings: &mut Findings<'_>,
+) {
+    let (tunnel, entry) = (&policy.tunnels[tunnel.0], &document.tunnels[tunnel.0]);
+    for &class in used {
+        let mut at = class;
+        let mut blocked = false;
+        // A circle has been reported; it is at most as long as there are classes.
+        for _ in 0..=policy.classes.len() {
+            if tunnel.classes.contains(&at) {
+                break;
+            }
+            match policy.classes[at.0].fallback {
+                Fallback::Class(next) => at = next,
+                Fallback::Clear => break,
+                Fallback::Block => {
+                    blocked = true;
                     break;
                 }
-                match policy.classes[at.0].fallback {
-                    Fallback::Class(next) => at = next,
-                    Fallback::Clear => break,
-                    Fallback::Block => {
-                        blocked = true;
-                        break;
-                    }
-                }
             }
-            if blocked {
-                let (object, class) = (entry.object.clone(), policy.classes[class.0].name.clone());
-                let spot = entry.classes.first().map_or(entry.spot, |first| first.spot);
-                findings.caution(spot, Caution::ClassBlocked { object, class });
-            }
+        }
+        if blocked {
+            let (object, class) = (entry.object.clone(), policy.classes[class.0].name.clone());
+            let spot = entry.classes.first().map_or(entry.spot, |first| first.spot);
+            findings.caution(spot, Caution::ClassBlocked { object, class });
         }
     }
 }
