@@ -3,6 +3,7 @@
 mod address;
 mod apply;
 pub mod dataplane;
+mod interfaces;
 mod link;
 pub mod lookup;
 mod netlink;
@@ -14,6 +15,7 @@ mod watch;
 mod xfrm_policy;
 
 pub use apply::apply;
+pub use interfaces::interfaces;
 pub use netlink::Netlink;
 pub use sa_errors::{SaErrors, sa_errors};
 pub use snapshot::snapshot;

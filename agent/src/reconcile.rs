@@ -8,7 +8,6 @@
 pub mod agent;
 mod charon;
 mod errors;
-mod interfaces;
 pub mod lanes;
 mod live;
 mod lockfile;

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use lanekeeper::config;
-use lanekeeper::kernel::{Event, Netlink, Watch, What, apply, snapshot};
+use lanekeeper::kernel::{Event, Netlink, Watch, What, apply, interfaces, snapshot};
 use lanekeeper::keyfile::{self, Algorithm, Keys};
 use lanekeeper::plan::{Desired, Direction, Observed, Op, Plan, REQIDS, diff};
 use lanekeeper::policy::Policy;
 use xtask::lab::capture::Capture;
 use xtask::lab::dump::{difference, machine};
-use xtask::lab::netns::Ns;
+use xtask::lab::netns::{Netns, Ns};
 use xtask::lab::scenario::{DEVICE, IF_ID, Keying, Scenario, TUNNEL};
 use xtask::lab::traffic::{Flow, Traffic};
 use xtask::lab::{Family, Lab, Side, sa};
@@ -323,4 +323,24 @@ fn lanes_static_repair_a_state_that_somebody_deleted() {
     assert!(bring(&gateway, &desired).is_empty());
     let inbound = keys_of(&lab, Side::A)[TUNNEL].find("voice.0", Direction::In).unwrap().spi;
     assert!(sa::list(&gateway).unwrap().iter().any(|state| state.spi == inbound));
+}
+
+/// Here because not every kernel that builds this has VLANs and VRFs.
+#[test]
+fn ports_are_known_with_their_vlan_and_for_as_long_as_they_are_in_it_their_vrf() {
+    let netns = Netns::new("lk-ports").unwrap();
+    netns
+        .sh("ip link add lan0 type veth peer name other
+             ip link add link lan0 name lan0.12 type vlan id 12
+             ip link add blue type vrf table 100
+             ip link set lan0.12 master blue")
+        .unwrap();
+    let known = || {
+        let found = inside(&netns.ns(), async |netlink| interfaces(netlink).await.unwrap());
+        let of = |name: &str| found.iter().find(|port| port.name == name).map(|port| (port.vlan, port.vrf.clone()));
+        ["lan0", "lan0.12", "blue"].map(of)
+    };
+    assert_eq!(known(), [Some((None, None)), Some((Some(12), Some("blue".to_owned()))), Some((None, None))]);
+    netns.sh("ip link set lan0.12 nomaster").unwrap();
+    assert_eq!(known(), [Some((None, None)), Some((Some(12), None)), Some((None, None))]);
 }

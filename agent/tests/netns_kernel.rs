@@ -371,7 +371,7 @@ fn heard(netns: &Netns, script: &str) -> Vec<What> {
 }
 
 #[test]
-fn a_watch_hears_of_ours_and_of_nothing_else() {
+fn a_watch_hears_of_ours_and_of_the_devices_of_others() {
     let netns = gateway("watch");
     stand_in(&netns);
     inside(&netns, async |netlink| drop(bring(netlink, &desired()).await));
@@ -389,7 +389,7 @@ fn a_watch_hears_of_ours_and_of_nothing_else() {
              ip -6 route del 2001:db8:9::/48; ip addr add 10.46.0.1/24 dev lk0
              ip xfrm policy add dir in src 10.1.0.0/16 dst 10.4.0.0/16 \
                 tmpl src 192.0.2.1 dst 192.0.2.2 proto esp reqid 8 mode tunnel",
-            vec![],
+            vec![What::Interface],
         ),
     ] {
         assert_eq!(heard(&netns, script), expected, "{script}");

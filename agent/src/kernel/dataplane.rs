@@ -136,6 +136,8 @@ pub struct Interface {
     pub name: String,
     /// The id that it strips, for a VLAN device.
     pub vlan: Option<u16>,
+    /// The VRF that it is in.
+    pub vrf: Option<String>,
 }
 
 /// What the kernel has of ours.
@@ -248,8 +250,12 @@ impl Dataplane {
     pub fn set_interfaces(&mut self, interfaces: &[Interface]) -> Result<(), Error> {
         let error = |error| Error::map(map::INTERFACES, error);
         let mut wanted = BTreeMap::new();
+        let number = |name: &String| self.registry.get(&Key::Interface(name.clone()));
         for interface in interfaces {
-            let number = self.registry.get(&Key::Interface(interface.name.clone())).unwrap_or(0) as u16;
+            // Once in the VRF, a packet has come in by the VRF's device, and what looks at it before that is to say the
+            // same (vrf_ip_rcv and vrf_ip6_rcv of drivers/net/vrf.c write it into skb_iif).
+            let of_vrf = interface.vrf.as_ref().and_then(number);
+            let number = of_vrf.or_else(|| number(&interface.name)).unwrap_or(0) as u16;
             let ingress = Ingress { number, vlan: interface.vlan.unwrap_or(NO_VLAN) };
             if ingress != (Ingress { number: 0, vlan: NO_VLAN }) {
                 wanted.insert(interface.ifindex, ingress);

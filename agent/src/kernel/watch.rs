@@ -37,6 +37,8 @@ pub enum Event {
 pub enum What {
     /// A device with our alias.
     Link,
+    /// Another device, by which packets may come in.
+    Interface,
     /// An address with our protocol id.
     Address,
     /// A route with our protocol id.
@@ -94,7 +96,7 @@ fn event<T>(payload: NetlinkPayload<T>, concerns: impl FnOnce(T) -> Option<What>
 fn of_route(message: RouteNetlinkMessage) -> Option<What> {
     match message {
         RouteNetlinkMessage::NewLink(link) | RouteNetlinkMessage::DelLink(link) => {
-            is_our_link(&link).then_some(What::Link)
+            Some(if is_our_link(&link) { What::Link } else { What::Interface })
         }
         RouteNetlinkMessage::NewAddress(address) | RouteNetlinkMessage::DelAddress(address) => {
             is_our_address(&address).then_some(What::Address)

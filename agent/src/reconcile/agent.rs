@@ -22,7 +22,7 @@ use super::{lockfile, memory};
 use crate::control::server::{Call, Server};
 use crate::control::{Reply, Request};
 use crate::ike::Event;
-use crate::kernel::{self, Watch};
+use crate::kernel::{self, Watch, What};
 use crate::metrics::server::{bind, serve};
 
 /// Between two looks at everything, for what no event told.
@@ -86,8 +86,9 @@ pub async fn run(places: &Places, config: &Path) -> Result<(), Error> {
     notify(&[NotifyState::Ready, NotifyState::Status("running")]);
     let mut resync = every(RESYNC);
     let mut count = every(COUNT);
-    // A change has been told, and the look at it is due.
-    let mut due = false;
+    let mut interfaces = every(RESYNC);
+    // A change has been told, and the look at it is due; the same for interfaces alone.
+    let (mut due, mut moved) = (false, false);
     let mut watchdog = every(sd_notify::watchdog_enabled().map_or(Duration::from_secs(3600), |limit| limit / 3));
     loop {
         tokio::select! {
@@ -103,12 +104,24 @@ pub async fn run(places: &Places, config: &Path) -> Result<(), Error> {
             }
             told = next(&mut watch) => {
                 match told {
+                    Some(kernel::Event::Changed(What::Interface)) => {
+                        if !std::mem::replace(&mut moved, true) {
+                            interfaces.reset_after(SETTLED);
+                        }
+                        continue;
+                    }
                     Some(kernel::Event::Overrun) => agent.live.overrun(),
                     Some(kernel::Event::Changed(_)) => {}
                     None => watch = Watch::open().map_err(|error| tracing::error!("cannot watch the kernel: {error}")).ok(),
                 }
                 if !std::mem::replace(&mut due, true) {
                     resync.reset_after(SETTLED);
+                }
+            }
+            _ = interfaces.tick(), if moved => {
+                moved = false;
+                if let Err(error) = agent.world.know_interfaces().await {
+                    tracing::warn!("whose packets come in by new interfaces is not known yet, trying again: {error}");
                 }
             }
             _ = count.tick() => agent.count_errors().await,

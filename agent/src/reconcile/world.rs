@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::charon::{Charon, loaded};
 use super::live::Live;
-use super::{Error, Wanted, interfaces, wan};
+use super::{Error, Wanted, wan};
 use crate::compile::{Registry, Tables, compile};
 use crate::ike;
 use crate::kernel::dataplane::{self, Dataplane};
-use crate::kernel::{Netlink, SaErrors, apply, sa_errors, snapshot};
+use crate::kernel::{Netlink, SaErrors, apply, interfaces, sa_errors, snapshot};
 use crate::lane::LaneId;
 use crate::plan::{Desired, LaneTraces, Observed, Op, Plan, diff};
 use crate::policy::{DeviceKind, Keying, Policy};
@@ -144,10 +144,8 @@ impl World {
     pub async fn carry_out(&mut self, wanted: &Wanted, survey: &Survey, live: &Live) -> Result<(), Error> {
         let stay = !survey.plan.ops.iter().any(|op| matches!(op, Op::LoadTables { .. }));
         if let Some(tables) = survey.tables.as_ref().filter(|_| stay) {
-            let dataplane = self.dataplane()?;
-            let mut dataplane = lock(&dataplane);
-            dataplane.adopt(tables);
-            dataplane.set_interfaces(&interfaces::list()?)?;
+            lock(&*self.dataplane()?).adopt(tables);
+            self.know_interfaces().await?;
         }
         if !stay {
             live.leave(&wanted.policy)?;
@@ -160,7 +158,17 @@ impl World {
         for op in after {
             self.execute(wanted, survey, op).await?;
         }
+        if !survey.plan.ops.is_empty() {
+            // Packets also come in by tunnels, whose devices may be new.
+            self.know_interfaces().await?;
+        }
         self.dress_wan(wanted)
+    }
+
+    /// Tells the data path by which devices packets may come in.
+    pub async fn know_interfaces(&mut self) -> Result<(), Error> {
+        let found = interfaces(&self.netlink).await?;
+        Ok(lock(&*self.dataplane()?).set_interfaces(&found)?)
     }
 
     /// Devices by which ESP leaves come and go without a word to us, and another process may have dressed some: each time
@@ -200,12 +208,10 @@ impl World {
         tracing::info!("{op}");
         match op {
             Op::LoadTables { .. } => {
-                let dataplane = self.dataplane()?;
-                let mut dataplane = lock(&dataplane);
                 if let Some(tables) = &survey.tables {
-                    dataplane.load(tables)?;
+                    lock(&*self.dataplane()?).load(tables)?;
                 }
-                dataplane.set_interfaces(&interfaces::list()?)?;
+                self.know_interfaces().await?;
             }
             Op::Attach { device } => {
                 let tunnel = wanted.tunnel_of(device).ok_or_else(|| Error::NoTunnel { device: device.clone() })?;

@@ -1,0 +1,109 @@
+//! The devices by which packets come in, as rules and tenants name them.
+
+use std::collections::BTreeMap;
+
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{InfoData, InfoPortKind, InfoVlan, LinkAttribute, LinkInfo, LinkMessage};
+
+use super::netlink::{Failure, Netlink};
+use super::{Error, dataplane::Interface};
+
+/// All devices of this network namespace.
+pub async fn interfaces(netlink: &Netlink) -> Result<Vec<Interface>, Error> {
+    let failed = |failure: Failure| Error::Dump { what: "devices", cause: failure.to_string() };
+    let answer = netlink.dump_route(RouteNetlinkMessage::GetLink(LinkMessage::default())).await.map_err(failed)?;
+    let links = answer.into_iter().filter_map(|message| match message {
+        RouteNetlinkMessage::NewLink(link) => Some(link),
+        _ => None,
+    });
+    Ok(of(links))
+}
+
+fn of(links: impl Iterator<Item = LinkMessage>) -> Vec<Interface> {
+    let mut interfaces = Vec::new();
+    let mut names = BTreeMap::new();
+    // The VRF that each is in, by number.
+    let mut vrfs = Vec::new();
+    for link in links {
+        let ifindex = link.header.index;
+        let mut interface = Interface { ifindex, name: String::new(), vlan: None, vrf: None };
+        let (mut master, mut in_vrf) = (None, false);
+        for attribute in link.attributes {
+            match attribute {
+                LinkAttribute::IfName(name) => interface.name = name,
+                LinkAttribute::Controller(number) => master = Some(number),
+                LinkAttribute::LinkInfo(infos) => {
+                    for info in infos {
+                        match info {
+                            LinkInfo::Data(InfoData::Vlan(parts)) => {
+                                interface.vlan = parts.into_iter().find_map(|part| match part {
+                                    InfoVlan::Id(id) => Some(id),
+                                    _ => None,
+                                });
+                            }
+                            LinkInfo::PortKind(kind) => in_vrf = kind == InfoPortKind::Vrf,
+                            _ => {}
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        names.insert(ifindex, interface.name.clone());
+        vrfs.push(master.filter(|_| in_vrf));
+        interfaces.push(interface);
+    }
+    for (interface, vrf) in interfaces.iter_mut().zip(vrfs) {
+        interface.vrf = vrf.and_then(|vrf| names.get(&vrf).cloned());
+    }
+    interfaces
+}
+
+#[cfg(test)]
+mod tests {
+    use netlink_packet_route::link::InfoKind;
+
+    use super::*;
+
+    fn link(index: u32, name: &str, mut more: Vec<LinkAttribute>) -> LinkMessage {
+        let mut link = LinkMessage::default();
+        link.header.index = index;
+        link.attributes = vec![LinkAttribute::IfName(name.to_owned())];
+        link.attributes.append(&mut more);
+        link
+    }
+
+    fn port_of(master: u32, kind: InfoPortKind) -> Vec<LinkAttribute> {
+        vec![LinkAttribute::Controller(master), LinkAttribute::LinkInfo(vec![LinkInfo::PortKind(kind)])]
+    }
+
+    #[test]
+    fn a_vlan_device_says_what_it_strips_and_a_port_what_vrf_it_is_in() {
+        let vlan = vec![LinkInfo::Kind(InfoKind::Vlan), LinkInfo::Data(InfoData::Vlan(vec![InfoVlan::Id(12)]))];
+        let links = [
+            link(1, "lo", Vec::new()),
+            link(2, "eth0.12", vec![LinkAttribute::LinkInfo(vlan)]),
+            link(3, "eth1", port_of(5, InfoPortKind::Vrf)),
+            link(4, "eth2", port_of(6, InfoPortKind::Bridge)),
+            link(5, "blue", vec![LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Vrf)])]),
+            link(6, "br0", Vec::new()),
+            // Its VRF is of another namespace, or went between two messages.
+            link(7, "eth3", port_of(99, InfoPortKind::Vrf)),
+        ];
+        let found = of(links.into_iter());
+        let said: Vec<_> =
+            found.iter().map(|port| (port.ifindex, port.name.as_str(), port.vlan, port.vrf.as_deref())).collect();
+        assert_eq!(
+            said,
+            [
+                (1, "lo", None, None),
+                (2, "eth0.12", Some(12), None),
+                (3, "eth1", None, Some("blue")),
+                (4, "eth2", None, None),
+                (5, "blue", None, None),
+                (6, "br0", None, None),
+                (7, "eth3", None, None),
+            ]
+        );
+    }
+}
