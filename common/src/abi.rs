@@ -93,8 +93,6 @@ pub const MAX_TENANTS: usize = 16384;
 pub const MAX_CLASSES: usize = 64;
 /// Tenant-class pairs of a generation that have counters of their own; tenants behind them have one set each.
 pub const MAX_TENANT_CLASSES: usize = 8192;
-/// Sets of counters: those pairs, and every tenant once more.
-pub const MAX_CLASS_COUNTERS: usize = 32768;
 /// Tunnels ever named.
 pub const MAX_TUNNELS: usize = 1024;
 /// Tunnel-class pairs of a generation.
@@ -109,8 +107,9 @@ pub const MAX_GROUPS: usize = 8192;
 pub const MAX_HOPS: usize = 8;
 /// Counters.
 pub const MAX_COUNTERS: usize = 262144;
-/// Counters in one value of their map: a per-CPU array is allocated value by value, and read by one call each.
-pub const COUNTERS_TOGETHER: usize = 8;
+/// Counters in one value of their map: a per-CPU array is allocated value by value, read by one call each, and found by way
+/// of a pointer to each, which so stay in a cache.
+pub const COUNTERS_TOGETHER: usize = 256;
 /// Events that the agent counts.
 pub const MAX_TALLIES: usize = 16384;
 /// Devices with programs.
@@ -347,14 +346,16 @@ pub struct LaneEntry {
 pub struct Tenant {
     /// Tuples with a rule of its own.
     pub tuples: TupleSet,
-    /// In [`Generation::class_counters`].
+    /// First counter of its first class; where they are scattered, its place in [`Generation::class_counters`].
     pub counters: u32,
     /// The class of what none of its rules matches.
     pub default_class: u16,
-    /// 1: the classes are counted each by itself, class n is n places further. 0: all of them together.
-    pub by_class: u16,
+    /// From a class's first counter to that of the next one; 0 where all classes have the same.
+    pub step: u16,
+    /// 1: some class came later than the others, and no step leads to its counters.
+    pub scattered: u16,
     /// 1: it has tunnels of its own, and reaches no other.
-    pub tied: u32,
+    pub tied: u16,
     /// Zero.
     pub _pad: u32,
 }
@@ -389,8 +390,8 @@ pub struct Generation {
     pub protocol_tuples: [TupleSet; 256],
     /// Tuples, those with earlier rules first.
     pub tuples: [Tuple; MAX_TUPLES],
-    /// First counter of a set, where [`Tenant::counters`] says.
-    pub class_counters: [u32; MAX_CLASS_COUNTERS],
+    /// First counters of the classes of tenants whose are scattered, class n at the tenant's place + n.
+    pub class_counters: [u32; MAX_TENANT_CLASSES],
     /// By number of the tunnel.
     pub tunnels: [TunnelEntry; MAX_TUNNELS],
     /// By tunnel and class.
@@ -612,11 +613,11 @@ shared! {
     Hop { u32, u16, u16, u32 }
     Steer { [Hop; MAX_HOPS], u32, u32 }
     LaneEntry { u32, u32, u16, u16 }
-    Tenant { TupleSet, u32, u16, u16, u32, u32 }
+    Tenant { TupleSet, u32, u16, u16, u16, u16, u32 }
     Head { u32, u32, TupleSet }
     Generation {
         Head, Intervals4, Intervals6, [u16; MAX_INTERFACES], [u16; 4096], [TupleSet; 256],
-        [Tuple; MAX_TUPLES], [u32; MAX_CLASS_COUNTERS], [TunnelEntry; MAX_TUNNELS], [Steer; MAX_STEERS],
+        [Tuple; MAX_TUPLES], [u32; MAX_TENANT_CLASSES], [TunnelEntry; MAX_TUNNELS], [Steer; MAX_STEERS],
         [LaneEntry; MAX_LANES], [u16; 65536]
     }
     Intervals4 { [u32; MAX_INTERVALS], [u16; MAX_INTERVALS] }
@@ -637,7 +638,6 @@ shared! {
 const _: () = assert!(size_of::<Generation>().is_multiple_of(8) && size_of::<Record>().is_multiple_of(8));
 /// A value of an array is 4 MiB at most (KMALLOC_MAX_SIZE of 6.1).
 const _: () = assert!(size_of::<Generation>() < 4 << 20);
-const _: () = assert!(MAX_CLASS_COUNTERS >= MAX_TENANT_CLASSES + MAX_TENANTS);
 
 #[cfg(feature = "host")]
 impl Generation {

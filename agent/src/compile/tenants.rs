@@ -4,39 +4,40 @@
 use std::collections::BTreeSet;
 
 use ipnet::IpNet;
-use lanekeeper_common::abi::{Generation, MAX_INTERVALS, OWN_TUNNEL, Tenant};
+use lanekeeper_common::abi::{Generation, MAX_INTERVALS, OWN_TUNNEL, Tenant, counter};
 
 use super::registry::{Key, Registry};
 use super::series::{ALL_CLASSES, counts_by_class};
 use super::{Error, bounds, halves, limit};
 use crate::policy::Policy;
 
-/// The tenants, still without tuples; fills in whose a packet is, and the counters of classes.
+/// The tenants, still without tuples; fills in whose a packet is, and counters that are scattered.
 pub fn tenants(policy: &Policy, registry: &mut Registry, generation: &mut Generation) -> Result<Vec<Tenant>, Error> {
     belongings(policy, registry, generation)?;
     let nobody = crate::policy::Tenant::default();
     let mut next = 0;
     let mut tenants = Vec::with_capacity(policy.tenants.len() + 1);
-    for (number, tenant) in std::iter::once(&nobody).chain(&policy.tenants).enumerate() {
-        let by_class = counts_by_class(number, policy.classes.len());
-        tenants.push(Tenant {
-            counters: next as u32,
-            default_class: tenant.default_class.unwrap_or(policy.default_class).0 as u16,
-            by_class: by_class.into(),
-            tied: (!tenant.tunnels.is_empty()).into(),
+    for (number, of) in std::iter::once(&nobody).chain(&policy.tenants).enumerate() {
+        let mut tenant = Tenant {
+            default_class: of.default_class.unwrap_or(policy.default_class).0 as u16,
+            tied: (!of.tunnels.is_empty()).into(),
             ..Tenant::default()
-        });
-        let mut count = |class: &str| {
-            let number = registry.number(Key::Class { tenant: tenant.name.clone(), class: class.to_owned() })?;
-            generation.class_counters[next] = number;
-            next += 1;
-            Ok(())
         };
-        if by_class {
-            policy.classes.iter().try_for_each(|class| count(&class.name))?;
+        let mut first = |class: &str| registry.number(Key::Class { tenant: of.name.clone(), class: class.to_owned() });
+        if counts_by_class(number, policy.classes.len()) {
+            let numbers: Vec<u32> = policy.classes.iter().map(|class| first(&class.name)).collect::<Result<_, _>>()?;
+            tenant.step = counter::CLASS_BLOCK as u16;
+            if numbers.windows(2).all(|pair| pair[1] == pair[0] + counter::CLASS_BLOCK) {
+                tenant.counters = numbers.first().copied().unwrap_or_default();
+            } else {
+                (tenant.counters, tenant.scattered) = (next as u32, 1);
+                generation.class_counters[next..next + numbers.len()].copy_from_slice(&numbers);
+                next += numbers.len();
+            }
         } else {
-            count(ALL_CLASSES)?;
+            tenant.counters = first(ALL_CLASSES)?;
         }
+        tenants.push(tenant);
     }
     Ok(tenants)
 }
@@ -156,10 +157,29 @@ mod tests {
         let (mut registry, mut generation) = (Registry::default(), Generation::zeroed());
         let tenants = tenants(&policy, &mut registry, &mut generation).unwrap();
         let [.., before, last] = &tenants[..] else { panic!("there are many") };
-        assert_eq!((before.by_class, last.by_class), (1, 0));
-        assert_eq!(last.counters, before.counters + classes as u32);
+        assert_eq!((before.step, last.step), (counter::CLASS_BLOCK as u16, 0));
         let key = Key::Class { tenant: format!("t{}", policy.tenants.len()), class: ALL_CLASSES.into() };
-        assert_eq!(registry.get(&key), Some(generation.class_counters[last.counters as usize]));
+        assert_eq!(registry.get(&key), Some(last.counters));
+    }
+
+    #[test]
+    fn a_class_that_comes_later_has_counters_where_there_is_room() {
+        let mut policy = crate::status::tests::policy();
+        let name = |name: &str| crate::policy::Tenant { name: name.into(), ..Default::default() };
+        policy.tenants = vec![name("a"), name("b")];
+        let mut registry = Registry::default();
+        tenants(&policy, &mut registry, &mut Generation::zeroed()).unwrap();
+        policy.classes.insert(1, crate::policy::Class { name: "late".into(), ..policy.classes[0].clone() });
+        let tables = crate::compile::compile(&policy, &mut registry).unwrap();
+        let model = crate::model::Model::new(&tables);
+        for (number, tenant) in ["", "a", "b"].into_iter().enumerate() {
+            for (class, of) in policy.classes.iter().enumerate() {
+                let key = Key::Class { tenant: tenant.into(), class: of.name.clone() };
+                let found = lanekeeper_common::classify::counters(&model, number as u16, class as u16);
+                assert_eq!(registry.get(&key), Some(found), "{key:?}");
+            }
+        }
+        assert!(tables.tenants.iter().all(|tenant| tenant.scattered == 1));
     }
 
     #[test]

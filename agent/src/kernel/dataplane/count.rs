@@ -81,7 +81,7 @@ pub fn read(object: &Object, registry: &Registry) -> Result<Vec<Reading>, Error>
 
 /// What all CPUs have counted.
 fn sum<'a>(cpus: impl Iterator<Item = &'a Counters>) -> Counters {
-    let mut all = Counters::default();
+    let mut all = [Counter::default(); COUNTERS_TOGETHER];
     for of_cpu in cpus {
         for (sum, counter) in all.iter_mut().zip(of_cpu) {
             sum.packets += counter.packets;
