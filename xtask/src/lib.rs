@@ -6,6 +6,7 @@ pub mod artifact;
 pub mod bench;
 pub mod demo;
 pub mod ebpf;
+pub mod fuzz;
 pub mod guest;
 pub mod lab;
 pub mod setup;

@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use xtask::bench::Bench;
 use xtask::demo::Demo;
 use xtask::ebpf::Build;
+use xtask::fuzz::Fuzz;
 use xtask::guest::Guest;
 use xtask::setup::Setup;
 use xtask::test::Test;
@@ -34,6 +35,8 @@ enum Verb {
     Test(Test),
     /// Measure what the data path costs
     Bench(Bench),
+    /// Let libFuzzer look for what the tests do not find
+    Fuzz(Fuzz),
     /// Run what CI runs: all tests on all kernels
     Ci,
     /// Count what each kernel's verifier walks, against ebpf/verifier-budget.txt
@@ -57,6 +60,7 @@ fn run() -> Result<ExitCode> {
         Verb::BuildEbpf(build) => build.run(&workspace),
         Verb::Guest(guest) => guest.run(&workspace),
         Verb::Bench(bench) => bench.run(&workspace),
+        Verb::Fuzz(fuzz) => fuzz.run(&workspace),
         Verb::Demo(demo) => demo.run(&workspace),
         Verb::Test(test) => test.run(&workspace),
         Verb::Verifier(verifier) => verifier.run(&workspace),

@@ -29,6 +29,8 @@ pub enum Need {
     GuestPackages,
     /// strongSwan and the programs that drive traffic.
     LabPackages,
+    /// What compiles libFuzzer.
+    FuzzPackages,
     /// bpf-linker.
     Linker,
     /// A compiler for BPF with its library's source.
@@ -44,6 +46,7 @@ pub const EVERYTHING: &[Need] = &[
     Need::BuildPackages,
     Need::GuestPackages,
     Need::LabPackages,
+    Need::FuzzPackages,
     Need::Linker,
     Need::Compiler,
     Need::Deny,
@@ -83,7 +86,7 @@ pub fn ensure(workspace: &Workspace, needs: &[Need]) -> Result<()> {
     packages::ensure(workspace, needs)?;
     for need in needs {
         match need {
-            Need::BuildPackages | Need::GuestPackages | Need::LabPackages => {}
+            Need::BuildPackages | Need::GuestPackages | Need::LabPackages | Need::FuzzPackages => {}
             Need::Linker => cargo::linker(workspace)?,
             Need::Compiler => drop(compiler::ensure(workspace, compiler::asked()?)?),
             Need::Deny => cargo::deny(workspace)?,

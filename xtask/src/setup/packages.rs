@@ -110,6 +110,7 @@ pub fn of(needs: &[Need]) -> Vec<Package> {
         Need::BuildPackages => [BUILD, LLVM].concat(),
         Need::GuestPackages => GUEST.to_vec(),
         Need::LabPackages => LAB.to_vec(),
+        Need::FuzzPackages => vec![program("g++", "g++")],
         Need::Linker | Need::Compiler | Need::Deny | Need::Kernel(_) => Vec::new(),
     };
     needs.iter().flat_map(of).collect()
