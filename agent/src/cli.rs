@@ -6,6 +6,7 @@ mod down;
 mod emit;
 mod explain;
 mod file;
+mod import;
 pub mod logging;
 mod plan;
 mod run;
@@ -140,6 +141,12 @@ pub enum Verb {
         #[arg(long, value_enum, value_name = "WHEN", default_value = "auto")]
         live: explain::When,
     },
+    /// Make rules of another program's: on standard output a file, on standard error what is not in it, and then exits 1
+    Import {
+        /// Whose
+        #[command(subcommand)]
+        what: import::Import,
+    },
     /// The JSON Schema of the file
     Schema,
     /// Completions for a shell, to be sourced
@@ -194,6 +201,7 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
             };
             explain::explain(&places, &file, packets, explain::How { json, engine, live })
         }
+        Verb::Import { what } => import::import(&what),
         Verb::Schema => file::schema(),
         Verb::Confirm => ask::confirm(&places.socket()),
         Verb::Reload => ask::reload(&places.socket()),

@@ -9,6 +9,7 @@ pub mod config;
 pub mod control;
 pub mod explain;
 pub mod ike;
+pub mod import;
 pub mod kernel;
 pub mod keyfile;
 pub mod lane;

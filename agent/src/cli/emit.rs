@@ -32,7 +32,7 @@ fn page() -> anyhow::Result<String> {
     man.render_description_section(&mut bytes)?;
     man.render_options_section(&mut bytes)?;
     bytes.extend_from_slice(b".SH COMMANDS\n");
-    for verb in command.get_subcommands() {
+    for verb in command.get_subcommands().flat_map(forms) {
         bytes.extend_from_slice(verb_section(verb).as_bytes());
     }
     bytes.extend_from_slice(EXIT.as_bytes());
@@ -40,6 +40,12 @@ fn page() -> anyhow::Result<String> {
 }
 
 const EXIT: &str = ".SH \"EXIT STATUS\"\n0 fine, 1 a finding or a difference, 2 an error.\n";
+
+/// The verb, or each of those that stand behind it.
+fn forms(verb: &clap::Command) -> Vec<&clap::Command> {
+    let own: Vec<_> = verb.get_subcommands().filter(|form| form.get_name() != "help").collect();
+    if own.is_empty() { vec![verb] } else { own }
+}
 
 fn verb_section(verb: &clap::Command) -> String {
     let usage = verb.clone().render_usage().to_string();
@@ -80,7 +86,8 @@ mod tests {
         let page = page().unwrap();
         for verb in Cli::command().get_subcommands() {
             assert!(page.contains(&format!(".SS lanekeeper {}", roff(verb.get_name()))), "{}\n{page}", verb.get_name());
-            for flag in verb.get_arguments().filter_map(|argument| argument.get_long()).filter(|flag| *flag != "help") {
+            let arguments = forms(verb).into_iter().flat_map(clap::Command::get_arguments);
+            for flag in arguments.filter_map(|argument| argument.get_long()).filter(|flag| *flag != "help") {
                 assert!(page.contains(&format!("\\fB\\-\\-{}", roff(flag))), "{flag}");
             }
         }
