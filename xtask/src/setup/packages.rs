@@ -69,6 +69,7 @@ const LAB: &[Package] = &[
     program("iputils-ping", "ping"),
     program("tcpdump", "tcpdump"),
     program("nftables", "nft"),
+    program("iptables", "iptables-legacy"),
     program("openssl", "openssl"),
     file("strongswan-charon", "/usr/lib/ipsec/charon"),
     file("strongswan-swanctl", "/usr/sbin/swanctl"),
