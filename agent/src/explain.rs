@@ -108,4 +108,35 @@ mod tests {
         assert!(line(&Frame::ip(1, &[0x45, 0])).ends_with(r#""unparsed":"truncated"}"#));
         assert!(line(&Frame::ethernet(1, vec![])).ends_with(r#""unparsed":"truncated"}"#));
     }
+
+    #[test]
+    fn classify_words_reach_rules_of_every_field() {
+        let rule = |name: &str, rule: Rule| Rule { name: Some(name.into()), ..rule };
+        let rules = vec![
+            rule("syn", Rule { tcp_flags: Some((0x02, 0x12)), ..Rule::default() }),
+            rule("ping", Rule { icmp_type: vec![8, 128], fragment: Some(false), ..Rule::default() }),
+            rule("large", Rule { length: vec![(1000, 2000)], ..Rule::default() }),
+            rule("part", Rule { fragment: Some(true), ..Rule::default() }),
+            rule("marked", Rule { mark: Some((0x100, 0xf00)), ..Rule::default() }),
+        ];
+        let policy = Policy { rules, ..policy() };
+        let tables = compile(&policy, &mut Registry::default()).unwrap();
+        let line = |text: &str| explain(&policy, &mut Model::all_up(&tables), None, &words(text)).unwrap();
+        for (text, rule) in [
+            ("tcp 10.1.0.5:1 > 10.2.0.9:2 flags syn", Some("syn")),
+            ("tcp 10.1.0.5:1 > 10.2.0.9:2 flags syn,ack", None),
+            ("icmp 10.1.0.5 > 10.2.0.9 type echo-request", Some("ping")),
+            ("icmpv6 2001:db8::1 > 2001:db8::2", Some("ping")),
+            ("icmp 10.1.0.5 > 10.2.0.9 type echo-reply", None),
+            ("udp 10.1.0.5:1 > 10.2.0.9:2 length 1200", Some("large")),
+            ("udp 10.1.0.5:1 > 10.2.0.9:2 length 2001", None),
+            ("udp 10.1.0.5:1 > 10.2.0.9:2 fragment first", Some("part")),
+            ("tcp 2001:db8::1 > 2001:db8::2 fragment later", Some("part")),
+            ("udp 10.1.0.5:1 > 10.2.0.9:2 mark 0x10100", Some("marked")),
+            ("udp 10.1.0.5:1 > 10.2.0.9:2 mark 0x200", None),
+        ] {
+            assert_eq!(line(text).rule.as_deref(), rule, "{text}");
+        }
+        assert_eq!(line("udp 10.1.0.5:1 > 10.2.0.9:2 mark 0x10100").mark, Some(0x10101), "others' bits stay");
+    }
 }

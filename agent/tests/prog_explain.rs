@@ -5,7 +5,12 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use lanekeeper::compile::{Registry, compile};
+use lanekeeper::config;
+use lanekeeper::explain::engine::Kernel;
 use lanekeeper::explain::words::Words;
+use lanekeeper::explain::{Frame, explain as decide};
+use lanekeeper::model::Model;
 use pcap_file::DataLink;
 use pcap_file::pcap::{PcapHeader, PcapPacket, PcapWriter};
 
@@ -113,5 +118,59 @@ fn both_engines_print_the_same_lines() {
         ),
     ] {
         assert_eq!(lines[packet - 1], format!(r#"{{"packet":{packet},{line}}}"#));
+    }
+}
+
+/// To stand before the rules of [`FILE`].
+const FIELDS: &str = r#"
+[[rule]]
+name = "syn"
+class = "voice"
+protocol = "tcp"
+tcp-flags = "syn/syn,ack"
+[[rule]]
+name = "ping"
+class = "voice"
+protocol = "icmp"
+icmp-type = "echo-request"
+[[rule]]
+name = "large"
+class = "bulk"
+length = "1000-65535"
+[[rule]]
+name = "part"
+class = "bulk"
+fragment = true
+[[rule]]
+name = "marked"
+class = "voice"
+mark = "0x100/0xf00"
+"#;
+
+#[test]
+fn classify_words_are_the_same_packet_to_both_engines() {
+    let (head, rules) = FILE.split_at(FILE.find("[[rule]]").unwrap());
+    let policy = config::parse_text("a.toml", &[head, FIELDS, rules].concat()).unwrap().policy;
+    let tables = compile(&policy, &mut Registry::default()).unwrap();
+    let up: Vec<_> = tables.lanes.keys().cloned().collect();
+    let (mut model, mut kernel) = (Model::all_up(&tables), Kernel::new(&tables, &up).unwrap());
+    for (words, rule) in [
+        ("tcp 10.1.0.5:1 > 10.2.0.9:2", "syn"),
+        ("tcp [2001:db8::1]:1 > [2001:db8:2::2]:2 flags syn", "syn"),
+        ("tcp 10.1.0.5:1 > 10.2.0.9:2 flags syn,ack", "a.toml:51:1"),
+        ("icmp 10.1.0.5 > 10.2.0.9 type echo-request", "ping"),
+        ("udp 10.1.0.5:1 > 10.2.0.9:2 length 1000", "large"),
+        ("udp 10.1.0.5:1 > 10.2.0.9:5060 length 999", "sip"),
+        ("udp [2001:db8::1]:1 > [2001:db8:2::2]:2 length 65535", "large"),
+        ("udp 10.1.0.5:1 > 10.2.0.9:2 fragment first", "part"),
+        ("udp 10.1.0.5 > 10.2.0.9 fragment later", "part"),
+        ("tcp 2001:db8::1 > 2001:db8:2::2 fragment later", "part"),
+        ("esp 10.1.0.5 > 10.2.0.9 mark 0x100", "marked"),
+        ("esp 10.1.0.5 > 10.2.0.9 mark 0x200 vlan 12", "tagged"),
+    ] {
+        let frame = Frame::of(&Words::parse(words).unwrap());
+        let line = decide(&policy, &mut model, None, &frame).unwrap();
+        assert_eq!(line.rule.as_deref(), Some(rule), "{words}");
+        assert_eq!(line, decide(&policy, &mut kernel, None, &frame).unwrap(), "{words}");
     }
 }

@@ -14,12 +14,14 @@ pub struct Frame {
     pub bytes: Vec<u8>,
     /// The interface that it came in by, where that is known.
     pub interface: Option<String>,
+    /// The mark that it came with, where that is known.
+    pub mark: u32,
 }
 
 impl Frame {
     /// Bytes that begin with an Ethernet header.
     pub fn ethernet(number: u64, bytes: Vec<u8>) -> Self {
-        Self { number, bytes, interface: None }
+        Self { number, bytes, interface: None, mark: 0 }
     }
 
     /// Bytes that begin with an IP header, behind an Ethernet header without addresses; other bytes are kept, as no IP.
@@ -42,7 +44,7 @@ impl Frame {
 
     /// The packet that these words describe.
     pub fn of(words: &Words) -> Self {
-        Self { interface: words.interface.clone(), ..Self::ethernet(1, words.frame()) }
+        Self { interface: words.interface.clone(), mark: words.mark, ..Self::ethernet(1, words.frame()) }
     }
 
     /// The same packet as it would have come in by that interface.
@@ -52,6 +54,6 @@ impl Frame {
 
     /// As an engine takes it.
     pub fn probe(&self) -> Probe<'_> {
-        Probe { frame: &self.bytes, mark: 0, ingress: self.interface.as_deref(), stripped: None }
+        Probe { frame: &self.bytes, mark: self.mark, ingress: self.interface.as_deref(), stripped: None }
     }
 }

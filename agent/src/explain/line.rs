@@ -19,7 +19,7 @@ pub struct Line {
     pub rule: Option<String>,
     /// Its class.
     pub class: String,
-    /// What it leaves with under the mask; `null` where it does not leave.
+    /// What it leaves with, bits of others as it came with them; `null` where it does not leave.
     pub mark: Option<u32>,
     /// The tunnel that its destination leads to.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,14 +1,18 @@
 //! A packet in words: `udp 10.1.0.5:4000 > 10.2.0.9:5060 dscp ef in lan0`.
 //!
-//! Protocol, source, `>` (or `to`, which needs no quotes in a shell), destination; then in any order `dscp`, `vlan`, `in`.
+//! Protocol, source, `>` (or `to`, which needs no quotes in a shell), destination; then in any order `dscp`, `vlan`, `in`,
+//! `flags`, `type`, `length`, `fragment` and `mark`, each also by the name that it has in a rule. What is not said is as of a
+//! packet that begins something: TCP's SYN, an echo request, no fragment, no mark, and no more than its headers.
 
+mod error;
 mod frame;
 
 use std::net::IpAddr;
 
 use crate::config::nearest::nearest;
-use crate::config::value::{self, Kind, Reason};
-use crate::policy::protocol;
+use crate::config::value::{self, IcmpType, Kind, Reason};
+use crate::policy::{icmp, protocol, tcp};
+pub use error::WordsError;
 
 /// A packet as somebody describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +23,7 @@ pub struct Words {
     pub source: IpAddr,
     /// Destination address, of the same family.
     pub destination: IpAddr,
-    /// Source and destination port; there if and only if the protocol has ports.
+    /// Source and destination port; there if and only if the protocol has ports and it is no later fragment.
     pub ports: Option<(u16, u16)>,
     /// 0..=63.
     pub dscp: u8,
@@ -27,109 +31,44 @@ pub struct Words {
     pub vlan: Option<u16>,
     /// The interface that it came in by; `None` for one of the host's own.
     pub interface: Option<String>,
+    /// Of TCP, but for a later fragment.
+    pub tcp_flags: Option<u8>,
+    /// Of ICMP and ICMPv6, but for a later fragment.
+    pub icmp_type: Option<u8>,
+    /// Bytes from the IP header on; `None` for no more than the headers have.
+    pub length: Option<u16>,
+    /// Which part of a datagram it is; `None` for all of it.
+    pub fragment: Option<Part>,
+    /// The mark that it comes with.
+    pub mark: u32,
 }
 
-/// Why words are no packet.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum WordsError {
-    /// No words.
-    #[error("no packet: it begins with a protocol, {EXAMPLE}")]
-    Nothing,
-    /// It ends too early.
-    #[error("the packet ends where {wanted} is wanted, {EXAMPLE}")]
-    Ends {
-        /// What comes next.
-        wanted: &'static str,
-    },
-    /// Not `>`.
-    #[error(
-        "\"{found}\" stands where \">\" is wanted between source and destination; in a shell quote it, or write \"to\""
-    )]
-    Arrow {
-        /// What is there.
-        found: String,
-    },
-    /// Something that is no end of a packet.
-    #[error(
-        "{end} \"{found}\" is not an address or ADDRESS:PORT; an IPv6 address with a port is written [2001:db8::1]:5060"
-    )]
-    End {
-        /// `source` or `destination`.
-        end: &'static str,
-        /// What is there.
-        found: String,
-    },
-    /// One end with a port where the protocol has none.
-    #[error("{protocol} has no ports, but {end} {found} has one")]
-    NoPorts {
-        /// The protocol.
-        protocol: String,
-        /// `source` or `destination`.
-        end: &'static str,
-        /// What is there.
-        found: String,
-    },
-    /// One end without a port where the protocol has ports.
-    #[error("{protocol} has ports: write {end} {cure}")]
-    Ports {
-        /// The protocol.
-        protocol: String,
-        /// `source` or `destination`.
-        end: &'static str,
-        /// The end with a port.
-        cure: String,
-    },
-    /// Ends of two families.
-    #[error("source {source_address} and destination {destination} are of different families")]
-    Families {
-        /// The source.
-        source_address: IpAddr,
-        /// The destination.
-        destination: IpAddr,
-    },
-    /// ICMP of the other family.
-    #[error("{protocol} does not go over {family}: did you mean {cure}?")]
-    Icmp {
-        /// The protocol.
-        protocol: &'static str,
-        /// The family of the addresses.
-        family: &'static str,
-        /// The protocol of that family.
-        cure: &'static str,
-    },
-    /// A value that its word does not take.
-    #[error("{word} {reason}{}", hint(reason))]
-    Value {
-        /// The word before it.
-        word: &'static str,
-        /// Why not.
-        reason: Reason,
-    },
-    /// The same word again.
-    #[error("\"{word}\" is there twice")]
-    Twice {
-        /// Which.
-        word: &'static str,
-    },
-    /// A word that follows from others.
-    #[error("a packet does not say its tenant: that follows from \"in INTERFACE\", from its VLAN and from its source")]
-    Tenant,
-    /// Another word.
-    #[error("\"{found}\" is not known here: {cure}")]
-    Unknown {
-        /// What is there.
-        found: String,
-        /// The nearest, or all.
-        cure: String,
-    },
+/// A part of a datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// With the header behind IP's.
+    First,
+    /// Without.
+    Later,
 }
 
-const EXAMPLE: &str = "like \"udp 10.1.0.5:4000 > 10.2.0.9:5060 dscp ef in lan0\"";
-const OPTIONS: [&str; 3] = ["dscp", "vlan", "in"];
+/// The words behind the destination, and what each is called here: rules have other names for some.
+const OPTIONS: [(&str, &str); 11] = [
+    ("dscp", "dscp"),
+    ("vlan", "vlan"),
+    ("in", "in"),
+    ("interface", "in"),
+    ("flags", "flags"),
+    ("tcp-flags", "flags"),
+    ("type", "type"),
+    ("icmp-type", "type"),
+    ("length", "length"),
+    ("fragment", "fragment"),
+    ("mark", "mark"),
+];
 
-fn hint(reason: &Reason) -> String {
-    reason.cure().map(|cure| format!("; {cure}")).unwrap_or_default()
-}
+/// A word behind the destination, and where it has one what follows it.
+type Given<'a> = Vec<(&'static str, &'a str)>;
 
 impl Words {
     /// Reads a packet.
@@ -148,49 +87,162 @@ impl Words {
             return Err(WordsError::Families { source_address: source, destination });
         }
         check_icmp(protocol, source.is_ipv4())?;
-        let ports = match (
-            port_of(protocol, "source", source, source_port)?,
-            port_of(protocol, "destination", destination, destination_port)?,
-        ) {
-            (Some(from), Some(to)) => Some((from, to)),
-            _ => None,
+        let given = options(words)?;
+        let mut packet = Self {
+            protocol,
+            source,
+            destination,
+            ports: None,
+            dscp: 0,
+            vlan: None,
+            interface: None,
+            tcp_flags: None,
+            icmp_type: None,
+            length: None,
+            fragment: None,
+            mark: 0,
         };
-        let mut packet = Self { protocol, source, destination, ports, dscp: 0, vlan: None, interface: None };
-        packet.read_options(words)?;
+        // First what decides on the headers that it has.
+        if let Some(text) = of(&given, "fragment") {
+            packet.fragment = Some(part(text)?);
+        }
+        packet.read_ports(source_port, destination_port)?;
+        packet.read_flags(of(&given, "flags"))?;
+        packet.read_type(of(&given, "type"))?;
+        for &(word, text) in &given {
+            match word {
+                "dscp" => packet.dscp = read(word, text, &value::DSCP)?,
+                "vlan" => packet.vlan = Some(read(word, text, &value::VLAN)?),
+                "in" => packet.interface = Some(read(word, text, &value::INTERFACE)?),
+                // As a rule has it, the mask is of no more than these bits: all others are zero.
+                "mark" => packet.mark = read(word, text, &value::MARK)?.0,
+                "length" => packet.length = Some(packet.read_length(text)?),
+                _ => {}
+            }
+        }
         Ok(packet)
     }
 
-    fn read_options<'a>(&mut self, mut words: impl Iterator<Item = &'a str>) -> Result<(), WordsError> {
-        let mut seen = Vec::new();
-        while let Some(found) = words.next() {
-            let Some(word) = OPTIONS.into_iter().find(|known| *known == found) else {
-                return Err(unknown(found));
-            };
-            if seen.contains(&word) {
-                return Err(WordsError::Twice { word });
-            }
-            seen.push(word);
-            let mut next = |wanted| words.next().ok_or(WordsError::Ends { wanted });
-            match word {
-                "dscp" => self.dscp = read(word, next("a DSCP's name or number")?, &value::DSCP)?,
-                "vlan" => self.vlan = Some(read(word, next("a VLAN id")?, &value::VLAN)?),
-                _ => self.interface = Some(read(word, next("an interface")?, &value::INTERFACE)?),
-            }
+    fn is_later(&self) -> bool {
+        self.fragment == Some(Part::Later)
+    }
+
+    fn read_ports(&mut self, from: Option<u16>, to: Option<u16>) -> Result<(), WordsError> {
+        if self.is_later() && protocol::has_ports(self.protocol) {
+            return if from.or(to).is_some() { Err(WordsError::Later { what: "ports" }) } else { Ok(()) };
         }
+        let from = port_of(self.protocol, "source", self.source, from)?;
+        let to = port_of(self.protocol, "destination", self.destination, to)?;
+        self.ports = from.zip(to);
         Ok(())
     }
+
+    fn read_flags(&mut self, text: Option<&str>) -> Result<(), WordsError> {
+        let is_tcp = self.protocol == protocol::TCP;
+        let given = match text {
+            Some(_) if !is_tcp => return Err(foreign("flags", "tcp", self.protocol)),
+            Some(_) if self.is_later() => return Err(WordsError::Later { what: "flags" }),
+            // As a rule has it, the mask is of no more than these flags: all others are not set.
+            Some(text) => match text.split('/').next().unwrap_or(text) {
+                none if none.eq_ignore_ascii_case("none") => 0,
+                flags => read("flags", flags, &value::TCP_FLAGS)?.0,
+            },
+            None => SYN,
+        };
+        self.tcp_flags = (is_tcp && !self.is_later()).then_some(given);
+        Ok(())
+    }
+
+    fn read_type(&mut self, text: Option<&str>) -> Result<(), WordsError> {
+        let Some(known) = icmp::names(self.protocol) else {
+            return text.map_or(Ok(()), |_| Err(foreign("type", "icmp and icmpv6", self.protocol)));
+        };
+        self.icmp_type = match text {
+            Some(_) if self.is_later() => return Err(WordsError::Later { what: "type" }),
+            Some(text) => Some(match read("type", text, &value::ICMP_TYPE)? {
+                IcmpType::Number(number) => number,
+                IcmpType::Name(name) => icmp::number(self.protocol, &name).ok_or_else(|| {
+                    let cure = match nearest(&name, known.iter().map(|&(name, _)| name)) {
+                        Some(near) => format!("did you mean \"{near}\"?"),
+                        None => "write its number, 0 to 255".to_owned(),
+                    };
+                    WordsError::Value { word: "type", reason: Reason::Unknown { value: name, cure } }
+                })?,
+            }),
+            None if self.is_later() => None,
+            None => icmp::number(self.protocol, "echo-request"),
+        };
+        Ok(())
+    }
+
+    fn read_length(&self, text: &str) -> Result<u16, WordsError> {
+        let least = self.least();
+        let length = text.parse().ok().filter(|length| *length >= least);
+        length.ok_or_else(|| WordsError::Length { found: text.to_owned(), least })
+    }
+}
+
+/// TCP's flag of a packet that asks for a connection.
+const SYN: u8 = 2;
+
+fn options<'a>(mut words: impl Iterator<Item = &'a str>) -> Result<Given<'a>, WordsError> {
+    let mut given = Given::new();
+    while let Some(found) = words.next() {
+        let known = OPTIONS.into_iter().find(|(known, _)| *known == found);
+        let (_, word) = known.ok_or_else(|| unknown(found))?;
+        if of(&given, word).is_some() {
+            return Err(WordsError::Twice { word });
+        }
+        let wanted = match word {
+            "dscp" => "a DSCP's name or number",
+            "vlan" => "a VLAN id",
+            "in" => "an interface",
+            "flags" => "a list of flags like syn,ack",
+            "type" => "an ICMP type's name or number",
+            "length" => "a number of bytes",
+            "fragment" => "\"first\" or \"later\"",
+            _ => "a mark like 0x100",
+        };
+        given.push((word, words.next().ok_or(WordsError::Ends { wanted })?));
+    }
+    Ok(given)
+}
+
+/// What follows a word, where it is there.
+fn of<'a>(given: &Given<'a>, word: &str) -> Option<&'a str> {
+    given.iter().find(|(known, _)| *known == word).map(|(_, text)| *text)
+}
+
+fn part(text: &str) -> Result<Part, WordsError> {
+    const PARTS: [(&str, Part); 2] = [("first", Part::First), ("later", Part::Later)];
+    let known = PARTS.into_iter().find(|(known, _)| *known == text);
+    known.map(|(_, part)| part).ok_or_else(|| {
+        let cure = match nearest(text, PARTS.map(|(name, _)| name)) {
+            Some(near) => format!("did you mean \"{near}\"?"),
+            None => "it is its datagram's \"first\" or a \"later\" one".to_owned(),
+        };
+        WordsError::Value { word: "fragment", reason: Reason::Unknown { value: text.to_owned(), cure } }
+    })
+}
+
+fn foreign(word: &'static str, of: &'static str, protocol: u8) -> WordsError {
+    WordsError::Foreign { word, of, protocol: protocol::show(protocol) }
 }
 
 fn unknown(found: &str) -> WordsError {
     if found == "tenant" {
         return WordsError::Tenant;
     }
-    let cure = match nearest(found, OPTIONS) {
+    let cure = match nearest(found, OPTIONS.map(|(known, _)| known)) {
+        _ if tcp::flag(found).is_some() => format!("flags are one list with commas, like \"flags syn,{found}\""),
         Some(near) => format!("did you mean \"{near}\"?"),
-        None => "behind the destination come \"dscp NAME\", \"vlan ID\" and \"in INTERFACE\"".to_owned(),
+        None => ALL.to_owned(),
     };
     WordsError::Unknown { found: found.to_owned(), cure }
 }
+
+const ALL: &str = "behind the destination come \"dscp NAME\", \"vlan ID\", \"in INTERFACE\", \"flags NAMES\", \"type NAME\", \
+                   \"length BYTES\", \"fragment first\" or \"later\", and \"mark NUMBER\"";
 
 fn read<T>(word: &'static str, text: &str, kind: &Kind<T>) -> Result<T, WordsError> {
     (kind.text)(text).map_err(|reason| WordsError::Value { word, reason })
@@ -243,87 +295,4 @@ fn check_icmp(protocol: u8, is_v4: bool) -> Result<(), WordsError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn said(text: &str) -> String {
-        Words::parse(text).expect_err("no packet").to_string()
-    }
-
-    #[test]
-    fn the_documented_packet_is_read() {
-        let packet = Words::parse("udp 10.1.0.5:4000 > 10.2.0.9:5060 dscp ef in lan0").expect("a packet");
-        assert_eq!(packet.protocol, 17);
-        assert_eq!(packet.source.to_string(), "10.1.0.5");
-        assert_eq!(packet.destination.to_string(), "10.2.0.9");
-        assert_eq!(packet.ports, Some((4000, 5060)));
-        assert_eq!((packet.dscp, packet.vlan), (46, None));
-        assert_eq!(packet.interface.as_deref(), Some("lan0"));
-    }
-
-    #[test]
-    fn ipv6_stands_in_brackets_where_it_has_a_port() {
-        let packet = Words::parse("tcp [2001:db8::1]:4000 to [2001:db8::2]:443 vlan 12").expect("a packet");
-        assert_eq!(packet.source.to_string(), "2001:db8::1");
-        assert_eq!((packet.ports, packet.vlan), (Some((4000, 443)), Some(12)));
-        let packet = Words::parse("icmpv6 2001:db8::1 -> [2001:db8::2]").expect("a packet");
-        assert_eq!((packet.protocol, packet.ports), (58, None));
-    }
-
-    #[test]
-    fn blanks_around_the_arrow_may_be_left_out() {
-        let with = Words::parse("esp 192.0.2.1 > 192.0.2.2").expect("a packet");
-        assert_eq!(Words::parse("esp 192.0.2.1>192.0.2.2").expect("a packet"), with);
-        assert_eq!(Words::parse("50 192.0.2.1->192.0.2.2").expect("a packet"), with);
-    }
-
-    #[test]
-    fn each_mistake_has_its_own_words() {
-        let table = [
-            ("", "no packet: it begins with a protocol, like \"udp 10.1.0.5:4000 > 10.2.0.9:5060 dscp ef in lan0\""),
-            ("upd 10.1.0.5:1 > 10.2.0.9:2", "protocol \"upd\" is not known; did you mean \"udp\"?"),
-            (
-                "udp",
-                "the packet ends where a source address is wanted, like \"udp 10.1.0.5:4000 > 10.2.0.9:5060 dscp ef in lan0\"",
-            ),
-            (
-                "udp 10.1.0.5:4000",
-                "the packet ends where \">\" is wanted, like \"udp 10.1.0.5:4000 > 10.2.0.9:5060 dscp ef in lan0\"",
-            ),
-            (
-                "udp 10.1.0.5:1 10.2.0.9:2",
-                "\"10.2.0.9:2\" stands where \">\" is wanted between source and destination; in a shell quote it, or write \"to\"",
-            ),
-            (
-                "udp 10.1.0:1 > 10.2.0.9:2",
-                "source \"10.1.0:1\" is not an address or ADDRESS:PORT; an IPv6 address with a port is written [2001:db8::1]:5060",
-            ),
-            ("udp 10.1.0.5 > 10.2.0.9:2", "udp has ports: write source 10.1.0.5:5060"),
-            ("udp 2001:db8::1 > [2001:db8::2]:2", "udp has ports: write source [2001:db8::1]:5060"),
-            ("icmp 10.1.0.5 > 10.2.0.9:2", "icmp has no ports, but destination 10.2.0.9:2 has one"),
-            (
-                "udp 10.1.0.5:1 > [2001:db8::2]:2",
-                "source 10.1.0.5 and destination 2001:db8::2 are of different families",
-            ),
-            ("icmp 2001:db8::1 > 2001:db8::2", "icmp does not go over IPv6: did you mean icmpv6?"),
-            ("icmpv6 10.1.0.5 > 10.2.0.9", "icmpv6 does not go over IPv4: did you mean icmp?"),
-            (
-                "esp 10.1.0.5 > 10.2.0.9 dscp 70",
-                "dscp 70 is above 63; DSCP goes from 0 to 63, or has a name such as \"ef\"",
-            ),
-            ("esp 10.1.0.5 > 10.2.0.9 dscp ef dscp ef", "\"dscp\" is there twice"),
-            (
-                "esp 10.1.0.5 > 10.2.0.9 tenant acme",
-                "a packet does not say its tenant: that follows from \"in INTERFACE\", from its VLAN and from its source",
-            ),
-            ("esp 10.1.0.5 > 10.2.0.9 dcsp ef", "\"dcsp\" is not known here: did you mean \"dscp\"?"),
-            (
-                "esp 10.1.0.5 > 10.2.0.9 colour red",
-                "\"colour\" is not known here: behind the destination come \"dscp NAME\", \"vlan ID\" and \"in INTERFACE\"",
-            ),
-        ];
-        for (words, expected) in table {
-            assert_eq!(said(words), expected, "{words}");
-        }
-    }
-}
+mod tests;
