@@ -7,6 +7,7 @@ pub mod engine;
 mod frame;
 pub mod line;
 pub mod live;
+pub mod near;
 pub mod route;
 pub mod words;
 
@@ -20,6 +21,7 @@ use self::line::Line;
 use self::live::Passage;
 use crate::kernel::lookup::{Lookup, Way};
 use crate::kernel::{self, dataplane};
+use crate::model::Verdict;
 use crate::policy::{Policy, TunnelIndex};
 
 /// Why a packet could not be explained.
@@ -40,12 +42,32 @@ pub fn explain(
     lookup: Option<&mut Lookup>,
     frame: &Frame,
 ) -> Result<Line, Error> {
+    decide(policy, engine, lookup, frame).map(|(line, _)| line)
+}
+
+/// The same with the rules that nearly decided.
+pub fn explain_nearly(
+    policy: &Policy,
+    engine: &mut dyn Engine,
+    lookup: Option<&mut Lookup>,
+    frame: &Frame,
+) -> Result<Line, Error> {
+    let (line, verdict) = decide(policy, engine, lookup, frame)?;
+    Ok(Line { near: Some(near::near(policy, frame, &verdict)), ..line })
+}
+
+fn decide(
+    policy: &Policy,
+    engine: &mut dyn Engine,
+    lookup: Option<&mut Lookup>,
+    frame: &Frame,
+) -> Result<(Line, Verdict), Error> {
     let packet = parse(&frame.bytes.as_slice(), Layer::ETHERNET, NO_VLAN).ok();
     let probe = frame.probe();
     let Some(lookup) = lookup else {
         let tunnel = route::tunnel(policy, packet.as_ref().map(route::destination));
         let verdict = engine.decide(decider(policy, tunnel), &probe)?;
-        return Ok(Line::new(policy, frame.number, tunnel, &verdict));
+        return Ok((Line::new(policy, frame.number, tunnel, &verdict), verdict));
     };
     let flow = packet.as_ref().map(|packet| live::flow(packet, frame.interface.clone()));
     let way = match &flow {
@@ -55,7 +77,7 @@ pub fn explain(
     let tunnel = live::tunnel(policy, &way);
     let verdict = engine.decide(decider(policy, tunnel), &probe)?;
     let passage = Passage::new(policy, lookup.xfrm(), way, flow.as_ref(), tunnel, &verdict);
-    Ok(Line { live: Some(passage), ..Line::new(policy, frame.number, tunnel, &verdict) })
+    Ok((Line { live: Some(passage), ..Line::new(policy, frame.number, tunnel, &verdict) }, verdict))
 }
 
 /// The tunnel whose device is to decide. Tenant, rule and class are the same by whatever device a packet leaves.

@@ -145,6 +145,21 @@ fn a_question_to_nobody_says_whom_to_start() {
 }
 
 #[test]
+fn classify_explain_says_the_rule_that_nearly_matched_and_why() {
+    let packet = ["explain", "a.toml", "udp", "10.1.0.5:4000", "to", "10.2.0.9:5061"];
+    let said = User::new().types(&packet);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.out.contains("rule    none matched: the default\n"), "{said:?}");
+    let near = "near    \"sip\" (a.toml:21:1): destination-port wants 5060, packet has 5061\n";
+    assert!(said.out.ends_with(near), "{said:?}");
+    let json = User::new().types(&[&packet[..], &["--json"]].concat()).out;
+    assert!(json.starts_with(r#"{"packet":1,"tenant":null,"rule":null,"class":"default","mark":2,"#), "{json}");
+    let failed = r#"[{"field":"destination-port","wants":"5060","has":"5061"}]"#;
+    let near = format!(r#""near":[{{"rule":"sip","place":"a.toml:21:1","failed":{failed}}}]}}"#);
+    assert!(json.trim_end().ends_with(&near), "{json}");
+}
+
+#[test]
 fn a_verb_or_span_that_is_none_is_an_error_that_names_the_way() {
     let user = User::new();
     let said = user.types(&["relaod"]);

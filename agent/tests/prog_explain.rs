@@ -9,7 +9,7 @@ use lanekeeper::compile::{Registry, compile};
 use lanekeeper::config;
 use lanekeeper::explain::engine::Kernel;
 use lanekeeper::explain::words::Words;
-use lanekeeper::explain::{Frame, explain as decide};
+use lanekeeper::explain::{Frame, explain_nearly};
 use lanekeeper::model::Model;
 use pcap_file::DataLink;
 use pcap_file::pcap::{PcapHeader, PcapPacket, PcapWriter};
@@ -169,8 +169,8 @@ fn classify_words_are_the_same_packet_to_both_engines() {
         ("esp 10.1.0.5 > 10.2.0.9 mark 0x200 vlan 12", "tagged"),
     ] {
         let frame = Frame::of(&Words::parse(words).unwrap());
-        let line = decide(&policy, &mut model, None, &frame).unwrap();
+        let line = explain_nearly(&policy, &mut model, None, &frame).unwrap();
         assert_eq!(line.rule.as_deref(), Some(rule), "{words}");
-        assert_eq!(line, decide(&policy, &mut kernel, None, &frame).unwrap(), "{words}");
+        assert_eq!(line, explain_nearly(&policy, &mut kernel, None, &frame).unwrap(), "{words}");
     }
 }

@@ -76,7 +76,7 @@ pub fn explain(places: &Places, file: &Path, packets: Packets, how: How) -> anyh
     match packets {
         Packets::InWords(words) => {
             let frame = Frame::of(&Words::parse(&words)?);
-            let line = explain::explain(&policy, engine.as_mut(), lookup.as_mut(), &frame)?;
+            let line = explain::explain_nearly(&policy, engine.as_mut(), lookup.as_mut(), &frame)?;
             if how.json { writeln!(out, "{}", line.json())? } else { write!(out, "{}", line.text())? }
         }
         Packets::Captured { pcap, interface } => {

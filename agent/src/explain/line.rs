@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::live::{self, Passage};
+use super::near::Near;
 use crate::model::Verdict;
 use crate::policy::{Policy, Rule, TunnelIndex};
 
@@ -36,6 +37,9 @@ pub struct Line {
     /// Its way through this machine, where the file runs here.
     #[serde(flatten)]
     pub live: Option<Passage>,
+    /// The rules that nearly decided, where they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub near: Option<Vec<Near>>,
 }
 
 impl Line {
@@ -53,6 +57,7 @@ impl Line {
             unparsed: verdict.parse.map(|reason| reason.name()),
             blocked,
             live: None,
+            near: None,
         }
     }
 
@@ -93,6 +98,9 @@ impl Line {
         if let Some(live) = &self.live {
             text += &live.text();
         }
+        for near in self.near.iter().flatten() {
+            let _ = writeln!(text, "near    {near}");
+        }
         text
     }
 
@@ -111,7 +119,8 @@ pub fn head(live: bool) -> String {
     if live { format!("{head:<82}  {}", live::HEAD) } else { head.to_owned() }
 }
 
-fn rule_name(rule: &Rule) -> String {
+/// As a rule is called: by its name, or by its place where it has none.
+pub fn rule_name(rule: &Rule) -> String {
     rule.name.clone().unwrap_or_else(|| rule.place.clone())
 }
 

@@ -21,6 +21,11 @@ pub fn destination(packet: &Packet) -> IpAddr {
     address(packet.family, packet.destination)
 }
 
+/// Where it comes from.
+pub fn source(packet: &Packet) -> IpAddr {
+    address(packet.family, packet.source)
+}
+
 /// An address as people write it.
 pub fn address(family: Family, [upper, lower]: Address) -> IpAddr {
     match family {

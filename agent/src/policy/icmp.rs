@@ -53,6 +53,13 @@ pub fn number(protocol: u8, name: &str) -> Option<u8> {
     names(protocol)?.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|&(_, number)| number)
 }
 
+/// The name of a type in a protocol that has such a name, or its number.
+pub fn show(protocol: Option<u8>, number: u8) -> String {
+    let known = protocol.and_then(names).unwrap_or_default();
+    let name = known.iter().find(|&&(_, known)| known == number).map(|&(name, _)| name);
+    name.map_or_else(|| number.to_string(), str::to_owned)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,6 +69,14 @@ mod tests {
         assert_eq!((number(1, "echo-request"), number(58, "Echo-Request")), (Some(8), Some(128)));
         assert_eq!((number(1, "packet-too-big"), number(58, "packet-too-big")), (None, Some(2)));
         assert_eq!(number(17, "echo-request"), None);
+    }
+
+    #[test]
+    fn a_number_is_shown_by_its_name_where_it_has_one() {
+        assert_eq!(
+            (show(Some(1), 8), show(Some(58), 8), show(None, 8)),
+            ("echo-request".into(), "8".into(), "8".into())
+        );
     }
 
     #[test]
