@@ -124,7 +124,7 @@ pub enum Verb {
         file: PathBuf,
         /// A packet in words: udp 10.1.0.5:4000 to 10.2.0.9:5060 dscp ef in lan0; also vlan ID, flags syn,ack,
         /// type echo-request, length BYTES, fragment first|later, mark 0x100
-        #[arg(required_unless_present = "pcap", conflicts_with = "pcap")]
+        #[arg(required_unless_present_any = ["pcap", "shadowed"], conflicts_with = "pcap")]
         packet: Vec<String>,
         /// Packets of a capture, pcap or pcapng
         #[arg(long, value_name = "PCAP")]
@@ -132,7 +132,7 @@ pub enum Verb {
         /// The interface by which the capture's packets came in
         #[arg(long, value_name = "NAME", requires = "pcap")]
         interface: Option<String>,
-        /// One JSON object per packet
+        /// One JSON object per packet or rule
         #[arg(long)]
         json: bool,
         /// The classifier on the host, or the program itself, which needs root
@@ -141,6 +141,10 @@ pub enum Verb {
         /// Whether lanes, routes, policies and SAs of this machine count
         #[arg(long, value_enum, value_name = "WHEN", default_value = "auto")]
         live: explain::When,
+        /// Instead of packets the rules that none can reach, as earlier ones take all of them; exits 1 where there are
+        /// such
+        #[arg(long, conflicts_with_all = ["packet", "pcap"])]
+        shadowed: bool,
     },
     /// Make rules of another program's: on standard output a file, on standard error what is not in it, and then exits 1
     Import {
@@ -195,7 +199,8 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Verb::Apply { file, confirm, wait } => apply::apply(&places, &file, wait, confirm),
         Verb::Run { config } => run::run(&places, &config),
         Verb::Down { vici } => down::down(&places, vici.as_deref()),
-        Verb::Explain { file, packet, pcap, interface, json, engine, live } => {
+        Verb::Explain { file, json, shadowed: true, .. } => explain::shadowed(&file, json),
+        Verb::Explain { file, packet, pcap, interface, json, engine, live, shadowed: false } => {
             let packets = match pcap {
                 Some(pcap) => explain::Packets::Captured { pcap, interface },
                 None => explain::Packets::InWords(packet.join(" ")),

@@ -9,6 +9,7 @@ pub mod line;
 pub mod live;
 pub mod near;
 pub mod route;
+pub mod shadow;
 pub mod words;
 
 use lanekeeper_common::abi::NO_VLAN;

@@ -159,6 +159,59 @@ fn classify_explain_says_the_rule_that_nearly_matched_and_why() {
     assert!(json.trim_end().ends_with(&near), "{json}");
 }
 
+/// Halves of what the third rule takes, below the one that the file has, and a rule that is reached.
+const SHADOWS: &str = r#"
+[[rule]]
+name = "low"
+class = "voice"
+source = ["10.0.0.0/9"]
+[[rule]]
+class = "voice"
+source = ["10.128.0.0/9"]
+[[rule]]
+name = "calls"
+class = "default"
+protocol = "udp"
+destination-port = [5060]
+dscp = ["ef"]
+[[rule]]
+class = "default"
+source = ["10.0.0.0/8"]
+protocol = "tcp"
+[[rule]]
+class = "voice"
+source = ["192.168.0.0/16"]
+"#;
+
+#[test]
+fn classify_explain_lists_shadowed_rules_on_request() {
+    let user = User::new();
+    let said = user.types(&["explain", "a.toml", "--shadowed"]);
+    assert_eq!((said.code, said.out.as_str()), (0, "no rule is shadowed\n"), "{said:?}");
+    user.write("b.toml", &format!("{FILE}{SHADOWS}"));
+    let said = user.types(&["explain", "b.toml", "--shadowed"]);
+    assert_eq!((said.code, said.out.lines().count()), (1, 2), "{said:?}");
+    let line = "b.toml:37:1: rule \"calls\" is never reached: rule \"sip\" (b.toml:21:1) takes all its packets first\n";
+    assert!(said.out.starts_with(line), "{said:?}");
+    let said = user.types(&["explain", "b.toml", "--shadowed", "--json"]);
+    assert_eq!(
+        (said.code, said.out.as_str()),
+        (
+            1,
+            concat!(
+                r#"{"rule":"calls","place":"b.toml:37:1","by":[{"rule":"sip","place":"b.toml:21:1"}]}"#,
+                "\n",
+                r#"{"rule":"b.toml:43:1","place":"b.toml:43:1","by":[{"rule":"low","place":"b.toml:30:1"},"#,
+                r#"{"rule":"b.toml:34:1","place":"b.toml:34:1"}]}"#,
+                "\n",
+            )
+        ),
+        "{said:?}"
+    );
+    let said = user.types(&["explain", "b.toml", "--shadowed", "udp"]);
+    assert!(said.code == 2 && said.err.contains("cannot be used with"), "{said:?}");
+}
+
 #[test]
 fn a_verb_or_span_that_is_none_is_an_error_that_names_the_way() {
     let user = User::new();

@@ -103,6 +103,7 @@ fn cautions() -> Vec<Caution> {
         Caution::Neighbour { mask: 0xff00, bits: 0xf00, neighbour: "Cilium" },
         Caution::RuleFamilies { object: s("rule 1"), source_family: "IPv4", destination_family: "IPv6" },
         Caution::RuleShadowed { object: s("rule 2"), before: s("rule 1") },
+        Caution::RuleCovered { object: s("rule \"b\""), before: vec![s("rule \"a\" (gw.toml:3:8)")] },
         Caution::TenantShadowed { object: s("tenant \"b\""), what: s("interface lan0"), before: s("tenant \"a\"") },
         Caution::ClassBlocked { object: object.clone(), class: s("bulk") },
         Caution::RouteOutside { object: object.clone(), route: s("10.3.0.0/16") },

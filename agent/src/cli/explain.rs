@@ -11,6 +11,7 @@ use crate::compile::{Registry, Tables, compile};
 use crate::config;
 use crate::explain::engine::{Engine, Kernel};
 use crate::explain::line::{Line, head};
+use crate::explain::shadow::{self, Shadows};
 use crate::explain::words::Words;
 use crate::explain::{self, Frame, capture};
 use crate::kernel::dataplane::Dataplane;
@@ -152,4 +153,26 @@ impl Scene {
         let up = Dataplane::peek_up(&places.bpffs, &tables)?;
         Ok(Some(Self { tables, up, lookup: Some(Lookup::open()?) }))
     }
+}
+
+/// One line for each rule that no packet can reach.
+pub fn shadowed(file: &Path, json: bool) -> anyhow::Result<Outcome> {
+    let policy = config::inspect(file)?.policy;
+    let tables = compile(&policy, &mut Registry::default())?;
+    let Shadows { rules: all, unseen } = shadow::shadows(&policy, &tables);
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    for one in &all {
+        writeln!(out, "{}", if json { one.json(&policy) } else { one.text(&policy) })?;
+    }
+    if all.is_empty() && !json {
+        writeln!(out, "no rule is shadowed")?;
+    }
+    out.flush()?;
+    if let Some(rule) = unseen {
+        eprintln!(
+            "lanekeeper: rules from {} on were not looked at: those before them took too long",
+            policy.rules[rule].place
+        );
+    }
+    Ok(if all.is_empty() { Outcome::Fine } else { Outcome::Finding })
 }

@@ -33,6 +33,14 @@ pub enum Caution {
         /// The rule before it.
         before: String,
     },
+    /// Behind rules that take all of it.
+    #[error("{object} is never reached: {} all its packets first", taken(before))]
+    RuleCovered {
+        /// Which rule.
+        object: String,
+        /// The rules before it, with their places; never none.
+        before: Vec<String>,
+    },
     /// An earlier tenant has it.
     #[error("{object} gets nothing of {what}: {before} has it first")]
     TenantShadowed {
@@ -103,7 +111,9 @@ impl Caution {
             Self::RuleFamilies { .. } => {
                 "a packet has both addresses of one family: take a prefix out or add one".to_owned()
             }
-            Self::RuleShadowed { .. } => "first match wins: move it up, or take it out".to_owned(),
+            Self::RuleShadowed { .. } | Self::RuleCovered { .. } => {
+                "first match wins: move it up, or take it out".to_owned()
+            }
             Self::TenantShadowed { .. } => {
                 "the first tenant that matches has the packet: move it up, or take it out".to_owned()
             }
@@ -119,5 +129,19 @@ impl Caution {
             Self::FileMissing { .. } => "apply and run will refuse this config without it".to_owned(),
             Self::FileHidden { .. } => "apply and run look at it as root".to_owned(),
         })
+    }
+}
+
+/// Rules that are named where many take a rule together.
+const NAMED: usize = 4;
+
+/// The rules, and the verb that goes with them.
+fn taken(rules: &[String]) -> String {
+    let (named, others) = rules.split_at(rules.len().min(NAMED));
+    match (named, others.len()) {
+        ([one], _) => format!("{one} takes"),
+        ([most @ .., last], 0) => format!("{} and {last} together take", most.join(", ")),
+        (_, 1) => format!("{} and 1 other together take", named.join(", ")),
+        (_, others) => format!("{} and {others} others together take", named.join(", ")),
     }
 }

@@ -91,7 +91,8 @@ pub fn reaches(policy: &Policy, tenant: Option<TenantIndex>, tunnel: usize) -> b
     }
 }
 
-fn matches(rule: &Rule, packet: &Packet) -> bool {
+/// Whether the rule matches the packet by what that has itself.
+pub fn matches(rule: &Rule, packet: &Packet) -> bool {
     let within = |prefixes: &[IpNet], address| prefixes.is_empty() || prefixes.iter().any(|p| p.contains(address));
     let port = |ranges: &[(u16, u16)], port: Option<u16>| {
         ranges.is_empty() || port.is_some_and(|port| ranges.iter().any(|(low, high)| (*low..=*high).contains(&port)))
