@@ -1,11 +1,15 @@
 //! `lanekeeper check FILE`: what it prints and how it exits.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::Serialize;
 
 use crate::compile::{Registry, compile};
 use crate::config::{self, Errors, Finding, Loaded, Place, Warnings};
+use crate::explain::near::Field;
+use crate::explain::shadow;
+use crate::policy::Policy;
 
 /// What the command prints, and its exit code.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,17 +60,47 @@ pub fn check(path: &Path, json: bool) -> Checked {
     }
 }
 
-/// What [`config::inspect`] says, and whether the data path has room for it. Names of earlier configs, which take room too,
-/// are known only to the machine that has them.
+/// What [`config::inspect`] says, and whether the data path has room for it, and which rules are never reached. Names of
+/// earlier configs, which take room too, are known only to the machine that has them.
 fn inspect(path: &Path) -> Result<Loaded, Errors> {
-    let loaded = config::inspect(path)?;
+    let mut loaded = config::inspect(path)?;
     match compile(&loaded.policy, &mut Registry::default()) {
-        Ok(_) => Ok(loaded),
+        Ok(tables) => {
+            let shadows = shadow::shadows(&loaded.policy, &tables);
+            warn(&mut loaded, &shadows.rules);
+            Ok(loaded)
+        }
         Err(error) => {
             let place = Place::whole(&path.display().to_string());
             Err(Errors(vec![Finding { place, message: error.to_string(), help: None }]))
         }
     }
+}
+
+/// Adds a warning for each, but for those that the config warns of itself, and keeps all in the order of the files.
+fn warn(loaded: &mut Loaded, shadowed: &[shadow::Shadowed]) {
+    let Loaded { policy, warnings, sources } = loaded;
+    let after_all = after_all(policy);
+    for one in shadowed.iter().filter(|one| !after_all[one.rule]) {
+        let caution = one.caution(policy);
+        let place = Place::read(&policy.rules[one.rule].place);
+        warnings.0.push(Finding { place, message: caution.to_string(), help: caution.cure() });
+    }
+    let source = |place: &Place| sources.iter().position(|source| source.name == place.file);
+    warnings.0.sort_by_key(|finding| (source(&finding.place), finding.place.line, finding.place.column));
+}
+
+/// For each rule whether one before it takes everything of its tenant.
+fn after_all(policy: &Policy) -> Vec<bool> {
+    let mut taken = BTreeSet::new();
+    let mut after = Vec::with_capacity(policy.rules.len());
+    for rule in &policy.rules {
+        after.push(taken.contains(&rule.tenant));
+        if !Field::ALL.iter().any(|field| field.asks(rule)) {
+            taken.insert(rule.tenant);
+        }
+    }
+    after
 }
 
 fn fine(path: &Path, loaded: &Loaded) -> String {

@@ -184,6 +184,38 @@ source = ["192.168.0.0/16"]
 "#;
 
 #[test]
+fn classify_check_warns_of_rules_that_are_never_reached() {
+    let user = User::new();
+    user.write("b.toml", &format!("{FILE}{SHADOWS}"));
+    let said = user.types(&["check", "b.toml"]);
+    assert_eq!(
+        (said.code, said.err.as_str()),
+        (
+            0,
+            concat!(
+                "b.toml:37:1: warning: rule \"calls\" is never reached: rule \"sip\" (b.toml:21:1) takes all its packets first\n",
+                "    first match wins: move it up, or take it out\n",
+                "b.toml:43:1: warning: this rule is never reached: rule \"low\" (b.toml:30:1) and the rule at b.toml:34:1 together ",
+                "take all its packets first\n",
+                "    first match wins: move it up, or take it out\n",
+            )
+        ),
+        "{said:?}"
+    );
+    assert!(said.out.ends_with("6 rules; 2 warnings\n"), "{said:?}");
+}
+
+#[test]
+fn classify_check_says_once_what_stands_behind_a_rule_for_everything() {
+    let user = User::new();
+    let all = "\n[[rule]]\nname = \"all\"\nclass = \"voice\"\n";
+    user.write("b.toml", &format!("{FILE}{all}{SHADOWS}"));
+    let said = user.types(&["check", "b.toml"]);
+    assert_eq!(said.err.matches("is never reached: rule \"all\" takes everything before it").count(), 5, "{said:?}");
+    assert!(said.out.ends_with("7 rules; 5 warnings\n"), "{said:?}");
+}
+
+#[test]
 fn classify_explain_lists_shadowed_rules_on_request() {
     let user = User::new();
     let said = user.types(&["explain", "a.toml", "--shadowed"]);

@@ -60,6 +60,16 @@ impl Place {
     pub fn whole(file: &str) -> Self {
         Self { file: file.to_owned(), line: 0, column: 0 }
     }
+
+    /// The reverse of its text.
+    pub fn read(text: &str) -> Self {
+        let mut parts = text.rsplitn(3, ':');
+        let (column, line) = (parts.next().map(str::parse), parts.next().map(str::parse));
+        match (parts.next(), line, column) {
+            (Some(file), Some(Ok(line)), Some(Ok(column))) => Self { file: file.to_owned(), line, column },
+            _ => Self::whole(text),
+        }
+    }
 }
 
 impl fmt::Display for Place {
@@ -86,6 +96,14 @@ mod tests {
         assert_eq!(place("a\nb", 2), (2, 1));
         assert_eq!(place("a\nb", 1), (1, 2));
         assert_eq!(place("äb", 2), (1, 2));
+    }
+
+    #[test]
+    fn a_place_is_read_from_its_text() {
+        for text in ["gw.toml:3:8", "a:b.toml:10:1", "gw.toml"] {
+            assert_eq!(Place::read(text).to_string(), text);
+        }
+        assert_eq!(Place::read("a:b.toml:10:1"), Place { file: "a:b.toml".into(), line: 10, column: 1 });
     }
 
     #[test]
