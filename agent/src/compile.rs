@@ -121,7 +121,9 @@ pub fn compile(policy: &Policy, registry: &mut Registry) -> Result<Tables, Error
     limit("classes", policy.classes.len(), MAX_CLASSES)?;
     let mut generation = Generation::zeroed();
     let mut tenants = tenants::tenants(policy, registry, &mut generation)?;
-    let rules = tuples::file(&expand::expand(policy, registry)?, &mut generation, &mut tenants);
+    let expanded = expand::expand(policy, registry)?;
+    expanded.iter().for_each(|one| generation.head.asked.add(&one.record));
+    let rules = tuples::file(&expanded, &mut generation, &mut tenants);
     let steering = steering::steering(policy, registry, &mut generation)?;
     let digest = digest(&generation, &tenants, &rules, &steering.outer);
     let (rules, registry) = (Arc::new(rules), registry.clone());

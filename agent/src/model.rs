@@ -3,10 +3,13 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 
-use lanekeeper_common::abi::{Candidates, FragmentKey, FragmentValue, Generation, NO_RULE, NO_VLAN, Record, Tenant};
+use lanekeeper_common::abi::{
+    Candidates, Flow, FragmentKey, FragmentValue, Generation, NO_RULE, NO_VLAN, Record, Tenant,
+};
 use lanekeeper_common::decide::{Arrival, Surroundings, decide};
 use lanekeeper_common::mark;
 use lanekeeper_common::packet::{Layer, Packet, parse};
+use lanekeeper_common::stamp::Stamp;
 use lanekeeper_common::verdict::{BlockReason, ParseReason};
 
 use crate::compile::Tables;
@@ -48,11 +51,12 @@ pub struct Verdict {
     pub hash: u32,
 }
 
-/// Tables, which of their lanes are up, and the fragments seen so far.
+/// Tables, which of their lanes are up, and the flows and fragments seen so far.
 #[derive(Debug)]
 pub struct Model<'a> {
     tables: &'a Tables,
     up: BTreeMap<u32, u32>,
+    flows: RefCell<HashMap<u32, Flow>>,
     fragments: RefCell<HashMap<FragmentKey, FragmentValue>>,
     now: u32,
 }
@@ -60,7 +64,7 @@ pub struct Model<'a> {
 impl<'a> Model<'a> {
     /// All lanes down.
     pub fn new(tables: &'a Tables) -> Self {
-        Self { tables, up: BTreeMap::new(), fragments: RefCell::default(), now: 0 }
+        Self { tables, up: BTreeMap::new(), flows: RefCell::default(), fragments: RefCell::default(), now: 0 }
     }
 
     /// All lanes up.
@@ -145,8 +149,16 @@ impl lanekeeper_common::rules::Tables for Model<'_> {
 }
 
 impl Surroundings for Model<'_> {
-    fn number(&self) -> u64 {
-        1
+    fn stamp(&self) -> Stamp {
+        Stamp::NONE.switched()
+    }
+
+    fn flow(&self, place: u32) -> Option<Flow> {
+        self.flows.borrow().get(&place).copied()
+    }
+
+    fn keep_flow(&self, place: u32, flow: &Flow) {
+        self.flows.borrow_mut().insert(place, *flow);
     }
 
     fn up(&self, group: u32) -> u32 {

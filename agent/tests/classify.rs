@@ -9,6 +9,7 @@ use lanekeeper_common::abi::NO_VLAN;
 use lanekeeper_common::classify;
 use lanekeeper_common::packet::{Layer, Packet, parse};
 use lanekeeper_common::rules::{self, Circumstances};
+use lanekeeper_common::stamp::Stamp;
 use witness::list::{self, FAMILIES, Family};
 use witness::oracle::Oracle;
 use witness::random::Random;
@@ -71,7 +72,7 @@ fn steps(family: &Family, policy: &Policy, tables: &Tables) -> (f64, u32) {
         let packet = parse(&&packet.frame[..], Layer::ETHERNET, NO_VLAN).unwrap();
         let tenant = classify::tenant(&tables.generation, packet.family, packet.source, 0, NO_VLAN);
         let parsed = Packet::flatten(Ok(packet));
-        let of = Circumstances { generation: 1, tenant, interface: 0, mark: 0 };
+        let of = Circumstances { stamp: Stamp(1), tenant, interface: 0, mark: 0 };
         let mut search = rules::begin(&model, &parsed, &of);
         let mut own = 1;
         while rules::step(&model, &parsed, &mut search) {

@@ -6,9 +6,10 @@ use lanekeeper::compile::series::{Direction, Series};
 use lanekeeper::compile::{Registry, compile};
 use lanekeeper::kernel::dataplane::Trial;
 use lanekeeper::model::{Model, Probe, Verdict};
+use lanekeeper::policy::ClassIndex;
 use lanekeeper_common::verdict::{BlockReason, ParseReason};
 use witness::oracle::{Oracle, reaches};
-use witness::packet::Packets;
+use witness::packet::{Packets, Part};
 use witness::random::Random;
 
 /// Packets of each policy.
@@ -66,6 +67,9 @@ fn three_witnesses_agree_on_every_packet() {
             let (judgement, unseen) = oracle.judge(&policy, &packet);
             let context = || format!("seed {seed}, packet {place}: {packet:?}");
             assert_eq!(host, kernel, "host and kernel; {}", context());
+            if let Some(again) = run(&mut trial, &probe) {
+                assert_eq!(host, again, "host and kernel once its flow is known; {}", context());
+            }
             assert_eq!((kernel.tenant, kernel.rule, kernel.class), judgement, "oracle; {}", context());
             assert_eq!(kernel.parse == Some(ParseReason::FragmentUnseen), unseen, "oracle; {}", context());
             let barred = kernel.blocked == Some(BlockReason::Tenant);
@@ -85,6 +89,45 @@ fn three_witnesses_agree_on_every_packet() {
     // A generator that stopped making the interesting ones would agree with everything.
     assert!(broken > all / 100 && followed > all / 100 && alone > all / 100);
     assert!(by_rule > all / 5 && blocked > all / 100 && turned_away > all / 50);
+}
+
+/// Flows that are remembered, and tables that change under them: by a switch, and in place.
+#[test]
+fn classify_takes_no_verdict_from_tables_that_were() {
+    let mut random = Random::new(3);
+    let mut first = witness::policy::policy(&mut random);
+    while first.tunnels.len() < 2 || first.classes.len() < 2 || first.rules.len() < 20 {
+        first = witness::policy::policy(&mut random);
+    }
+    let mut second = first.clone();
+    second.rules.reverse();
+    second.rules.iter_mut().for_each(|rule| rule.class = ClassIndex((rule.class.0 + 1) % first.classes.len()));
+    let mut registry = Registry::default();
+    let tables = [&first, &second].map(|policy| compile(policy, &mut registry).unwrap());
+    let packets: Vec<_> = (0..500).map(|_| witness::packet::packet(&mut random, &first)).collect();
+    let mut trial = Trial::new().unwrap_or_else(|error| panic!("{error}"));
+    let (mut verdicts, mut differ) = (vec![None; packets.len()], 0);
+    for round in 0..6 {
+        let tables = &tables[round % 2];
+        trial.load(tables).unwrap();
+        trial.set_all_up().unwrap();
+        let model = Model::all_up(tables);
+        // The device's tunnel changes with nothing switched.
+        for tunnel in ["tunnel0", "tunnel1", "tunnel0"] {
+            trial.set_tunnel(tunnel).unwrap();
+            for (place, packet) in packets.iter().enumerate() {
+                if packet.part != Part::Whole {
+                    continue;
+                }
+                let probe = Probe { frame: &packet.frame, mark: 0, ingress: packet.ingress, stripped: packet.stripped };
+                let Some(verdict) = run(&mut trial, &probe) else { continue };
+                assert_eq!(verdict, model.evaluate(tunnel, &probe), "round {round}, {tunnel}: {packet:?}");
+                let before = verdicts[place].replace(verdict.clone());
+                differ += u32::from(before.is_some_and(|before| before != verdict));
+            }
+        }
+    }
+    assert!(differ > 5_000, "{differ} verdicts differed from the one before");
 }
 
 /// Each packet is counted once in its rule, and in class and lane where it leaves, with its bytes from the IP header on;

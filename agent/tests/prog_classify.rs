@@ -35,8 +35,10 @@ fn agree(trial: &mut Trial, family: &Family, policy: &Policy, packets: usize) {
         let packet = list::packet(&mut random, family, policy);
         let probe = Probe { frame: &packet.frame, mark: packet.mark, ingress: None, stripped: None };
         let host = model.evaluate("tunnel0", &probe);
-        let kernel = trial.run(&probe).unwrap();
-        assert_eq!(host, kernel, "{} of {rules}, packet {place}: {packet:?}", family.name);
+        for time in ["searched", "remembered"] {
+            let kernel = trial.run(&probe).unwrap();
+            assert_eq!(host, kernel, "{} of {rules}, packet {place}, {time}: {packet:?}", family.name);
+        }
     }
 }
 

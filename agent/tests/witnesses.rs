@@ -28,6 +28,7 @@ fn oracle_and_host_agree_on_random_policies() {
             let verdict = model.evaluate("tunnel0", &probe);
             let (judgement, unseen) = oracle.judge(&policy, &packet);
             let context = || format!("seed {seed}, packet {place}: {packet:?}\n{verdict:?}");
+            assert_eq!(model.evaluate("tunnel0", &probe), verdict, "once its flow is known; {}", context());
             assert_eq!((verdict.tenant, verdict.rule, verdict.class), judgement, "{}", context());
             assert_eq!(verdict.parse == Some(ParseReason::FragmentUnseen), unseen, "{}", context());
             assert_eq!(packet.broken, verdict.parse.is_some() && !unseen, "{}", context());

@@ -1,7 +1,8 @@
 //! What programs and agent share: names, limits, and the shape of every map's keys and values.
 //!
-//! Tables exist twice, in slots 0 and 1. Generation g lives in slot g & 1; [`map::ACTIVE`] holds g. The agent fills the
-//! slot that is not read and then writes g + 1: a packet reads that number once, so it sees one whole generation.
+//! Tables exist twice, in slots 0 and 1. Generation g lives in slot g & 1; the [`crate::stamp::Stamp`] in [`map::ACTIVE`]
+//! names g. The agent fills the slot that is not read and then writes the stamp of g + 1: a packet reads it once, so it sees
+//! one whole generation. Whoever changes in place what packets read writes the next stamp behind it.
 //! Most of a generation is a few large values: the agent writes each with one call, and host and kernel run over the same
 //! memory.
 
@@ -24,7 +25,7 @@ pub mod program {
 
 /// Names of the maps in the object, which are also the names of their pins.
 pub mod map {
-    /// ARRAY of 1: u64, the generation that packets read; 0 before the first.
+    /// ARRAY of 1: u64, the [`crate::stamp::Stamp`] of the tables that packets read; 0 before the first.
     pub const ACTIVE: &str = "ACTIVE";
     /// ARRAY of 2: [`super::Generation`] by slot.
     pub const GENERATIONS: &str = "GENERATIONS";
@@ -56,7 +57,9 @@ pub mod map {
     pub const NAMES: &str = "NAMES";
     /// ARRAY: u64, events that the agent counts.
     pub const TALLIES: &str = "TALLIES";
-    /// All of them.
+    /// PERCPU_ARRAY: [`super::FlowBlock`], what was found lately. Not pinned: every load of the programs has its own.
+    pub const FLOWS: &str = "FLOWS";
+    /// All that are pinned.
     pub const ALL: [&str; 16] = [
         ACTIVE,
         GENERATIONS,
@@ -114,6 +117,10 @@ pub const COUNTERS_TOGETHER: usize = 256;
 pub const MAX_TALLIES: usize = 16384;
 /// Devices with programs.
 pub const MAX_DEVICES: usize = 2048;
+/// Flows that each CPU remembers the verdict of; a power of 2.
+pub const MAX_FLOWS: usize = 32768;
+/// Flows in one value of [`map::FLOWS`]: the fewer values, the less there is to look up, and per-CPU ones end at 32 KiB.
+pub const FLOWS_OF_BLOCK: usize = 128;
 /// Datagrams whose fragments are followed at a time.
 pub const MAX_FRAGMENTS: usize = 8192;
 /// Lanes with an outer DSCP.
@@ -370,7 +377,55 @@ pub struct Head {
     pub zero: u32,
     /// Tuples with a rule that matches packets without ports.
     pub portless: TupleSet,
+    /// What its rules look at beside a flow's own fields.
+    pub asked: Asked,
 }
+
+/// Bits of the fields that differ between a flow's packets, set where some rule looks at them.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Of the mark that a packet came with.
+    pub mark: u32,
+    /// Of its length.
+    pub length: u16,
+    /// Of its TCP flags.
+    pub tcp_flags: u16,
+    /// Of its ICMP type.
+    pub icmp_type: u16,
+    /// Of its DSCP.
+    pub dscp: u16,
+    /// Zero.
+    pub _pad: u32,
+}
+
+/// All that the verdict on a packet depends on, without gaps; fields that no rule looks at are zero in it.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct FlowKey(pub [u64; 7]);
+
+/// The verdict on a flow.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// The [`crate::stamp::Stamp`] of the tables that it comes from; it holds with these alone.
+    pub stamp: u64,
+    /// The flow.
+    pub key: FlowKey,
+    /// Rule, or [`NO_RULE`].
+    pub rule: u32,
+    /// Its counter.
+    pub counter: u32,
+    /// Class.
+    pub class: u16,
+    /// Tenant.
+    pub tenant: u16,
+    /// The flow's hash.
+    pub hash: u32,
+}
+
+/// A value of [`map::FLOWS`].
+pub type FlowBlock = [Flow; FLOWS_OF_BLOCK];
 
 /// Everything of one generation but its tenants, its records, their chains, and the candidates by large fields.
 #[repr(C)]
@@ -540,8 +595,8 @@ pub struct Said {
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Search {
-    /// The generation that it reads.
-    pub generation: u64,
+    /// The [`crate::stamp::Stamp`] of the tables that it reads.
+    pub stamp: u64,
     /// Tuples that are left.
     pub left: TupleSet,
     /// Record to look at next; 0 where the next tuple is due.
@@ -614,7 +669,10 @@ shared! {
     Steer { [Hop; MAX_HOPS], u32, u32 }
     LaneEntry { u32, u32, u16, u16 }
     Tenant { TupleSet, u32, u16, u16, u16, u16, u32 }
-    Head { u32, u32, TupleSet }
+    Head { u32, u32, TupleSet, Asked }
+    Asked { u32, u16, u16, u16, u16, u32 }
+    FlowKey { [u64; 7] }
+    Flow { u64, FlowKey, u32, u32, u16, u16, u32 }
     Generation {
         Head, Intervals4, Intervals6, [u16; MAX_INTERFACES], [u16; 4096], [TupleSet; 256],
         [Tuple; MAX_TUPLES], [u32; MAX_TENANT_CLASSES], [TunnelEntry; MAX_TUNNELS], [Steer; MAX_STEERS],

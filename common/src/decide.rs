@@ -1,11 +1,13 @@
 //! The decision for one packet at a tunnel device once its headers are read, the same steps in the kernel and on the host.
 
-use crate::abi::{FragmentKey, FragmentValue, MAX_LANES, MAX_STEERS, MAX_TUNNELS, NO_LANE, Parsed, Search};
+use crate::abi::{Flow, FragmentKey, FragmentValue, MAX_LANES, MAX_STEERS, MAX_TUNNELS, NO_LANE, Parsed, Search};
 use crate::blur;
 use crate::classify::{Classified, conclude, default, flow_hash, tenant};
+use crate::flow;
 use crate::lane::{Choice, choose};
 use crate::packet::{Family, Fragment, Packet};
 use crate::rules::{self, Circumstances, Tables};
+use crate::stamp::Stamp;
 use crate::verdict::{BlockReason, ParseReason};
 
 /// How long the first fragment of a datagram is remembered, in seconds: Linux puts IPv4 datagrams together for as long
@@ -14,10 +16,14 @@ pub const FRAGMENT_LIFE: u32 = 30;
 
 /// What a decision needs beside the tables.
 pub trait Surroundings: Tables {
-    /// The number of the generation.
-    fn number(&self) -> u64;
+    /// Of the tables, read before anything in them.
+    fn stamp(&self) -> Stamp;
     /// Bits of the lanes that are up.
     fn up(&self, group: u32) -> u32;
+    /// What is kept in a place, of whichever flow.
+    fn flow(&self, place: u32) -> Option<Flow>;
+    /// Keeps a flow there in place of another.
+    fn keep_flow(&self, place: u32, flow: &Flow);
     /// What the first fragment decided.
     fn recall(&self, key: &FragmentKey) -> Option<FragmentValue>;
     /// Keeps it for the later ones.
@@ -83,10 +89,12 @@ pub struct Taken {
 /// Classify, then choose, for what [`crate::packet::parse`] said.
 #[inline(always)]
 pub fn decide<S: Surroundings>(surroundings: &S, parsed: &Parsed, arrival: &Arrival) -> Decision {
-    let (classified, parse) = if parsed.reason == 0 {
-        surroundings.classify_parsed(parsed, arrival)
-    } else {
+    let (classified, parse) = if parsed.reason != 0 {
         (default(surroundings, 0, 0), u32::from(parsed.reason))
+    } else if let Some(classified) = flow::recall(surroundings, parsed, arrival) {
+        (classified, 0)
+    } else {
+        surroundings.classify_parsed(parsed, arrival)
     };
     let outcome = steer(surroundings, arrival.tunnel, &classified);
     Decision { parse, classified, outcome }
@@ -110,18 +118,22 @@ pub fn classify_parsed<S: Surroundings>(surroundings: &S, parsed: &Parsed, arriv
             (fresh(surroundings, parsed, packet, arrival), parse)
         }
     };
-    if matches!(packet.fragment, Fragment::First(_)) {
-        let Classified { tenant, rule, counter, class, hash } = classified;
-        let (generation, seen) = (surroundings.number(), surroundings.now());
-        let value = FragmentValue { generation, seen, hash, rule, counter, class, tenant, _pad: 0 };
-        surroundings.remember(&key, &value);
+    match packet.fragment {
+        Fragment::Whole => flow::keep(surroundings, parsed, arrival, &classified),
+        Fragment::First(_) => {
+            let Classified { tenant, rule, counter, class, hash } = classified;
+            let (generation, seen) = (surroundings.stamp().generation(), surroundings.now());
+            let value = FragmentValue { generation, seen, hash, rule, counter, class, tenant, _pad: 0 };
+            surroundings.remember(&key, &value);
+        }
+        Fragment::Later(_) => {}
     }
     (classified, parse)
 }
 
 #[inline(always)]
 fn holds<S: Surroundings>(surroundings: &S, value: &FragmentValue) -> bool {
-    value.generation == surroundings.number() && surroundings.now().wrapping_sub(value.seen) < FRAGMENT_LIFE
+    value.generation == surroundings.stamp().generation() && surroundings.now().wrapping_sub(value.seen) < FRAGMENT_LIFE
 }
 
 #[inline(always)]
@@ -129,7 +141,7 @@ fn fresh<S: Surroundings>(surroundings: &S, parsed: &Parsed, packet: &Packet, ar
     let generation = surroundings.generation();
     let interface = blur(generation.head.zero, arrival.interface.into()) as u16;
     let tenant = tenant(generation, packet.family, packet.source, interface, packet.vlan);
-    let of = Circumstances { generation: surroundings.number(), tenant, interface, mark: arrival.mark };
+    let of = Circumstances { stamp: surroundings.stamp(), tenant, interface, mark: arrival.mark };
     let search = rules::begin(surroundings, parsed, &of);
     let found = surroundings.finish(parsed, search);
     conclude(surroundings, tenant, found, flow_hash(packet))

@@ -1,7 +1,7 @@
 //! What a packet means and what becomes of it, the same in the kernel and on the host.
 //!
 //! `packet` reads headers, `rules` finds the first rule that matches, `classify` turns that into tenant and class, `lane`
-//! picks the CHILD_SA, `decide` is the way from a packet that was read to its lane. `abi` is what kernel and agent share in
+//! picks the CHILD_SA, `flow` keeps what was said of a flow, `decide` is the way from a packet that was read to its lane. `abi` is what kernel and agent share in
 //! maps.
 #![no_std]
 #![deny(unsafe_code)]
@@ -13,11 +13,13 @@ pub mod abi;
 pub mod classify;
 pub mod decide;
 pub mod dscp;
+pub mod flow;
 pub mod intervals;
 pub mod lane;
 pub mod mark;
 pub mod packet;
 pub mod rules;
+pub mod stamp;
 pub mod verdict;
 
 /// A number of which the compiler knows nothing: it drops a mask where it knows the range and the verifier does not, as

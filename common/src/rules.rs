@@ -20,6 +20,7 @@ use crate::abi::{
 use crate::classify::mix;
 use crate::opaque;
 use crate::packet::Address;
+use crate::stamp::Stamp;
 
 /// Steps in which every search ends: each looks at a record or passes a tuple.
 pub const MAX_STEPS: u32 = (MAX_RECORDS + MAX_TUPLES) as u32;
@@ -41,8 +42,8 @@ pub trait Tables {
 /// What is asked about a packet that is not in its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Circumstances {
-    /// The generation whose rules it goes by.
-    pub generation: u64,
+    /// Of the tables that it goes by.
+    pub stamp: Stamp,
     /// Whose it is.
     pub tenant: u16,
     /// Number of its ingress interface.
@@ -88,9 +89,9 @@ fn and(a: TupleSet, b: &TupleSet) -> TupleSet {
 /// The beginning of a search: the tuples that may have a rule for the packet.
 #[inline(always)]
 pub fn begin<T: Tables>(tables: &T, packet: &Parsed, of: &Circumstances) -> Search {
-    let Circumstances { generation, tenant, interface, mark } = *of;
+    let Circumstances { stamp, tenant, interface, mark } = *of;
     let left = candidates(tables, packet, tenant).unwrap_or_default();
-    Search { generation, left, record: 0, found: 0, rule: NO_RULE, tenant, interface, mark, _pad: 0 }
+    Search { stamp: stamp.0, left, record: 0, found: 0, rule: NO_RULE, tenant, interface, mark, _pad: 0 }
 }
 
 #[inline(always)]

@@ -40,11 +40,11 @@ pub fn out(ctx: &TcContext) -> i32 {
     let tag = if tag == NO_VLAN { ingress.vlan } else { tag };
     let Some(parsed) = read(&skb, skb.layer(device.flags), tag) else { return unready(&skb) };
     let arrival = Arrival { interface: ingress.number, tunnel: device.tunnel, device: skb.ifindex(), mark: skb.mark() };
-    let decision = decide(&live, &parsed, &arrival);
+    let decision = decide(&live, parsed, &arrival);
     if device.flags & device_flag::TRACE != 0 {
         trace(ctx, &decision);
     }
-    carry_out(&skb, &live, &parsed, &decision)
+    carry_out(&skb, &live, parsed, &decision)
 }
 
 #[inline(always)]

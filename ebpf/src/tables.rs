@@ -6,20 +6,21 @@ use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_loop};
 use aya_ebpf::programs::TcContext;
 use lanekeeper_common::abi::{
-    Candidates, FIELDS, FragmentKey, FragmentValue, Generation, MAX_HEADS, MAX_RECORDS, MAX_TENANTS, Parsed, Record,
-    Said, Scratch, Search, Tenant,
+    Candidates, FIELDS, FLOWS_OF_BLOCK, Flow, FragmentKey, FragmentValue, Generation, MAX_HEADS, MAX_RECORDS,
+    MAX_TENANTS, Parsed, Record, Said, Scratch, Search, Tenant,
 };
 use lanekeeper_common::classify::{Classified, default};
 use lanekeeper_common::decide::{Arrival, Surroundings, classify_parsed};
 use lanekeeper_common::packet::{Layer, Packet, parse};
 use lanekeeper_common::rules::{self, MAX_STEPS, Tables};
+use lanekeeper_common::stamp::Stamp;
 
 use crate::ctx::Skb;
-use crate::maps::{ACTIVE, CANDIDATES, FRAGMENTS, GENERATIONS, HEADS, LANES_UP, RECORDS, SCRATCH, TENANTS};
+use crate::maps::{ACTIVE, CANDIDATES, FLOWS, FRAGMENTS, GENERATIONS, HEADS, LANES_UP, RECORDS, SCRATCH, TENANTS};
 
 /// The generation that was active when the packet came.
 pub struct Live {
-    number: u64,
+    stamp: Stamp,
     generation: &'static Generation,
 }
 
@@ -28,18 +29,13 @@ impl Live {
     #[inline(always)]
     pub fn read() -> Option<Self> {
         // SAFETY: the agent writes it with one store of eight aligned bytes; volatile keeps it one load.
-        let number = unsafe { ACTIVE.get_ptr(0)?.read_volatile() };
-        if number == 0 { None } else { Self::of(number) }
+        let stamp = Stamp(unsafe { ACTIVE.get_ptr(0)?.read_volatile() });
+        if stamp == Stamp::NONE { None } else { Self::of(stamp) }
     }
 
     #[inline(always)]
-    fn of(number: u64) -> Option<Self> {
-        Some(Self { number, generation: GENERATIONS.get(number as u32 & 1)? })
-    }
-
-    #[inline(always)]
-    fn slot(&self) -> u32 {
-        self.number as u32 & 1
+    fn of(stamp: Stamp) -> Option<Self> {
+        Some(Self { stamp, generation: GENERATIONS.get(stamp.slot())? })
     }
 }
 
@@ -51,29 +47,42 @@ impl Tables for Live {
 
     #[inline(always)]
     fn tenant(&self, number: u16) -> Option<&Tenant> {
-        TENANTS.get(self.slot() * MAX_TENANTS as u32 + (u32::from(number) & (MAX_TENANTS as u32 - 1)))
+        TENANTS.get(self.stamp.slot() * MAX_TENANTS as u32 + (u32::from(number) & (MAX_TENANTS as u32 - 1)))
     }
 
     #[inline(always)]
     fn candidates(&self, field: u32) -> Option<&Candidates> {
-        CANDIDATES.get(self.slot() * FIELDS as u32 + field)
+        CANDIDATES.get(self.stamp.slot() * FIELDS as u32 + field)
     }
 
     #[inline(always)]
     fn head(&self, chain: u32) -> u32 {
-        HEADS.get(self.slot()).map_or(0, |heads| heads[chain as usize & (MAX_HEADS - 1)])
+        HEADS.get(self.stamp.slot()).map_or(0, |heads| heads[chain as usize & (MAX_HEADS - 1)])
     }
 
     #[inline(always)]
     fn record(&self, number: u32) -> Option<&Record> {
-        RECORDS.get(self.slot() * MAX_RECORDS as u32 + (number & (MAX_RECORDS as u32 - 1)))
+        RECORDS.get(self.stamp.slot() * MAX_RECORDS as u32 + (number & (MAX_RECORDS as u32 - 1)))
     }
 }
 
 impl Surroundings for Live {
     #[inline(always)]
-    fn number(&self) -> u64 {
-        self.number
+    fn stamp(&self) -> Stamp {
+        self.stamp
+    }
+
+    #[inline(always)]
+    fn flow(&self, place: u32) -> Option<Flow> {
+        Some(FLOWS.get(place / FLOWS_OF_BLOCK as u32)?[place as usize % FLOWS_OF_BLOCK])
+    }
+
+    #[inline(always)]
+    fn keep_flow(&self, place: u32, flow: &Flow) {
+        if let Some(block) = FLOWS.get_ptr_mut(place / FLOWS_OF_BLOCK as u32) {
+            // SAFETY: this CPU's own, and as with scratch nothing of ours comes between a write and its read.
+            unsafe { (*block)[place as usize % FLOWS_OF_BLOCK] = *flow };
+        }
     }
 
     #[inline(always)]
@@ -91,10 +100,12 @@ impl Surroundings for Live {
     #[inline(always)]
     fn finish(&self, _packet: &Parsed, search: Search) -> u32 {
         let Some(scratch) = scratch() else { return 0 };
-        scratch.search = search;
+        // SAFETY: valid for the program's run, and nobody else holds a reference to this field.
+        unsafe { (*scratch).search = search };
         // SAFETY: `search_step` is a callback of bpf_loop's kind, and takes no context.
         unsafe { bpf_loop(MAX_STEPS, search_step as *mut c_void, core::ptr::null_mut(), 0) };
-        scratch.search.found
+        // SAFETY: as above; the callback is done.
+        unsafe { (*scratch).search.found }
     }
 
     #[inline(always)]
@@ -113,9 +124,10 @@ impl Surroundings for Live {
     /// Of what [`read`] left in scratch, which is what it gave back.
     #[inline(always)]
     fn classify_parsed(&self, _parsed: &Parsed, arrival: &Arrival) -> (Classified, u32) {
-        let said = match lanekeeper_classify(self.number, arrival.interface.into(), arrival.device, arrival.mark) {
+        let said = match lanekeeper_classify(self.stamp.0, arrival.interface.into(), arrival.device, arrival.mark) {
             0 => None,
-            _ => scratch().map(|scratch| scratch.said),
+            // SAFETY: valid for the program's run; the function that writes it has returned.
+            _ => scratch().map(|scratch| unsafe { (*scratch).said }),
         };
         let Some(Said { tenant, rule, counter, class, hash, parse, .. }) = said else {
             return (default(self, 0, 0), 0);
@@ -126,18 +138,18 @@ impl Surroundings for Live {
 
 /// This CPU's scratch. tc programs run with softirqs off, so nothing of ours comes between a write and its read.
 #[inline(always)]
-fn scratch() -> Option<&'static mut Scratch> {
-    // SAFETY: valid for the program's run, and no two references to it live at once.
-    unsafe { SCRATCH.get_ptr_mut(0)?.as_mut() }
+fn scratch() -> Option<*mut Scratch> {
+    SCRATCH.get_ptr_mut(0)
 }
 
 /// Parses the packet; the verdict stays in scratch.
 #[inline(always)]
-pub fn read(skb: &Skb, layer: Layer, tag: u16) -> Option<Parsed> {
+pub fn read(skb: &Skb, layer: Layer, tag: u16) -> Option<&'static Parsed> {
     if lanekeeper_parse(skb.raw(), layer.number().into(), tag.into()) == 0 {
         return None;
     }
-    Some(scratch()?.parsed)
+    // SAFETY: valid for the program's run; written by the function above alone, which is called once a packet.
+    Some(unsafe { &(*scratch()?).parsed })
 }
 
 /// [`parse`] into scratch. Global for the reason that [`lanekeeper_classify`] is: there are some hundred ways through the
@@ -147,7 +159,8 @@ pub fn read(skb: &Skb, layer: Layer, tag: u16) -> Option<Parsed> {
 pub extern "C" fn lanekeeper_parse(skb: *mut __sk_buff, layer: u32, tag: u32) -> u32 {
     let Some(scratch) = scratch() else { return 0 };
     let ctx = TcContext::new(skb);
-    scratch.parsed = Packet::flatten(parse(&Skb(&ctx), Layer::network(layer as u16), tag as u16));
+    // SAFETY: valid for the program's run, and no reference to it is out yet.
+    unsafe { (*scratch).parsed = Packet::flatten(parse(&Skb(&ctx), Layer::network(layer as u16), tag as u16)) };
     1
 }
 
@@ -156,13 +169,15 @@ pub extern "C" fn lanekeeper_parse(skb: *mut __sk_buff, layer: u32, tag: u32) ->
 /// way through the parser. Returns 1 where it said something.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn lanekeeper_classify(number: u64, interface: u32, device: u32, mark: u32) -> u32 {
+pub extern "C" fn lanekeeper_classify(stamp: u64, interface: u32, device: u32, mark: u32) -> u32 {
     let Some(scratch) = scratch() else { return 0 };
-    let Some(live) = Live::of(number) else { return 0 };
+    let Some(live) = Live::of(Stamp(stamp)) else { return 0 };
     let arrival = Arrival { interface: interface as u16, tunnel: 0, device, mark };
-    let (classified, parse) = classify_parsed(&live, &scratch.parsed, &arrival);
+    // SAFETY: valid for the program's run; the parser is done with it.
+    let (classified, parse) = classify_parsed(&live, unsafe { &(*scratch).parsed }, &arrival);
     let Classified { tenant, rule, counter, class, hash } = classified;
-    scratch.said = Said { rule, counter, tenant, class, hash, parse, _pad: 0 };
+    // SAFETY: as in `finish`.
+    unsafe { (*scratch).said = Said { rule, counter, tenant, class, hash, parse, _pad: 0 } };
     1
 }
 
@@ -171,6 +186,8 @@ pub extern "C" fn lanekeeper_classify(number: u64, interface: u32, device: u32, 
 #[inline(never)]
 extern "C" fn search_step(_step: u32, _context: *mut c_void) -> c_long {
     let Some(scratch) = scratch() else { return 1 };
-    let Some(live) = Live::of(scratch.search.generation) else { return 1 };
-    if rules::step(&live, &scratch.parsed, &mut scratch.search) { 0 } else { 1 }
+    // SAFETY: valid for the program's run; `finish` and the parser are the others that write these two, and wait.
+    let (parsed, search) = unsafe { (&(*scratch).parsed, &mut (*scratch).search) };
+    let Some(live) = Live::of(Stamp(search.stamp)) else { return 1 };
+    if rules::step(&live, parsed, search) { 0 } else { 1 }
 }

@@ -17,6 +17,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 use lanekeeper_common::rules::{self, Circumstances};
+use lanekeeper_common::stamp::Stamp;
 use serde::Serialize;
 
 use self::region::{Point, Region};
@@ -176,7 +177,7 @@ impl Search<'_> {
         let policy = self.policy;
         let tenant_of = |rule: usize| policy.rules[rule].tenant;
         let tenant = tenant_of(rule).map_or(0, |tenant| tenant.0 as u16 + 1);
-        let of = Circumstances { generation: 1, tenant, interface: point.interface(), mark: point.mark };
+        let of = Circumstances { stamp: Stamp(1), tenant, interface: point.interface(), mark: point.mark };
         let parsed = point.parsed(v4);
         let mut search = rules::begin(&self.model, &parsed, &of);
         let mut work = PIECE_WORK;

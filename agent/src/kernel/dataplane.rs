@@ -25,6 +25,7 @@ use lanekeeper_common::abi::{
     Candidates, Device, FIELDS, Generation, Heads, Ingress, MAX_RECORDS, MAX_TENANTS, NO_VLAN, Name, OuterKey, Record,
     Tenant, device_flag, map, program,
 };
+use lanekeeper_common::stamp::Stamp;
 
 use crate::compile::registry::Key;
 use crate::compile::{self, Registry, Tables};
@@ -461,14 +462,18 @@ fn read_registry(object: &Object) -> Result<Registry, Error> {
     Ok(registry)
 }
 
-fn active(object: &Object) -> Result<u64, Error> {
-    object.array::<u64>(map::ACTIVE)?.get(&0, 0).map_err(|error| Error::map(map::ACTIVE, error))
+fn active(object: &Object) -> Result<Stamp, Error> {
+    object.array::<u64>(map::ACTIVE)?.get(&0, 0).map(Stamp).map_err(|error| Error::map(map::ACTIVE, error))
+}
+
+fn set_active(object: &mut Object, stamp: Stamp) -> Result<(), Error> {
+    object.array_mut::<u64>(map::ACTIVE)?.set(0, stamp.0, 0).map_err(|error| Error::map(map::ACTIVE, error))
 }
 
 /// Fills the slot that no packet reads, then switches.
 fn fill(object: &mut Object, tables: &Tables) -> Result<u64, Error> {
-    let number = active(object)? + 1;
-    let slot = (number & 1) as u32;
+    let stamp = active(object)?.switched();
+    let slot = stamp.slot();
     // The slot may have been switched away from a moment ago: packets that read it must have passed.
     grace::wait();
     let error = |name: &'static str| move |error| Error::map(name, error);
@@ -495,7 +500,7 @@ fn fill(object: &mut Object, tables: &Tables) -> Result<u64, Error> {
     for (key, dscp) in &tables.outer {
         outer.insert(key, dscp, 0).map_err(error(map::OUTER))?;
     }
-    object.array_mut::<u64>(map::ACTIVE)?.set(0, number, 0).map_err(error(map::ACTIVE))?;
+    set_active(object, stamp)?;
     let mut outer = object.hash_mut::<OuterKey, u32>(map::OUTER)?;
     let stale: Vec<OuterKey> = outer
         .keys()
@@ -505,13 +510,12 @@ fn fill(object: &mut Object, tables: &Tables) -> Result<u64, Error> {
     for key in stale {
         forgive_absent(outer.remove(&key)).map_err(error(map::OUTER))?;
     }
-    Ok(number)
+    Ok(stamp.generation())
 }
 
 fn observe(object: &Object, registry: &Registry, folder: &Path) -> Result<Observed, Error> {
-    let generation = active(object)?;
-    let slot = (generation & 1) as u32;
-    let digest = object.array::<u64>(map::DIGESTS)?.get(&slot, 0).map_err(|e| Error::map(map::DIGESTS, e))?;
+    let stamp = active(object)?;
+    let digest = object.array::<u64>(map::DIGESTS)?.get(&stamp.slot(), 0).map_err(|e| Error::map(map::DIGESTS, e))?;
     let tunnels: BTreeMap<u32, &str> = registry
         .iter()
         .filter_map(|(key, number)| match key {
@@ -529,7 +533,7 @@ fn observe(object: &Object, registry: &Registry, folder: &Path) -> Result<Observ
         }
     }
     attached.sort();
-    Ok(Observed { digest: (generation != 0).then_some(digest), generation, attached })
+    Ok(Observed { digest: (stamp != Stamp::NONE).then_some(digest), generation: stamp.generation(), attached })
 }
 
 /// Whether both programs are on a tunnel's device.
