@@ -59,6 +59,8 @@ pub mod map {
     pub const TALLIES: &str = "TALLIES";
     /// PERCPU_ARRAY: [`super::FlowBlock`], what was found lately. Not pinned: every load of the programs has its own.
     pub const FLOWS: &str = "FLOWS";
+    /// PERCPU_ARRAY of 1: [`super::Passages`]. Not pinned either.
+    pub const PASSAGES: &str = "PASSAGES";
     /// All that are pinned.
     pub const ALL: [&str; 16] = [
         ACTIVE,
@@ -121,6 +123,8 @@ pub const MAX_DEVICES: usize = 2048;
 pub const MAX_FLOWS: usize = 32768;
 /// Flows in one value of [`map::FLOWS`]: the fewer values, the less there is to look up, and per-CPU ones end at 32 KiB.
 pub const FLOWS_OF_BLOCK: usize = 128;
+/// Pairs of device and ingress interface that each CPU remembers; a power of 2.
+pub const MAX_PASSAGES: usize = 256;
 /// Datagrams whose fragments are followed at a time.
 pub const MAX_FRAGMENTS: usize = 8192;
 /// Lanes with an outer DSCP.
@@ -485,6 +489,27 @@ pub struct Ingress {
     pub vlan: u16,
 }
 
+/// What [`map::DEVICES`] and [`map::INTERFACES`] say of packets that leave by one device and came in by one interface.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Passage {
+    /// The [`crate::stamp::Stamp`] of the tables when it was looked up; it holds with these alone.
+    pub stamp: u64,
+    /// ifindex of the device.
+    pub to: u32,
+    /// ifindex of the interface; 0 for the host itself.
+    pub from: u32,
+    /// The device.
+    pub device: Device,
+    /// The interface.
+    pub ingress: Ingress,
+    /// Zero.
+    pub _pad: u32,
+}
+
+/// The value of [`map::PASSAGES`].
+pub type Passages = [Passage; MAX_PASSAGES];
+
 /// What the fragments of one datagram have in common.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -682,6 +707,7 @@ shared! {
     Intervals6 { [[u64; 2]; MAX_INTERVALS], [u16; MAX_INTERVALS] }
     Device { u32, u32 }
     Ingress { u16, u16 }
+    Passage { u64, u32, u32, Device, Ingress, u32 }
     FragmentKey { [u64; 2], [u64; 2], u32, u32, u8, u8, u16, u32 }
     FragmentValue { u64, u32, u32, u32, u32, u16, u16, u32 }
     Parsed { [u64; 2], [u64; 2], u32, u32, u32, u16, u16, u16, u8, u8, u8, u8, u8, u8, u16, u16, u16, u16 }

@@ -4,38 +4,26 @@ use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_xfrm_state};
 use aya_ebpf::helpers::generated::bpf_skb_get_xfrm_state;
 use aya_ebpf::programs::TcContext;
 use lanekeeper_common::abi::{
-    Device, Ingress, MAX_LANES, MAX_TUNNELS, NO_LANE, NO_VLAN, Parsed, REQID_PREFIX, counter, device_flag,
+    MAX_LANES, MAX_TUNNELS, NO_LANE, NO_VLAN, Parsed, Passage, REQID_PREFIX, counter, device_flag,
 };
 use lanekeeper_common::classify;
-use lanekeeper_common::decide::{Arrival, Decision, decide};
+use lanekeeper_common::decide::{Arrival, Decision, Surroundings, decide};
 use lanekeeper_common::mark;
 use lanekeeper_common::packet::Family;
 use lanekeeper_common::rules::Tables;
 use lanekeeper_common::verdict::BlockReason;
 
 use crate::ctx::Skb;
-use crate::maps::{DEVICES, INTERFACES};
+use crate::passage::{device, passage};
 use crate::stats::{amount, count};
 use crate::tables::{Live, read};
-
-#[inline(always)]
-fn device(skb: &Skb) -> Option<Device> {
-    // SAFETY: eight bytes that the agent writes whole.
-    unsafe { DEVICES.get(skb.ifindex()).copied() }
-}
 
 /// Egress: classify, then mark or drop. What cannot be decided is dropped: cleartext is no fallback.
 #[inline(always)]
 pub fn out(ctx: &TcContext) -> i32 {
     let skb = Skb(ctx);
-    let (Some(device), Some(live)) = (device(&skb), Live::read()) else {
-        return unready(&skb);
-    };
-    // SAFETY: four bytes that the agent writes whole.
-    let ingress = match unsafe { INTERFACES.get(skb.ingress_ifindex()) } {
-        Some(ingress) => *ingress,
-        None => Ingress { number: 0, vlan: NO_VLAN },
-    };
+    let Some(live) = Live::read() else { return unready(&skb) };
+    let Some(Passage { device, ingress, .. }) = passage(&skb, live.stamp()) else { return unready(&skb) };
     let tag = skb.tag();
     let tag = if tag == NO_VLAN { ingress.vlan } else { tag };
     let Some(parsed) = read(&skb, skb.layer(device.flags), tag) else { return unready(&skb) };

@@ -12,6 +12,8 @@ mod maps;
 #[cfg(target_arch = "bpf")]
 mod outer;
 #[cfg(target_arch = "bpf")]
+mod passage;
+#[cfg(target_arch = "bpf")]
 mod stats;
 #[cfg(target_arch = "bpf")]
 mod tables;

@@ -264,15 +264,19 @@ impl Dataplane {
         }
         let mut present = self.object.hash_mut::<u32, Ingress>(map::INTERFACES)?;
         let now: BTreeMap<u32, Ingress> = present.iter().collect::<Result<_, _>>().map_err(error)?;
-        for (ifindex, ingress) in &wanted {
-            if now.get(ifindex) != Some(ingress) {
-                present.insert(ifindex, ingress, 0).map_err(error)?;
-            }
+        if now == wanted {
+            return Ok(());
+        }
+        let mut done = Ok(());
+        for (ifindex, ingress) in wanted.iter().filter(|(ifindex, ingress)| now.get(ifindex) != Some(ingress)) {
+            done = done.and_then(|()| present.insert(ifindex, ingress, 0));
         }
         for ifindex in now.keys().filter(|ifindex| !wanted.contains_key(ifindex)) {
-            present.remove(ifindex).map_err(error)?;
+            done = done.and_then(|()| present.remove(ifindex));
         }
-        Ok(())
+        // Of a part, too.
+        changed(&mut self.object)?;
+        done.map_err(error)
     }
 
     /// Attaches both programs to the tunnel's device, replacing older ones of ours in place; idempotent.
@@ -292,9 +296,7 @@ impl Dataplane {
             .get(&Key::Tunnel(tunnel.to_owned()))
             .ok_or_else(|| Error::Unknown { what: "tunnel", name: tunnel.to_owned() })?;
         let ifindex = ifindex(device)?;
-        let entry = Device { tunnel: number, flags };
-        let mut devices = self.object.hash_mut::<u32, Device>(map::DEVICES)?;
-        devices.insert(ifindex, entry, 0).map_err(|error| Error::map(map::DEVICES, error))?;
+        set_device(&mut self.object, ifindex, Device { tunnel: number, flags })?;
         for (name, hook) in HOOKS {
             self.put(name, On { device, ifindex, hook })?;
         }
@@ -356,7 +358,8 @@ impl Dataplane {
             attach::detach(name, On { device, ifindex, hook }, &self.folder)?;
         }
         let mut devices = self.object.hash_mut::<u32, Device>(map::DEVICES)?;
-        forgive_absent(devices.remove(&ifindex)).map_err(|error| Error::map(map::DEVICES, error))
+        forgive_absent(devices.remove(&ifindex)).map_err(|error| Error::map(map::DEVICES, error))?;
+        changed(&mut self.object)
     }
 
     /// Puts this process's programs where older ones of ours are, and forgets devices that are gone. An equal filter
@@ -466,8 +469,29 @@ fn active(object: &Object) -> Result<Stamp, Error> {
     object.array::<u64>(map::ACTIVE)?.get(&0, 0).map(Stamp).map_err(|error| Error::map(map::ACTIVE, error))
 }
 
+/// Says that what packets read has been changed in place: what the programs have kept of it holds no more. The change
+/// comes first; see [`Stamp`]. Before the first load there is nothing to keep.
+fn changed(object: &mut Object) -> Result<(), Error> {
+    match active(object)? {
+        Stamp::NONE => Ok(()),
+        stamp => set_active(object, stamp.changed()),
+    }
+}
+
 fn set_active(object: &mut Object, stamp: Stamp) -> Result<(), Error> {
     object.array_mut::<u64>(map::ACTIVE)?.set(0, stamp.0, 0).map_err(|error| Error::map(map::ACTIVE, error))
+}
+
+/// Says which tunnel packets that leave by the device take.
+fn set_device(object: &mut Object, ifindex: u32, device: Device) -> Result<(), Error> {
+    let error = |error| Error::map(map::DEVICES, error);
+    let mut devices = object.hash_mut::<u32, Device>(map::DEVICES)?;
+    match devices.get(&ifindex, 0) {
+        Ok(known) if known == device => return Ok(()),
+        Ok(_) | Err(MapError::KeyNotFound) => devices.insert(ifindex, device, 0).map_err(error)?,
+        Err(failed) => return Err(error(failed)),
+    }
+    changed(object)
 }
 
 /// Fills the slot that no packet reads, then switches.

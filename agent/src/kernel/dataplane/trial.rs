@@ -8,7 +8,7 @@ use lanekeeper_common::verdict::{BlockReason, ParseReason};
 
 use super::gate::set_bit;
 use super::object::{Object, chain};
-use super::{Error, count, fill};
+use super::{Error, changed, count, fill, set_device};
 use crate::compile::Tables;
 use crate::compile::registry::Key;
 use crate::compile::series::Reading;
@@ -90,6 +90,7 @@ impl Trial {
         let ifindex = self.ingress.len() as u32;
         let mut interfaces = self.object.hash_mut::<u32, Ingress>(map::INTERFACES)?;
         interfaces.insert(ifindex, ingress, 0).map_err(|error| Error::map(map::INTERFACES, error))?;
+        changed(&mut self.object)?;
         Ok(ifindex)
     }
 
@@ -100,8 +101,7 @@ impl Trial {
             .and_then(|registry| registry.get(&Key::Tunnel(tunnel.to_owned())))
             .ok_or_else(|| Error::Unknown { what: "tunnel", name: tunnel.to_owned() })?;
         let device = Device { tunnel: number, flags: device_flag::ETHERNET | device_flag::TRACE };
-        let mut devices = self.object.hash_mut::<u32, Device>(map::DEVICES)?;
-        devices.insert(DEVICE, device, 0).map_err(|error| Error::map(map::DEVICES, error))
+        set_device(&mut self.object, DEVICE, device)
     }
 
     /// Runs the egress program once over a frame that is longer than its Ethernet header.

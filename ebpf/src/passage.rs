@@ -1,0 +1,41 @@
+//! How packets come to a tunnel's device: by which interface, and what the agent says of the two.
+//!
+//! With the helpers' calls two lookups in hash maps take as long as all the rest of a packet whose verdict is remembered. So
+//! what they said is remembered too, per CPU and tagged with the stamp of the tables: whoever changes one of the maps writes the next.
+
+use lanekeeper_common::abi::{Device, Ingress, MAX_PASSAGES, NO_VLAN, Passage};
+use lanekeeper_common::stamp::Stamp;
+
+use crate::ctx::Skb;
+use crate::maps::{DEVICES, INTERFACES, PASSAGES};
+
+/// What the agent says of a device; `None` for one that leads to no tunnel.
+#[inline(always)]
+pub fn device(skb: &Skb) -> Option<Device> {
+    // SAFETY: eight bytes that the agent writes whole.
+    unsafe { DEVICES.get(skb.ifindex()).copied() }
+}
+
+#[inline(always)]
+fn ingress(ifindex: u32) -> Ingress {
+    // SAFETY: four bytes that the agent writes whole.
+    match unsafe { INTERFACES.get(ifindex) } {
+        Some(ingress) => *ingress,
+        None => Ingress { number: 0, vlan: NO_VLAN },
+    }
+}
+
+/// The device that a packet leaves by and the interface that it came in by; `None` where the device leads to no tunnel.
+#[inline(always)]
+pub fn passage(skb: &Skb, stamp: Stamp) -> Option<Passage> {
+    let (to, from) = (skb.ifindex(), skb.ingress_ifindex());
+    // Interfaces are numbered one after the other.
+    let place = to.wrapping_mul(61).wrapping_add(from) as usize % MAX_PASSAGES;
+    // SAFETY: this CPU's own; tc programs run with softirqs off, so nothing of ours comes between.
+    let known = unsafe { &mut (*PASSAGES.get_ptr_mut(0)?)[place] };
+    if known.stamp != stamp.0 || known.to != to || known.from != from {
+        let device = device(skb)?;
+        *known = Passage { stamp: stamp.0, to, from, device, ingress: ingress(from), _pad: 0 };
+    }
+    Some(*known)
+}
