@@ -34,6 +34,8 @@ pub const SCTP: u8 = 132;
 
 /// Where a packet's bytes come from.
 pub trait Bytes {
+    /// Extension headers that are followed; where there are more, a packet is too deep.
+    const EXTENSION_HEADERS: usize = MAX_EXTENSION_HEADERS;
     /// `N` bytes at `offset`; `None` unless all of them are there.
     fn read<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
     /// How many there are.
@@ -306,7 +308,7 @@ fn extension_headers<B: Bytes>(
     end: u32,
 ) -> Result<(u8, u32, Fragment), ParseReason> {
     let mut fragment = Fragment::Whole;
-    for _ in 0..MAX_EXTENSION_HEADERS {
+    for _ in 0..B::EXTENSION_HEADERS {
         let unit = match extension_unit(next) {
             Some(unit) => unit,
             None => return Ok((next, offset, fragment)),

@@ -1,5 +1,7 @@
 //! The one way to a packet's bytes and metadata.
 
+use core::cell::Cell;
+use core::hint::black_box;
 use core::mem::MaybeUninit;
 
 use aya_ebpf::bindings::__sk_buff;
@@ -78,5 +80,54 @@ impl Bytes for Skb<'_> {
     #[inline(always)]
     fn len(&self) -> u32 {
         self.0.len()
+    }
+}
+
+/// The same bytes as far as they lie together, which headers nearly always do: reading them takes no call of a helper. What
+/// lies elsewhere looks as if it were not there, and [`Linear::missed`] says so.
+pub struct Linear<'a> {
+    skb: Skb<'a>,
+    missed: Cell<bool>,
+}
+
+impl<'a> Linear<'a> {
+    #[inline(always)]
+    pub fn new(ctx: &'a TcContext) -> Self {
+        Self { skb: Skb(ctx), missed: Cell::new(false) }
+    }
+
+    /// Whether it was asked for bytes that it does not have.
+    #[inline(always)]
+    pub fn missed(&self) -> bool {
+        self.missed.get()
+    }
+}
+
+impl Bytes for Linear<'_> {
+    /// Pointers into a packet are numbers that the verifier keeps apart: behind eight headers of any length are more than it
+    /// looks at.
+    const EXTENSION_HEADERS: usize = 0;
+
+    #[inline(always)]
+    fn read<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        /// The verifier follows no pointer into a packet by more than 64 KiB; headers end long before this.
+        const LIMIT: u32 = 0x3fff;
+        let (start, end) = (self.skb.0.data(), self.skb.0.data_end());
+        if offset <= LIMIT {
+            let at = start + offset as usize;
+            // As `at < end` the verifier would learn nothing from it.
+            let behind = if N == 1 { black_box(at + N) } else { at + N };
+            if behind <= end {
+                // SAFETY: within the packet by the line above, which the verifier insists on; bytes have no alignment.
+                return Some(unsafe { *(at as *const [u8; N]) });
+            }
+        }
+        self.missed.set(true);
+        None
+    }
+
+    #[inline(always)]
+    fn len(&self) -> u32 {
+        self.skb.len()
     }
 }

@@ -15,7 +15,7 @@ use lanekeeper_common::packet::{Layer, Packet, parse};
 use lanekeeper_common::rules::{self, MAX_STEPS, Tables};
 use lanekeeper_common::stamp::Stamp;
 
-use crate::ctx::Skb;
+use crate::ctx::{Linear, Skb};
 use crate::maps::{ACTIVE, CANDIDATES, FLOWS, FRAGMENTS, GENERATIONS, HEADS, LANES_UP, RECORDS, SCRATCH, TENANTS};
 
 /// The generation that was active when the packet came.
@@ -145,21 +145,40 @@ fn scratch() -> Option<*mut Scratch> {
 /// Parses the packet; the verdict stays in scratch.
 #[inline(always)]
 pub fn read(skb: &Skb, layer: Layer, tag: u16) -> Option<&'static Parsed> {
-    if lanekeeper_parse(skb.raw(), layer.number().into(), tag.into()) == 0 {
+    let (layer, tag) = (layer.number().into(), tag.into());
+    if lanekeeper_parse_plain(skb.raw(), layer, tag) == 0 && lanekeeper_parse(skb.raw(), layer, tag) == 0 {
         return None;
     }
-    // SAFETY: valid for the program's run; written by the function above alone, which is called once a packet.
+    // SAFETY: valid for the program's run; written by the functions above alone, once a packet.
     Some(unsafe { &(*scratch()?).parsed })
 }
 
-/// [`parse`] into scratch. Global for the reason that [`lanekeeper_classify`] is: there are some hundred ways through the
-/// parser, and what comes after would be followed once for each. Returns 1 where it left something.
+/// [`parse`] into scratch where all headers lie together and none is an extension: nearly always, and without a call for
+/// each piece. Global for the reason that [`lanekeeper_classify`] is: there are some hundred ways through the parser, and
+/// what comes after would be followed once for each. Returns 1 where it left something.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn lanekeeper_parse_plain(skb: *mut __sk_buff, layer: u32, tag: u32) -> u32 {
+    let Some(scratch) = scratch() else { return 0 };
+    let ctx = TcContext::new(skb);
+    let linear = Linear::new(&ctx);
+    match parse(&linear, Layer::network(layer as u16), tag as u16) {
+        Ok(packet) if !linear.missed() => {
+            // SAFETY: valid for the program's run, and no reference to it is out yet.
+            unsafe { (*scratch).parsed = Packet::flatten(Ok(packet)) };
+            1
+        }
+        Ok(_) | Err(_) => 0,
+    }
+}
+
+/// The same for every packet.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn lanekeeper_parse(skb: *mut __sk_buff, layer: u32, tag: u32) -> u32 {
     let Some(scratch) = scratch() else { return 0 };
     let ctx = TcContext::new(skb);
-    // SAFETY: valid for the program's run, and no reference to it is out yet.
+    // SAFETY: as above.
     unsafe { (*scratch).parsed = Packet::flatten(parse(&Skb(&ctx), Layer::network(layer as u16), tag as u16)) };
     1
 }
