@@ -29,6 +29,8 @@ pub enum Need {
     GuestPackages,
     /// strongSwan and the programs that drive traffic.
     LabPackages,
+    /// The engines that `bench` measures beside ours.
+    BenchPackages,
     /// What compiles libFuzzer.
     FuzzPackages,
     /// bpf-linker.
@@ -46,6 +48,7 @@ pub const EVERYTHING: &[Need] = &[
     Need::BuildPackages,
     Need::GuestPackages,
     Need::LabPackages,
+    Need::BenchPackages,
     Need::FuzzPackages,
     Need::Linker,
     Need::Compiler,
@@ -86,7 +89,11 @@ pub fn ensure(workspace: &Workspace, needs: &[Need]) -> Result<()> {
     packages::ensure(workspace, needs)?;
     for need in needs {
         match need {
-            Need::BuildPackages | Need::GuestPackages | Need::LabPackages | Need::FuzzPackages => {}
+            Need::BuildPackages
+            | Need::GuestPackages
+            | Need::LabPackages
+            | Need::BenchPackages
+            | Need::FuzzPackages => {}
             Need::Linker => cargo::linker(workspace)?,
             Need::Compiler => drop(compiler::ensure(workspace, compiler::asked()?)?),
             Need::Deny => cargo::deny(workspace)?,

@@ -71,7 +71,11 @@ pub fn lacks(workspace: &Workspace, needs: &[Need], machine: Machine) -> Result<
     let mut lacks: Vec<Lack> = packages.into_iter().map(Lack::Package).collect();
     for need in needs {
         lacks.extend(match need {
-            Need::BuildPackages | Need::GuestPackages | Need::LabPackages | Need::FuzzPackages => None,
+            Need::BuildPackages
+            | Need::GuestPackages
+            | Need::LabPackages
+            | Need::BenchPackages
+            | Need::FuzzPackages => None,
             Need::Linker => (!cargo::has_linker(workspace)).then_some(Lack::Linker),
             Need::Compiler => compiler::lack(workspace, compiler::asked()?).map(Lack::Compiler),
             Need::Deny => (!cargo::has_deny(workspace)).then_some(Lack::Deny),

@@ -78,6 +78,14 @@ const LAB: &[Package] = &[
     file("libstrongswan-extra-plugins", "/usr/lib/ipsec/plugins/libstrongswan-curve25519.so"),
     file("libstrongswan-standard-plugins", "/usr/lib/ipsec/plugins/libstrongswan-gcm.so"),
 ];
+const BENCH: &[Package] = &[
+    program("iproute2", "ip"),
+    program("util-linux", "setpriv"),
+    program("nftables", "nft"),
+    // Brings the legacy programs for IPv6 too.
+    program("iptables", "iptables-legacy-restore"),
+    program("ipset", "ipset"),
+];
 const EMULATOR: &str = "qemu-system-x86";
 const EMULATOR_PROGRAM: &str = "qemu-system-x86_64";
 /// QEMU 7.2 crashes a guest kernel under software emulation; 10.0 runs it.
@@ -111,6 +119,7 @@ pub fn of(needs: &[Need]) -> Vec<Package> {
         Need::BuildPackages => [BUILD, LLVM].concat(),
         Need::GuestPackages => GUEST.to_vec(),
         Need::LabPackages => LAB.to_vec(),
+        Need::BenchPackages => BENCH.to_vec(),
         Need::FuzzPackages => vec![program("g++", "g++")],
         Need::Linker | Need::Compiler | Need::Deny | Need::Kernel(_) => Vec::new(),
     };
