@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use aya::programs::{TestRun as _, TestRunOptions};
+use aya::programs::{TcAttachType, TestRun as _, TestRunOptions, tc};
 use lanekeeper_common::abi::{Device, Ingress, NO_RULE, NO_VLAN, device_flag, map, program};
 use lanekeeper_common::verdict::{BlockReason, ParseReason};
 
 use super::gate::set_bit;
 use super::object::{Object, chain};
-use super::{Error, changed, count, fill, set_device};
+use super::{Error, attach, changed, count, fill, ifindex, set_device};
 use crate::compile::Tables;
 use crate::compile::registry::Key;
 use crate::compile::series::Reading;
@@ -96,12 +96,30 @@ impl Trial {
 
     /// Makes the packets that follow leave by this tunnel's device.
     pub fn set_tunnel(&mut self, tunnel: &str) -> Result<(), Error> {
+        self.know(DEVICE, tunnel, device_flag::ETHERNET | device_flag::TRACE)
+    }
+
+    /// Has what comes in by a device with an Ethernet header go through the egress program, as if it left by this tunnel's
+    /// device, for as long as the programs live: the same work as at egress, in the place where other engines mark.
+    pub fn attach_ingress(&mut self, device: &str, tunnel: &str) -> Result<(), Error> {
+        self.know(ifindex(device)?, tunnel, device_flag::ETHERNET)?;
+        let failed = |cause| Error::Attach { device: device.to_owned(), cause };
+        if !attach::has_tcx() {
+            tc::qdisc_add_clsact(device).map_err(|error| failed(chain(&error)))?;
+        }
+        let program = self.object.program(program::OUT)?;
+        program.attach(device, TcAttachType::Ingress).map_err(|error| failed(chain(&error)))?;
+        Ok(())
+    }
+
+    /// Makes a device the tunnel's.
+    fn know(&mut self, ifindex: u32, tunnel: &str, flags: u32) -> Result<(), Error> {
         let registry = self.tables.as_ref().map(|tables| &tables.registry);
         let number = registry
             .and_then(|registry| registry.get(&Key::Tunnel(tunnel.to_owned())))
             .ok_or_else(|| Error::Unknown { what: "tunnel", name: tunnel.to_owned() })?;
-        let device = Device { tunnel: number, flags: device_flag::ETHERNET | device_flag::TRACE };
-        set_device(&mut self.object, DEVICE, device)
+        let device = Device { tunnel: number, flags };
+        set_device(&mut self.object, ifindex, device)
     }
 
     /// Runs the egress program once over a frame that is longer than its Ethernet header.
