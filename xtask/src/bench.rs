@@ -15,7 +15,7 @@ use crate::{artifact, ebpf};
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Subject {
-    /// The egress program over lists of 10 to 100,000 rules
+    /// Verdicts over lists of 10 to 100,000 rules, ours and those of nftables, iptables and ipset
     Classify,
 }
 
@@ -28,6 +28,9 @@ pub struct Bench {
     /// Write the figures there too
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Measure only these families of lists
+    #[arg(long, value_name = "NAME")]
+    family: Vec<String>,
 }
 
 impl Bench {
@@ -36,7 +39,7 @@ impl Bench {
         if !shell::is_root() {
             bail!("it needs root: it loads programs");
         }
-        setup::ensure(workspace, &[Need::BuildPackages, Need::Linker, Need::Compiler])?;
+        setup::ensure(workspace, &[Need::BuildPackages, Need::BenchPackages, Need::Linker, Need::Compiler])?;
         ebpf::build(workspace)?;
         let name = match self.subject {
             Subject::Classify => "classify",
@@ -59,6 +62,9 @@ impl Bench {
         measure.arg(artifact::find(&artifacts, "bench", name)?);
         if let Some(file) = &self.json {
             measure.arg("--json").arg(std::path::absolute(file)?);
+        }
+        for family in &self.family {
+            measure.arg("--family").arg(family);
         }
         let status = measure.status().context("cannot run the measurement")?;
         Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

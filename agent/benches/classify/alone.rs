@@ -1,0 +1,106 @@
+//! Ours under BPF_PROG_TEST_RUN, over the family's own list.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use lanekeeper::kernel::dataplane::Trial;
+use lanekeeper::model::Probe;
+
+use crate::bpf::Program;
+use crate::goals::Verdicts;
+use crate::lists::{self, List};
+use crate::report::{ALONE, Load, OURS, Row, SIZES, mode};
+use crate::stats::{mean, median, percentile};
+use crate::witness::list::Family;
+use crate::witness::oracle::Oracle;
+use crate::witness::packet::Packet;
+
+/// Packets of each long list that the oracle, which reads rule by rule, is asked about.
+const JUDGED: usize = 100;
+/// Packets that are repeated, and how often.
+const REPEATED: usize = 64;
+const REPEAT: u32 = 1_000;
+
+/// The loaded program, and what it took so far.
+pub struct Alone {
+    /// The program with the list.
+    pub trial: Trial,
+    rules: usize,
+    uncached: Vec<f64>,
+    repeated: Vec<f64>,
+    adversarial: Vec<Packet>,
+    /// By packet.
+    tail: Vec<Vec<f64>>,
+}
+
+impl Alone {
+    /// Loads the list. The longest ones are measured with adversarial traffic too.
+    pub fn new(family: &'static Family, rules: usize, list: &List, loads: &mut Vec<Load>) -> Result<Self> {
+        let mut trial = Trial::new()?;
+        let ms = list.load(&mut trial)?.as_secs_f64() * 1e3;
+        loads.push(Load { engine: OURS, family: family.name, rules, ms });
+        let longest = SIZES.last() == Some(&rules);
+        let adversarial = if longest { lists::adversarial(family, &list.policy) } else { Vec::new() };
+        let tail = vec![Vec::new(); adversarial.len()];
+        Ok(Self { trial, rules, uncached: Vec::new(), repeated: Vec::new(), adversarial, tail })
+    }
+
+    /// Asks the program and the oracle.
+    pub fn judge(&mut self, list: &List, verdicts: &mut Verdicts) -> Result<()> {
+        if self.rules < 1_000 {
+            return Ok(());
+        }
+        let mut oracle = Oracle::default();
+        for packet in &list.packets[..JUDGED] {
+            let verdict = self.trial.run(&probe(packet))?;
+            let (judgement, _) = oracle.judge(&list.policy, packet);
+            verdicts.all += 1;
+            verdicts.wrong += usize::from((verdict.tenant, verdict.rule, verdict.class) != judgement);
+        }
+        Ok(())
+    }
+
+    /// A round; the empty program's nanoseconds.
+    pub fn round(&mut self, list: &List, empty: &Program, counts: bool) -> Result<f64> {
+        let trial = &mut self.trial;
+        let mut time = |packet: &Packet, repeat| Ok(nanos(trial.time(&probe(packet), repeat)?));
+        let nothing = |packet: &Packet, repeat| Ok(nanos(empty.time(&packet.frame, repeat)?));
+        let few = &list.packets[..REPEATED];
+        let once = average(list.packets.iter().map(|packet| nothing(packet, 1)))?;
+        let many = average(few.iter().map(|packet| nothing(packet, REPEAT)))?;
+        let uncached = average(list.packets.iter().map(|packet| time(packet, 1)))? - once;
+        let repeated = average(few.iter().map(|packet| time(packet, REPEAT)))? - many;
+        if counts {
+            self.uncached.push(uncached);
+            self.repeated.push(repeated);
+        }
+        for (packet, ns) in self.adversarial.iter().zip(&mut self.tail) {
+            ns.push(time(packet, 1)? - once);
+        }
+        Ok(once)
+    }
+
+    /// Puts down the rows.
+    pub fn rows(&self, family: &'static Family, rules: usize, rows: &mut Vec<Row>) {
+        rows.push(Row::new(ALONE, family.name, rules, mode::UNCACHED, &self.uncached));
+        rows.push(Row::new(ALONE, family.name, rules, mode::REPEATED, &self.repeated));
+        if !self.tail.is_empty() {
+            // A packet's median over the rounds leaves out what else the machine did.
+            let packets: Vec<f64> = self.tail.iter().map(|ns| median(ns)).collect();
+            let row = Row::new(ALONE, family.name, rules, mode::ADVERSARIAL, &packets);
+            rows.push(Row { ns_p99: Some(percentile(&packets, 99)), ..row });
+        }
+    }
+}
+
+fn probe(packet: &Packet) -> Probe<'_> {
+    Probe { frame: &packet.frame, mark: 0, ingress: None, stripped: None }
+}
+
+fn nanos(duration: Duration) -> f64 {
+    duration.as_nanos() as f64
+}
+
+fn average(times: impl Iterator<Item = Result<f64>>) -> Result<f64> {
+    Ok(mean(times.collect::<Result<Vec<f64>>>()?.into_iter()))
+}
