@@ -45,18 +45,8 @@ impl Bench {
             Subject::Classify => "classify",
         };
         say(format!("building {name}"));
-        // The kernel keeps the time, so the profile of the tests does.
         let mut cargo = ebpf::cargo(workspace);
-        cargo.args([
-            "bench",
-            "--no-run",
-            "--profile",
-            "dev",
-            "--package",
-            "lanekeeper",
-            "--features",
-            "privileged,guest",
-        ]);
+        cargo.args(["bench", "--no-run", "--package", "lanekeeper", "--features", "privileged,guest"]);
         let artifacts = artifact::build(cargo.args(["--bench", name]))?;
         let mut measure = alone();
         measure.arg(artifact::find(&artifacts, "bench", name)?);
