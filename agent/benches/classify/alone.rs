@@ -21,16 +21,29 @@ const JUDGED: usize = 100;
 const REPEATED: usize = 64;
 const REPEAT: u32 = 1_000;
 
+/// Flows that are few enough not to drive each other from the cache.
+pub const CACHED: usize = 256;
+
 /// The loaded program, and what it took so far.
 pub struct Alone {
     /// The program with the list.
     pub trial: Trial,
     rules: usize,
     uncached: Vec<f64>,
+    cached: Vec<f64>,
     repeated: Vec<f64>,
     adversarial: Vec<Packet>,
     /// By packet.
     tail: Vec<Vec<f64>>,
+}
+
+/// Nanoseconds of an empty program.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Empty {
+    /// A packet after the other.
+    pub once: f64,
+    /// One packet a thousand times.
+    pub repeated: f64,
 }
 
 impl Alone {
@@ -42,7 +55,7 @@ impl Alone {
         let longest = SIZES.last() == Some(&rules);
         let adversarial = if longest { lists::adversarial(family, &list.policy) } else { Vec::new() };
         let tail = vec![Vec::new(); adversarial.len()];
-        Ok(Self { trial, rules, uncached: Vec::new(), repeated: Vec::new(), adversarial, tail })
+        Ok(Self { trial, rules, uncached: Vec::new(), cached: Vec::new(), repeated: Vec::new(), adversarial, tail })
     }
 
     /// Asks the program and the oracle.
@@ -60,29 +73,37 @@ impl Alone {
         Ok(())
     }
 
-    /// A round; the empty program's nanoseconds.
-    pub fn round(&mut self, list: &List, empty: &Program, counts: bool) -> Result<f64> {
+    /// A round; what the empty program took.
+    pub fn round(&mut self, list: &List, empty: &Program, counts: bool) -> Result<Empty> {
         let trial = &mut self.trial;
+        // No packet is a flow's second one.
+        trial.forget_flows()?;
         let mut time = |packet: &Packet, repeat| Ok(nanos(trial.time(&probe(packet), repeat)?));
         let nothing = |packet: &Packet, repeat| Ok(nanos(empty.time(&packet.frame, repeat)?));
         let few = &list.packets[..REPEATED];
         let once = average(list.packets.iter().map(|packet| nothing(packet, 1)))?;
         let many = average(few.iter().map(|packet| nothing(packet, REPEAT)))?;
         let uncached = average(list.packets.iter().map(|packet| time(packet, 1)))? - once;
+        let known = &list.packets[..CACHED];
+        average(known.iter().map(|packet| time(packet, 1)))?;
+        let cached = average(known.iter().map(|packet| time(packet, 1)))? - once;
         let repeated = average(few.iter().map(|packet| time(packet, REPEAT)))? - many;
         if counts {
             self.uncached.push(uncached);
+            self.cached.push(cached);
             self.repeated.push(repeated);
         }
+        trial.forget_flows()?;
         for (packet, ns) in self.adversarial.iter().zip(&mut self.tail) {
-            ns.push(time(packet, 1)? - once);
+            ns.push(nanos(trial.time(&probe(packet), 1)?) - once);
         }
-        Ok(once)
+        Ok(Empty { once, repeated: many })
     }
 
     /// Puts down the rows.
     pub fn rows(&self, family: &'static Family, rules: usize, rows: &mut Vec<Row>) {
         rows.push(Row::new(ALONE, family.name, rules, mode::UNCACHED, &self.uncached));
+        rows.push(Row::new(ALONE, family.name, rules, mode::CACHED, &self.cached));
         rows.push(Row::new(ALONE, family.name, rules, mode::REPEATED, &self.repeated));
         if !self.tail.is_empty() {
             // A packet's median over the rounds leaves out what else the machine did.

@@ -42,8 +42,8 @@ pub struct Measured<'a> {
     pub rows: &'a [Row],
     /// Loads and memory.
     pub footprints: &'a [Footprint],
-    /// An empty program, and one that does nothing but answer from the flow cache, both repeated; nanoseconds.
-    pub hit: Option<(f64, f64)>,
+    /// An empty program, repeated; nanoseconds.
+    pub empty_ns: f64,
     /// 99 in 100 changes of one rule among 100,000 take at most so many milliseconds.
     pub change_ms: Option<f64>,
     /// Against the oracle.
@@ -125,9 +125,14 @@ pub fn goals(measured: &Measured<'_>) -> Vec<Goal> {
             })
         }),
         goal("P4", "hook, parsing and hit: <= 3x an empty program under test run", {
-            measured
-                .hit
-                .map(|(empty, hit)| (format!("{:.1}x ({hit:.0} to {empty:.0} ns)", hit / empty), hit <= 3.0 * empty))
+            let empty = measured.empty_ns;
+            let hits = rows.iter().filter(|row| (row.engine, row.mode) == (ALONE, mode::REPEATED));
+            let slowest = hits.max_by(|one, other| one.ns_median.total_cmp(&other.ns_median));
+            slowest.map(|row| {
+                let hit = empty + row.ns_median;
+                let said = format!("{:.1}x ({hit:.0} to {empty:.0} ns) in {}", hit / empty, row.family);
+                (said, hit <= 3.0 * empty)
+            })
         }),
         goal("P5", "uncached at 100,000 rules: <= 4x that at 1,000, in every family", {
             Ratios::of(rows, (ALONE, 100_000, mode::UNCACHED), (ALONE, 1_000, mode::UNCACHED)).map(|ratios| {

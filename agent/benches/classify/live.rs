@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use anyhow::{Result, bail};
 use lanekeeper::kernel::dataplane::Trial;
 
-use crate::alone::Alone;
+use crate::alone::{Alone, CACHED};
 use crate::bpf::{FRAMES, Injector, Program};
 use crate::lists::{self, Kind, Lists};
 use crate::peer::{Hook, Peer};
@@ -23,8 +23,6 @@ pub struct Live {
     /// Empty hooks: what each contender's cost is above.
     bare: [Bare; 3],
     contenders: Vec<Contender>,
-    /// Ours, where no test run needs it.
-    _trials: Vec<Trial>,
 }
 
 /// A hook with nothing at it.
@@ -45,6 +43,8 @@ struct Contender {
     hook: Hook,
     stage: Stage,
     ns: Vec<f64>,
+    /// Ours, where no test run needs it, and what known flows cost.
+    ours: Option<(Trial, Vec<f64>)>,
 }
 
 impl Bare {
@@ -63,7 +63,7 @@ impl Contender {
     fn ours(trial: &mut Trial, kind: Kind, mode: &'static str) -> Result<Self> {
         let stage = Stage::new()?;
         stage.within(|| Ok(trial.attach_ingress(DEVICE, "tunnel0")?))?;
-        Ok(Self { engine: OURS, mode, kind, hook: Hook::Tc, stage, ns: Vec::new() })
+        Ok(Self { engine: OURS, mode, kind, hook: Hook::Tc, stage, ns: Vec::new(), ours: None })
     }
 }
 
@@ -76,12 +76,12 @@ impl Live {
         empty: &Program,
         loads: &mut Vec<Load>,
     ) -> Result<Self> {
-        let (mut trials, mut contenders) = (Vec::new(), Vec::new());
+        let mut contenders = Vec::new();
         for (kind, mode) in [(Kind::Disjoint, mode::UNCACHED), (Kind::Exact, mode::EXACT)] {
             let mut trial = Trial::new()?;
             lists.of(kind).load(&mut trial)?;
-            contenders.push(Contender::ours(&mut trial, kind, mode)?);
-            trials.push(trial);
+            let ours = Contender::ours(&mut trial, kind, mode)?;
+            contenders.push(Contender { ours: Some((trial, Vec::new())), ..ours });
         }
         for peer in Peer::ALL.into_iter().filter(|peer| rules <= peer.most_rules()) {
             let stage = Stage::new()?;
@@ -89,11 +89,11 @@ impl Live {
             let took = peer.install(&stage, family.six, &lists.of(kind).policy.rules)?;
             loads.push(Load { engine, family: family.name, rules, ms: took.as_secs_f64() * 1e3 });
             let (mode, hook) = (mode::UNCACHED, peer.hook());
-            contenders.push(Contender { engine, mode, kind, hook, stage, ns: Vec::new() });
+            contenders.push(Contender { engine, mode, kind, hook, stage, ns: Vec::new(), ours: None });
         }
         let bare = |hook| Bare::new(hook, family.six, empty);
         let bare = [bare(Hook::Tc)?, bare(Hook::Nft)?, bare(Hook::Iptables)?];
-        Ok(Self { bare, contenders, _trials: trials })
+        Ok(Self { bare, contenders })
     }
 
     /// Has packets come in to the program of the test runs too.
@@ -111,12 +111,23 @@ impl Live {
         let baseline = |hook| self.bare.iter().find(|bare| bare.hook == hook).map_or(0.0, |bare| bare.ns);
         for contender in &mut self.contenders {
             let list = lists.of(contender.kind);
+            if let Some((trial, _)) = &mut contender.ours {
+                trial.forget_flows()?;
+            }
             injector.fill(&list.frames);
             // Ours has a default class: no packet stays without a mark.
             let marked = if contender.engine == OURS { FRAMES as u64 } else { list.hits };
             let ns = contender.stage.pass(injector.program(), marked)?;
             if counts {
                 contender.ns.push(ns - baseline(contender.hook));
+            }
+            if let Some((_, cached)) = &mut contender.ours {
+                injector.fill(&list.frames[..CACHED]);
+                contender.stage.pass(injector.program(), marked)?;
+                let ns = contender.stage.pass(injector.program(), marked)?;
+                if counts {
+                    cached.push(ns - baseline(contender.hook));
+                }
             }
         }
         Ok(baseline(Hook::Tc))
@@ -130,10 +141,13 @@ impl Live {
                 bail!("{hook:?} empty: {injected:?} injected, {counted:?} counted");
             }
         }
-        for Contender { engine, mode, stage, ns, .. } in &self.contenders {
+        for Contender { engine, mode, kind, stage, ns, ours, .. } in &self.contenders {
             let (injected, counted) = stage.tallies()?;
             if injected == counted {
                 taken.rows.push(Row::new(engine, family.name, rules, mode, ns));
+                if let (Some((_, cached)), Kind::Disjoint) = (ours, kind) {
+                    taken.rows.push(Row::new(engine, family.name, rules, mode::CACHED, cached));
+                }
             } else {
                 let what = format!("{engine}, {mode}, {} of {rules}", family.name);
                 taken.void.push(format!("{what}: {injected:?} injected, {counted:?} counted"));

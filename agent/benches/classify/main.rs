@@ -97,7 +97,7 @@ fn main() -> Result<()> {
     let goals = goals(&Measured {
         rows: &taken.rows,
         footprints: &footprints,
-        hit: None,
+        empty_ns: median(&taken.empties_repeated),
         change_ms: None,
         verdicts: taken.verdicts,
         lanes: lanes::spread()?,

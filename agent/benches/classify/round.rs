@@ -22,6 +22,8 @@ pub struct Taken {
     pub baselines: Vec<f64>,
     /// Nanoseconds of an empty program's test run.
     pub empties: Vec<f64>,
+    /// The same of one packet, repeated.
+    pub empties_repeated: Vec<f64>,
     /// Costs.
     pub rows: Vec<Row>,
     /// Load times.
@@ -68,11 +70,14 @@ impl Bench {
         let most = SIZES.map(rounds).into_iter().max().unwrap_or(0);
         for round in 0..=most {
             for size in sizes.iter_mut().filter(|size| round <= rounds(size.rules)) {
+                // What the last round of test runs left, the frames of this one must not find.
+                size.alone.trial.forget_flows()?;
                 let baseline = size.live.round(&size.lists, &mut self.injector, round > 0)?;
                 let empty = size.alone.round(&size.lists.overlapping, &self.empty, round > 0)?;
                 if round > 0 {
                     taken.baselines.push(baseline);
-                    taken.empties.push(empty);
+                    taken.empties.push(empty.once);
+                    taken.empties_repeated.push(empty.repeated);
                 }
             }
         }

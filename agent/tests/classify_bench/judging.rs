@@ -13,7 +13,7 @@ fn of(rows: &[Row]) -> Vec<Goal> {
     goals(&Measured {
         rows,
         footprints: &[],
-        hit: None,
+        empty_ns: 50.0,
         change_ms: None,
         verdicts: Verdicts::default(),
         lanes: Lanes { fullest: 1.05, moved: 0 },
@@ -79,21 +79,23 @@ fn classify_bench_holds_a_tail_against_the_lesser_median() {
 #[test]
 fn classify_bench_wants_no_wrong_verdict_and_no_flow_moved() {
     let footprint = Footprint { family: "a".into(), load_ms: 1_001.0, maps: 0, resident: 0 };
-    let measured = |wrong, moved, hit| Measured {
-        rows: &[],
+    let repeated = |ns| [row(ALONE, "a", 10, mode::REPEATED, 1.0), row(ALONE, "b", 1_000, mode::REPEATED, ns)];
+    let (good_rows, bad_rows) = (repeated(100.0), repeated(101.0));
+    let measured = |wrong, moved, rows| Measured {
+        rows,
         footprints: std::slice::from_ref(&footprint),
-        hit: Some((50.0, hit)),
+        empty_ns: 50.0,
         change_ms: Some(0.9),
         verdicts: Verdicts { all: 100, wrong },
         lanes: Lanes { fullest: 1.05, moved },
     };
-    let good = goals(&measured(0, 0, 150.0));
+    let good = goals(&measured(0, 0, &good_rows));
     assert_eq!(said(&good, "oracle"), (Some("0 of 100".into()), true));
     assert_eq!(said(&good, "8 lanes"), (Some("1.050x, 0 moved".into()), true));
-    assert_eq!(said(&good, "hook, parsing"), (Some("3.0x (150 to 50 ns)".into()), true));
+    assert_eq!(said(&good, "hook, parsing"), (Some("3.0x (150 to 50 ns) in b".into()), true));
     assert_eq!(said(&good, "within 1 ms"), (Some("0.90 ms".into()), true));
     assert_eq!(said(&good, "after the file"), (Some("1.00 s in a".into()), false));
-    let bad = goals(&measured(1, 1, 151.0));
+    let bad = goals(&measured(1, 1, &bad_rows));
     for want in ["oracle", "8 lanes", "hook, parsing"] {
         assert!(!said(&bad, want).1, "{want}");
     }

@@ -99,6 +99,11 @@ impl Trial {
         self.know(DEVICE, tunnel, device_flag::ETHERNET | device_flag::TRACE)
     }
 
+    /// Makes the programs look every flow up anew.
+    pub fn forget_flows(&mut self) -> Result<(), Error> {
+        changed(&mut self.object)
+    }
+
     /// Has what comes in by a device with an Ethernet header go through the egress program, as if it left by this tunnel's
     /// device, for as long as the programs live: the same work as at egress, in the place where other engines mark.
     pub fn attach_ingress(&mut self, device: &str, tunnel: &str) -> Result<(), Error> {
