@@ -181,7 +181,8 @@ fn marks(a: &[MarkTest], b: &[MarkTest]) -> Option<Vec<MarkTest>> {
     }
     let (mut value, mut mask) = (0, 0);
     for test in a.iter().chain(b).filter(|test| test.equal) {
-        if (value ^ test.value) & mask & test.mask != 0 {
+        // A value with bits beside its mask is never met.
+        if (value ^ test.value) & mask & test.mask != 0 || test.value & !test.mask != 0 {
             return None;
         }
         (value, mask) = (value | test.value, mask | test.mask);
@@ -190,7 +191,7 @@ fn marks(a: &[MarkTest], b: &[MarkTest]) -> Option<Vec<MarkTest>> {
     if mask != 0 {
         all.push(MarkTest { value, mask, equal: true });
     }
-    for test in a.iter().chain(b).filter(|test| !test.equal) {
+    for test in a.iter().chain(b).filter(|test| !test.equal && test.value & !test.mask == 0) {
         match (test.value ^ value) & mask & test.mask {
             0 if test.mask & !mask == 0 => return None,
             0 if !all.contains(test) => all.push(*test),

@@ -178,6 +178,14 @@ proptest! {
     }
 }
 
+/// `--mark 3/1`, which no mark is like, beside a test that could make it one that some mark is like.
+#[test]
+fn a_mark_beside_its_mask_is_never_met() {
+    let marks = |value, mask, equal| Condition { marks: vec![MarkTest { value, mask, equal }], ..Condition::default() };
+    assert_eq!(marks(3, 1, true).and(&marks(1, u32::MAX, true)), None);
+    assert_eq!(marks(3, 1, false).and(&marks(1, u32::MAX, true)), Some(marks(1, u32::MAX, true)));
+}
+
 /// Rules that ask for one length each and set one mark each.
 fn marking(rules: u16, end: Option<Verdict>) -> Program {
     let line = |number: u16| {
