@@ -1,8 +1,10 @@
 //! Policy -> the tables that the data path reads. Pure.
 
+pub mod edit;
 mod expand;
 pub mod registry;
 pub mod series;
+mod shape;
 mod steering;
 mod tenants;
 mod tuples;
@@ -23,8 +25,10 @@ pub use tuples::Filed;
 /// One generation of everything that the data path reads.
 #[derive(Clone)]
 pub struct Tables {
-    /// Differs when anything in the tables differs.
+    /// Differs when anything differs that the tables say.
     pub digest: u64,
+    /// The same but for the rules.
+    frame: u64,
     /// Everything but rules and tenants.
     pub generation: Box<Generation>,
     /// By number; the first is what belongs to none.
@@ -122,13 +126,15 @@ pub fn compile(policy: &Policy, registry: &mut Registry) -> Result<Tables, Error
     let mut generation = Generation::zeroed();
     let mut tenants = tenants::tenants(policy, registry, &mut generation)?;
     let expanded = expand::expand(policy, registry)?;
-    expanded.iter().for_each(|one| generation.head.asked.add(&one.record));
-    let rules = tuples::file(&expanded, &mut generation, &mut tenants);
     let steering = steering::steering(policy, registry, &mut generation)?;
-    let digest = digest(&generation, &tenants, &rules, &steering.outer);
+    // Before the rules are filed: how they are follows from the list only when all of it is filed at once.
+    let frame = frame(&generation, &tenants, &steering.outer);
+    let rules = tuples::file(&expanded, policy.rules.len(), &mut generation, &mut tenants);
+    expanded.iter().for_each(|one| generation.head.asked.add(&one.record));
+    let digest = tuples::mix(frame, rules.digest());
     let (rules, registry) = (Arc::new(rules), registry.clone());
     let (outer, lanes, lane_ids) = (steering.outer, steering.lanes, steering.lane_ids);
-    Ok(Tables { digest, generation, tenants, rules, outer, lanes, lane_ids, registry })
+    Ok(Tables { digest, frame, generation, tenants, rules, outer, lanes, lane_ids, registry })
 }
 
 fn limit(what: &'static str, got: usize, limit: usize) -> Result<(), Error> {
@@ -147,24 +153,16 @@ fn halves(address: u128) -> Address {
     [(address >> 64) as u64, address as u64]
 }
 
-/// FNV-1a over words: tells tables apart, protects against nothing.
-/// Chains and candidates follow from the rest.
-fn digest(generation: &Generation, tenants: &[Tenant], rules: &Filed, outer: &[(OuterKey, u32)]) -> u64 {
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    let mut add = |word: u64| hash = (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
-    for bytes in generation.bytes().chunks_exact(8) {
-        add(u64::from_ne_bytes(bytes.try_into().expect("eight bytes")));
-    }
-    for tenant in tenants {
-        tenant.bytes().chunks_exact(8).for_each(|word| add(u64::from_ne_bytes(word.try_into().expect("eight bytes"))));
-    }
-    for record in &rules.records {
-        record.bytes().chunks_exact(8).for_each(|word| add(u64::from_ne_bytes(word.try_into().expect("eight bytes"))));
-    }
+/// Digest of everything but the rules.
+fn frame(generation: &Generation, tenants: &[Tenant], outer: &[(OuterKey, u32)]) -> u64 {
+    let words = |bytes: &[u8], hash| {
+        let words = bytes.chunks_exact(8).map(|word| u64::from_ne_bytes(word.try_into().expect("eight bytes")));
+        words.fold(hash, tuples::mix)
+    };
+    let mut hash = tenants.iter().fold(words(generation.bytes(), 0), |hash, tenant| words(tenant.bytes(), hash));
     for (key, dscp) in outer {
-        key.local.iter().chain(&key.remote).for_each(|word| add(*word));
-        add(u64::from(key.mark) << 32 | u64::from(key.mask));
-        add((*dscp).into());
+        let [mark, dscp] = [u64::from(key.mark) << 32 | u64::from(key.mask), u64::from(*dscp)];
+        hash = key.local.into_iter().chain(key.remote).chain([mark, dscp]).fold(hash, tuples::mix);
     }
     hash
 }

@@ -3,9 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 
-use lanekeeper_common::abi::{
-    Candidates, Flow, FragmentKey, FragmentValue, Generation, NO_RULE, NO_VLAN, Record, Tenant,
-};
+use lanekeeper_common::abi::{Candidates, Flow, FragmentKey, FragmentValue, Generation, NO_VLAN, Record, Tenant};
 use lanekeeper_common::decide::{Arrival, Surroundings, decide};
 use lanekeeper_common::mark;
 use lanekeeper_common::packet::{Layer, Packet, parse};
@@ -114,7 +112,7 @@ impl<'a> Model<'a> {
         let taken = decision.outcome.ok();
         Verdict {
             tenant: (classified.tenant != 0).then(|| TenantIndex(usize::from(classified.tenant) - 1)),
-            rule: (classified.rule != NO_RULE).then_some(classified.rule as usize),
+            rule: self.tables.rules.place(classified.rule),
             class: ClassIndex(usize::from(classified.class)),
             lane: taken.and_then(|taken| self.tables.lane(taken.lane)),
             mark: taken

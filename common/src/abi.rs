@@ -220,7 +220,8 @@ pub struct Tuple {
     pub source_mask: [u64; 2],
     /// Bits of the destination.
     pub destination_mask: [u64; 2],
-    /// Its first rule: once an earlier one has matched, the tuple has none that could win.
+    /// No rule of this tuple or of one behind it comes before this one: once an earlier one has matched, none of them could
+    /// win.
     pub first_rule: u32,
     /// Bits of the ports that are: source in the upper half, destination in the lower.
     pub ports_mask: u32,
@@ -244,7 +245,7 @@ pub struct Record {
     pub source_port: [u16; 2],
     /// First and last destination port.
     pub destination_port: [u16; 2],
-    /// Place of its rule: the lowest that matches wins.
+    /// Number of its rule, in the order of the list but with gaps: the lowest that matches wins.
     pub rule: u32,
     /// The next record of the chain, of the same or a later rule; 0 at its end.
     pub next: u32,

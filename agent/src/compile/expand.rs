@@ -23,47 +23,65 @@ pub struct Expanded {
     pub destination: u8,
 }
 
-/// Every record of every rule, in the order of the rules.
+/// Every record of every rule, in the order of the rules, of which each has its place for a number.
 pub fn expand(policy: &Policy, registry: &mut Registry) -> Result<Vec<Expanded>, Error> {
-    let mut interfaces = BTreeMap::new();
-    for name in policy.rules.iter().flat_map(|rule| &rule.interface) {
-        interfaces.insert(name.as_str(), registry.number(Key::Interface(name.clone()))? as u16);
-    }
     let mut records = Vec::with_capacity(policy.rules.len());
     for (place, rule) in policy.rules.iter().enumerate() {
-        let counter = match &rule.name {
-            Some(name) => registry.number(Key::Rule { tenant: tenant_name(policy, rule), rule: name.clone() })?,
-            None => 0,
-        };
-        let (tcp_flags, tcp_flags_mask) =
-            rule.tcp_flags.map_or((0, 0), |(flags, mask)| (u16::from(flags), u16::from(mask) | NO_TCP));
-        let (mark, mark_mask) = rule.mark.unwrap_or((0, 0));
-        let base = Record {
-            rule: place as u32,
-            counter,
-            class: rule.class.0 as u16,
-            tenant: rule.tenant.map_or(0, |tenant| tenant.0 as u16 + 1),
-            protocol: rule.protocol.map_or(ANY_PROTOCOL, u16::from),
-            dscp: dscps(rule),
-            ports: u8::from(!rule.source_port.is_empty() || !rule.destination_port.is_empty()),
-            mark,
-            mark_mask,
-            tcp_flags,
-            tcp_flags_mask,
-            fragment: match rule.fragment {
-                None => ANY_FRAGMENT,
-                Some(true) => FRAGMENTS,
-                Some(false) => NO_FRAGMENTS,
-            },
-            ..Record::default()
-        };
-        combine(rule, &base, &interfaces, &mut records);
+        one(policy, rule, place as u32, registry, &mut records)?;
         let got = records.len();
         if got >= MAX_RECORDS {
             return Err(Error::TooManyRules { rule: rule.place.clone(), got, limit: MAX_RECORDS - 1 });
         }
     }
     Ok(records)
+}
+
+/// What a rule has numbers for.
+pub fn names(policy: &Policy, rule: &Rule) -> Vec<Key> {
+    let counted = rule.name.as_ref().map(|name| Key::Rule { tenant: tenant_name(policy, rule), rule: name.clone() });
+    rule.interface.iter().map(|name| Key::Interface(name.clone())).chain(counted).collect()
+}
+
+/// The records of one rule of that number.
+pub fn one(
+    policy: &Policy,
+    rule: &Rule,
+    number: u32,
+    registry: &mut Registry,
+    records: &mut Vec<Expanded>,
+) -> Result<(), Error> {
+    let mut interfaces = BTreeMap::new();
+    for name in &rule.interface {
+        interfaces.insert(name.as_str(), registry.number(Key::Interface(name.clone()))? as u16);
+    }
+    let counter = match &rule.name {
+        Some(name) => registry.number(Key::Rule { tenant: tenant_name(policy, rule), rule: name.clone() })?,
+        None => 0,
+    };
+    let (tcp_flags, tcp_flags_mask) =
+        rule.tcp_flags.map_or((0, 0), |(flags, mask)| (u16::from(flags), u16::from(mask) | NO_TCP));
+    let (mark, mark_mask) = rule.mark.unwrap_or((0, 0));
+    let base = Record {
+        rule: number,
+        counter,
+        class: rule.class.0 as u16,
+        tenant: rule.tenant.map_or(0, |tenant| tenant.0 as u16 + 1),
+        protocol: rule.protocol.map_or(ANY_PROTOCOL, u16::from),
+        dscp: dscps(rule),
+        ports: u8::from(!rule.source_port.is_empty() || !rule.destination_port.is_empty()),
+        mark,
+        mark_mask,
+        tcp_flags,
+        tcp_flags_mask,
+        fragment: match rule.fragment {
+            None => ANY_FRAGMENT,
+            Some(true) => FRAGMENTS,
+            Some(false) => NO_FRAGMENTS,
+        },
+        ..Record::default()
+    };
+    combine(rule, &base, &interfaces, records);
+    Ok(())
 }
 
 fn combine(rule: &Rule, base: &Record, interfaces: &BTreeMap<&str, u16>, records: &mut Vec<Expanded>) {

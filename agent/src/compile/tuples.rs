@@ -2,20 +2,20 @@
 //!
 //! A prefix is filed by its length rounded down to a multiple of 8 (IPv4) or 16 (IPv6), a port by its value where a rule
 //! gives one and not a range: 20 to 100 tuples, and chains of a few records, for lists like those that ClassBench makes.
-//! Where there would be more than [`MAX_TUPLES`], the smallest are filed in a coarser one.
+//! Where there would be too many, the smallest are filed in a coarser one.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use lanekeeper_common::abi::{
-    ANY_PROTOCOL, Candidates, FIELDS, Generation, Heads, MAX_HEADS, MAX_TUPLES, Record, Tenant, Tuple, TupleSet, field,
+    ANY_PROTOCOL, Candidates, FIELDS, Generation, Heads, MAX_HEADS, Record, Tenant, Tuple, TupleSet, field,
 };
 use lanekeeper_common::rules::{chain, place4, place6, ports};
 
 use super::expand::Expanded;
-use super::halves;
+use super::shape::{Shape, assign};
 
-/// The large values of a generation.
+/// The large values of a generation, and what the host alone keeps of them.
 #[derive(Clone)]
 pub struct Filed {
     /// By number; the first is none.
@@ -24,6 +24,57 @@ pub struct Filed {
     pub heads: Box<Heads>,
     /// By [`field`].
     pub candidates: Vec<Box<Candidates>>,
+    /// By place in the list.
+    pub(super) rules: Vec<Numbered>,
+    /// By number of the record.
+    pub(super) filing: Vec<Filing>,
+    /// By number of the tuple.
+    pub(super) shapes: Vec<Shape>,
+    /// By [`field`], the tuples that are candidates for every value by one record alone.
+    pub(super) whole: [TupleSet; FIELDS],
+    /// Records of rules that are no more.
+    pub(super) unused: Unused,
+}
+
+/// A rule as records know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Numbered {
+    /// [`Record::rule`].
+    pub number: u32,
+    /// One of its records; 0 where it has none.
+    pub first: u32,
+    /// Of what its records say.
+    pub digest: u64,
+}
+
+/// Where a record is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Filing {
+    /// Number of its tuple.
+    pub tuple: u8,
+    /// Another record of its rule; 0 for the last.
+    pub sibling: u32,
+}
+
+/// Records that are in no chain.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Unused {
+    /// Packets that are under way may stand on these.
+    pub retired: Vec<u32>,
+    /// And on these none does.
+    pub free: Vec<u32>,
+}
+
+impl Filed {
+    /// Place in the list of the rule that records of that number are of.
+    pub fn place(&self, number: u32) -> Option<usize> {
+        self.rules.binary_search_by_key(&number, |rule| rule.number).ok()
+    }
+
+    /// Of the list.
+    pub(super) fn digest(&self) -> u64 {
+        self.rules.iter().fold(0, |hash, rule| mix(hash, rule.digest))
+    }
 }
 
 impl fmt::Debug for Filed {
@@ -32,119 +83,85 @@ impl fmt::Debug for Filed {
     }
 }
 
-/// Files the records; the small tables go into generation and tenants.
-pub fn file(expanded: &[Expanded], generation: &mut Generation, tenants: &mut [Tenant]) -> Filed {
+/// Files the records of that many rules; the small tables go into generation and tenants.
+pub fn file(expanded: &[Expanded], rules: usize, generation: &mut Generation, tenants: &mut [Tenant]) -> Filed {
+    let mut rules: Vec<Numbered> =
+        (0..rules).map(|place| Numbered { number: number(place, rules), first: 0, digest: NOTHING }).collect();
     let shapes = assign(expanded);
     let mut numbers: BTreeMap<Shape, usize> = BTreeMap::new();
-    let mut tuples = Vec::new();
+    let (mut tuples, mut by_number) = (Vec::new(), Vec::new());
     for (one, shape) in expanded.iter().zip(&shapes) {
         numbers.entry(*shape).or_insert_with(|| {
-            tuples.push(Tuple { first_rule: one.record.rule, ..shape.tuple() });
+            tuples.push(Tuple { first_rule: rules[one.record.rule as usize].number, ..shape.tuple() });
+            by_number.push(*shape);
             tuples.len() - 1
         });
     }
     generation.tuples[..tuples.len()].copy_from_slice(&tuples);
     let placed: Vec<(usize, &Expanded)> = shapes.iter().map(|shape| numbers[shape]).zip(expanded).collect();
 
-    let mut records = vec![Record::default()];
-    records.extend(expanded.iter().map(|one| one.record));
+    let (mut records, mut filing) = (vec![Record::default()], vec![Filing::default()]);
+    for (tuple, one) in &placed {
+        let rule = &mut rules[one.record.rule as usize];
+        records.push(Record { rule: rule.number, ..one.record });
+        filing.push(Filing { tuple: *tuple as u8, sibling: rule.first });
+        rule.first = filing.len() as u32 - 1;
+        rule.digest = mix(rule.digest, content(&one.record));
+    }
     let mut heads: Box<Heads> = zeroed(MAX_HEADS);
     // From the last to the first, so that each chain is in the order of its rules.
     for (place, (tuple, one)) in placed.iter().enumerate().rev() {
-        let record = &one.record;
-        let ports = ports(record.source_port[0], record.destination_port[0]);
-        let chain =
-            chain(*tuple as u32, &tuples[*tuple], record.tenant, record.source, record.destination, ports) as usize;
+        let chain = chain_of(*tuple as u32, &tuples[*tuple], &one.record) as usize;
         records[place + 1].next = heads[chain];
         heads[chain] = place as u32 + 1;
     }
     small_fields(&placed, generation, tenants);
-    Filed { records, heads, candidates: candidates(&placed, tuples.len()) }
+    let mut whole = [TupleSet::default(); FIELDS];
+    for (tuple, one) in &placed {
+        accepts(one, |field, range| {
+            if range == (0, u16::MAX) {
+                add(&mut whole[field as usize], *tuple);
+            }
+        });
+    }
+    let candidates = candidates(&placed, tuples.len());
+    Filed { records, heads, candidates, rules, filing, shapes: by_number, whole, unused: Unused::default() }
 }
 
-/// How much of a rule's fields its tuple looks up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Shape {
-    family: u8,
-    source: u8,
-    destination: u8,
-    source_port: bool,
-    destination_port: bool,
+/// The chain that a record of that tuple is in.
+pub(super) fn chain_of(number: u32, tuple: &Tuple, record: &Record) -> u32 {
+    let ports = ports(record.source_port[0], record.destination_port[0]);
+    chain(number, tuple, record.tenant, record.source, record.destination, ports)
 }
 
-impl Shape {
-    fn of(one: &Expanded) -> Self {
-        let record = &one.record;
-        let floor = |length: u8| length - length % unit(record.family);
-        Self {
-            family: record.family,
-            source: floor(one.source),
-            destination: floor(one.destination),
-            source_port: record.source_port[0] == record.source_port[1],
-            destination_port: record.destination_port[0] == record.destination_port[1],
-        }
-    }
-
-    fn tuple(&self) -> Tuple {
-        let mask = |length: u8| match self.family {
-            6 => halves(u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0)),
-            _ => halves(u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0).into()),
-        };
-        let port = |whole: bool| if whole { u16::MAX } else { 0 };
-        Tuple {
-            source_mask: mask(self.source),
-            destination_mask: mask(self.destination),
-            first_rule: 0,
-            ports_mask: ports(port(self.source_port), port(self.destination_port)),
-        }
-    }
-
-    /// The next coarser one: ports are given up before addresses, the longer prefix before the shorter.
-    fn coarser(&self) -> Self {
-        let unit = unit(self.family);
-        match *self {
-            Self { source_port: true, .. } => Self { source_port: false, ..*self },
-            Self { destination_port: true, .. } => Self { destination_port: false, ..*self },
-            Self { source, destination, .. } if source > destination => Self { source: source - unit, ..*self },
-            Self { destination, .. } => Self { destination: destination.saturating_sub(unit), ..*self },
-        }
-    }
+/// The number of the rule at that place, of so many: in the middle of what there is, the further apart the fewer they are.
+fn number(place: usize, rules: usize) -> u32 {
+    let step = ((1 << 31) / (rules as u32 + 1)).min(1 << 20);
+    (1 << 30) + place as u32 * step
 }
 
-fn unit(family: u8) -> u8 {
-    if family == 6 { 16 } else { 8 }
+/// Digest of a rule without records.
+pub(super) const NOTHING: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// Digest of what a record says, wherever it stands.
+pub(super) fn content(record: &Record) -> u64 {
+    let record = Record { rule: 0, next: 0, ..*record };
+    let words = record.bytes().chunks_exact(8).map(|word| u64::from_ne_bytes(word.try_into().expect("eight bytes")));
+    words.fold(0, mix)
 }
 
-/// A shape for every record, no more than [`MAX_TUPLES`] different ones.
-fn assign(expanded: &[Expanded]) -> Vec<Shape> {
-    let mut sizes: BTreeMap<Shape, usize> = BTreeMap::new();
-    for one in expanded {
-        *sizes.entry(Shape::of(one)).or_default() += 1;
-    }
-    let mut becomes: BTreeMap<Shape, Shape> = BTreeMap::new();
-    while sizes.len() > MAX_TUPLES {
-        // Each step makes one shape coarser, and at the coarsest all of a family meet: it ends.
-        let (shape, size) = sizes
-            .iter()
-            .filter(|(shape, _)| shape.coarser() != **shape)
-            .min_by_key(|(_, size)| **size)
-            .map(|(shape, size)| (*shape, *size))
-            .expect("three coarsest shapes are fewer than there may be");
-        sizes.remove(&shape);
-        *sizes.entry(shape.coarser()).or_default() += size;
-        becomes.insert(shape, shape.coarser());
-    }
-    let last = |one: &Expanded| {
-        let mut shape = Shape::of(one);
-        while let Some(coarser) = becomes.get(&shape) {
-            shape = *coarser;
-        }
-        shape
-    };
-    expanded.iter().map(last).collect()
+/// FNV-1a over words: tells tables apart, protects against nothing.
+pub(super) fn mix(hash: u64, word: u64) -> u64 {
+    (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23)
 }
 
-fn add(set: &mut TupleSet, tuple: usize) {
+/// Whether a tuple is in the set.
+pub(super) fn has(set: &TupleSet, tuple: usize) -> bool {
+    set[tuple / 64] >> (tuple % 64) & 1 != 0
+}
+
+/// Adds a tuple.
+pub(super) fn add(set: &mut TupleSet, tuple: usize) {
     set[tuple / 64] |= 1 << (tuple % 64);
 }
 
@@ -172,25 +189,29 @@ type Accepted = Vec<Vec<(u16, u16)>>;
 fn candidates(placed: &[(usize, &Expanded)], tuples: usize) -> Vec<Box<Candidates>> {
     let mut accepted: Vec<Accepted> = vec![vec![Vec::new(); tuples]; FIELDS];
     for (tuple, one) in placed {
-        let record = &one.record;
-        let mut accept = |field: u32, range: (u16, u16)| {
+        accepts(one, |field, range| {
             let ranges = &mut accepted[field as usize][*tuple];
             if ranges.last() != Some(&range) {
                 ranges.push(range);
             }
-        };
-        if record.family != 6 {
-            accept(field::SOURCE4, places4(record.source, one.source));
-            accept(field::DESTINATION4, places4(record.destination, one.destination));
-        }
-        if record.family != 4 {
-            accept(field::SOURCE6, places6(record.source, one.source));
-            accept(field::DESTINATION6, places6(record.destination, one.destination));
-        }
-        accept(field::SOURCE_PORT, record.source_port.into());
-        accept(field::DESTINATION_PORT, record.destination_port.into());
+        });
     }
     accepted.into_iter().map(fill).collect()
+}
+
+/// Says which places of each field a record accepts.
+pub(super) fn accepts(one: &Expanded, mut accept: impl FnMut(u32, (u16, u16))) {
+    let record = &one.record;
+    if record.family != 6 {
+        accept(field::SOURCE4, places4(record.source, one.source));
+        accept(field::DESTINATION4, places4(record.destination, one.destination));
+    }
+    if record.family != 4 {
+        accept(field::SOURCE6, places6(record.source, one.source));
+        accept(field::DESTINATION6, places6(record.destination, one.destination));
+    }
+    accept(field::SOURCE_PORT, record.source_port.into());
+    accept(field::DESTINATION_PORT, record.destination_port.into());
 }
 
 fn places4(address: [u64; 2], length: u8) -> (u16, u16) {
@@ -243,48 +264,8 @@ fn zeroed<T: Clone + Default, const N: usize>(len: usize) -> Box<[T; N]> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::halves;
     use super::*;
-
-    fn record(family: u8, source: u8, destination: u8, ports: ([u16; 2], [u16; 2])) -> Expanded {
-        let record = Record { family, source_port: ports.0, destination_port: ports.1, ports: 1, ..Record::default() };
-        Expanded { record, source, destination }
-    }
-
-    #[test]
-    fn a_shape_has_rounded_lengths_and_single_ports() {
-        let shape = Shape::of(&record(4, 29, 7, ([80, 80], [0, 65535])));
-        let tuple = shape.tuple();
-        assert_eq!(tuple.source_mask, [0, 0xffff_ff00]);
-        assert_eq!(tuple.destination_mask, [0, 0]);
-        assert_eq!(tuple.ports_mask, 0xffff_0000);
-        let tuple = Shape::of(&record(6, 128, 65, ([0, 65535], [9, 9]))).tuple();
-        assert_eq!(tuple.source_mask, [u64::MAX, u64::MAX]);
-        assert_eq!(tuple.destination_mask, [u64::MAX, 0]);
-        assert_eq!(tuple.ports_mask, 0x0000_ffff);
-    }
-
-    #[test]
-    fn too_many_shapes_are_filed_in_coarser_ones() {
-        let port = |whole: bool| if whole { [5, 5] } else { [1, 9] };
-        let mut all = Vec::new();
-        for source in (0..=128).step_by(16) {
-            for destination in (0..=128).step_by(16) {
-                for flags in 0..4 {
-                    all.push(record(6, source, destination, (port(flags & 1 != 0), port(flags & 2 != 0))));
-                }
-            }
-        }
-        let shapes = assign(&all);
-        let mut distinct = shapes.clone();
-        distinct.sort();
-        distinct.dedup();
-        assert_eq!(distinct.len(), MAX_TUPLES);
-        for (one, shape) in all.iter().zip(&shapes) {
-            let own = Shape::of(one);
-            assert!(shape.source <= own.source && shape.destination <= own.destination);
-            assert!(shape.source_port <= own.source_port && shape.destination_port <= own.destination_port);
-        }
-    }
 
     #[test]
     fn overlapping_ranges_fill_what_they_cover() {

@@ -185,7 +185,7 @@ impl Search<'_> {
             work += 1;
         }
         self.left = self.left.saturating_sub(work);
-        let first = (search.found != 0).then_some(search.rule as usize);
+        let first = if search.found == 0 { None } else { self.tables.rules.place(search.rule) };
         first.filter(|first| *first < rule && tenant_of(*first) == tenant_of(rule))
     }
 

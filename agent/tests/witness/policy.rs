@@ -53,7 +53,7 @@ fn some<T>(random: &mut Random, one_in: usize, mut value: impl FnMut(&mut Random
     (0..=random.below(3)).map(|_| value(random)).collect()
 }
 
-fn rule(random: &mut Random, place: usize, classes: usize, tenants: usize) -> Rule {
+pub fn rule(random: &mut Random, place: usize, classes: usize, tenants: usize) -> Rule {
     let tenant = (tenants != 0 && random.one_in(2)).then(|| TenantIndex(random.below(tenants)));
     Rule {
         name: random.one_in(2).then(|| format!("rule {place}")),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aya::programs::{TcAttachType, TestRun as _, TestRunOptions, tc};
-use lanekeeper_common::abi::{Device, Ingress, NO_RULE, NO_VLAN, device_flag, map, program};
+use lanekeeper_common::abi::{Device, Ingress, NO_VLAN, device_flag, map, program};
 use lanekeeper_common::verdict::{BlockReason, ParseReason};
 
 use super::gate::set_bit;
@@ -160,7 +160,7 @@ impl Trial {
         }
         Ok(Verdict {
             tenant: (tenant != 0).then(|| TenantIndex(usize::from(tenant) - 1)),
-            rule: (rule != NO_RULE).then_some(rule as usize),
+            rule: self.tables.as_ref().and_then(|tables| tables.rules.place(rule)),
             class: ClassIndex(usize::from(class)),
             lane: self.tables.as_ref().and_then(|tables| tables.lane(lane)),
             mark: word(MARK),
