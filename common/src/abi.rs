@@ -2,14 +2,17 @@
 //!
 //! Tables exist twice, in slots 0 and 1. Generation g lives in slot g & 1; the [`crate::stamp::Stamp`] in [`map::ACTIVE`]
 //! names g. The agent fills the slot that is not read and then writes the stamp of g + 1: a packet reads it once, so it sees
-//! one whole generation. Whoever changes in place what packets read writes the next stamp behind it.
-//! Most of a generation is a few large values: the agent writes each with one call, and host and kernel run over the same
-//! memory.
+//! one whole generation. Most of a generation is a few large values: the agent writes each with one call, and host and
+//! kernel run over the same memory.
+//!
+//! One rule more or less is edited into the slot that is read. The maps of rules can be mapped (BPF_F_MMAPABLE), so that the
+//! agent changes single aligned words: `lanekeeper::compile::edit` says which, and in what order. Whoever changes in place
+//! what packets read writes the next stamp behind it.
 
 use crate::intervals::{Intervals4, Intervals6};
 
 /// Names the pin folder. Rises with every change to this file that changes a map's shape or meaning.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// Names of the programs in the object.
 pub mod program {
@@ -537,7 +540,7 @@ pub struct FragmentKey {
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FragmentValue {
-    /// Valid in this generation alone.
+    /// The number in [`map::ACTIVE`] at that time; valid in its generation alone.
     pub generation: u64,
     /// When it was seen, in seconds.
     pub seen: u32,

@@ -18,6 +18,10 @@ pub const FRAGMENT_LIFE: u32 = 30;
 pub trait Surroundings: Tables {
     /// Of the tables, read before anything in them.
     fn stamp(&self) -> Stamp;
+    /// Whether another is there by now.
+    fn is_edited(&self) -> bool {
+        false
+    }
     /// Bits of the lanes that are up.
     fn up(&self, group: u32) -> u32;
     /// What is kept in a place, of whichever flow.
@@ -133,6 +137,7 @@ pub fn classify_parsed<S: Surroundings>(surroundings: &S, parsed: &Parsed, arriv
 
 #[inline(always)]
 fn holds<S: Surroundings>(surroundings: &S, value: &FragmentValue) -> bool {
+    // An edit of one rule leaves datagrams that are on their way where they are: a later fragment could be told by less.
     value.generation == surroundings.stamp().generation() && surroundings.now().wrapping_sub(value.seen) < FRAGMENT_LIFE
 }
 
@@ -142,8 +147,12 @@ fn fresh<S: Surroundings>(surroundings: &S, parsed: &Parsed, packet: &Packet, ar
     let interface = blur(generation.head.zero, arrival.interface.into()) as u16;
     let tenant = tenant(generation, packet.family, packet.source, interface, packet.vlan);
     let of = Circumstances { stamp: surroundings.stamp(), tenant, interface, mark: arrival.mark };
-    let search = rules::begin(surroundings, parsed, &of);
-    let found = surroundings.finish(parsed, search);
+    let mut found = surroundings.finish(parsed, rules::begin(surroundings, parsed, &of));
+    if surroundings.is_edited() {
+        // One edit during a search leaves the verdict of the list before or after it. Of two the search may have seen only
+        // the second, which makes a list that never was.
+        found = surroundings.finish(parsed, rules::begin(surroundings, parsed, &of));
+    }
     conclude(surroundings, tenant, found, flow_hash(packet))
 }
 

@@ -11,20 +11,23 @@ use lanekeeper_common::abi::{
 /// bpf.h; hash maps that are large and seldom full take memory as they fill.
 const BPF_F_NO_PREALLOC: u32 = 1;
 
+/// bpf.h; what is edited in place. Both kinds of arrays of this size lie in pages of vmalloc.
+const BPF_F_MMAPABLE: u32 = 1 << 10;
+
 #[map]
 pub static ACTIVE: Array<u64> = Array::with_max_entries(1, 0);
 #[map]
-pub static GENERATIONS: Array<Generation> = Array::with_max_entries(2, 0);
+pub static GENERATIONS: Array<Generation> = Array::with_max_entries(2, BPF_F_MMAPABLE);
 #[map]
 pub static DIGESTS: Array<u64> = Array::with_max_entries(2, 0);
 #[map]
-pub static RECORDS: Array<Record> = Array::with_max_entries(2 * MAX_RECORDS as u32, 0);
+pub static RECORDS: Array<Record> = Array::with_max_entries(2 * MAX_RECORDS as u32, BPF_F_MMAPABLE);
 #[map]
-pub static HEADS: Array<Heads> = Array::with_max_entries(2, 0);
+pub static HEADS: Array<Heads> = Array::with_max_entries(2, BPF_F_MMAPABLE);
 #[map]
-pub static CANDIDATES: Array<Candidates> = Array::with_max_entries(2 * FIELDS as u32, 0);
+pub static CANDIDATES: Array<Candidates> = Array::with_max_entries(2 * FIELDS as u32, BPF_F_MMAPABLE);
 #[map]
-pub static TENANTS: Array<Tenant> = Array::with_max_entries(2 * MAX_TENANTS as u32, 0);
+pub static TENANTS: Array<Tenant> = Array::with_max_entries(2 * MAX_TENANTS as u32, BPF_F_MMAPABLE);
 #[map]
 pub static LANES_UP: Array<u32> = Array::with_max_entries(MAX_GROUPS as u32, 0);
 #[map]

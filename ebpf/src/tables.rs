@@ -28,8 +28,7 @@ impl Live {
     /// Reads which generation is active, once; `None` before the first load.
     #[inline(always)]
     pub fn read() -> Option<Self> {
-        // SAFETY: the agent writes it with one store of eight aligned bytes; volatile keeps it one load.
-        let stamp = Stamp(unsafe { ACTIVE.get_ptr(0)?.read_volatile() });
+        let stamp = active()?;
         if stamp == Stamp::NONE { None } else { Self::of(stamp) }
     }
 
@@ -37,6 +36,12 @@ impl Live {
     fn of(stamp: Stamp) -> Option<Self> {
         Some(Self { stamp, generation: GENERATIONS.get(stamp.slot())? })
     }
+}
+
+#[inline(always)]
+fn active() -> Option<Stamp> {
+    // SAFETY: the agent writes it with one store of eight aligned bytes; volatile keeps it one load.
+    Some(Stamp(unsafe { ACTIVE.get_ptr(0)?.read_volatile() }))
 }
 
 impl Tables for Live {
@@ -83,6 +88,11 @@ impl Surroundings for Live {
             // SAFETY: this CPU's own, and as with scratch nothing of ours comes between a write and its read.
             unsafe { (*block)[place as usize % FLOWS_OF_BLOCK] = *flow };
         }
+    }
+
+    #[inline(always)]
+    fn is_edited(&self) -> bool {
+        active() != Some(self.stamp)
     }
 
     #[inline(always)]

@@ -8,10 +8,12 @@ mod count;
 mod filter;
 mod gate;
 mod grace;
+mod inplace;
 mod link;
 mod object;
 mod pins;
 mod trial;
+mod window;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -27,9 +29,11 @@ use lanekeeper_common::abi::{
 };
 use lanekeeper_common::stamp::Stamp;
 
+use crate::compile::edit::{self, Beside, Edit};
 use crate::compile::registry::Key;
 use crate::compile::{self, Registry, Tables};
 use crate::lane::LaneId;
+use crate::policy::{Policy, Rule};
 use attach::On;
 pub use gate::Gate;
 use object::Object;
@@ -146,7 +150,7 @@ pub struct Interface {
 pub struct Observed {
     /// [`Tables::digest`] of the live tables; `None` before the first load.
     pub digest: Option<u64>,
-    /// Counts loads; 0 before the first.
+    /// Counts loads of whole tables; 0 before the first.
     pub generation: u64,
     /// `(device, tunnel)` whose programs are attached, for devices that exist.
     pub attached: Vec<(String, String)>,
@@ -159,6 +163,8 @@ pub struct Dataplane {
     object: Object,
     registry: Registry,
     gate: Arc<Mutex<Gate>>,
+    /// What packets read, where this process has put it there.
+    tables: Option<Tables>,
 }
 
 /// The programs of a tunnel's device.
@@ -179,7 +185,7 @@ impl Dataplane {
         let object = Object::load(Some(&folder))?;
         let registry = read_registry(&object)?;
         let gate = Arc::new(Mutex::new(Gate::open(&folder, &registry)?));
-        let mut dataplane = Self { folder, object, registry, gate };
+        let mut dataplane = Self { folder, object, registry, gate, tables: None };
         dataplane.renew()?;
         Ok(dataplane)
     }
@@ -209,17 +215,75 @@ impl Dataplane {
         Ok(self.registry.clone())
     }
 
-    /// Builds the tables in the slot that is not read and switches to it with one write; the new generation.
+    /// Edits the live tables where these differ from them in one rule; else builds them in the slot that is not read and
+    /// switches to it with one write. The generation that is live then.
     /// Writes back the registry that the tables were compiled with.
     pub fn load(&mut self, tables: &Tables) -> Result<u64, Error> {
-        for (key, number) in tables.registry.iter() {
+        self.learn(&tables.registry)?;
+        let edits = self.tables.as_ref().and_then(|live| live.edits_to(tables));
+        let edited = match &edits {
+            Some(edits) => self.edit_all(edits)?,
+            None => None,
+        };
+        let stamp = match edited {
+            Some(stamp) => stamp,
+            None => {
+                // What is half written is no longer what it was.
+                self.tables = None;
+                let stamp = fill(&mut self.object, tables)?;
+                self.tables = Some(tables.clone());
+                stamp
+            }
+        };
+        self.lanes().replace(tables)?;
+        Ok(stamp.generation())
+    }
+
+    /// Puts a rule into the live list at that place: in effect when this returns. False where that takes a whole generation,
+    /// which is then to be loaded.
+    pub fn insert(&mut self, policy: &Policy, rule: &Rule, place: usize, beside: Beside) -> Result<bool, Error> {
+        for key in edit::names(policy, rule) {
+            if self.registry.get(&key).is_none() {
+                self.name(key)?;
+            }
+        }
+        let edit = Edit::insert(policy, rule, place, beside, &mut self.registry)?;
+        Ok(self.edit_all(&[edit])?.is_some())
+    }
+
+    /// Takes the rule of that place out of it, likewise.
+    pub fn remove(&mut self, place: usize) -> Result<bool, Error> {
+        Ok(self.edit_all(&[Edit::Remove { place }])?.is_some())
+    }
+
+    fn edit_all(&mut self, edits: &[Edit]) -> Result<Option<Stamp>, Error> {
+        let Some(mut tables) = self.tables.take() else { return Ok(None) };
+        let mut stamp = active(&self.object)?;
+        if digest(&self.object, stamp)? != tables.digest {
+            // Another process has been here.
+            return Ok(None);
+        }
+        for one in edits {
+            match inplace::edit(&mut self.object, &mut tables, one)? {
+                Ok(edited) => stamp = edited,
+                Err(full) => {
+                    tracing::debug!("a whole generation instead of an edit: {full}");
+                    self.tables = Some(tables);
+                    return Ok(None);
+                }
+            }
+        }
+        self.tables = Some(tables);
+        Ok(Some(stamp))
+    }
+
+    fn learn(&mut self, registry: &Registry) -> Result<(), Error> {
+        for (key, number) in registry.iter() {
             if self.registry.get(key).is_none() {
                 self.restore(key.clone(), number)?;
             }
         }
-        let number = fill(&mut self.object, tables)?;
-        self.lanes().replace(tables)?;
-        Ok(number)
+        Ok(())
     }
 
     /// Learns the lanes of tables that an agent before this one has loaded.
@@ -494,8 +558,14 @@ fn set_device(object: &mut Object, ifindex: u32, device: Device) -> Result<(), E
     changed(object)
 }
 
-/// Fills the slot that no packet reads, then switches.
-fn fill(object: &mut Object, tables: &Tables) -> Result<u64, Error> {
+/// Of the tables that packets go by.
+fn digest(object: &Object, stamp: Stamp) -> Result<u64, Error> {
+    let digests = object.array::<u64>(map::DIGESTS)?;
+    digests.get(&stamp.slot(), 0).map_err(|error| Error::map(map::DIGESTS, error))
+}
+
+/// Fills the slot that no packet reads, then switches; the stamp that packets go by then.
+fn fill(object: &mut Object, tables: &Tables) -> Result<Stamp, Error> {
     let stamp = active(object)?.switched();
     let slot = stamp.slot();
     // The slot may have been switched away from a moment ago: packets that read it must have passed.
@@ -534,12 +604,12 @@ fn fill(object: &mut Object, tables: &Tables) -> Result<u64, Error> {
     for key in stale {
         forgive_absent(outer.remove(&key)).map_err(error(map::OUTER))?;
     }
-    Ok(stamp.generation())
+    Ok(stamp)
 }
 
 fn observe(object: &Object, registry: &Registry, folder: &Path) -> Result<Observed, Error> {
     let stamp = active(object)?;
-    let digest = object.array::<u64>(map::DIGESTS)?.get(&stamp.slot(), 0).map_err(|e| Error::map(map::DIGESTS, e))?;
+    let digest = digest(object, stamp)?;
     let tunnels: BTreeMap<u32, &str> = registry
         .iter()
         .filter_map(|(key, number)| match key {

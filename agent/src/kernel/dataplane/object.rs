@@ -1,5 +1,6 @@
 //! The eBPF object that the agent carries, loaded.
 
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
@@ -70,6 +71,14 @@ impl Object {
     /// The same, to write.
     pub fn hash_mut<K: Pod, V: Pod>(&mut self, name: &str) -> Result<HashMap<&mut MapData, K, V>, Error> {
         HashMap::try_from(self.map_mut(name)?).map_err(|error| Error::map(name, error))
+    }
+
+    /// The descriptor of an ARRAY.
+    pub fn fd(&self, name: &str) -> Result<BorrowedFd<'_>, Error> {
+        match self.map(name)? {
+            Map::Array(array) => Ok(array.fd().as_fd()),
+            _ => Err(Error::missing(name)),
+        }
     }
 
     fn map(&self, name: &str) -> Result<&Map, Error> {

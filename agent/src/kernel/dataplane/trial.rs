@@ -8,13 +8,14 @@ use lanekeeper_common::verdict::{BlockReason, ParseReason};
 
 use super::gate::set_bit;
 use super::object::{Object, chain};
-use super::{Error, attach, changed, count, fill, ifindex, set_device};
+use super::{Error, attach, changed, count, fill, ifindex, inplace, set_device};
 use crate::compile::Tables;
+use crate::compile::edit::{Beside, Edit};
 use crate::compile::registry::Key;
 use crate::compile::series::Reading;
 use crate::lane::LaneId;
 use crate::model::{Probe, Verdict};
-use crate::policy::{ClassIndex, TenantIndex};
+use crate::policy::{ClassIndex, Policy, Rule, TenantIndex};
 
 /// linux/pkt_cls.h: on to the next program.
 const TC_ACT_UNSPEC: i32 = -1;
@@ -54,11 +55,32 @@ impl Trial {
 
     /// Switches to other tables as [`super::Dataplane::load`] does.
     pub fn load(&mut self, tables: &Tables) -> Result<u64, Error> {
-        let number = fill(&mut self.object, tables)?;
+        let number = fill(&mut self.object, tables)?.generation();
         self.tables = Some(tables.clone());
         // The same names may have other numbers now.
         self.ingress.clear();
         Ok(number)
+    }
+
+    /// Puts a rule into the loaded list at that place as [`super::Dataplane::insert`] does: in effect when this returns.
+    /// False where that takes a whole generation.
+    pub fn insert(&mut self, policy: &Policy, rule: &Rule, place: usize, beside: Beside) -> Result<bool, Error> {
+        let Some(tables) = &mut self.tables else { return Ok(false) };
+        let edit = Edit::insert(policy, rule, place, beside, &mut tables.registry)?;
+        // An interface may have a number now.
+        self.ingress.clear();
+        Ok(inplace::edit(&mut self.object, tables, &edit)?.is_ok())
+    }
+
+    /// Takes the rule of that place out of it, likewise.
+    pub fn remove(&mut self, place: usize) -> Result<bool, Error> {
+        let Some(tables) = &mut self.tables else { return Ok(false) };
+        Ok(inplace::edit(&mut self.object, tables, &Edit::Remove { place })?.is_ok())
+    }
+
+    /// What is loaded.
+    pub fn tables(&self) -> Option<&Tables> {
+        self.tables.as_ref()
     }
 
     /// Opens or closes a lane.
