@@ -27,7 +27,7 @@ pub use report::{Errors, Finding, Warnings};
 pub use schema::schema;
 pub use source::{Place, Source};
 
-use crate::policy::Policy;
+use crate::policy::{Policy, Rule};
 
 /// A file that holds together.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,6 +58,15 @@ pub fn parse(sources: &[Source], facts: &Facts) -> Result<Loaded, Errors> {
         reading.read(&sources[..read]);
     }
     reading.judge(sources, facts)
+}
+
+/// The rules of a text that has nothing but rules, to be added to a policy that stands. Each has a name that no other of its
+/// tenant has.
+pub fn parse_rules(source: &Source, policy: &Policy) -> Result<Vec<Rule>, Errors> {
+    let sources = std::slice::from_ref(source);
+    let mut reading = parse::Reading::default();
+    reading.read(sources);
+    reading.judge_rules(sources, policy)
 }
 
 /// One file's text without any look at the disk, for tests and for the demo.

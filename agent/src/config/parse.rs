@@ -9,6 +9,7 @@ use super::findings::{Findings, Found, Spot};
 use super::problem::Problem;
 use super::source::Source;
 use super::{Errors, Facts, Loaded, resolve};
+use crate::policy::{Policy, Rule};
 
 /// A config on its way: its documents, one after the other, and what was found in them.
 #[derive(Debug, Default)]
@@ -53,6 +54,17 @@ impl Reading {
         match policy {
             Some(policy) if !failed => Ok(Loaded { policy, warnings, sources: sources.to_vec() }),
             _ => Err(errors),
+        }
+    }
+
+    /// Everything that can be told of rules for that policy.
+    pub fn judge_rules(self, sources: &[Source], policy: &Policy) -> Result<Vec<Rule>, Errors> {
+        let mut findings = Findings::new(sources, self.found);
+        let rules = (!self.broken).then(|| resolve::added(&self.document, policy, &mut findings));
+        let failed = findings.any_problem();
+        match rules {
+            Some(rules) if !failed => Ok(rules),
+            _ => Err(findings.into_parts().0),
         }
     }
 }

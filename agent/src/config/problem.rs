@@ -139,6 +139,21 @@ pub enum Problem {
         /// The tunnels that count.
         tunnels: Vec<String>,
     },
+    /// Something else than rules where rules are added.
+    #[error("{key}: only rules can be added while the agent runs")]
+    OnlyRules {
+        /// What it is.
+        key: &'static str,
+    },
+    /// No rule where rules are added.
+    #[error("no [[rule]] in it")]
+    NoRules,
+    /// A rule that could not be found again.
+    #[error("{object}: a rule that is added has to have a name, by which it is deleted")]
+    Unnamed {
+        /// Which rule.
+        object: String,
+    },
     /// Fallbacks in a circle.
     #[error("class \"{class}\": its fallback leads back to itself: {chain}")]
     FallbackLoop {
@@ -420,6 +435,9 @@ impl Problem {
                 [] => "add a [[tunnel]]: this config has none".to_owned(),
                 _ => format!("add \"{class}\" to the classes of a tunnel: {}", tunnels.join(", ")),
             }),
+            Self::OnlyRules { .. } => Some("put it into the agent's file, then `lanekeeper reload`".to_owned()),
+            Self::NoRules => Some("write each rule like in the agent's file, below a line [[rule]]".to_owned()),
+            Self::Unnamed { .. } => Some("add name = \"...\"".to_owned()),
             Self::FallbackLoop { .. } => Some("end the chain with fallback = \"block\" at one of them".to_owned()),
             Self::MaskZero => Some("leave [mark] out for 0x000000ff, or take bits that nobody else uses".to_owned()),
             Self::MaskGaps { mask } => {

@@ -3,6 +3,7 @@
 //! Each check goes on with what is sound, so that one error does not hide another; the policy is used only if there was
 //! none.
 
+mod added;
 mod classes;
 mod files;
 mod mark;
@@ -19,6 +20,7 @@ use super::findings::{Findings, Spot};
 use super::problem::Problem;
 use super::{Facts, Source};
 use crate::policy::{ClassIndex, Policy};
+pub use added::added;
 use names::Names;
 
 /// What the operator wants; of no use if `findings` has a problem afterwards.

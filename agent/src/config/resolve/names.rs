@@ -34,6 +34,11 @@ impl<'d> Names<'d> {
         names
     }
 
+    /// Names that are known to be each another.
+    pub fn known(names: impl Iterator<Item = &'d str> + Clone) -> Self {
+        Self { order: names.clone().collect(), index: names.enumerate().map(|(at, name)| (name, at)).collect() }
+    }
+
     /// The position of a name.
     pub fn index(&self, name: &str) -> Option<usize> {
         self.index.get(name).copied()

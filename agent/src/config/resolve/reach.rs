@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::config::document::Document;
 use crate::config::findings::{Findings, Spot};
 use crate::config::problem::Problem;
-use crate::policy::{ClassIndex, Policy, TenantIndex, TunnelIndex};
+use crate::policy::{ClassIndex, Policy, Rule, TenantIndex, TunnelIndex};
 
 /// Those whose tunnels are the same ones: a tenant with its own, or everybody else.
 type Realm = Option<TenantIndex>;
@@ -65,6 +65,23 @@ pub fn check(document: &Document, policy: &Policy, default_class: Option<ClassIn
     for (realm, classes) in &used {
         for tunnel in reach.tunnels.get(realm).into_iter().flatten() {
             super::tunnels::warn_blocked(document, policy, *tunnel, classes, findings);
+        }
+    }
+}
+
+/// Rules that are added to the policy lead to classes that some tunnel in reach carries.
+pub fn check_rules(document: &Document, rules: &[Rule], policy: &Policy, findings: &mut Findings<'_>) {
+    let reach = Reach::of(policy);
+    for (rule, entry) in rules.iter().zip(&document.rules) {
+        let Some(class) = &entry.class else { continue };
+        // An unknown class has been reported, and stands as the first one here.
+        let known = policy.classes.get(rule.class.0).is_some_and(|known| known.name == class.value);
+        let realm = reach.realm(rule.tenant);
+        if known
+            && !reach.carries(realm, rule.class)
+            && let Some(problem) = reach.lacks(&entry.object, realm, rule.class)
+        {
+            findings.problem(class.spot, problem);
         }
     }
 }
