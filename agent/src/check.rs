@@ -123,7 +123,8 @@ fn fine(path: &Path, loaded: &Loaded) -> String {
     line + "\n"
 }
 
-fn plural(count: usize, word: &str) -> String {
+/// `1 rule`, `2 rules`.
+pub fn plural(count: usize, word: &str) -> String {
     plural_of(count, word, &format!("{word}s"))
 }
 

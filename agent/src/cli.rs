@@ -9,6 +9,7 @@ mod file;
 mod import;
 pub mod logging;
 mod plan;
+mod rules;
 mod run;
 pub mod span;
 
@@ -112,6 +113,12 @@ pub enum Verb {
     Confirm,
     /// Have the running agent read its file again and apply it whole, or refuse it whole
     Reload,
+    /// Rules that come and go while the agent runs
+    Rules {
+        /// What to do with them
+        #[command(subcommand)]
+        verb: rules::Verb,
+    },
     /// Tunnels, lanes, classes and what falls back and why, as the running agent sees them
     Status {
         /// One JSON object
@@ -211,6 +218,7 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Verb::Schema => file::schema(),
         Verb::Confirm => ask::confirm(&places.socket()),
         Verb::Reload => ask::reload(&places.socket()),
+        Verb::Rules { verb } => rules::rules(&places.socket(), verb),
         Verb::Status { json } => ask::status(&places.socket(), json),
         Verb::Completions { shell } => emit::completions(shell),
         Verb::Man => emit::man(),

@@ -1,4 +1,4 @@
-//! What `lanekeeper status`, `reload` and `confirm` say to the running agent: one JSON object a line, each answered by one.
+//! What `lanekeeper status`, `reload`, `rules` and `confirm` say to the running agent: one JSON object a line, each answered by one.
 //!
 //! Here the words; [`server`] and [`client`] are the two ends of the socket.
 
@@ -12,11 +12,11 @@ use thiserror::Error;
 
 use crate::status::Status;
 
-/// Bytes of one request line: a verb and little else.
-pub const REQUEST_LIMIT: usize = 4 * 1024;
+/// Bytes of one request line: a verb and little else, or a thousand rules.
+pub const REQUEST_LIMIT: usize = 256 * 1024;
 
-/// Bytes of one reply line: a status of a thousand tunnels with room to spare.
-pub const REPLY_LIMIT: usize = 16 * 1024 * 1024;
+/// Bytes of one reply line: a status of a thousand tunnels or a list of 100,000 rules with room to spare.
+pub const REPLY_LIMIT: usize = 64 * 1024 * 1024;
 
 /// Seconds that may be asked for to confirm something: a year.
 pub const CONFIRM_LIMIT: u64 = 365 * 86_400;
@@ -38,6 +38,57 @@ pub enum Request {
     },
     /// Keep what `apply --confirm` put in place.
     Confirm {},
+    /// Put rules into the list, all of them or none.
+    AddRules {
+        /// What messages call the text.
+        name: String,
+        /// Nothing but `[[rule]]`, as in a file.
+        text: String,
+        /// Where to.
+        at: Anchor,
+        /// Over a restart of the agent too.
+        keep: bool,
+    },
+    /// Take rules out of the list that were added so, all of them or none.
+    DeleteRules {
+        /// Whose rules; `None` for those of no tenant.
+        tenant: Option<String>,
+        /// Their names.
+        names: Vec<String>,
+    },
+    /// The list.
+    ListRules {},
+}
+
+/// Where in the list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Anchor {
+    /// In front of all others.
+    First,
+    /// Behind all others.
+    Last,
+    /// In front of the rule of that name, of the same tenant.
+    Before(String),
+    /// Behind it.
+    After(String),
+}
+
+/// A rule in the list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// Its name, if it has one.
+    pub name: Option<String>,
+    /// Whose it is.
+    pub tenant: Option<String>,
+    /// Its class.
+    pub class: String,
+    /// Where it is written.
+    pub place: String,
+    /// Added while the agent runs, and so to be deleted.
+    pub added: bool,
+    /// Added to stay over a restart.
+    pub kept: bool,
 }
 
 /// What it answers.
@@ -53,6 +104,11 @@ pub enum Reply {
     Status {
         /// All of it.
         status: Box<Status>,
+    },
+    /// The answer to [`Request::ListRules`].
+    Rules {
+        /// In their order, which is their precedence.
+        rules: Vec<Listed>,
     },
     /// It was not done, and what ran before still runs.
     Refused {
@@ -168,7 +224,9 @@ mod tests {
     fn requests_are_one_json_line() {
         assert_eq!(Request::Status {}.encode(), b"{\"verb\":\"status\"}\n");
         let apply = Request::Apply { file: "/etc/a.toml".into(), confirm_within: Some(300) };
-        for request in [Request::Status {}, Request::Reload {}, apply, Request::Confirm {}] {
+        let at = Anchor::Before("all".into());
+        let add = Request::AddRules { name: "-".into(), text: "[[rule]]\n".into(), at, keep: true };
+        for request in [Request::Status {}, Request::Reload {}, apply, Request::Confirm {}, add] {
             assert_eq!(Request::decode(&request.encode()).unwrap(), request);
         }
     }
@@ -203,6 +261,6 @@ mod tests {
     #[test]
     fn a_long_line_is_refused_unread() {
         let long = vec![b' '; REQUEST_LIMIT + 1];
-        assert_eq!(Request::decode(&long).unwrap_err().to_string(), "line of more than 4096 bytes");
+        assert_eq!(Request::decode(&long).unwrap_err().to_string(), "line of more than 262144 bytes");
     }
 }

@@ -5,6 +5,7 @@
 //! into the data path and waits for nobody, so that a lane that went down is closed while a file is being applied; the
 //! third serves metrics.
 
+mod additions;
 pub mod agent;
 mod charon;
 mod errors;
@@ -141,6 +142,46 @@ pub enum Error {
          --confirm"
     )]
     Before(Box<Error>),
+    /// Rules that were added while the agent ran, and a file that they do not fit.
+    #[error(
+        "{errors}\nthese rules were added by `lanekeeper rules add`: have the file fit them, or take them out by `lanekeeper rules delete`{}",
+        forget.as_ref().map(|path| format!(", which while no agent runs is to remove {}", path.display())).unwrap_or_default()
+    )]
+    Added {
+        /// What is wrong with them.
+        errors: crate::config::Errors,
+        /// Where they are remembered, if no agent runs.
+        forget: Option<PathBuf>,
+    },
+    /// No rule of that name to stand beside.
+    #[error("rule {rule:?}: no rule{} is named {name:?} that it could stand beside; see `lanekeeper rules list`", of(tenant.as_deref()))]
+    NoAnchor {
+        /// The one that is to be added.
+        rule: String,
+        /// Whose.
+        tenant: Option<String>,
+        /// The one that is not there.
+        name: String,
+    },
+    /// A rule that is not there.
+    #[error("no rule{} is named {name:?}; see `lanekeeper rules list`", of(tenant.as_deref()))]
+    NoRule {
+        /// Whose.
+        tenant: Option<String>,
+        /// Its name.
+        name: String,
+    },
+    /// A rule that would come back with the next reload.
+    #[error("rule {name:?} is written at {place}: take it out there, then `lanekeeper reload`")]
+    OfFile {
+        /// Its name.
+        name: String,
+        /// Where it is written.
+        place: String,
+    },
+    /// Two ways back at once.
+    #[error("what was applied last waits to be confirmed: `lanekeeper confirm` it before rules are changed")]
+    Unconfirmed,
     /// A file was refused, and then the one before could not be put back whole.
     #[error("{refused}\nand what ran before could not be put back whole: {back}")]
     NoWayBack {
@@ -149,4 +190,9 @@ pub enum Error {
         /// What then went wrong.
         back: Box<Error>,
     },
+}
+
+/// Whose rules a message is about.
+fn of(tenant: Option<&str>) -> String {
+    tenant.map(|tenant| format!(" of tenant {tenant:?}")).unwrap_or_default()
 }

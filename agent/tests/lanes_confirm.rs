@@ -97,8 +97,24 @@ fn lanes_confirm_keeps_or_takes_back_what_the_daemon_applied() {
     let confirmed = dump_of(&gateways);
     assert!(confirmed.contains(OTHER_MTU), "{confirmed}");
 
+    let more = beside(agent, "more.toml", |_| "[[rule]]\nname = \"probe\"\nclass = \"voice\"\n".into());
+    let rule = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap()["rules"][0].clone();
+    let generation = status()["generation"].clone();
+    let (code, text) = call(agent, &["rules", "add", more.to_str().unwrap(), "--first"]);
+    assert_eq!((code, text.as_str()), (Some(0), "1 rule added\n"));
+    let listed = rule(&agent.must(&["rules", "list", "--json"]).unwrap());
+    assert_eq!((&listed["name"], &listed["added"], &listed["kept"]), (&"probe".into(), &true.into(), &false.into()));
+    let (code, text) = call(agent, &["rules", "delete", "probe"]);
+    assert_eq!((code, text.as_str()), (Some(0), "1 rule deleted\n"));
+    assert_ne!(rule(&agent.must(&["rules", "list", "--json"]).unwrap())["name"], "probe");
+    assert_eq!(status()["generation"], generation, "both were edits in place");
+    let (code, text) = call(agent, &["rules", "delete", "probe"]);
+    assert_eq!(code, Some(2), "{text}");
+
     let (code, text) = call(agent, &["apply", config, "--confirm", "3s"]);
     assert_eq!(code, Some(0), "{text}");
+    let (code, text) = call(agent, &["rules", "add", more.to_str().unwrap()]);
+    assert!(code == Some(2) && text.contains("waits to be confirmed"), "{text}");
     wait("going back to what was confirmed", || status()["config"] == other && status()["confirm_within"].is_null());
     assert_eq!(dump::difference(&confirmed, &dump_of(&gateways)), [] as [&str; 0]);
 

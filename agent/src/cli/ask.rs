@@ -14,6 +14,7 @@ pub fn status(socket: &Path, json: bool) -> anyhow::Result<Outcome> {
         Reply::Status { status } => status,
         Reply::Refused { error } => bail!("{error}"),
         Reply::Done { message } => bail!("the agent answered a question that was not asked: {message}"),
+        Reply::Rules { .. } => bail!("the agent answered a question that was not asked"),
     };
     print(&shown(&status, json)?)?;
     Ok(Outcome::Fine)
@@ -27,6 +28,11 @@ pub fn reload(socket: &Path) -> anyhow::Result<Outcome> {
 /// Another file, by the agent.
 pub fn apply(socket: &Path, request: &Request) -> anyhow::Result<Outcome> {
     done(socket, request, "the file was refused, what ran before still runs")
+}
+
+/// Rules, by the agent.
+pub fn change(socket: &Path, request: &Request) -> anyhow::Result<Outcome> {
+    done(socket, request, "no rule was changed")
 }
 
 /// It stays.
@@ -46,6 +52,6 @@ fn done(socket: &Path, request: &Request, refusal: &'static str) -> anyhow::Resu
         }
         Reply::Refused { error } if error.contains('\n') => bail!("{refusal}:\n{error}"),
         Reply::Refused { error } => Err(anyhow::anyhow!(error)).context(refusal),
-        Reply::Status { .. } => bail!("the agent answered a question that was not asked"),
+        Reply::Status { .. } | Reply::Rules { .. } => bail!("the agent answered a question that was not asked"),
     }
 }

@@ -34,6 +34,9 @@ fn page() -> anyhow::Result<String> {
     bytes.extend_from_slice(b".SH COMMANDS\n");
     for verb in command.get_subcommands().flat_map(forms) {
         bytes.extend_from_slice(verb_section(verb).as_bytes());
+        for verb in verb.get_subcommands().filter(|verb| verb.get_name() != "help") {
+            bytes.extend_from_slice(verb_section(verb).as_bytes());
+        }
     }
     bytes.extend_from_slice(EXIT.as_bytes());
     Ok(String::from_utf8(bytes)?)
@@ -92,6 +95,7 @@ mod tests {
             }
         }
         assert!(page.contains("runtime\\-dir"), "{page}");
+        assert!(page.contains(".SS lanekeeper rules add ") && page.contains("\\fB\\-\\-before NAME"), "{page}");
     }
 
     #[test]

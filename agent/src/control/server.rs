@@ -183,7 +183,7 @@ mod tests {
         let socket = echo(folder.path()).await;
         assert!(talk(&socket, b"hello\n".to_vec()).await.contains("refused"));
         let said = talk(&socket, vec![b'x'; REQUEST_LIMIT + 1]).await;
-        assert!(said.contains("line of more than 4096 bytes"), "{said}");
+        assert!(said.contains("line of more than 262144 bytes"), "{said}");
         assert_eq!(said.lines().count(), 1, "{said}");
     }
 

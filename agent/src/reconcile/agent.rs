@@ -1,5 +1,7 @@
 //! `lanekeeper run`: puts the file in place, then keeps it there.
 
+mod rules;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use super::additions::Additions;
 use super::charon::Charon;
 use super::errors::Errors;
 use super::live::Live;
@@ -19,6 +22,7 @@ use super::signals::Signals;
 use super::world::{WithoutCharon, World};
 use super::{Error, Places, Wanted};
 use super::{lockfile, memory};
+use crate::check::plural;
 use crate::control::server::{Call, Server};
 use crate::control::{Reply, Request};
 use crate::ike::Event;
@@ -49,6 +53,8 @@ struct Agent {
     live: Live,
     /// What runs.
     wanted: Arc<Wanted>,
+    /// Rules that came while it runs.
+    additions: Additions,
     /// What ran before it, to go back to unless what runs is confirmed in time.
     unconfirmed: Option<(Arc<Wanted>, Instant)>,
     metrics: Option<Metrics>,
@@ -145,7 +151,8 @@ pub async fn run(places: &Places, config: &Path) -> Result<(), Error> {
 
 impl Agent {
     async fn start(places: &Places, config: &Path) -> Result<Self, Error> {
-        let wanted = Wanted::read(config)?;
+        let additions = Additions::recall(&places.runtime_dir)?;
+        let wanted = Wanted::read(config)?.with(|policy| additions.put_back_into(policy, &places.runtime_dir))?;
         let mut world = World::open(&places.bpffs)?;
         // Before anything is made: a file that cannot be had whole leaves no pins behind.
         world.survey(&wanted).await?;
@@ -162,6 +169,7 @@ impl Agent {
             world,
             live,
             wanted: Arc::new(wanted),
+            additions,
             unconfirmed: None,
             metrics: None,
             hearsay_since: Instant::now(),
@@ -253,6 +261,13 @@ impl Agent {
                 }
                 None => Reply::Refused { error: "nothing waits to be confirmed".to_owned() },
             },
+            Request::AddRules { name, text, at, keep } => {
+                reply(self.add_rules(name, text, at, *keep).await, |n| format!("{} added", plural(n, "rule")))
+            }
+            Request::DeleteRules { tenant, names } => {
+                reply(self.delete_rules(tenant, names).await, |n| format!("{} deleted", plural(n, "rule")))
+            }
+            Request::ListRules {} => Reply::Rules { rules: self.list_rules() },
         }
     }
 
@@ -269,7 +284,8 @@ impl Agent {
 
     /// Applies a file whole, or refuses it whole and keeps what ran.
     async fn change_to(&mut self, file: &Path, confirm_within: Option<Duration>) -> Result<usize, Error> {
-        let outcome = match Wanted::read(file) {
+        let wanted = Wanted::read(file).and_then(|wanted| wanted.with(|policy| self.additions.put_into(policy)));
+        let outcome = match wanted {
             Ok(wanted) => self.replace(Arc::new(wanted), Way::On).await,
             Err(error) => Err(error),
         };

@@ -85,6 +85,11 @@ impl Live {
         self.carry_out(&mut state, effects)
     }
 
+    /// Rules have come or gone: all else of the policy is as it was.
+    pub fn set_policy(&self, policy: &Arc<Policy>) {
+        lock(&self.state).policy = Arc::clone(policy);
+    }
+
     /// The change of policy stays, or has been taken back whole.
     pub fn settled(&self) {
         lock(&self.state).lanes.settled();

@@ -14,7 +14,7 @@ use super::memory::Remembered;
 use super::settle::settle;
 use super::signals::Signals;
 use super::world::{WithoutCharon, World};
-use super::{Error, Places, Wanted, lockfile, memory};
+use super::{Error, Places, Wanted, additions, lockfile, memory};
 use crate::control::server::{Call, Server};
 use crate::control::{Reply, Request};
 use crate::plan::Plan;
@@ -122,6 +122,7 @@ pub async fn down(places: &Places, vici: Option<&Path>) -> Result<usize, Error> 
     let mut world = World::open(&places.bpffs)?;
     let changes = tear_down(&mut world, &vici).await?;
     memory::forget(&places.runtime_dir)?;
+    additions::forget(&places.runtime_dir)?;
     Ok(changes)
 }
 
@@ -184,7 +185,12 @@ async fn word_comes(server: Server, within: Duration, mut signals: Signals) -> b
         let Some(call) = call else { break false };
         let (reply, confirmed) = match call.request {
             Request::Confirm {} => (Reply::Done { message: "it stays".to_owned() }, true),
-            Request::Status {} | Request::Reload {} | Request::Apply { .. } => {
+            Request::Status {}
+            | Request::Reload {}
+            | Request::Apply { .. }
+            | Request::AddRules { .. }
+            | Request::DeleteRules { .. }
+            | Request::ListRules {} => {
                 let error = "no agent runs: this is `apply --confirm`, waiting for `lanekeeper confirm`".to_owned();
                 (Reply::Refused { error }, false)
             }

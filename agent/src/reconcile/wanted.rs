@@ -12,7 +12,7 @@ use crate::plan::Desired;
 use crate::policy::{Keying, Policy, TunnelIndex};
 
 /// A file, read and thought through. Holds keys; its parts redact them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Wanted {
     /// The file.
     pub file: PathBuf,
@@ -59,6 +59,12 @@ impl Wanted {
         desired.connections =
             loads.values().map(|load| (load.connection.name.clone(), load.connection.digest)).collect();
         Ok(Self { file: file.into(), sources, policy: Arc::new(policy), loads, desired })
+    }
+
+    /// Puts rules among those of the file.
+    pub fn with(mut self, put_into: impl FnOnce(&mut Policy) -> Result<(), Error>) -> Result<Self, Error> {
+        put_into(Arc::make_mut(&mut self.policy))?;
+        Ok(self)
     }
 
     /// charon's socket, where a tunnel is charon's.
