@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use lanekeeper::compile::compile;
+use lanekeeper::compile::edit::Beside;
 use lanekeeper::compile::series::{Direction, Series};
-use lanekeeper::kernel::dataplane::{Dataplane, Error};
+use lanekeeper::kernel::dataplane::{Dataplane, Error, Trial};
 use lanekeeper::lane::LaneId;
-use lanekeeper::policy::Policy;
+use lanekeeper::model::Probe;
+use lanekeeper::policy::{ClassIndex, Policy, Rule};
 use lanekeeper_common::abi::VERSION;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -388,5 +390,61 @@ fn a_device_that_took_the_number_of_another_is_not_taken_for_it() {
         assert_eq!(dataplane.observed().unwrap().attached, vec![]);
         dataplane.attach_ethernet("lk-a", "tunnel0").unwrap();
         assert_eq!(dataplane.observed().unwrap().attached.len(), 1);
+    });
+}
+
+#[test]
+fn classify_follows_one_of_two_lists_while_a_rule_moves_between_them() {
+    alone(|root| {
+        let family = &witness::list::FAMILIES[5];
+        let mut policy = witness::list::policy(family, 100);
+        policy.rules.iter_mut().for_each(|rule| rule.protocol = Some(6));
+        // Port 5060 is taken by what moves or by the rule that is now below and now above it; 8000 by what moves, wherever
+        // it is, and never by the default, whose class is neither's.
+        let rule = |class, destination_port| {
+            let protocol = Some(17);
+            Rule { class: ClassIndex(class), protocol, destination_port, ..Rule::default() }
+        };
+        policy.rules.push(rule(1, vec![(5060, 5060)]));
+        let mut dataplane = Dataplane::open(root).unwrap_or_else(|error| panic!("{error}"));
+        let moved = rule(2, vec![(5060, 5060), (7000, 9000)]);
+        let mut first = policy.clone();
+        first.rules.insert(0, moved.clone());
+        let tables = compile(&first, &mut dataplane.registry().unwrap()).unwrap();
+        let generation = dataplane.load(&tables).unwrap();
+        let mut trial = Trial::over(root, &tables).unwrap();
+        trial.set_all_up().unwrap();
+        trial.set_tunnel("tunnel0").unwrap();
+        let addresses = ("203.0.113.1".parse().unwrap(), "203.0.113.2".parse().unwrap());
+        let packets = [5060, 8000].map(|port| witness::packet::whole(&mut Random::new(1), addresses, 17, (9, port)));
+
+        let done = std::sync::atomic::AtomicBool::new(false);
+        let relaxed = std::sync::atomic::Ordering::Relaxed;
+        let last = policy.rules.len();
+        let seen = std::thread::scope(|scope| {
+            let packets = scope.spawn(|| {
+                let mut seen = [0u32; 4];
+                while !done.load(relaxed) {
+                    for packet in &packets {
+                        let probe = Probe { frame: &packet.frame, mark: 0, ingress: None, stripped: None };
+                        seen[trial.run(&probe).unwrap().class.0] += 1;
+                    }
+                }
+                seen
+            });
+            for _ in 0..500 {
+                for (from, to) in [(0, last + 1), (last, 0)] {
+                    assert!(dataplane.insert(&policy, &moved, to, Beside::Next).unwrap());
+                    assert!(dataplane.remove(if to <= from { from + 1 } else { from }).unwrap());
+                }
+            }
+            done.store(true, relaxed);
+            packets.join().unwrap()
+        });
+        println!("packets by class: {seen:?}");
+        assert_eq!((seen[0], seen[3]), (0, 0), "of neither list");
+        assert!(seen[1] > 0 && seen[2] > 0, "{seen:?}");
+        assert_eq!(dataplane.observed().unwrap().generation, generation, "all of it was in place");
+        assert_eq!(dataplane.observed().unwrap().digest, Some(tables.digest));
     });
 }

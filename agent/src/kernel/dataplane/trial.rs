@@ -1,5 +1,6 @@
-//! The real programs over packets of one's own, attached to nothing: BPF_PROG_TEST_RUN on maps that nobody else has.
+//! The real programs over packets of one's own, attached to nothing: BPF_PROG_TEST_RUN, mostly on maps that nobody else has.
 
+use std::path::Path;
 use std::time::Duration;
 
 use aya::programs::{TcAttachType, TestRun as _, TestRunOptions, tc};
@@ -8,7 +9,7 @@ use lanekeeper_common::verdict::{BlockReason, ParseReason};
 
 use super::gate::set_bit;
 use super::object::{Object, chain};
-use super::{Error, attach, changed, count, fill, ifindex, inplace, set_device};
+use super::{Error, attach, changed, count, fill, ifindex, inplace, pins, set_device};
 use crate::compile::Tables;
 use crate::compile::edit::{Beside, Edit};
 use crate::compile::registry::Key;
@@ -38,7 +39,7 @@ pub struct Offload {
     pub size: u32,
 }
 
-/// Programs and maps of a process's own, unpinned.
+/// Programs and maps of a process's own.
 #[derive(Debug)]
 pub struct Trial {
     object: Object,
@@ -51,6 +52,12 @@ impl Trial {
     /// Loads them.
     pub fn new() -> Result<Self, Error> {
         Ok(Self { object: Object::load(None)?, tables: None, ingress: Vec::new() })
+    }
+
+    /// Programs of its own over the maps that a data path has pinned below `pin_root`, with these tables in them.
+    pub fn over(pin_root: &Path, tables: &Tables) -> Result<Self, Error> {
+        let object = Object::load(Some(&pins::folder(pin_root)))?;
+        Ok(Self { object, tables: Some(tables.clone()), ingress: Vec::new() })
     }
 
     /// Switches to other tables as [`super::Dataplane::load`] does.
