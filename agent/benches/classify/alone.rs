@@ -1,25 +1,30 @@
 //! Ours under BPF_PROG_TEST_RUN, over the family's own list.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use lanekeeper::compile::edit::Beside;
 use lanekeeper::kernel::dataplane::Trial;
 use lanekeeper::model::Probe;
 
 use crate::bpf::Program;
 use crate::goals::Verdicts;
 use crate::lists::{self, List};
-use crate::report::{ALONE, Load, OURS, Row, SIZES, mode};
+use crate::report::{ALONE, Change, Load, OURS, Row, SIZES, mode};
 use crate::stats::{mean, median, percentile};
-use crate::witness::list::Family;
+use crate::witness::list::{self, Family};
 use crate::witness::oracle::Oracle;
 use crate::witness::packet::Packet;
+use crate::witness::random::Random;
 
 /// Packets of each long list that the oracle, which reads rule by rule, is asked about.
 const JUDGED: usize = 100;
 /// Packets that are repeated, and how often.
 const REPEATED: usize = 64;
 const REPEAT: u32 = 1_000;
+
+/// Rules that come to the longest list, and as many that go from it, one after the other.
+const CHANGED: usize = 500;
 
 /// Flows that are few enough not to drive each other from the cache.
 pub const CACHED: usize = 256;
@@ -29,6 +34,7 @@ pub struct Alone {
     /// The program with the list.
     pub trial: Trial,
     rules: usize,
+    load_ms: f64,
     uncached: Vec<f64>,
     cached: Vec<f64>,
     repeated: Vec<f64>,
@@ -50,12 +56,21 @@ impl Alone {
     /// Loads the list. The longest ones are measured with adversarial traffic too.
     pub fn new(family: &'static Family, rules: usize, list: &List, loads: &mut Vec<Load>) -> Result<Self> {
         let mut trial = Trial::new()?;
-        let ms = list.load(&mut trial)?.as_secs_f64() * 1e3;
-        loads.push(Load { engine: OURS, family: family.name, rules, ms });
+        let load_ms = list.load(&mut trial)?.as_secs_f64() * 1e3;
+        loads.push(Load { engine: OURS, family: family.name, rules, ms: load_ms });
         let longest = SIZES.last() == Some(&rules);
         let adversarial = if longest { lists::adversarial(family, &list.policy) } else { Vec::new() };
         let tail = vec![Vec::new(); adversarial.len()];
-        Ok(Self { trial, rules, uncached: Vec::new(), cached: Vec::new(), repeated: Vec::new(), adversarial, tail })
+        Ok(Self {
+            trial,
+            rules,
+            load_ms,
+            uncached: Vec::new(),
+            cached: Vec::new(),
+            repeated: Vec::new(),
+            adversarial,
+            tail,
+        })
     }
 
     /// Asks the program and the oracle.
@@ -98,6 +113,31 @@ impl Alone {
             ns.push(nanos(trial.time(&probe(packet), 1)?) - once);
         }
         Ok(Empty { once, repeated: many })
+    }
+
+    /// Puts rules into the longest list and takes others out, each at any place.
+    pub fn change(&mut self, family: &'static Family, list: &List, changes: &mut Vec<Change>) -> Result<()> {
+        if SIZES.last() != Some(&self.rules) {
+            return Ok(());
+        }
+        let mut random = Random::new(19);
+        let strangers = list::policy(family, CHANGED).rules;
+        let mut ms = Vec::new();
+        for rule in &strangers {
+            for comes in [true, false] {
+                let place = random.below(self.rules);
+                let start = Instant::now();
+                let edited = match comes {
+                    true => self.trial.insert(&list.policy, rule, place, Beside::Previous)?,
+                    false => self.trial.remove(place)?,
+                };
+                // Without room for an edit the whole list is loaded.
+                ms.push(if edited { start.elapsed().as_secs_f64() * 1e3 } else { self.load_ms });
+            }
+        }
+        let (ms_median, ms_p99) = (median(&ms), percentile(&ms, 99));
+        changes.push(Change { engine: OURS, family: family.name, rules: self.rules, ms_median, ms_p99 });
+        Ok(())
     }
 
     /// Puts down the rows.

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::report::{ALONE, Footprint, OURS, Row, mode};
+use crate::report::{ALONE, Change, Footprint, OURS, Row, mode};
 use crate::stats::median;
 
 /// One of them.
@@ -44,8 +44,8 @@ pub struct Measured<'a> {
     pub footprints: &'a [Footprint],
     /// An empty program, repeated; nanoseconds.
     pub empty_ns: f64,
-    /// 99 in 100 changes of one rule among 100,000 take at most so many milliseconds.
-    pub change_ms: Option<f64>,
+    /// Changes of one rule.
+    pub changes: &'a [Change],
     /// Against the oracle.
     pub verdicts: Verdicts,
     /// Over eight lanes.
@@ -141,7 +141,9 @@ pub fn goals(measured: &Measured<'_>) -> Vec<Goal> {
             })
         }),
         goal("P6", "one rule added or removed among 100,000: in effect within 1 ms (p99)", {
-            measured.change_ms.map(|ms| (format!("{ms:.2} ms"), ms <= 1.0))
+            let ours = measured.changes.iter().filter(|change| change.engine == OURS && change.rules == 100_000);
+            let slowest = ours.max_by(|one, other| one.ms_p99.total_cmp(&other.ms_p99));
+            slowest.map(|change| (format!("{:.2} ms in {}", change.ms_p99, change.family), change.ms_p99 <= 1.0))
         }),
         goal("P6", "100,000 rules live <= 1 s after the file was parsed", {
             let slowest = measured.footprints.iter().max_by(|one, other| one.load_ms.total_cmp(&other.load_ms));

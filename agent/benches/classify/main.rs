@@ -98,7 +98,7 @@ fn main() -> Result<()> {
         rows: &taken.rows,
         footprints: &footprints,
         empty_ns: median(&taken.empties_repeated),
-        change_ms: None,
+        changes: &taken.changes,
         verdicts: taken.verdicts,
         lanes: lanes::spread()?,
     });

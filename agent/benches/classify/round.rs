@@ -81,9 +81,10 @@ impl Bench {
                 }
             }
         }
-        for Size { rules, lists, live, alone } in sizes {
+        for Size { rules, lists, live, mut alone } in sizes {
             live.rows(family, rules, taken)?;
             alone.rows(family, rules, &mut taken.rows);
+            alone.change(family, &lists.overlapping, &mut taken.changes)?;
             live.change(family, rules, &lists, &mut taken.changes)?;
         }
         Ok(())

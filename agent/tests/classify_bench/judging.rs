@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::goals::{Goal, Lanes, Measured, Verdicts, goals};
-use crate::report::{ALONE, Footprint, OURS, Row, mode};
+use crate::report::{ALONE, Change, Footprint, OURS, Row, mode};
 
 fn row(engine: &'static str, family: &'static str, rules: usize, mode: &'static str, ns: f64) -> Row {
     Row::new(engine, family, rules, mode, &[ns])
@@ -14,7 +14,7 @@ fn of(rows: &[Row]) -> Vec<Goal> {
         rows,
         footprints: &[],
         empty_ns: 50.0,
-        change_ms: None,
+        changes: &[],
         verdicts: Verdicts::default(),
         lanes: Lanes { fullest: 1.05, moved: 0 },
     })
@@ -79,13 +79,15 @@ fn classify_bench_holds_a_tail_against_the_lesser_median() {
 #[test]
 fn classify_bench_wants_no_wrong_verdict_and_no_flow_moved() {
     let footprint = Footprint { family: "a".into(), load_ms: 1_001.0, maps: 0, resident: 0 };
+    let change = |engine, family, ms_p99| Change { engine, family, rules: 100_000, ms_median: 0.0, ms_p99 };
+    let changes = [change(OURS, "a", 0.1), change(OURS, "b", 0.9), change("nft map", "a", 9.0)];
     let repeated = |ns| [row(ALONE, "a", 10, mode::REPEATED, 1.0), row(ALONE, "b", 1_000, mode::REPEATED, ns)];
     let (good_rows, bad_rows) = (repeated(100.0), repeated(101.0));
     let measured = |wrong, moved, rows| Measured {
         rows,
         footprints: std::slice::from_ref(&footprint),
         empty_ns: 50.0,
-        change_ms: Some(0.9),
+        changes: &changes,
         verdicts: Verdicts { all: 100, wrong },
         lanes: Lanes { fullest: 1.05, moved },
     };
@@ -93,7 +95,7 @@ fn classify_bench_wants_no_wrong_verdict_and_no_flow_moved() {
     assert_eq!(said(&good, "oracle"), (Some("0 of 100".into()), true));
     assert_eq!(said(&good, "8 lanes"), (Some("1.050x, 0 moved".into()), true));
     assert_eq!(said(&good, "hook, parsing"), (Some("3.0x (150 to 50 ns) in b".into()), true));
-    assert_eq!(said(&good, "within 1 ms"), (Some("0.90 ms".into()), true));
+    assert_eq!(said(&good, "within 1 ms"), (Some("0.90 ms in b".into()), true));
     assert_eq!(said(&good, "after the file"), (Some("1.00 s in a".into()), false));
     let bad = goals(&measured(1, 1, &bad_rows));
     for want in ["oracle", "8 lanes", "hook, parsing"] {
