@@ -258,8 +258,10 @@ fn causes(error: &anyhow::Error) -> String {
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    // A socket that breaks is an agent that does not answer.
     let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
     io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+        && !error.chain().any(|cause| cause.is::<crate::control::Error>())
 }
 
 /// Runs what waits for things on a runtime of its own.
@@ -299,6 +301,14 @@ mod tests {
         let cause = std::io::Error::other("disk full");
         let error = anyhow::Error::new(cause).context("a.toml: disk full; make room").context("reload");
         assert_eq!(causes(&error), "reload: a.toml: disk full; make room");
+    }
+
+    #[test]
+    fn a_pipe_that_breaks_is_fine_and_a_socket_that_does_is_not() {
+        let broken = || std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+        assert!(is_broken_pipe(&anyhow::Error::new(broken())));
+        let socket = crate::control::Error::Io { socket: "s".into(), what: "ask", source: broken() };
+        assert!(!is_broken_pipe(&anyhow::Error::new(socket)));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Error, REPLY_LIMIT, Reply, Request};
+use super::{Error, REPLY_LIMIT, REQUEST_LIMIT, Reply, Request, within};
 
 /// A reload reads back all that it applied; a charon that hangs is given up on earlier by the agent itself.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -13,13 +13,15 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// Asks the agent behind `socket` and waits for its answer.
 pub fn ask(socket: &Path, request: &Request) -> Result<Reply, Error> {
     let io = |what| move |source| Error::Io { socket: socket.into(), what, source };
+    let question = request.encode();
+    within(&question, REQUEST_LIMIT)?;
     let mut stream = UnixStream::connect(socket).map_err(|source| match source.kind() {
         io::ErrorKind::PermissionDenied => Error::Denied { socket: socket.into(), source },
         _ => Error::Absent { socket: socket.into(), source },
     })?;
     stream.set_read_timeout(Some(PATIENCE)).map_err(io("set a timeout"))?;
     stream.set_write_timeout(Some(PATIENCE)).map_err(io("set a timeout"))?;
-    stream.write_all(&request.encode()).map_err(io("ask"))?;
+    stream.write_all(&question).map_err(io("ask"))?;
     let mut line = Vec::new();
     BufReader::new(stream.take(REPLY_LIMIT as u64 + 1)).read_until(b'\n', &mut line).map_err(io("read the answer"))?;
     if line.is_empty() {
