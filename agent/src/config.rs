@@ -63,10 +63,19 @@ pub fn parse(sources: &[Source], facts: &Facts) -> Result<Loaded, Errors> {
 /// The rules of a text that has nothing but rules, to be added to a policy that stands. Each has a name that no other of its
 /// tenant has.
 pub fn parse_rules(source: &Source, policy: &Policy) -> Result<Vec<Rule>, Errors> {
+    parse_some_rules(source, policy, |_, _| true)
+}
+
+/// The same for those whose tenant and name are wanted; the others are not judged.
+pub fn parse_some_rules(
+    source: &Source,
+    policy: &Policy,
+    wanted: impl Fn(Option<&str>, &str) -> bool,
+) -> Result<Vec<Rule>, Errors> {
     let sources = std::slice::from_ref(source);
     let mut reading = parse::Reading::default();
     reading.read(sources);
-    reading.judge_rules(sources, policy)
+    reading.judge_rules(sources, policy, wanted)
 }
 
 /// One file's text without any look at the disk, for tests and for the demo.

@@ -57,8 +57,18 @@ impl Reading {
         }
     }
 
-    /// Everything that can be told of rules for that policy.
-    pub fn judge_rules(self, sources: &[Source], policy: &Policy) -> Result<Vec<Rule>, Errors> {
+    /// Everything that can be told of rules for that policy, as far as they are wanted: by tenant and name.
+    pub fn judge_rules(
+        mut self,
+        sources: &[Source],
+        policy: &Policy,
+        wanted: impl Fn(Option<&str>, &str) -> bool,
+    ) -> Result<Vec<Rule>, Errors> {
+        // One without a name is judged for that.
+        self.document.rules.retain(|rule| {
+            let tenant = rule.tenant.as_ref().map(|tenant| tenant.value.as_str());
+            rule.name.as_ref().is_none_or(|name| wanted(tenant, &name.value))
+        });
         let mut findings = Findings::new(sources, self.found);
         let rules = (!self.broken).then(|| resolve::added(&self.document, policy, &mut findings));
         let failed = findings.any_problem();

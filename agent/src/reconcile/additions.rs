@@ -4,7 +4,7 @@
 //! away a class or a rule that one of them names is refused. Those that are kept are in a file of the runtime folder, which
 //! like all in there is gone at the next boot.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -63,9 +63,11 @@ impl Addition {
 
     /// Puts what is left of it into a policy that has just been read.
     fn put_into(&self, policy: &mut Policy, forget: Option<&Path>) -> Result<(), Error> {
-        let mut rules = config::parse_rules(&Source::new(&self.name, &self.text), policy)
+        let is_left = |tenant: Option<&str>, name: &str| {
+            self.left.iter().any(|(whose, left)| whose.as_deref() == tenant && left == name)
+        };
+        let rules = config::parse_some_rules(&Source::new(&self.name, &self.text), policy, is_left)
             .map_err(|errors| Error::Added { errors, forget: forget.map(Path::to_path_buf) })?;
-        rules.retain(|rule| self.left.contains(&name_of(policy, rule)));
         for Placed { rule, place, .. } in self.place(rules, policy)? {
             policy.rules.insert(place, rule);
         }
@@ -113,6 +115,20 @@ impl Additions {
         self.0.iter().try_for_each(|addition| addition.put_into(policy, Some(&file)))
     }
 
+    /// Those that outlive a restart.
+    pub fn kept(&self) -> Self {
+        Self(self.0.iter().filter(|addition| addition.keep).cloned().collect())
+    }
+
+    /// Whether they could be put among the rules of the file that runs, as a reload or a start does: a rule may stand beside
+    /// another that was added. `policy` is what runs, with the rules of `now` in it.
+    pub fn fit(&self, policy: &Policy, now: &Self) -> Result<(), Error> {
+        let added: HashSet<&RuleName> = now.0.iter().flat_map(|addition| &addition.left).collect();
+        let mut file = policy.clone();
+        file.rules.retain(|rule| rule.name.is_none() || !added.contains(&name_of(policy, rule)));
+        self.put_into(&mut file)
+    }
+
     /// Takes a rule out; false where it is none of them.
     pub fn delete(&mut self, name: &RuleName) -> bool {
         let Some(addition) = self.0.iter_mut().find(|addition| addition.left.contains(name)) else { return false };
@@ -143,7 +159,7 @@ impl Additions {
 
     /// Writes down those that are kept.
     pub fn remember(&self, runtime_dir: &Path) -> Result<(), Error> {
-        let kept = Self(self.0.iter().filter(|addition| addition.keep).cloned().collect());
+        let kept = self.kept();
         let path = file(runtime_dir);
         let bytes = serde_json::to_vec(&kept).expect("our own types serialise");
         let fresh = path.with_extension("new");
@@ -278,6 +294,33 @@ mod tests {
         assert_eq!(order(&reloaded), "b one one - two");
         assert!(additions.delete(&(None, "b".into())));
         assert_eq!(additions, Additions::default());
+    }
+
+    #[test]
+    fn what_others_stand_beside_is_not_deleted_and_what_is_kept_stands_beside_what_is_kept() {
+        let (one, placed) = read(rules(&["a"], ""), Anchor::First, false, &policy()).unwrap();
+        let mut running = policy();
+        running.rules.insert(placed[0].place, placed[0].rule.clone());
+        let (beside, placed) = read(rules(&["b"], ""), Anchor::After("a".into()), true, &running).unwrap();
+        running.rules.insert(placed[0].place, placed[0].rule.clone());
+        let now = Additions(vec![one, beside]);
+        now.fit(&running, &now).unwrap();
+        assert!(matches!(now.kept().fit(&running, &now), Err(Error::NoAnchor { .. })));
+        let mut fewer = now.clone();
+        assert!(fewer.delete(&(None, "a".into())));
+        assert!(matches!(fewer.fit(&running, &now), Err(Error::NoAnchor { .. })));
+    }
+
+    #[test]
+    fn a_deleted_rule_of_a_text_is_judged_no_more() {
+        let (addition, _) = read(rules(&["a", "b"], ""), Anchor::First, false, &policy()).unwrap();
+        let mut additions = Additions(vec![addition]);
+        assert!(additions.delete(&(None, "a".into())));
+        // The file has a rule of that name by now.
+        let file = FILE.replace("name = \"two\"", "name = \"a\"");
+        let mut reloaded = config::parse_text("gw.toml", &file).unwrap().policy;
+        additions.put_into(&mut reloaded).unwrap();
+        assert_eq!(order(&reloaded), "b one one - a");
     }
 
     #[test]

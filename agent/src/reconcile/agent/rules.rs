@@ -22,6 +22,7 @@ impl Agent {
         let mut additions = self.additions.clone();
         additions.0.push(addition);
         if keep {
+            additions.kept().fit(&policy, &self.additions)?;
             additions.remember(&self.runtime_dir)?;
         }
         let edited = placed.iter().try_fold(true, |in_place, one| Ok(in_place && self.insert(&policy, one)?));
@@ -70,17 +71,28 @@ impl Agent {
                 return Err(Error::OfFile { name: name.clone(), place: after.rules[place].place.clone() });
             }
             after.rules.remove(place);
-            places.push(place);
+            // Of the list that runs.
+            places.extend(policy.rules.iter().position(|rule| rule.name.is_some() && name_of(&policy, rule) == own));
         }
+        additions.fit(&policy, &self.additions)?;
+        // The last one first: between two edits a packet has the verdict of the list before or of the one after.
+        places.sort_unstable_by(|one, other| other.cmp(one));
+        additions.remember(&self.runtime_dir)?;
         let dataplane = self.world.dataplane()?;
         let edited = {
             let mut dataplane = lock(&dataplane);
             places.iter().try_fold(true, |in_place, place| Ok(in_place && dataplane.remove(*place)?))
         };
-        self.change_list(after, edited).await?;
-        self.additions = additions;
-        self.additions.remember(&self.runtime_dir)?;
-        Ok(names.len())
+        match self.change_list(after, edited).await {
+            Ok(()) => {
+                self.additions = additions;
+                Ok(names.len())
+            }
+            Err(error) => {
+                self.additions.remember(&self.runtime_dir)?;
+                Err(error)
+            }
+        }
     }
 
     /// The list that runs.
