@@ -118,6 +118,14 @@ impl Tables {
         Ok(stores)
     }
 
+    /// Whether the list is long enough for the edit.
+    pub fn has(&self, edit: &Edit) -> bool {
+        match edit {
+            Edit::Insert { place, .. } => *place <= self.rules.rules.len(),
+            Edit::Remove { place } => *place < self.rules.rules.len(),
+        }
+    }
+
     /// Takes one store, and knows nothing of the list that it leads to.
     pub fn store(&mut self, store: &Store) {
         store.take(&mut self.generation, &mut self.tenants, Arc::make_mut(&mut self.rules));

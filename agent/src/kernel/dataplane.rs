@@ -264,6 +264,10 @@ impl Dataplane {
             return Ok(None);
         }
         for one in edits {
+            if !tables.has(one) {
+                // It is of another list than the one that is loaded.
+                return Ok(None);
+            }
             match inplace::edit(&mut self.object, &mut tables, one)? {
                 Ok(edited) => stamp = edited,
                 Err(full) => {
@@ -331,12 +335,13 @@ impl Dataplane {
         if now == wanted {
             return Ok(());
         }
+        // Those that are gone make room for those that have come.
         let mut done = Ok(());
-        for (ifindex, ingress) in wanted.iter().filter(|(ifindex, ingress)| now.get(ifindex) != Some(ingress)) {
-            done = done.and_then(|()| present.insert(ifindex, ingress, 0));
-        }
         for ifindex in now.keys().filter(|ifindex| !wanted.contains_key(ifindex)) {
-            done = done.and_then(|()| present.remove(ifindex));
+            done = done.and(present.remove(ifindex));
+        }
+        for (ifindex, ingress) in wanted.iter().filter(|(ifindex, ingress)| now.get(ifindex) != Some(ingress)) {
+            done = done.and(present.insert(ifindex, ingress, 0));
         }
         // Of a part, too.
         changed(&mut self.object)?;
