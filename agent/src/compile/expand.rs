@@ -80,8 +80,31 @@ pub fn one(
         },
         ..Record::default()
     };
+    let got = records.len().saturating_add(combinations(rule));
+    if got >= MAX_RECORDS {
+        return Err(Error::TooManyRules { rule: rule.place.clone(), got, limit: MAX_RECORDS - 1 });
+    }
     combine(rule, &base, &interfaces, records);
     Ok(())
+}
+
+/// How many records it takes, at most: they are counted before there are any.
+fn combinations(rule: &Rule) -> usize {
+    let of = |prefixes: &[IpNet], v4: bool| prefixes.iter().filter(|prefix| prefix.addr().is_ipv4() == v4).count();
+    let (source, destination) = (&rule.source[..], &rule.destination[..]);
+    let pairs = match (source, destination) {
+        ([], one) | (one, []) => one.len().max(1),
+        _ => [true, false].iter().map(|v4| of(source, *v4).saturating_mul(of(destination, *v4))).sum(),
+    };
+    let lists = [
+        rule.source_port.len(),
+        rule.destination_port.len(),
+        rule.interface.len(),
+        rule.vlan.len(),
+        rule.length.len(),
+        rule.icmp_type.len(),
+    ];
+    lists.iter().fold(pairs, |all, len| all.saturating_mul((*len).max(1)))
 }
 
 fn combine(rule: &Rule, base: &Record, interfaces: &BTreeMap<&str, u16>, records: &mut Vec<Expanded>) {
@@ -184,4 +207,41 @@ fn mask(prefix: &IpNet) -> Address {
 /// Name of a tenant as counters have it.
 fn tenant_name(policy: &Policy, rule: &Rule) -> String {
     rule.tenant.map_or_else(String::new, |tenant| policy.tenants[tenant.0].name.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::tests::policy;
+
+    fn prefixes(v4: u32, v6: u32) -> Vec<IpNet> {
+        let four = (0..v4).map(|number| IpNet::from(std::net::IpAddr::from(std::net::Ipv4Addr::from_bits(number))));
+        let six =
+            (0..v6).map(|number| IpNet::from(std::net::IpAddr::from(std::net::Ipv6Addr::from_bits(number.into()))));
+        four.chain(six).collect()
+    }
+
+    #[test]
+    fn records_are_counted_as_they_will_be() {
+        let lists = [prefixes(0, 0), prefixes(3, 0), prefixes(2, 3)];
+        for (source, destination) in lists.iter().flat_map(|source| lists.iter().map(move |to| (source, to))) {
+            let rule = Rule {
+                source: source.clone(),
+                destination: destination.clone(),
+                source_port: vec![(1, 2), (3, 4)],
+                length: vec![(0, 9), (11, 12), (14, 15)],
+                ..Rule::default()
+            };
+            let mut records = Vec::new();
+            one(&policy(), &rule, 0, &mut Registry::default(), &mut records).unwrap();
+            assert_eq!(records.len(), combinations(&rule), "{rule:?}");
+        }
+    }
+
+    #[test]
+    fn a_rule_of_more_than_fit_is_refused_before_there_are_any() {
+        let rule = Rule { source: prefixes(60_000, 0), destination: prefixes(60_000, 0), ..Rule::default() };
+        let error = one(&policy(), &rule, 0, &mut Registry::default(), &mut Vec::new()).unwrap_err();
+        assert!(matches!(error, Error::TooManyRules { got: 3_600_000_000, .. }), "{error}");
+    }
 }
