@@ -95,7 +95,7 @@ fn announce(gateways: &Gateways, flows: &[Flow]) -> BTreeMap<String, u64> {
     std::fs::write(&other, std::fs::read_to_string(&config).unwrap() + "\n[[rule]]\nclass = \"gold\"\n").unwrap();
     let refused = agent.call(&["explain", &other, "--live", "always", &words(&flows[0])]).unwrap();
     let said = String::from_utf8_lossy(&refused.stderr);
-    assert!(said.contains("other.toml is not the file that runs here; `lanekeeper reload` has it applied"), "{said}");
+    assert!(said.contains("other.toml is not all that runs here: it waits for `lanekeeper reload`"), "{said}");
 
     let mut announced = BTreeMap::new();
     for (line, flow) in lines.iter().zip(flows) {

@@ -148,7 +148,10 @@ impl Scene {
         let Some((observed, mut registry)) = Dataplane::peek(&places.bpffs)? else { return Ok(None) };
         let tables = compile(policy, &mut registry)?;
         if observed.digest != Some(tables.digest) {
-            bail!("{} is not the file that runs here; `lanekeeper reload` has it applied", file.display());
+            bail!(
+                "{} is not all that runs here: it waits for `lanekeeper reload`, or rules were added, which `lanekeeper rules list` shows",
+                file.display()
+            );
         }
         let up = Dataplane::peek_up(&places.bpffs, &tables)?;
         Ok(Some(Self { tables, up, lookup: Some(Lookup::open()?) }))
@@ -164,7 +167,7 @@ pub fn shadowed(file: &Path, json: bool) -> anyhow::Result<Outcome> {
     for one in &all {
         writeln!(out, "{}", if json { one.json(&policy) } else { one.text(&policy) })?;
     }
-    if all.is_empty() && !json {
+    if all.is_empty() && unseen.is_none() && !json {
         writeln!(out, "no rule is shadowed")?;
     }
     out.flush()?;

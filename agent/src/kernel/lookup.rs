@@ -101,7 +101,7 @@ pub struct Sa {
 /// All policies and states of this network namespace, as they were a moment ago.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Xfrm {
-    /// In the kernel's order.
+    /// In the order in which they were made.
     pub policies: Vec<Outbound>,
     /// In the order in which they were made.
     pub states: Vec<Sa>,
@@ -195,7 +195,7 @@ impl fmt::Display for Outbound {
         match (self.block, self.template) {
             (true, _) => f.write_str(" block"),
             (false, Some(template)) => write!(f, " reqid {:#x}", template.reqid),
-            (false, None) => f.write_str(" in clear"),
+            (false, None) => f.write_str(" without a template: dropped"),
         }
     }
 }

@@ -21,8 +21,9 @@ pub async fn xfrm(netlink: &Netlink) -> Result<Xfrm, Error> {
     let policies = xfrm_policy::dump_raw(netlink).await.map_err(failed("XFRM policies"))?;
     let states = state::dump_without_keys(netlink).await.map_err(failed("XFRM states"))?;
     Ok(Xfrm {
-        policies: policies.iter().filter_map(outbound).collect(),
-        states: states.iter().map(sa).filter(|sa| sa.spi != 0).collect(),
+        // The kernel lists the youngest first (xfrm_policy_insert and __xfrm_state_insert add to the front).
+        policies: policies.iter().rev().filter_map(outbound).collect(),
+        states: states.iter().rev().map(sa).filter(|sa| sa.spi != 0).collect(),
     })
 }
 
