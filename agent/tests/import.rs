@@ -121,6 +121,7 @@ fn what_iptables_says_and_we_cannot_is_listed_with_its_reason() {
         ("-j CONNMARK --restore-mark", "the mark that CONNMARK restores depends on earlier packets"),
         ("-j MARK --set-mark one", "options of -j MARK \"--set-mark one\" cannot be read"),
         ("-p udp -j DSCP --set-dscp 0x2e", "-j DSCP changes the packet, and lanekeeper sees it as it leaves"),
+        ("-j SET --map-set voip dst,dst --map-mark", "the mark of -j SET --map-set depends on earlier packets"),
         ("-p udp -j nowhere", "chain \"f nowhere\" is not in the file"),
         ("-m frobnicate --frob -j ACCEPT", "a rule cannot ask for -m frobnicate"),
         ("-p tcp --frob 3 -j ACCEPT", "--frob is not known to this import"),
@@ -144,6 +145,20 @@ fn what_decides_no_mark_is_not_listed() {
          -A PREROUTING -p udp -j MARK --set-mark 1\n",
     );
     assert_eq!((imported.left_out, rules(&mangle("-A PREROUTING -p udp -j MARK --set-mark 1\n")).len()), (vec![], 1));
+}
+
+#[test]
+fn a_built_in_chain_needs_no_line_and_protocols_have_the_names_of_the_tools() {
+    let rules_of = |text: &str| rules(&iptables::import("f", text, Traffic::Forwarded).unwrap());
+    assert_eq!(
+        rules_of(
+            "*mangle\n-A FORWARD -p ipencap -j MARK --set-mark 2\n-A FORWARD -p ipip -j MARK --set-mark 2\nCOMMIT\n"
+        ),
+        [94, 4].map(|number| {
+            let protocol = if number == 4 { "\"ipip\"".to_owned() } else { number.to_string() };
+            format!("class = \"mark-0x2\"; source = [\"0.0.0.0/0\"]; protocol = {protocol}")
+        }),
+    );
 }
 
 #[test]
@@ -210,6 +225,18 @@ fn what_nft_says_and_we_cannot_is_listed_with_its_reason() {
         (format!(r#"{{"limit": {{"rate": 1}}}}, {MARK}"#), "limit depends on earlier packets"),
         (format!(r#"{{"frob": null}}, {MARK}"#), "frob is not known to this import"),
         (
+            format!(r#"{{"set": {{"op": "update", "elem": 1, "set": "@s"}}}}, {MARK}"#),
+            "the set statement depends on earlier",
+        ),
+        (
+            format!(r#"{{"mangle": {{"key": {{"meta": {{"key": "priority"}}}}, "value": {{"map": {{}}}}}}}}, {MARK}"#),
+            r#"{"meta":{"key":"priority"}} set by a map is not known"#,
+        ),
+        (
+            left(r#"{"payload": {"tunnel": "vxlan", "protocol": "ip", "field": "saddr"}}"#, "==", "\"10.0.0.1\""),
+            "a rule cannot ask for headers within a tunnel",
+        ),
+        (
             format!(r#"{{"xt": {{"type": "match", "name": "tcp"}}}}, {MARK}"#),
             "nft does not say what match tcp of iptables-nft does",
         ),
@@ -228,6 +255,36 @@ fn what_nft_says_and_we_cannot_is_listed_with_its_reason() {
         assert!(lost.reason.to_string().starts_with(expected), "{rule}: {}", lost.reason);
         assert_eq!(rules(&imported), ["class = \"mark-0x3\""]);
     }
+}
+
+#[test]
+fn what_no_element_has_is_still_of_the_protocol_that_was_looked_up() {
+    let rule = r#"{"mangle": {"key": {"meta": {"key": "mark"}}, "value": {"map": {
+        "key": {"payload": {"protocol": "tcp", "field": "dport"}}, "data": {"set": [[22, 3], ["*", 9]]}}}}}"#;
+    assert_eq!(
+        rules(&ruleset("", &[rule])),
+        [
+            "class = \"mark-0x3\"; protocol = \"tcp\"; destination-port = [22]",
+            "class = \"mark-0x9\"; protocol = \"tcp\"",
+        ]
+    );
+}
+
+#[test]
+fn chains_of_bridges_and_of_tables_that_sleep_mark_nothing() {
+    let bridge = r#", {"chain": {"family": "bridge", "table": "t", "name": "d", "handle": 3, "type": "filter", "hook": "prerouting", "prio": -200, "policy": "accept"}},
+        {"rule": {"family": "bridge", "table": "t", "chain": "d", "handle": 4, "expr": [{"mangle": {"key": {"meta": {"key": "mark"}}, "value": 5}}]}}"#;
+    let imported = ruleset(bridge, &[MARK]);
+    assert_eq!(rules(&imported), ["class = \"mark-0x3\""]);
+    assert!(
+        imported.left_out[0].to_string().contains("do not go through bridge prerouting"),
+        "{:?}",
+        imported.left_out
+    );
+    let asleep = r#", {"table": {"family": "ip", "name": "z", "handle": 7, "flags": ["dormant"]}},
+        {"chain": {"family": "ip", "table": "z", "name": "d", "handle": 3, "type": "filter", "hook": "prerouting", "prio": 0, "policy": "accept"}},
+        {"rule": {"family": "ip", "table": "z", "chain": "d", "handle": 4, "expr": [{"mangle": {"key": {"meta": {"key": "mark"}}, "value": 5}}]}}"#;
+    assert_eq!(rules(&ruleset(asleep, &[MARK])), ["class = \"mark-0x3\""]);
 }
 
 #[test]

@@ -54,6 +54,16 @@ impl From<Version> for Family {
     }
 }
 
+/// The number of a protocol by its name in /etc/protocols, which both tools write: another for two of them than IANA's
+/// registry has.
+pub fn protocol_number(name: &str) -> Option<u8> {
+    match name {
+        "ipencap" => Some(4),
+        "ipip" => Some(94),
+        name => protocol::number(name),
+    }
+}
+
 /// `mark & mask == value`, or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MarkTest {

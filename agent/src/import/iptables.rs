@@ -69,7 +69,14 @@ fn add(program: &mut Program, section: &Section) {
         if section.table == "nat" && line.rewrites.is_some() && std::mem::replace(&mut translates, true) {
             line.rewrites = None;
         }
-        program.chains.entry(whole(&rule.chain)).or_default().lines.push(line);
+        // A built-in chain is there without a line of its own as well.
+        let base = || {
+            let hook = hook(&rule.chain)?.to_owned();
+            let (priority, is_nat) = (priority(&section.table), section.table == "nat");
+            Some(Base { hook, priority, family: family.to_owned(), is_nat, place: rule.place.clone() })
+        };
+        let chain = program.chains.entry(whole(&rule.chain));
+        chain.or_insert_with(|| Chain { base: base(), lines: Vec::new() }).lines.push(line);
     }
 }
 

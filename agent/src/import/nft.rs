@@ -27,10 +27,21 @@ pub fn import(name: &str, text: &str, traffic: Traffic) -> Result<Imported, Erro
         place: "the whole".to_owned(),
         wanted: "\"nftables\"",
     })?;
-    let mut dump = Dump { name, program: Program::default(), sets: Sets::default(), translates: BTreeSet::new() };
+    let mut dump = Dump {
+        name,
+        program: Program::default(),
+        sets: Sets::default(),
+        dormant: BTreeSet::new(),
+        translates: BTreeSet::new(),
+    };
     for (number, object) in objects.iter().enumerate() {
         let of = |kind| object.get(kind).and_then(Value::as_object).map(|object| Object { name, number, object });
-        if let Some(set) = of("set").or_else(|| of("map")) {
+        if let Some(table) = of("table") {
+            // A word, or several.
+            if table.object.get("flags").is_some_and(|flags| flags.to_string().contains("\"dormant\"")) {
+                dump.dormant.insert(format!("{} {}", table.text("family")?, table.text("name")?));
+            }
+        } else if let Some(set) = of("set").or_else(|| of("map")) {
             dump.sets.add(set.table()?, set.text("name")?, set.object);
         } else if let Some(chain) = of("chain") {
             dump.chain(&chain)?;
@@ -79,6 +90,8 @@ struct Dump<'a> {
     name: &'a str,
     program: Program,
     sets: Sets,
+    /// Tables that are switched off.
+    dormant: BTreeSet<String>,
     /// Tables of which it is said already that they translate addresses.
     translates: BTreeSet<String>,
 }
@@ -87,9 +100,15 @@ impl Dump<'_> {
     fn chain(&mut self, chain: &Object<'_>) -> Result<(), Error> {
         let name = format!("{} {}", chain.table()?, chain.text("name")?);
         let base = match chain.object.get("hook").and_then(Value::as_str) {
+            // No packet comes to a table that sleeps.
+            _ if self.dormant.contains(&chain.table()?) => None,
             None => None,
             Some(hook) => Some(Base {
-                hook: hook.to_owned(),
+                // Hooks of bridges and ARP have the names of IP's.
+                hook: match chain.text("family")? {
+                    "ip" | "ip6" | "inet" => hook.to_owned(),
+                    other => format!("{other} {hook}"),
+                },
                 priority: chain.object.get("prio").and_then(Value::as_i64).unwrap_or_default(),
                 family: chain.text("family")?.to_owned(),
                 is_nat: chain.object.get("type").and_then(Value::as_str) == Some("nat"),

@@ -79,6 +79,11 @@ pub fn read(words: &Words) -> Target {
     let rewrites = |what: String| Target::Rewrites { what };
     match words.name.as_str() {
         "" => Target::None,
+        "SET" if options.contains(&"--map-mark") => Target::Missing {
+            reason: Reason::Memory { what: "the mark of -j SET --map-set".to_owned() },
+            marks: true,
+            ends: false,
+        },
         "MARK" => mark(&options),
         "ACCEPT" => Target::End(Verdict::Accept),
         "DROP" | "REJECT" => Target::End(Verdict::Drop),

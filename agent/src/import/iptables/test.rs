@@ -1,7 +1,7 @@
 //! What a rule asks for.
 
 use super::target;
-use crate::import::condition::{Condition, MarkTest, Version, prefix, prefixes};
+use crate::import::condition::{Condition, MarkTest, Version, prefix, prefixes, protocol_number};
 use crate::import::left_out::Reason;
 use crate::import::program::Step;
 use crate::policy::{dscp, icmp, protocol, tcp};
@@ -162,7 +162,7 @@ impl Reader {
                 }
             }
             "-p" | "--protocol" => {
-                let number = protocol::number(value).or_else(|| value.parse().ok());
+                let number = protocol_number(value).or_else(|| value.parse().ok());
                 match number {
                     _ if value == "all" => vec![asked],
                     // iptables takes 0 for all.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::value::{Span, address, span};
-use crate::import::condition::{Condition, MarkTest, Version};
+use crate::import::condition::{Condition, MarkTest, Version, protocol_number};
 use crate::import::left_out::Reason;
 use crate::policy::{dscp, icmp, protocol, tcp};
 
@@ -34,6 +34,9 @@ impl Key {
             return Ok(Self::Field("nh".to_owned(), "dscp".to_owned()));
         }
         if let Some(payload) = value.get("payload") {
+            if payload.get("tunnel").is_some() {
+                return Err(Reason::Field { what: "headers within a tunnel".to_owned() });
+            }
             let both = text(payload, "protocol").zip(text(payload, "field"));
             let (protocol, field) = both.ok_or_else(|| Reason::Field { what: "raw bytes (payload)".to_owned() })?;
             return Ok(Self::Field(protocol, field));
@@ -72,7 +75,7 @@ impl Key {
                         "icmpv6" => Some(Version::V6),
                         _ => None,
                     };
-                    Condition { family, protocol: protocol::number(name).into_iter().collect(), ..any }
+                    Condition { family, protocol: protocol_number(name).into_iter().collect(), ..any }
                 }
             },
         }
@@ -164,7 +167,7 @@ impl Key {
             ("ip" | "ip6", "saddr") => Condition { source: address(value).ok_or_else(wrong)?, ..of },
             ("ip" | "ip6", "daddr") => Condition { destination: address(value).ok_or_else(wrong)?, ..of },
             ("ip", "protocol") | ("meta", "l4proto") => {
-                Condition { protocol: bytes(&|name| protocol::number(name).map(u32::from))?, ..of }
+                Condition { protocol: bytes(&|name| protocol_number(name).map(u32::from))?, ..of }
             }
             ("ip6", "nexthdr") => return Err(Reason::NextHeader),
             ("ip" | "ip6", "dscp") => {
@@ -185,7 +188,7 @@ impl Key {
                 let (low, high) = number(0, u16::MAX.into(), none)?;
                 let protocol = match family {
                     "th" => known.protocol.clone(),
-                    name => protocol::number(name).into_iter().collect(),
+                    name => protocol_number(name).into_iter().collect(),
                 };
                 let mut asked = Condition { protocol, ..any };
                 match field {

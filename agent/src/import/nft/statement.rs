@@ -46,13 +46,11 @@ struct Reader<'a> {
 }
 
 /// Statements that change nothing which rules ask for.
-const HARMLESS: [&str; 14] = [
+const HARMLESS: [&str; 12] = [
     "counter",
     "log",
     "notrack",
     "comment",
-    "set",
-    "map",
     "ct helper",
     "ct timeout",
     "ct expectation",
@@ -71,6 +69,8 @@ impl Reader<'_> {
             return if HARMLESS.contains(&&*what) { Ok(()) } else { Err(Reason::Unknown { what }) };
         };
         match kind.as_str() {
+            // They end the rule for packets without the fields that they name, and where they hold a limit.
+            "set" | "map" => return Err(Reason::Memory { what: format!("the {kind} statement") }),
             "match" => self.condition(of)?,
             "mangle" => self.mangle(of)?,
             "vmap" => self.vmap(of)?,
@@ -176,6 +176,11 @@ impl Reader<'_> {
     fn mangle(&mut self, of: &Value) -> Result<(), Reason> {
         let key = of.get("key").unwrap_or(&Value::Null);
         let value = of.get("value").unwrap_or(&Value::Null);
+        let is_mark = key.get("meta").and_then(|meta| meta.get("key")) == Some(&json!("mark"));
+        if !is_mark && value.get("map").is_some() {
+            // It ends the rule for packets that the map does not have.
+            return Err(Reason::Unknown { what: format!("{key} set by a map") });
+        }
         if key.get("ct").is_some() {
             return Ok(());
         }
@@ -217,17 +222,19 @@ impl Reader<'_> {
     /// A map's elements; those that lead to the same are one where they can be.
     fn arms(&self, map: &Value, act: impl Fn(&Value) -> Option<Act>) -> Result<Vec<(Condition, Act)>, Reason> {
         let key = Key::read(map.get("key").unwrap_or(&Value::Null))?;
+        // What a packet needs to be looked up at all.
+        let needs = key.needs();
         let mut arms: Vec<(Condition, Act)> = Vec::new();
         for (element, value) in self.sets.pairs(self.table, map.get("data").unwrap_or(&Value::Null))? {
             let wrong = || Reason::Value { what: "element".to_owned(), value: value.to_string() };
             let act = act(value).ok_or_else(wrong)?;
             // "*" is what the other elements do not have.
             let all =
-                if element.as_str() == Some("*") { vec![Condition::any()] } else { key.equals(element, &self.known)? };
+                if element.as_str() == Some("*") { vec![needs.clone()] } else { key.equals(element, &self.known)? };
             for condition in all {
                 let twin = arms
                     .iter_mut()
-                    .filter(|(when, own)| *own == act && *when != Condition::any())
+                    .filter(|(when, own)| *own == act && *when != needs)
                     .find_map(|(when, _)| when.or(&condition).then_some(()));
                 if twin.is_none() {
                     arms.push((condition, act.clone()));
@@ -235,7 +242,7 @@ impl Reader<'_> {
             }
         }
         // The catch-all comes behind all others.
-        arms.sort_by_key(|(when, _)| *when == Condition::any());
+        arms.sort_by_key(|(when, _)| *when == needs);
         Ok(arms)
     }
 }
