@@ -45,8 +45,13 @@ impl fmt::Display for Sign {
     }
 }
 
-const BUILD: &[Package] =
-    &[program("gcc", "gcc"), file("libc6-dev", "/usr/include/stdio.h"), program("pkg-config", "pkg-config")];
+/// The tests that have the kernel to themselves bring their loopback device up with ip.
+const BUILD: &[Package] = &[
+    program("gcc", "gcc"),
+    file("libc6-dev", "/usr/include/stdio.h"),
+    program("pkg-config", "pkg-config"),
+    program("iproute2", "ip"),
+];
 /// bpf-linker links against this LLVM and what its libraries want.
 const LLVM: &[Package] = &[
     file("llvm-22-dev", "/usr/lib/llvm-22/bin/llvm-config"),
