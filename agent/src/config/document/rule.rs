@@ -42,7 +42,8 @@ pub struct Rule {
     /// Ingress interfaces.
     #[schemars(with = "Option<Many<String>>")]
     pub interface: Vec<At<String>>,
-    /// VLAN ids of the outermost tag, 0 to 4094.
+    /// VLAN ids, 0 to 4094: that of the VLAN interface that packets came in by, the inner one of two; of a tag that is still
+    /// on them, the outermost.
     #[schemars(with = "Option<Many<u16>>")]
     pub vlan: Vec<At<u16>>,
     /// Lengths in bytes from the IP header on, or inclusive ranges of them, 0 to 65535.
