@@ -251,6 +251,25 @@ pub enum Problem {
         /// Where it says so.
         first: Place,
     },
+    /// One mark and one pair of outer addresses for ESP packets of different DSCPs.
+    #[error(
+        "{object}: its lane {lane} and lane {other_lane} of {other} have mark {mark:#x} between the same addresses, \
+         but not the same outer-dscp, see {first}"
+    )]
+    OuterDscpDiffers {
+        /// The later tunnel.
+        object: String,
+        /// `CLASS.INDEX`.
+        lane: String,
+        /// Their mark.
+        mark: u32,
+        /// The earlier tunnel.
+        other: String,
+        /// Its lane.
+        other_lane: String,
+        /// Where its classes are listed.
+        first: Place,
+    },
     /// Outer addresses of two families.
     #[error("{object}: local {local} and remote {remote} are of different families")]
     Families {
@@ -461,6 +480,11 @@ impl Problem {
             Self::IfIdTaken { free, .. } => Some(format!("{free} is free; both ends of a tunnel may differ in it")),
             Self::DeviceTaken { .. } => Some("each tunnel has its own device: rename one of them".to_owned()),
             Self::RouteTaken { .. } => Some("take it out of one of them, or make one more specific".to_owned()),
+            Self::OuterDscpDiffers { .. } => Some(
+                "list the same classes in the same order in both tunnels: outgoing ESP packets are told apart by addresses \
+                 and mark alone"
+                    .to_owned(),
+            ),
             Self::Families { .. } => Some("take addresses of one family; what goes inside may be of both".to_owned()),
             Self::SameEnds { .. } => Some("local is this gateway, remote is its peer".to_owned()),
             Self::NotEndpoint { .. } => Some("write the gateway's own unicast address".to_owned()),

@@ -1,6 +1,6 @@
 //! Tunnels: ends, classes, devices, routes, keying.
 
-use super::{changed, same, with};
+use super::{FINE, changed, said, same, with};
 
 #[test]
 fn a_rule_for_a_class_that_no_tunnel_carries() {
@@ -49,6 +49,35 @@ gw.toml:19:56: error: tunnel "branch-8": if-id 42 is taken by tunnel "branch-7",
     43 is free; both ends of a tunnel may differ in it
 "#,
     );
+}
+
+/// The fine config, voice with an outer DSCP, and a second tunnel to the same peer.
+fn twice_to_one_peer(classes: &str) -> String {
+    let fine = FINE.replacen("name = \"voice\"", "name = \"voice\"\nouter-dscp = \"ef\"", 1);
+    said(&format!(
+        r#"{fine}[[tunnel]]
+name = "guests"
+local = "192.0.2.1"
+remote = "192.0.2.2"
+classes = {classes}
+device = {{ type = "xfrm", name = "lk-guests", if-id = 43 }}
+ike = {{ auth = {{ psk-file = "x" }} }}
+"#
+    ))
+}
+
+#[test]
+fn one_mark_for_two_outer_dscps_between_the_same_ends() {
+    same(
+        &twice_to_one_peer(r#"["default", "voice"]"#),
+        r#"
+gw.toml:19:12: error: tunnel "guests": its lane default.0 and lane voice.0 of tunnel "branch-7" have mark 0x1 between the same addresses, but not the same outer-dscp, see gw.toml:10:12
+    list the same classes in the same order in both tunnels: outgoing ESP packets are told apart by addresses and mark alone
+"#,
+    );
+    same(&twice_to_one_peer(r#"["voice", "default"]"#), "");
+    let fewer = twice_to_one_peer(r#"["voice"]"#);
+    assert!(!fewer.contains("error"), "{fewer}");
 }
 
 #[test]

@@ -62,6 +62,7 @@ pub fn resolve(
         for (tunnel, lanes) in tunnels.iter_mut().zip(assigned) {
             tunnel.lanes = lanes;
         }
+        shared::check_outer_dscp(document, &tunnels, classes, findings);
     }
     tunnels
 }

@@ -1,11 +1,13 @@
-//! What tunnels must not share: if_ids, device names, routes.
+//! What tunnels must not share: if_ids, device names, routes, marks of unlike ESP packets.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
+use std::net::IpAddr;
 
 use crate::config::document::{Document, Tunnel};
 use crate::config::findings::{Findings, Spot};
 use crate::config::problem::Problem;
+use crate::policy::{self, Class, Lane};
 
 /// Who has what, and where it says so.
 struct Taken<'d, T>(HashMap<T, (&'d Tunnel, Spot)>);
@@ -54,6 +56,42 @@ pub fn check(document: &Document, findings: &mut Findings<'_>) {
                 let (other, first) = (holder.object.clone(), findings.place(spot));
                 let (object, text) = (object.clone(), route.value.to_string());
                 findings.problem(route.spot, Problem::RouteTaken { object, route: text, other, first });
+            }
+        }
+    }
+}
+
+/// Lanes whose ESP packets leave alike by what is read of them there, addresses and mark, and not with the same DSCP. Of
+/// two tunnels the first such pair is reported.
+pub fn check_outer_dscp(
+    document: &Document,
+    tunnels: &[policy::Tunnel],
+    classes: &[Class],
+    findings: &mut Findings<'_>,
+) {
+    let mut taken: HashMap<(IpAddr, IpAddr, u32), (usize, &Lane)> = HashMap::new();
+    for (at, tunnel) in tunnels.iter().enumerate() {
+        // What has been reported stands for an address that could not be read.
+        if tunnel.local.is_unspecified() || tunnel.remote.is_unspecified() {
+            continue;
+        }
+        let mut reported = false;
+        for lane in &tunnel.lanes {
+            let (holder, other) = *taken.entry((tunnel.local, tunnel.remote, lane.mark)).or_insert((at, lane));
+            let dscp = |lane: &Lane| classes[lane.class.0].outer_dscp;
+            if !reported && dscp(lane) != dscp(other) {
+                reported = true;
+                let (entry, earlier) = (&document.tunnels[at], &document.tunnels[holder]);
+                let listed = |tunnel: &Tunnel| tunnel.classes.first().map_or(tunnel.spot, |class| class.spot);
+                let problem = Problem::OuterDscpDiffers {
+                    object: entry.object.clone(),
+                    lane: lane.label.clone(),
+                    mark: lane.mark,
+                    other: earlier.object.clone(),
+                    other_lane: other.label.clone(),
+                    first: findings.place(listed(earlier)),
+                };
+                findings.problem(listed(entry), problem);
             }
         }
     }
