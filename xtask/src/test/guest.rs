@@ -25,6 +25,9 @@ const STEP_LIMIT: Duration = Duration::from_secs(600);
 /// Until the boot is given up: all of it takes 15 to 18 minutes on a machine of two cores.
 const BOOT_LIMIT: Duration = Duration::from_secs(25 * 60);
 
+/// The target that tries the lab itself, without an agent: one kernel says as much of it as three.
+const LAB: &str = "lab";
+
 /// What runs in a boot.
 struct Plan<'a> {
     verifier: bool,
@@ -59,10 +62,13 @@ pub fn run(
             plan.targets.push((executable, tests));
         }
     }
-    if plan.targets.is_empty() && !plan.verifier && plan.demo.is_none() {
-        return Ok(());
-    }
     for (done, kernel) in kernels.iter().enumerate() {
+        if done == 1 {
+            plan.targets.retain(|(executable, _)| executable.name != LAB);
+        }
+        if plan.targets.is_empty() && !plan.verifier && plan.demo.is_none() {
+            break;
+        }
         let start = Instant::now();
         let limit = deadline.share(start, kernels.len() - done, BOOT_LIMIT);
         let result = on(workspace, *kernel, &plan, limit).unwrap_or_else(|error| {
