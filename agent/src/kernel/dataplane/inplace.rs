@@ -8,9 +8,10 @@ use lanekeeper_common::abi::{
 };
 use lanekeeper_common::stamp::Stamp;
 
+use super::live::{active, set_active};
 use super::object::Object;
 use super::window::Window;
-use super::{Error, active, grace, set_active};
+use super::{Error, grace};
 use crate::compile::Tables;
 use crate::compile::edit::{Edit, Full, Store};
 

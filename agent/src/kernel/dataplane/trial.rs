@@ -7,9 +7,11 @@ use aya::programs::{TcAttachType, TestRun as _, TestRunOptions, tc};
 use lanekeeper_common::abi::{Device, Ingress, NO_VLAN, device_flag, map, program};
 use lanekeeper_common::verdict::{BlockReason, ParseReason};
 
+use super::devices::ifindex;
 use super::gate::set_bit;
+use super::live::{changed, fill, set_device};
 use super::object::{Object, chain};
-use super::{Error, attach, changed, count, fill, ifindex, inplace, pins, set_device};
+use super::{Error, attach, count, inplace, pins};
 use crate::compile::Tables;
 use crate::compile::edit::{Beside, Edit};
 use crate::compile::registry::Key;

@@ -1,0 +1,187 @@
+//! Devices and the programs that are to be on them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use aya::programs::TcAttachType;
+use lanekeeper_common::abi::{Device, device_flag, map, program};
+
+use super::attach::{self, On};
+use super::live::{changed, set_device};
+use super::object::Object;
+use super::{Dataplane, Error, forgive_absent, pins, read_registry};
+use crate::compile::Registry;
+use crate::compile::registry::Key;
+
+/// The programs of a tunnel's device.
+const HOOKS: [(&str, TcAttachType); 2] = [(program::OUT, TcAttachType::Egress), (program::IN, TcAttachType::Ingress)];
+
+/// The hook of the program for outer DSCPs.
+fn leaving(device: &str, ifindex: u32) -> On<'_> {
+    On { device, ifindex, hook: TcAttachType::Egress }
+}
+
+impl Dataplane {
+    /// Attaches both programs to the tunnel's device, replacing older ones of ours in place; idempotent.
+    /// The device must not have an Ethernet header.
+    pub fn attach(&mut self, device: &str, tunnel: &str) -> Result<(), Error> {
+        self.attach_with(device, tunnel, 0)
+    }
+
+    /// The same for a device whose packets have an Ethernet header.
+    pub fn attach_ethernet(&mut self, device: &str, tunnel: &str) -> Result<(), Error> {
+        self.attach_with(device, tunnel, device_flag::ETHERNET)
+    }
+
+    fn attach_with(&mut self, device: &str, tunnel: &str, flags: u32) -> Result<(), Error> {
+        let number = self
+            .registry
+            .get(&Key::Tunnel(tunnel.to_owned()))
+            .ok_or_else(|| Error::Unknown { what: "tunnel", name: tunnel.to_owned() })?;
+        let ifindex = ifindex(device)?;
+        set_device(&mut self.object, ifindex, Device { tunnel: number, flags })?;
+        for (name, hook) in HOOKS {
+            self.put(name, On { device, ifindex, hook })?;
+        }
+        Ok(())
+    }
+
+    /// Puts the program that writes outer DSCPs on these devices, by which ESP leaves, and takes it off all others,
+    /// whichever process put it there; idempotent. A device that is gone by now is left out.
+    pub fn set_wan(&mut self, devices: &BTreeSet<String>) -> Result<(), Error> {
+        let wanted: BTreeMap<u32, &str> =
+            devices.iter().filter_map(|device| Some((ifindex(device).ok()?, device.as_str()))).collect();
+        for (&ifindex, device) in &wanted {
+            if !attach::is_attached(program::OUTER, leaving(device, ifindex), &self.folder)? {
+                self.put(program::OUTER, leaving(device, ifindex))?;
+            }
+        }
+        for ifindex in self.wan()?.into_iter().filter(|ifindex| !wanted.contains_key(ifindex)) {
+            let device = device_name(ifindex).unwrap_or_default();
+            attach::detach(program::OUTER, leaving(&device, ifindex), &self.folder)?;
+            if self.registry.get(&Key::Clsact(ifindex)).is_some() {
+                attach::release(leaving(&device, ifindex))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The numbers of devices that have the program for outer DSCPs, or had it when they were there.
+    fn wan(&self) -> Result<Vec<u32>, Error> {
+        if attach::has_tcx() {
+            let links = pins::linked(&self.folder)?.into_iter();
+            return Ok(links.filter(|(_, of)| of == program::OUTER).map(|(ifindex, _)| ifindex).collect());
+        }
+        let mut found = Vec::new();
+        for (device, ifindex) in devices()? {
+            if attach::has_filter(program::OUTER, leaving(&device, ifindex))? {
+                found.push(ifindex);
+            }
+        }
+        Ok(found)
+    }
+
+    fn put(&mut self, name: &str, on: On<'_>) -> Result<(), Error> {
+        if attach::attach(self.object.program(name)?, name, on, &self.folder)? {
+            self.name(Key::Clsact(on.ifindex))?;
+        }
+        Ok(())
+    }
+
+    /// Takes our programs off the device; fine when they or the device are gone.
+    pub fn detach(&mut self, device: &str) -> Result<(), Error> {
+        match ifindex(device) {
+            Ok(ifindex) => self.detach_number(device, ifindex),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn detach_number(&mut self, device: &str, ifindex: u32) -> Result<(), Error> {
+        for (name, hook) in HOOKS {
+            attach::detach(name, On { device, ifindex, hook }, &self.folder)?;
+        }
+        let mut devices = self.object.hash_mut::<u32, Device>(map::DEVICES)?;
+        forgive_absent(devices.remove(&ifindex)).map_err(|error| Error::map(map::DEVICES, error))?;
+        changed(&mut self.object)
+    }
+
+    /// Puts this process's programs where older ones of ours are, and forgets devices that are gone. An equal filter
+    /// stays: a device that the pinned maps know has programs that use them.
+    pub(super) fn renew(&mut self) -> Result<(), Error> {
+        let devices = self.object.hash::<u32, Device>(map::DEVICES)?;
+        let known: Vec<u32> = devices.keys().collect::<Result<_, _>>().map_err(|e| Error::map(map::DEVICES, e))?;
+        let links = pins::linked(&self.folder)?;
+        let numbers: BTreeSet<u32> = known.iter().copied().chain(links.iter().map(|(ifindex, _)| *ifindex)).collect();
+        for ifindex in numbers {
+            let Some(device) = device_name(ifindex) else {
+                self.detach_number("", ifindex)?;
+                attach::detach(program::OUTER, On { device: "", ifindex, hook: TcAttachType::Egress }, &self.folder)?;
+                continue;
+            };
+            let linked = |name: &str| links.iter().any(|(number, of)| *number == ifindex && of == name);
+            for (name, hook) in HOOKS {
+                let on = On { device: &device, ifindex, hook };
+                let filtered = !attach::has_tcx() && known.contains(&ifindex);
+                if linked(name) || (filtered && !attach::has_equal_filter(self.object.program(name)?, name, on)?) {
+                    self.put(name, on)?;
+                }
+            }
+            if linked(program::OUTER) {
+                self.put(program::OUTER, On { device: &device, ifindex, hook: TcAttachType::Egress })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Filters have no pins: they are looked for on every device. A qdisc goes if the registry says that we made it.
+pub(super) fn remove_filters(folder: &Path) -> Result<(), Error> {
+    let registry = if pins::present(folder) && pins::check(folder).is_ok() {
+        read_registry(&Object::maps(Some(folder))?)?
+    } else {
+        Registry::default()
+    };
+    for (device, ifindex) in devices()? {
+        let device = device.as_str();
+        let mut ours = false;
+        for (name, hook) in HOOKS.into_iter().chain([(program::OUTER, TcAttachType::Egress)]) {
+            let on = On { device, ifindex, hook };
+            if attach::has_filter(name, on)? {
+                attach::detach(name, on, folder)?;
+                ours = true;
+            }
+        }
+        // A number without a filter of ours may be another device's by now.
+        if ours && registry.get(&Key::Clsact(ifindex)).is_some() {
+            attach::release(On { device, ifindex, hook: TcAttachType::Egress })?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether both programs are on a tunnel's device.
+pub(super) fn is_dressed(device: &str, ifindex: u32, folder: &Path) -> Result<bool, Error> {
+    for (name, hook) in HOOKS {
+        if !attach::is_attached(name, On { device, ifindex, hook }, folder)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+pub(super) fn ifindex(device: &str) -> Result<u32, Error> {
+    nix::net::if_::if_nametoindex(device).map_err(|_| Error::NoDevice { name: device.to_owned() })
+}
+
+/// Name and number of every device of this network namespace.
+fn devices() -> Result<Vec<(String, u32)>, Error> {
+    let path = PathBuf::from("/sys/class/net");
+    let devices = nix::net::if_::if_nameindex().map_err(|error| Error::folder(path, error.into()))?;
+    let named =
+        |interface: &nix::net::if_::Interface| Some((interface.name().to_str().ok()?.to_owned(), interface.index()));
+    Ok(devices.iter().filter_map(named).collect())
+}
+
+pub(super) fn device_name(ifindex: u32) -> Option<String> {
+    nix::net::if_::if_indextoname(ifindex).ok().and_then(|name| name.into_string().ok()).filter(|name| !name.is_empty())
+}
