@@ -2,15 +2,20 @@
 
 mod witness;
 
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use lanekeeper::compile::edit::Beside;
 use lanekeeper::compile::{Registry, compile};
-use lanekeeper::kernel::dataplane::Trial;
-use lanekeeper::model::{Model, Probe};
-use lanekeeper::policy::Policy;
+use lanekeeper::kernel::dataplane::{Dataplane, Trial};
+use lanekeeper::model::{Model, Probe, Verdict};
+use lanekeeper::policy::{ClassIndex, Policy};
+use nix::mount::{MsFlags, mount, umount};
+use nix::sched::{CloneFlags, unshare};
 use witness::list::{self, FAMILIES, Family};
 use witness::oracle::Oracle;
+use witness::packet::Packet;
 use witness::random::Random;
 
 /// Rules of the lists and packets over each; fewer in a guest, whose CPU is emulated.
@@ -108,5 +113,113 @@ fn classify_agrees_in_the_kernel_on_lists_that_are_edited_in_place() {
             took.sort();
             println!("{} of {rules}: edits took {:?}, {:?} at most", family.name, took[took.len() / 2], took.last());
         }
+    }
+}
+
+/// Lengths of the lists that are reloaded under traffic; none in a guest, whose CPU is emulated.
+fn reloaded() -> &'static [usize] {
+    if std::env::var_os("LANEKEEPER_GUEST").is_some() { &[] } else { &[100_000] }
+}
+
+/// Runs on a thread with a bpffs of its own, which vanishes with it.
+fn on_bpffs(test: impl FnOnce(&Path) + Send) {
+    let body = || {
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        mount(Some("bpf"), folder.path(), Some("bpf"), MsFlags::empty(), None::<&str>).unwrap();
+        test(folder.path());
+        umount(folder.path()).unwrap();
+    };
+    if let Err(panic) = std::thread::scope(|scope| scope.spawn(body).join()) {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// A packet, and its verdict by each of two lists.
+type Judged = (Packet, [Verdict; 2]);
+
+/// Packets whose class, rule and mark differ between the lists: as many as take a pass longer than a reload, so that most are
+/// met for the first time in each generation.
+fn told_apart(family: &Family, policy: &Policy, models: &[Model<'_>; 2]) -> Vec<Judged> {
+    let mut random = Random::new(1);
+    let mut judged = Vec::new();
+    while judged.len() < 10_000 {
+        let packet = list::packet(&mut random, family, policy);
+        let probe = Probe { frame: &packet.frame, mark: packet.mark, ingress: None, stripped: None };
+        let [one, other] = [0, 1].map(|list: usize| models[list].evaluate("tunnel0", &probe));
+        if one.class != other.class && one.rule != other.rule && one.mark != other.mark {
+            judged.push((packet, [one, other]));
+        }
+    }
+    judged
+}
+
+/// Runs them, each twice, until there have been so many steps. Even steps are times at which one list is loaded, odd ones those
+/// at which the other takes its place. How many packets had a verdict of each list, at each step.
+fn traffic(trial: &mut Trial, judged: &[Judged], step: &AtomicUsize, steps: usize) -> Vec<[u32; 2]> {
+    let mut seen = vec![[0; 2]; steps];
+    let mut packets = judged.iter().cycle();
+    loop {
+        let (packet, verdicts) = packets.next().expect("they begin again");
+        let probe = Probe { frame: &packet.frame, mark: packet.mark, ingress: None, stripped: None };
+        for time in ["searched", "remembered"] {
+            let first = step.load(Ordering::SeqCst);
+            let verdict = trial.run(&probe).unwrap();
+            let last = step.load(Ordering::SeqCst);
+            if last >= steps {
+                return seen;
+            }
+            let list = verdicts.iter().position(|of_list| *of_list == verdict);
+            let list = list.unwrap_or_else(|| panic!("step {first}, {time}: {verdict:?} is neither of {verdicts:?}"));
+            if first == last && first % 2 == 0 {
+                assert_eq!(list, first / 2 % 2, "step {first}, {time}: the verdict of the list that is not loaded");
+            }
+            seen[first][list] += 1;
+        }
+    }
+}
+
+#[test]
+fn classify_follows_the_old_or_the_new_list_while_long_ones_are_reloaded() {
+    for rules in reloaded() {
+        on_bpffs(|root| {
+            let family = &FAMILIES[0];
+            let policy = list::policy(family, *rules);
+            // The same prefixes and ports lead elsewhere, from other places of the list.
+            let mut other = policy.clone();
+            other.rules.reverse();
+            other.rules.iter_mut().for_each(|rule| rule.class = ClassIndex((rule.class.0 + 1) % 4));
+            let mut dataplane = Dataplane::open(root).unwrap_or_else(|error| panic!("{error}"));
+            let mut registry = dataplane.registry().unwrap();
+            let tables = [&policy, &other].map(|policy| compile(policy, &mut registry).unwrap());
+            dataplane.load(&tables[0]).unwrap();
+            let mut trial = Trial::over(root, &tables[0]).unwrap();
+            trial.set_all_up().unwrap();
+            trial.set_tunnel("tunnel0").unwrap();
+            let judged = told_apart(family, &policy, &[Model::all_up(&tables[0]), Model::all_up(&tables[1])]);
+
+            const RELOADS: usize = 4;
+            let step = AtomicUsize::new(0);
+            let seen = std::thread::scope(|scope| {
+                let packets = scope.spawn(|| traffic(&mut trial, &judged, &step, 2 * RELOADS + 1));
+                for reload in 1..=RELOADS {
+                    std::thread::sleep(std::time::Duration::from_millis(50));
+                    step.store(2 * reload - 1, Ordering::SeqCst);
+                    let loaded = dataplane.load(&tables[reload % 2]);
+                    // Whatever happens, the packets come to an end.
+                    let next = if loaded.is_ok() { 2 * reload } else { usize::MAX };
+                    step.store(next, Ordering::SeqCst);
+                    assert_eq!(loaded.unwrap(), reload as u64 + 1, "a whole generation");
+                }
+                std::thread::sleep(std::time::Duration::from_millis(50));
+                step.store(usize::MAX, Ordering::SeqCst);
+                packets.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            });
+            println!("{} of {rules}: packets by step and list: {seen:?}", family.name);
+            for (step, of_lists) in seen.iter().enumerate() {
+                assert!(of_lists.iter().sum::<u32>() > 0, "packets came at every step: {step}");
+            }
+        });
     }
 }
