@@ -1,6 +1,6 @@
 //! The file that is printed: classes, rules and the default; a tunnel to be filled in.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write;
 
 use ipnet::IpNet;
@@ -12,6 +12,8 @@ use crate::policy::{dscp, icmp, protocol, tcp};
 
 /// Longest name of a rule.
 const NAME_MOST: usize = 63;
+/// Longest number behind a name, ` (100000)` and more.
+const TAIL_MOST: usize = 12;
 /// Longest part of an origin's text in a comment.
 const TEXT_MOST: usize = 160;
 /// The class of packets that the origin leaves alone.
@@ -96,12 +98,12 @@ pub fn write(head: &str, classes: &[(String, String)], rules: &[Rule]) -> String
     for (name, comment) in classes {
         let _ = write!(out, "\n# {}\n[[class]]\nname = {}\n", comment_of(comment), quoted(name));
     }
-    let mut names = BTreeSet::new();
+    let mut names = Names::default();
     for rule in rules {
         let comment = comment_of(&rule.comment);
         for when in written(&rule.when) {
             let _ = write!(out, "\n# {comment}\n[[rule]]\n");
-            if let Some(name) = rule.name.as_deref().and_then(|name| unique(name, &mut names)) {
+            if let Some(name) = rule.name.as_deref().and_then(|name| names.unique(name)) {
                 let _ = writeln!(out, "name = {}", quoted(&name));
             }
             let _ = writeln!(out, "class = {}", quoted(&rule.class));
@@ -214,20 +216,65 @@ fn comment_of(text: &str) -> String {
     }
 }
 
-/// A name that a rule may have and that no other one has yet; `None` of what cannot be one.
-fn unique(name: &str, taken: &mut BTreeSet<String>) -> Option<String> {
-    let name: String = name.chars().filter(|c| !c.is_control()).collect();
-    let name = name.trim();
-    if name.is_empty() {
-        return None;
-    }
-    (1..).find_map(|number| {
-        let tail = if number == 1 { String::new() } else { format!(" ({number})") };
-        let mut end = name.len().min(NAME_MOST - tail.len());
-        while !name.is_char_boundary(end) {
-            end -= 1;
+/// Names of rules, each there once.
+#[derive(Default)]
+struct Names {
+    taken: HashSet<String>,
+    /// The number that the next rule of a name has, so that rules of one name are not counted anew for each of them.
+    next: HashMap<String, usize>,
+}
+
+impl Names {
+    /// A name that a rule may have and that no other one has yet; `None` of what cannot be one.
+    fn unique(&mut self, name: &str) -> Option<String> {
+        let name: String = name.chars().filter(|c| !c.is_control()).collect();
+        let name = name.trim();
+        if name.is_empty() {
+            return None;
         }
-        let name = format!("{}{tail}", &name[..end]);
-        taken.insert(name.clone()).then_some(name)
-    })
+        let whole = cut(name, NAME_MOST).to_owned();
+        if self.taken.insert(whole.clone()) {
+            return Some(whole);
+        }
+        let stem = cut(name, NAME_MOST - TAIL_MOST);
+        let next = self.next.entry(stem.to_owned()).or_insert(2);
+        loop {
+            let numbered = format!("{stem} ({next})");
+            *next += 1;
+            // A rule may come with such a name of its own.
+            if self.taken.insert(numbered.clone()) {
+                return Some(numbered);
+            }
+        }
+    }
+}
+
+/// The beginning of a text, of so many bytes at most.
+fn cut(text: &str, most: usize) -> &str {
+    let end = (0..=most.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
+    &text[..end.unwrap_or_default()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_of_one_name_are_numbered_past_those_that_have_a_number_of_their_own() {
+        let mut names = Names::default();
+        let given = ["web (3)", "web", "web", "web", "web", "\u{7} ", "web (3)"].map(|name| names.unique(name));
+        let wanted = ["web (3)", "web", "web (2)", "web (4)", "web (5)", "", "web (3) (2)"];
+        assert_eq!(given.map(Option::unwrap_or_default), wanted);
+    }
+
+    /// Counted anew for each of them they would take minutes.
+    #[test]
+    fn a_hundred_thousand_rules_of_one_name_have_one_each() {
+        let mut names = Names::default();
+        let long = "ö".repeat(NAME_MOST);
+        let all: HashSet<String> =
+            (0..100_000).filter_map(|rule| names.unique(&format!("{long} {}", rule % 2))).collect();
+        assert_eq!(all.len(), 100_000);
+        assert!(all.iter().all(|name| name.len() <= NAME_MOST));
+    }
 }
