@@ -301,10 +301,9 @@ impl Walk<'_> {
             _ => {}
         }
         let Some((first, rest)) = steps.split_first() else { return Ok(no) };
-        let mut yes = match steps.last() {
-            Some(Step::End(verdict)) => self.verdict(verdict, line, &no, after, jumps)?,
-            Some(_) | None => no.clone(),
-        };
+        // An end makes its own.
+        let ends = matches!(steps.last(), Some(Step::End(_)));
+        let mut yes = if ends { List::end() } else { no.clone() };
         for step in rest.iter().rev() {
             yes = match step {
                 // They do not look at what follows where the rule ends.
