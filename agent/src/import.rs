@@ -102,8 +102,11 @@ pub enum Error {
         /// The bound.
         most: usize,
     },
-    /// Chains that lead round, or too deep for the kernel.
-    #[error("{place}: chain \"{chain}\" is reached by more than {most} jumps: the kernel takes no such chains")]
+    /// Chains that lead round, or deeper than nft takes them; iptables has no bound of its own.
+    #[error(
+        "{place}: chain \"{chain}\" is reached by more than {most} jumps, and neither nft nor this import follows more: jump \
+         to it from a chain nearer to the first"
+    )]
     Deep {
         /// The rule.
         place: String,
@@ -111,6 +114,17 @@ pub enum Error {
         chain: String,
         /// The bound.
         most: usize,
+    },
+    /// Chains that are entered over and over.
+    #[error(
+        "{place}: chain \"{chain}\" and those that it leads to are jumped to so often that their rules do not end: jump to it \
+         from fewer rules, of wider conditions"
+    )]
+    Again {
+        /// The rule.
+        place: String,
+        /// Where it leads.
+        chain: String,
     },
 }
 

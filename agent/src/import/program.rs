@@ -1,5 +1,6 @@
 //! Chains as the kernel walks them, and the list that they come to.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 
@@ -12,6 +13,11 @@ use super::{Error, Origin, Traffic};
 const MOST_ENTRIES: usize = 200_000;
 /// The kernel's own bound for jumps (NFT_JUMP_STACK_SIZE).
 const MOST_JUMPS: usize = 16;
+/// Entries of lists that all jumps together may come to: a chain is put in order anew for each jump to it, and chains that jump
+/// to each other k times at each of n levels are entered k^n times.
+const MOST_WORK: usize = 100_000_000;
+/// What a jump costs beside the list that follows it, in entries.
+const JUMP: usize = 1_000;
 
 /// Everything that a dump has of chains. Names are whole: table and chain.
 #[derive(Debug, Default)]
@@ -153,11 +159,12 @@ impl Program {
         let way = self.way(traffic, left_out);
         let mut told = HashSet::new();
         let mut list = List::end();
+        let work = Cell::new(0);
         for name in way.iter().rev() {
             self.tell(name, &mut told, left_out);
             if self.marks(name) {
                 let accept = list.clone();
-                list = Walk { program: self, accept }.chain(name, &list, 0)?;
+                list = Walk { program: self, accept, work: &work }.chain(name, &list, 0)?;
             }
         }
         let resolved = list.resolve(0);
@@ -274,6 +281,8 @@ struct Walk<'a> {
     program: &'a Program,
     /// What follows the base chain.
     accept: List,
+    /// Entries that jumps have come to so far.
+    work: &'a Cell<usize>,
 }
 
 impl Walk<'_> {
@@ -352,6 +361,10 @@ impl Walk<'_> {
         }
         if !self.program.chains.contains_key(chain) {
             return Ok(no.clone());
+        }
+        self.work.set(self.work.get() + JUMP + after.len());
+        if self.work.get() > MOST_WORK {
+            return Err(Error::Again { place: line.origin.place.clone(), chain: chain.clone() });
         }
         self.chain(chain, after, jumps + 1)
     }

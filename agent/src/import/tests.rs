@@ -235,3 +235,35 @@ fn bits_that_combine_without_end_are_an_error_that_names_the_rule() {
         "{error}"
     );
 }
+
+/// Chains of two rules each that jump to the next one, if need be in a circle.
+fn jumping(chains: usize, next: impl Fn(usize) -> usize) -> Program {
+    let mut program = marking(1, None);
+    let name = |chain: usize| if chain == 0 { "early".to_owned() } else { format!("user{chain}") };
+    for chain in 0..chains {
+        let line = |number: usize| Line {
+            origin: Rc::new(Origin { place: format!("f:{chain}.{number}"), ..Origin::default() }),
+            steps: vec![
+                Step::If { any: vec![Condition { dscp: vec![number as u8], ..Condition::default() }], holds: true },
+                Step::End(Verdict::Jump(name(next(chain)))),
+            ],
+            missing: None,
+            rewrites: None,
+        };
+        program.chains.entry(name(chain)).or_default().lines.extend((0..4).map(line));
+    }
+    program
+}
+
+#[test]
+fn jumps_without_end_are_an_error_that_names_the_chain() {
+    let error = |program: Program| program.decide(Traffic::Forwarded, &mut Vec::new()).unwrap_err().to_string();
+    // Four jumps at each of fifteen levels: a billion.
+    let said = error(jumping(15, |chain| chain + 1));
+    assert!(said.starts_with("f:") && said.contains("are jumped to so often that their rules do not end"), "{said}");
+    let said = error(jumping(2, |chain| (chain + 1) % 2));
+    assert!(said.contains("is reached by more than 16 jumps"), "{said}");
+    // Five thousand are followed.
+    let followed = jumping(7, |chain| chain + 1).decide(Traffic::Forwarded, &mut Vec::new()).unwrap();
+    assert_eq!(followed.rulings[0].mark, 1);
+}
