@@ -1,10 +1,13 @@
 //! Every message of every error and warning of a config, read as the operator reads it.
 
+mod messages;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use lanekeeper::config::value::Reason;
 use lanekeeper::config::{Caution, Place, Problem};
+use messages::{declared, variants};
 
 fn place() -> Place {
     Place { file: "gw.toml".to_owned(), line: 3, column: 8 }
@@ -165,29 +168,11 @@ fn reasons() -> Vec<Reason> {
     ]
 }
 
-/// The name of a variant, as `Debug` begins.
-fn variant(value: &impl std::fmt::Debug) -> String {
-    format!("{value:?}").chars().take_while(char::is_ascii_alphanumeric).collect()
-}
-
-/// Every variant that the source of an enum declares.
-fn declared(source: &str, name: &str) -> BTreeSet<String> {
-    let body = source.split(&format!("pub enum {name} {{")).nth(1).expect("the enum");
-    let body = body.split("\n}\n").next().expect("its end");
-    let lines = body.lines().filter_map(|line| line.strip_prefix("    "));
-    let heads = lines.filter(|line| line.starts_with(|c: char| c.is_ascii_uppercase()));
-    heads.map(|line| line.chars().take_while(char::is_ascii_alphanumeric).collect()).collect()
-}
-
 #[test]
 fn no_variant_is_left_out_here() {
-    let of = |all: Vec<String>| all.into_iter().collect::<BTreeSet<_>>();
-    let problems = of(problems().iter().map(variant).collect());
-    assert_eq!(problems, declared(include_str!("../src/config/problem.rs"), "Problem"));
-    let cautions = of(cautions().iter().map(variant).collect());
-    assert_eq!(cautions, declared(include_str!("../src/config/caution.rs"), "Caution"));
-    let reasons = of(reasons().iter().map(variant).collect());
-    assert_eq!(reasons, declared(include_str!("../src/config/value.rs"), "Reason"));
+    assert_eq!(variants(&problems()), declared(include_str!("../src/config/problem.rs"), "Problem"));
+    assert_eq!(variants(&cautions()), declared(include_str!("../src/config/caution.rs"), "Caution"));
+    assert_eq!(variants(&reasons()), declared(include_str!("../src/config/value.rs"), "Reason"));
 }
 
 /// Each message with its cure.

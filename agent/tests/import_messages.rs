@@ -1,8 +1,11 @@
 //! Every message of `lanekeeper import`, read as the operator reads it.
 
+mod messages;
+
 use std::collections::BTreeSet;
 
 use lanekeeper::import::{Effect, Error, LeftOut, Reason};
+use messages::{declared, variants};
 
 fn s(text: &str) -> String {
     text.to_owned()
@@ -58,27 +61,12 @@ fn errors() -> Vec<Error> {
     ]
 }
 
-/// The name of a variant, as `Debug` begins.
-fn variant(value: &impl std::fmt::Debug) -> String {
-    format!("{value:?}").chars().take_while(char::is_ascii_alphanumeric).collect()
-}
-
-/// Every variant that the source of an enum declares.
-fn declared(source: &str, name: &str) -> BTreeSet<String> {
-    let body = source.split(&format!("pub enum {name} {{")).nth(1).expect("the enum");
-    let body = body.split("\n}\n").next().expect("its end");
-    let lines = body.lines().filter_map(|line| line.strip_prefix("    "));
-    let heads = lines.filter(|line| line.starts_with(|c: char| c.is_ascii_uppercase()));
-    heads.map(|line| line.chars().take_while(char::is_ascii_alphanumeric).collect()).collect()
-}
-
 #[test]
 fn no_variant_is_left_out_here() {
-    let of = |all: Vec<String>| all.into_iter().collect::<BTreeSet<_>>();
     let left_out = include_str!("../src/import/left_out.rs");
-    assert_eq!(of(reasons().iter().map(variant).collect()), declared(left_out, "Reason"));
-    assert_eq!(of(effects().iter().map(variant).collect()), declared(left_out, "Effect"));
-    assert_eq!(of(errors().iter().map(variant).collect()), declared(include_str!("../src/import.rs"), "Error"));
+    assert_eq!(variants(&reasons()), declared(left_out, "Reason"));
+    assert_eq!(variants(&effects()), declared(left_out, "Effect"));
+    assert_eq!(variants(&errors()), declared(include_str!("../src/import.rs"), "Error"));
 }
 
 #[test]
