@@ -6,8 +6,8 @@ use lanekeeper::compile::{Registry, compile};
 use lanekeeper::lane::LaneId;
 use lanekeeper::model::{Model, Probe};
 use lanekeeper_common::verdict::{BlockReason, ParseReason};
-use witness::oracle::{Oracle, reaches};
-use witness::packet::Packets;
+use witness::hearing::{Hearing, probe};
+use witness::oracle::reaches;
 use witness::random::Random;
 
 const POLICIES: u64 = 60;
@@ -20,25 +20,21 @@ fn oracle_and_host_agree_on_random_policies() {
         let mut random = Random::new(seed);
         let policy = witness::policy::policy(&mut random);
         let tables = compile(&policy, &mut Registry::default()).unwrap();
-        let (mut oracle, mut packets, model) = (Oracle::default(), Packets::default(), Model::all_up(&tables));
+        let mut hearing = Hearing::new(&policy, &tables);
         for place in 0..PACKETS {
-            let packet = packets.next(&mut random, &policy);
-            let probe =
-                Probe { frame: &packet.frame, mark: packet.mark, ingress: packet.ingress, stripped: packet.stripped };
-            let verdict = model.evaluate("tunnel0", &probe);
-            let (judgement, unseen) = oracle.judge(&policy, &packet);
+            let (packet, verdict) = hearing.next(&mut random, || format!("seed {seed}, packet {place}"));
             let context = || format!("seed {seed}, packet {place}: {packet:?}\n{verdict:?}");
-            assert_eq!(model.evaluate("tunnel0", &probe), verdict, "once its flow is known; {}", context());
-            assert_eq!((verdict.tenant, verdict.rule, verdict.class), judgement, "{}", context());
-            assert_eq!(verdict.parse == Some(ParseReason::FragmentUnseen), unseen, "{}", context());
+            let again = hearing.model.evaluate("tunnel0", &probe(&packet));
+            assert_eq!(again, verdict, "once its flow is known; {}", context());
+            let unseen = verdict.parse == Some(ParseReason::FragmentUnseen);
             assert_eq!(packet.broken, verdict.parse.is_some() && !unseen, "{}", context());
             let barred = verdict.blocked == Some(BlockReason::Tenant);
             assert_eq!(barred, !reaches(&policy, verdict.tenant, 0), "{}", context());
             turned_away += u64::from(barred);
             assert_eq!(verdict.mark & !policy.mark_mask, packet.mark & !policy.mark_mask, "{}", context());
         }
-        followed += oracle.followed;
-        alone += oracle.unseen;
+        followed += hearing.oracle.followed;
+        alone += hearing.oracle.unseen;
     }
     let all = POLICIES * PACKETS as u64;
     assert!(followed > all / 100 && alone > all / 100, "{followed} followed their first fragment, {alone} did not");

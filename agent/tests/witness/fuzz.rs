@@ -1,13 +1,10 @@
 //! What must hold whatever the bytes are: the fuzz targets, also run over their corpora by the tests.
 
 use lanekeeper::compile::{Registry, compile};
-use lanekeeper::model::{Model, Probe};
 use lanekeeper_common::abi::NO_VLAN;
 use lanekeeper_common::packet::{Fragment, Layer, MAX_VLAN_TAGS, Packet, parse as read};
-use lanekeeper_common::verdict::ParseReason;
 
-use super::oracle::Oracle;
-use super::packet::Packets;
+use super::hearing::Hearing;
 use super::policy;
 use super::random::Random;
 
@@ -19,16 +16,9 @@ pub fn classify(bytes: &[u8]) {
     let mut random = Random::chosen(bytes);
     let policy = policy::policy(&mut random);
     let tables = compile(&policy, &mut Registry::default()).unwrap();
-    let (mut oracle, mut packets, model) = (Oracle::default(), Packets::default(), Model::all_up(&tables));
+    let mut hearing = Hearing::new(&policy, &tables);
     for place in 0..PACKETS {
-        let packet = packets.next(&mut random, &policy);
-        let probe =
-            Probe { frame: &packet.frame, mark: packet.mark, ingress: packet.ingress, stripped: packet.stripped };
-        let verdict = model.evaluate("tunnel0", &probe);
-        let (judgement, unseen) = oracle.judge(&policy, &packet);
-        let said = (verdict.tenant, verdict.rule, verdict.class);
-        assert_eq!(said, judgement, "packet {place}: {packet:?}\n{verdict:?}\n{policy:?}");
-        assert_eq!(verdict.parse == Some(ParseReason::FragmentUnseen), unseen, "packet {place}: {packet:?}");
+        hearing.next(&mut random, || format!("packet {place} of {policy:?}"));
     }
 }
 

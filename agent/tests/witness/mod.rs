@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test target uses a part")]
 
 pub mod fuzz;
+pub mod hearing;
 pub mod list;
 pub mod oracle;
 pub mod packet;
