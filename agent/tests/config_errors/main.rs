@@ -28,6 +28,20 @@ ike = { auth = { psk-file = "branch-7.psk" } }
 class = "default"
 "#;
 
+/// A second tunnel, to another peer, in seven lines.
+fn branch_8(classes: &str, device: &str, if_id: u32) -> String {
+    format!(
+        r#"[[tunnel]]
+name = "branch-8"
+local = "192.0.2.1"
+remote = "192.0.2.3"
+classes = {classes}
+device = {{ type = "xfrm", name = "{device}", if-id = {if_id} }}
+ike = {{ auth = {{ psk-file = "x" }} }}
+"#
+    )
+}
+
 /// What is said about `text`, errors or else warnings.
 fn said(text: &str) -> String {
     match config::parse_text("gw.toml", text) {

@@ -1,23 +1,12 @@
 //! What tenants have of their own: defaults and tunnels.
 
-use super::{same, with};
+use super::{branch_8, same, with};
 
 /// A second tunnel, on lines 14 to 20, and the tenant whose own it is, on lines 21 to 24.
 fn tied(classes: &str, more: &str) -> String {
-    with(&format!(
-        r#"[[tunnel]]
-name = "branch-8"
-local = "192.0.2.1"
-remote = "192.0.2.3"
-classes = {classes}
-device = {{ type = "xfrm", name = "lk-branch8", if-id = 43 }}
-ike = {{ auth = {{ psk-file = "x" }} }}
-[[tenant]]
-name = "acme"
-interfaces = ["lan0"]
-tunnels = ["branch-8"]
-{more}"#
-    ))
+    let tunnel = branch_8(classes, "lk-branch8", 43);
+    let tenant = "[[tenant]]\nname = \"acme\"\ninterfaces = [\"lan0\"]\ntunnels = [\"branch-8\"]\n";
+    with(&format!("{tunnel}{tenant}{more}"))
 }
 
 #[test]
@@ -100,17 +89,7 @@ gw.toml:17:24: error: tenant "a": tunnels has "branch-7" twice
 #[test]
 fn a_tunnel_that_names_its_tenant() {
     same(
-        &with(
-            r#"[[tunnel]]
-name = "branch-8"
-local = "192.0.2.1"
-remote = "192.0.2.3"
-classes = ["default"]
-device = { type = "xfrm", name = "lk-branch8", if-id = 43 }
-ike = { auth = { psk-file = "x" } }
-tenant = "acme"
-"#,
-        ),
+        &with(&(branch_8(r#"["default"]"#, "lk-branch8", 43) + "tenant = \"acme\"\n")),
         r#"
 gw.toml:21:1: error: tunnel "branch-8": "tenant" is not supported yet
     the tenant names its tunnels: tunnels = ["branch-7"] in its [[tenant]]
@@ -118,26 +97,25 @@ gw.toml:21:1: error: tunnel "branch-8": "tenant" is not supported yet
     );
 }
 
+/// What is said where the tunnel of tenant "acme" does not carry voice.
+fn uncarried(place: &str, object: &str) -> String {
+    format!(
+        r#"{place}: error: {object}: class "voice" is carried by no tunnel of tenant "acme", so there is no lane for these packets
+    add "voice" to the classes of a tunnel: "branch-8""#
+    )
+}
+
 #[test]
 fn a_rule_for_a_class_that_no_tunnel_of_its_tenant_carries() {
     same(
         &tied(r#"["default"]"#, "[[rule]]\nname = \"sip\"\nclass = \"voice\"\ntenant = \"acme\"\n"),
-        r#"
-gw.toml:27:9: error: rule "sip": class "voice" is carried by no tunnel of tenant "acme", so there is no lane for these packets
-    add "voice" to the classes of a tunnel: "branch-8"
-"#,
+        &uncarried("gw.toml:27:9", "rule \"sip\""),
     );
 }
 
 #[test]
 fn a_default_that_no_tunnel_of_its_tenant_carries() {
-    same(
-        &tied(r#"["default"]"#, "default = \"voice\"\n"),
-        r#"
-gw.toml:25:11: error: tenant "acme": class "voice" is carried by no tunnel of tenant "acme", so there is no lane for these packets
-    add "voice" to the classes of a tunnel: "branch-8"
-"#,
-    );
+    same(&tied(r#"["default"]"#, "default = \"voice\"\n"), &uncarried("gw.toml:25:11", "tenant \"acme\""));
 }
 
 /// Others' tunnels are no way for a rule of nobody's traffic.

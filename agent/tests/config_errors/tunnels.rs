@@ -1,6 +1,6 @@
 //! Tunnels: ends, classes, devices, routes, keying.
 
-use super::{FINE, changed, said, same, with};
+use super::{FINE, branch_8, changed, said, same, with};
 
 #[test]
 fn a_rule_for_a_class_that_no_tunnel_carries() {
@@ -34,16 +34,7 @@ gw.toml:13:9: error: [default]: class "default" is carried by no tunnel, so ther
 #[test]
 fn overlapping_if_ids() {
     same(
-        &with(
-            r#"[[tunnel]]
-name = "branch-8"
-local = "192.0.2.1"
-remote = "192.0.2.3"
-classes = ["voice", "default"]
-device = { type = "xfrm", name = "lk-branch8", if-id = 42 }
-ike = { auth = { psk-file = "x" } }
-"#,
-        ),
+        &with(&branch_8(r#"["voice", "default"]"#, "lk-branch8", 42)),
         r#"
 gw.toml:19:56: error: tunnel "branch-8": if-id 42 is taken by tunnel "branch-7", see gw.toml:10:56
     43 is free; both ends of a tunnel may differ in it
@@ -83,16 +74,7 @@ gw.toml:19:12: error: tunnel "guests": its lane default.0 and lane voice.0 of tu
 #[test]
 fn a_device_name_of_two_tunnels() {
     same(
-        &with(
-            r#"[[tunnel]]
-name = "branch-8"
-local = "192.0.2.1"
-remote = "192.0.2.3"
-classes = ["voice", "default"]
-device = { type = "xfrm", name = "lk-branch7", if-id = 43 }
-ike = { auth = { psk-file = "x" } }
-"#,
-        ),
+        &with(&branch_8(r#"["voice", "default"]"#, "lk-branch7", 43)),
         r#"
 gw.toml:19:34: error: tunnel "branch-8": device name "lk-branch7" is taken by tunnel "branch-7", see gw.toml:10:34
     each tunnel has its own device: rename one of them
@@ -350,16 +332,7 @@ gw.toml:11:77: error: tunnel "branch-7": ike: esp-proposals is an empty list
 #[test]
 fn a_class_that_one_tunnel_drops_is_a_warning() {
     same(
-        &with(
-            r#"[[tunnel]]
-name = "branch-8"
-local = "192.0.2.1"
-remote = "192.0.2.3"
-classes = ["voice"]
-device = { type = "xfrm", name = "lk-branch8", if-id = 43 }
-ike = { auth = { psk-file = "x" } }
-"#,
-        ),
+        &with(&branch_8(r#"["voice"]"#, "lk-branch8", 43)),
         r#"
 gw.toml:18:12: warning: tunnel "branch-8" carries neither class "default" nor its fallbacks: such packets are dropped there
     add "default" to its classes, or give the class a fallback that it carries
