@@ -3,6 +3,7 @@
 mod files;
 mod mark;
 mod names;
+mod packets;
 mod room;
 mod rules;
 mod shape;

@@ -1,4 +1,4 @@
-//! What tenants have of their own: defaults and tunnels.
+//! Tenants: their traffic, and what they have of their own: defaults and tunnels.
 
 use super::{branch_8, same, with};
 
@@ -169,6 +169,44 @@ vrfs = "blue"
 gw.toml:20:14: warning: tenant "b" gets nothing of vlan 12: tenant "a" has it first
     the first tenant that matches has the packet: move it up, or take it out
 gw.toml:21:8: warning: tenant "b" gets nothing of vrf blue: tenant "a" has it first
+    the first tenant that matches has the packet: move it up, or take it out
+"#,
+    );
+}
+
+#[test]
+fn a_tenant_without_traffic() {
+    same(
+        &with(
+            r#"[[tenant]]
+name = "acme"
+"#,
+        ),
+        r#"
+gw.toml:14:1: error: tenant "acme" has neither interfaces, vlans, vrfs nor sources, so nothing is its traffic
+    add interfaces = ["vlan12"] or sources = ["10.1.12.0/24"]
+"#,
+    );
+}
+
+#[test]
+fn a_tenant_behind_another_is_a_warning() {
+    same(
+        &with(
+            r#"[[tenant]]
+name = "a"
+interfaces = ["lan0"]
+sources = ["10.1.0.0/16"]
+[[tenant]]
+name = "b"
+interfaces = ["lan1", "lan0"]
+sources = ["10.1.2.0/24", "10.0.0.0/8"]
+"#,
+        ),
+        r#"
+gw.toml:20:23: warning: tenant "b" gets nothing of interface lan0: tenant "a" has it first
+    the first tenant that matches has the packet: move it up, or take it out
+gw.toml:21:12: warning: tenant "b" gets nothing of source 10.1.2.0/24: tenant "a" has it first
     the first tenant that matches has the packet: move it up, or take it out
 "#,
     );
