@@ -5,9 +5,13 @@ mod witness;
 use lanekeeper::compile::{Registry, compile};
 use lanekeeper::lane::LaneId;
 use lanekeeper::model::{Model, Probe};
+use lanekeeper::policy::Policy;
 use lanekeeper_common::verdict::{BlockReason, ParseReason};
+use witness::columns::Columns;
 use witness::hearing::{Hearing, probe};
-use witness::oracle::reaches;
+use witness::list::{self, FAMILIES};
+use witness::oracle::{Oracle, reaches};
+use witness::packet::{Packet, Part};
 use witness::random::Random;
 
 const POLICIES: u64 = 60;
@@ -84,5 +88,41 @@ fn the_mark_is_that_of_a_lane_of_the_class_or_of_its_fallback() {
                 }
             }
         }
+    }
+}
+
+/// The oracle for many packets says what the one that reads every rule says, also of lists that were edited.
+#[test]
+fn both_oracles_say_the_same() {
+    let agree = |columns: &Columns, policy: &Policy, packets: &[Packet]| {
+        let slow = packets.iter().map(|packet| Oracle::default().judge(policy, packet).0).collect::<Vec<_>>();
+        assert_eq!(columns.judge(policy, packets), slow);
+    };
+    for seed in 0..POLICIES {
+        let mut random = Random::new(seed);
+        let policy = witness::policy::policy(&mut random);
+        let packets = (0..200).map(|_| witness::packet::packet(&mut random, &policy));
+        let packets: Vec<_> = packets.filter(|packet| !packet.broken && packet.part == Part::Whole).collect();
+        agree(&Columns::new(&policy.rules), &policy, &packets);
+    }
+    for family in &FAMILIES {
+        let mut random = Random::new(5);
+        let mut policy = list::policy(family, 1_100);
+        let mut columns = Columns::new(&policy.rules);
+        for rule in list::policy(family, 60).rules {
+            let (from, to) = (random.below(policy.rules.len()), random.below(policy.rules.len()));
+            policy.rules.remove(from);
+            columns.remove(from);
+            columns.insert(to, &rule);
+            policy.rules.insert(to, rule);
+        }
+        let packets: Vec<_> = (0..150)
+            .map(|place| match place % 3 {
+                0 => list::packet(&mut random, family, &policy),
+                1 => list::crossed(&mut random, family, &policy),
+                _ => list::bordering(&mut random, family, &policy),
+            })
+            .collect();
+        agree(&columns, &policy, &packets);
     }
 }

@@ -13,7 +13,7 @@ use lanekeeper::policy::{Policy, Rule};
 use crate::bpf::{FRAMES, Frame};
 use crate::frame::plain;
 use crate::witness::list::{self, Family};
-use crate::witness::packet::{Packet, whole};
+use crate::witness::packet::Packet;
 use crate::witness::random::Random;
 
 /// A list, and packets for it.
@@ -101,15 +101,10 @@ impl Lists {
     }
 }
 
-/// Packets of which each field fits another rule: they agree with many rules in part, and so keep a search longest.
+/// Packets of which each field fits another rule.
 pub fn adversarial(family: &Family, policy: &Policy) -> Vec<Packet> {
     let mut random = Random::new(13);
-    let cross = |random: &mut Random| {
-        let [source, destination, rest] = [(); 3].map(|()| list::packet(random, family, policy));
-        let ports = rest.ports.unwrap_or((random.next() as u16, random.next() as u16));
-        whole(random, (source.source, destination.destination), rest.protocol, ports)
-    };
-    (0..FRAMES).map(|_| cross(&mut random)).collect()
+    (0..FRAMES).map(|_| list::crossed(&mut random, family, policy)).collect()
 }
 
 /// The list with a destination network for each rule alone, so that no two overlap: an interval map refuses elements that

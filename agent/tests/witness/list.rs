@@ -185,6 +185,10 @@ pub fn packet(random: &mut Random, family: &Family, policy: &Policy) -> Packet {
     let rule = random.below(policy.rules.len());
     let anywhere = Rule::default();
     let rule = if random.one_in(8) { &anywhere } else { &policy.rules[rule] };
+    hit(random, family, rule)
+}
+
+fn hit(random: &mut Random, family: &Family, rule: &Rule) -> Packet {
     let mut within = |prefixes: &[IpNet]| match prefixes.first() {
         Some(prefix) => inside(random, *prefix),
         None if family.six => IpAddr::V6((0x2000u128 << 112 | random.u128() >> 4).into()),
@@ -200,6 +204,44 @@ pub fn packet(random: &mut Random, family: &Family, policy: &Policy) -> Packet {
     };
     let ports = (port(&rule.source_port), port(&rule.destination_port));
     packet::whole(random, (source, destination), protocol, ports)
+}
+
+/// A packet of which each field fits another rule: it agrees with many rules in part, and so keeps a search longest.
+pub fn crossed(random: &mut Random, family: &Family, policy: &Policy) -> Packet {
+    let [source, destination, rest] = [(); 3].map(|()| packet(random, family, policy));
+    let ports = rest.ports.unwrap_or((random.next() as u16, random.next() as u16));
+    packet::whole(random, (source.source, destination.destination), rest.protocol, ports)
+}
+
+/// A packet at the ends of all that a rule drawn at random gives, or one step beyond some of them.
+pub fn bordering(random: &mut Random, family: &Family, policy: &Policy) -> Packet {
+    let rule = &policy.rules[random.below(policy.rules.len())];
+    let hit = hit(random, family, rule);
+    let mut edge = |prefixes: &[IpNet], own: IpAddr| match (prefixes.first(), random.below(4)) {
+        (None, _) => own,
+        (Some(prefix), 0) => prefix.network(),
+        (Some(prefix), 1) => prefix.broadcast(),
+        (Some(prefix), 2) => beyond(prefix.network(), -1),
+        (Some(prefix), _) => beyond(prefix.broadcast(), 1),
+    };
+    let addresses = (edge(&rule.source, hit.source), edge(&rule.destination, hit.destination));
+    let mut port = |ranges: &[(u16, u16)], own: u16| match (ranges.first(), random.below(4)) {
+        (None, _) => own,
+        (Some((first, _)), 0) => *first,
+        (Some((_, last)), 1) => *last,
+        (Some((first, _)), 2) => first.wrapping_sub(1),
+        (Some((_, last)), _) => last.wrapping_add(1),
+    };
+    let own = hit.ports.unwrap_or_default();
+    let ports = (port(&rule.source_port, own.0), port(&rule.destination_port, own.1));
+    packet::whole(random, addresses, hit.protocol, ports)
+}
+
+fn beyond(address: IpAddr, step: i8) -> IpAddr {
+    match address {
+        IpAddr::V4(address) => Ipv4Addr::from(address.to_bits().wrapping_add_signed(step.into())).into(),
+        IpAddr::V6(address) => Ipv6Addr::from(address.to_bits().wrapping_add_signed(step.into())).into(),
+    }
 }
 
 fn inside(random: &mut Random, prefix: IpNet) -> IpAddr {

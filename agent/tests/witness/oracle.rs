@@ -57,11 +57,17 @@ impl Oracle {
 fn plain(policy: &Policy, packet: &Packet) -> Judgement {
     let tenant = whose(policy, packet);
     let rule = policy.rules.iter().position(|rule| rule.tenant == tenant && matches(rule, packet));
+    judgement(policy, tenant, rule)
+}
+
+/// That of a tenant's packet, by the first rule that matches it.
+pub fn judgement(policy: &Policy, tenant: Option<TenantIndex>, rule: Option<usize>) -> Judgement {
     let default = tenant.and_then(|tenant| policy.tenants[tenant.0].default_class).unwrap_or(policy.default_class);
     (tenant, rule, rule.map_or(default, |rule| policy.rules[rule].class))
 }
 
-fn whose(policy: &Policy, packet: &Packet) -> Option<TenantIndex> {
+/// Whose packet it is.
+pub fn whose(policy: &Policy, packet: &Packet) -> Option<TenantIndex> {
     for (place, tunnel) in policy.tunnels.iter().enumerate() {
         if packet.ingress == Some(&tunnel.device.name)
             && let Some(owner) = owner(policy, place)
