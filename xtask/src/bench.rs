@@ -1,6 +1,6 @@
 //! `bench`: what the data path costs, as ratios in one run.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
@@ -36,20 +36,12 @@ pub struct Bench {
 impl Bench {
     /// Builds and measures, on this machine's kernel.
     pub fn run(&self, workspace: &Workspace) -> Result<ExitCode> {
-        if !shell::is_root() {
-            bail!("it needs root: it loads programs");
-        }
-        setup::ensure(workspace, &[Need::BuildPackages, Need::BenchPackages, Need::Linker, Need::Compiler])?;
-        ebpf::build(workspace)?;
         let name = match self.subject {
             Subject::Classify => "classify",
         };
-        say(format!("building {name}"));
-        let mut cargo = ebpf::cargo(workspace);
-        cargo.args(["bench", "--no-run", "--package", "lanekeeper", "--features", "privileged,guest"]);
-        let artifacts = artifact::build(cargo.args(["--bench", name]))?;
+        let program = build(workspace, name, &[Need::BenchPackages])?;
         let mut measure = alone();
-        measure.arg(artifact::find(&artifacts, "bench", name)?);
+        measure.arg(program);
         if let Some(file) = &self.json {
             measure.arg("--json").arg(std::path::absolute(file)?);
         }
@@ -59,4 +51,19 @@ impl Bench {
         let status = measure.status().context("cannot run the measurement")?;
         Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
+}
+
+/// Builds a bench target of the agent with the programs that it loads; its executable.
+pub(crate) fn build(workspace: &Workspace, name: &str, needs: &[Need]) -> Result<PathBuf> {
+    if !shell::is_root() {
+        bail!("it needs root: it loads programs");
+    }
+    setup::ensure(workspace, &[Need::BuildPackages, Need::Linker, Need::Compiler])?;
+    setup::ensure(workspace, needs)?;
+    ebpf::build(workspace)?;
+    say(format!("building {name}"));
+    let mut cargo = ebpf::cargo(workspace);
+    cargo.args(["bench", "--no-run", "--package", "lanekeeper", "--features", "privileged,guest"]);
+    let artifacts = artifact::build(cargo.args(["--bench", name]))?;
+    artifact::find(&artifacts, "bench", name).map(Path::to_path_buf)
 }

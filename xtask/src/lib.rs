@@ -13,4 +13,5 @@ pub mod setup;
 pub mod shell;
 pub mod test;
 pub mod verifier;
+pub mod witness;
 pub mod workspace;

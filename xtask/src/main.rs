@@ -12,6 +12,7 @@ use xtask::guest::Guest;
 use xtask::setup::Setup;
 use xtask::test::Test;
 use xtask::verifier::Verifier;
+use xtask::witness::Witness;
 use xtask::workspace::Workspace;
 
 #[derive(Parser)]
@@ -37,6 +38,8 @@ enum Verb {
     Bench(Bench),
     /// Let libFuzzer look for what the tests do not find
     Fuzz(Fuzz),
+    /// Hold a million packets' verdicts against the oracle's, over each of 36 lists
+    Witness(Witness),
     /// Run what CI runs: all tests on all kernels
     Ci,
     /// Count what each kernel's verifier walks, against ebpf/verifier-budget.txt
@@ -61,6 +64,7 @@ fn run() -> Result<ExitCode> {
         Verb::Guest(guest) => guest.run(&workspace),
         Verb::Bench(bench) => bench.run(&workspace),
         Verb::Fuzz(fuzz) => fuzz.run(&workspace),
+        Verb::Witness(witness) => witness.run(&workspace),
         Verb::Demo(demo) => demo.run(&workspace),
         Verb::Test(test) => test.run(&workspace),
         Verb::Verifier(verifier) => verifier.run(&workspace),

@@ -62,12 +62,17 @@ impl Trial {
         Ok(Self { object, tables: Some(tables.clone()), ingress: Vec::new() })
     }
 
-    /// Switches to other tables as [`super::Dataplane::load`] does.
-    pub fn load(&mut self, tables: &Tables) -> Result<u64, Error> {
-        let number = fill(&mut self.object, tables)?.generation();
+    /// Takes these for what the data path has in its maps by now: rules and lanes are named by them.
+    pub fn follow(&mut self, tables: &Tables) {
         self.tables = Some(tables.clone());
         // The same names may have other numbers now.
         self.ingress.clear();
+    }
+
+    /// Switches to other tables as [`super::Dataplane::load`] does.
+    pub fn load(&mut self, tables: &Tables) -> Result<u64, Error> {
+        let number = fill(&mut self.object, tables)?.generation();
+        self.follow(tables);
         Ok(number)
     }
 
