@@ -22,6 +22,9 @@ pub struct Filed {
     pub records: Vec<Record>,
     /// First record of each chain.
     pub heads: Box<Heads>,
+    /// By number of the record, what a walk along a chain asks of it: some chains have thousands of records, which lie far
+    /// apart.
+    pub(super) links: Vec<Link>,
     /// By [`field`].
     pub candidates: Vec<Box<Candidates>>,
     /// By place in the list.
@@ -45,6 +48,21 @@ pub(super) struct Numbered {
     pub first: u32,
     /// Of what its records say.
     pub digest: u64,
+}
+
+/// What of a record leads along its chain.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Link {
+    /// [`Record::rule`].
+    pub rule: u32,
+    /// [`Record::next`].
+    pub next: u32,
+}
+
+impl Link {
+    pub fn of(record: &Record) -> Self {
+        Self { rule: record.rule, next: record.next }
+    }
 }
 
 /// Where a record is.
@@ -125,7 +143,8 @@ pub fn file(expanded: &[Expanded], rules: usize, generation: &mut Generation, te
         });
     }
     let candidates = candidates(&placed, tuples.len());
-    Filed { records, heads, candidates, rules, filing, shapes: by_number, whole, unused: Unused::default() }
+    let links = records.iter().map(Link::of).collect();
+    Filed { records, heads, links, candidates, rules, filing, shapes: by_number, whole, unused: Unused::default() }
 }
 
 /// The chain that a record of that tuple is in.

@@ -2,7 +2,7 @@
 
 use lanekeeper_common::abi::{Generation, Record, Tenant, Tuple};
 
-use crate::compile::tuples::{self, Filed};
+use crate::compile::tuples::{self, Filed, Link};
 
 /// A change that a packet sees whole or not at all. Of a range each member is one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,10 +107,19 @@ impl Store {
                 }
             }
             Store::Record { number, record } => match filed.records.get_mut(*number as usize) {
-                Some(place) => *place = *record,
-                None => filed.records.push(*record),
+                Some(place) => {
+                    *place = *record;
+                    filed.links[*number as usize] = Link::of(record);
+                }
+                None => {
+                    filed.records.push(*record);
+                    filed.links.push(Link::of(record));
+                }
             },
-            Store::Next { record, next } => filed.records[*record as usize].next = *next,
+            Store::Next { record, next } => {
+                filed.records[*record as usize].next = *next;
+                filed.links[*record as usize].next = *next;
+            }
             Store::Head { chain, record } => filed.heads[*chain as usize] = *record,
         }
     }

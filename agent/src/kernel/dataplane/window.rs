@@ -67,9 +67,14 @@ impl Window {
         self.word(at).fetch_min(most, Ordering::Release);
     }
 
-    /// Adds bits to eight bytes.
+    /// Adds bits to eight bytes. A read and then a write, not one locked step: nobody else writes, and an edit may add to
+    /// hundreds of thousands.
     pub fn add(&self, at: usize, bits: u64) {
-        self.long(at).fetch_or(bits, Ordering::Release);
+        let long = self.long(at);
+        let now = long.load(Ordering::Relaxed);
+        if now & bits != bits {
+            long.store(now | bits, Ordering::Release);
+        }
     }
 }
 
