@@ -14,6 +14,7 @@ pub mod connection;
 pub mod credentials;
 pub mod machine;
 mod observe;
+mod request;
 pub mod sas;
 mod shell;
 #[cfg(test)]

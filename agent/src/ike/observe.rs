@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::connection::{DIGEST_PREFIX, NAME_PREFIX};
-use super::shell::unload;
+use super::request::unload;
 use crate::vici::{Client, Error, Message, Timeouts};
 
 /// A connection of ours that charon has.

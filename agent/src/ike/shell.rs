@@ -5,24 +5,18 @@ use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::credentials::Credentials;
 use super::machine::{Action, Input, Machine};
-use super::sas::{EVENTS, IkeSa, Notice};
-use super::{Command, Connection, Error, Event, Load, Standing, cause};
+use super::request::{close, initiate, list_sas, load, terminate, unload};
+use super::sas::{EVENTS, Notice};
+use super::{Command, Error, Event, Load, Standing};
 use crate::vici::{self, Client, Listener, Message, Timeouts};
 
-/// charon is told to answer after that time, whatever the peer does.
-const INITIATE: Duration = Duration::from_secs(10);
-/// And is taken for hung when it has not by then.
-const INITIATE_ANSWER: Duration = Duration::from_secs(15);
-/// charon waits that long for the peer's word on a closed SA.
-const CLOSE: Duration = Duration::from_secs(3);
 /// An initiation holds one of charon's worker threads (16 by default) until it is done.
 const AT_ONCE: usize = 4;
 
@@ -316,86 +310,6 @@ async fn carry_out(client: &mut Client, began: Instant, order: Order) -> Result<
             terminate(client, selector.with("force", if force { "yes" } else { "no" })).await?;
             Ok(None)
         }
-    }
-}
-
-/// Loads secret and connection; both replace what has their name.
-pub(super) async fn load(
-    client: &mut Client,
-    connection: &Connection,
-    credentials: &Credentials,
-) -> Result<(), vici::Error> {
-    let (command, secret) = connection.load_secret(credentials);
-    client.request(command, secret).await?;
-    client.request("load-conn", connection.load_conn(credentials)).await?;
-    Ok(())
-}
-
-/// Closes a connection's SAs and unloads it and its shared secret. What is not there is well.
-pub(super) async fn unload(client: &mut Client, connection: &str) -> Result<(), vici::Error> {
-    let name = || Message::new().with("name", connection);
-    for (command, arguments) in [("unload-conn", name()), ("unload-shared", Message::new().with("id", connection))] {
-        match client.request(command, arguments).await {
-            Ok(_) => {}
-            Err(vici::Error::Refused { reason, .. }) => debug!(connection, reason, "nothing to unload"),
-            Err(error) => return Err(error),
-        }
-    }
-    close(client, connection).await
-}
-
-/// Closes a connection's SAs.
-async fn close(client: &mut Client, connection: &str) -> Result<(), vici::Error> {
-    terminate(client, Message::new().with("ike", connection)).await?;
-    // What the peer has not confirmed.
-    terminate(client, Message::new().with("ike", connection).with("force", "yes")).await
-}
-
-/// Every IKE_SA and CHILD_SA that charon has.
-pub(super) async fn list_sas(client: &mut Client) -> Result<Vec<IkeSa>, vici::Error> {
-    let mut sas = Vec::new();
-    let within = Timeouts::default().answer;
-    client
-        .stream("list-sas", "list-sa", Message::new(), within, |message| {
-            sas.extend(message.sections().filter_map(|(name, section)| IkeSa::read(name, section)));
-        })
-        .await?;
-    Ok(sas)
-}
-
-/// Closes what matches; that nothing does, or that the peer is silent, is no error.
-async fn terminate(client: &mut Client, selector: Message) -> Result<(), vici::Error> {
-    let arguments = selector.with("timeout", CLOSE.as_millis().to_string());
-    match client.request_within("terminate", arguments, CLOSE + Timeouts::default().answer).await {
-        Ok(_) => Ok(()),
-        Err(vici::Error::Refused { reason, .. }) => {
-            debug!(reason, "terminate");
-            Ok(())
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// Initiates on a connection of its own and puts charon's log lines into the reason of a failure.
-async fn initiate(vici: &Path, connection: &str, child: &str) -> Result<(), String> {
-    let mut log = Vec::new();
-    let arguments = Message::new()
-        .with("ike", connection)
-        .with("child", child)
-        .with("timeout", INITIATE.as_millis().to_string())
-        .with("loglevel", "1");
-    let result = async {
-        let mut client = Client::connect(vici, Timeouts::default()).await?;
-        client
-            .stream("initiate", "control-log", arguments, INITIATE_ANSWER, |message| {
-                log.extend(message.text("msg").map(str::to_owned));
-            })
-            .await
-    };
-    match result.await {
-        Ok(_) => Ok(()),
-        Err(vici::Error::Refused { reason, .. }) => Err(cause::explain(child, &reason, &log)),
-        Err(error) => Err(format!("initiating {child}: {error}")),
     }
 }
 
