@@ -1,0 +1,113 @@
+//! The kernel and charon as a model: what each operation does, and what the kernel does by itself.
+
+use lanekeeper::plan::{Address, Desired, LaneTraces, Link, Observed, Op, Route, RouteVia, State, diff};
+
+/// Panics where the kernel would refuse.
+pub fn carry_out(machine: &mut Observed, op: &Op) {
+    match op.clone() {
+        Op::AddRoute(route) => {
+            let place = |other: &Route| other.destination == route.destination && other.metric == route.metric;
+            assert!(!machine.routes.iter().any(place), "EEXIST: {op}");
+            if let RouteVia::Device(device) = &route.via {
+                assert!(machine.links.get(device).is_some_and(|link| link.up), "ENETDOWN: {op}");
+            }
+            machine.routes.insert(route);
+        }
+        Op::AddLink(link) => {
+            let taken = |other: &Link| other.name == link.name || other.if_id == link.if_id;
+            assert!(!machine.links.values().any(taken), "EEXIST: {op}");
+            assert!(!machine.attached.contains(&link.name), "a stale pin: {op}");
+            machine.links.insert(link.name.clone(), Link { up: false, ..link });
+        }
+        Op::SetMtu { name, to, .. } => machine.links.get_mut(&name).unwrap().mtu = to,
+        Op::LinkUp { name } => machine.links.get_mut(&name).unwrap().up = true,
+        Op::AddAddress(address) => {
+            assert!(machine.links.contains_key(&address.device), "ENODEV: {op}");
+            assert!(machine.addresses.insert(address), "EEXIST: {op}");
+        }
+        Op::AddState(state) => {
+            // As __xfrm_state_lookup compares: by the new one's value under the mask of the one that is there.
+            let value = state.id.mark.map_or(0, |mark| mark.value);
+            let taken = |other: &State| {
+                let (v, m) = other.id.mark.map_or((0, 0), |mark| (mark.value, mark.mask));
+                (other.id.destination, other.id.spi) == (state.id.destination, state.id.spi) && value & m == v
+            };
+            assert!(!machine.states.iter().any(taken), "EEXIST: {op}");
+            machine.states.push(state);
+        }
+        Op::AddPolicy(policy) => {
+            assert!(machine.policies.iter().all(|other| other.id != policy.id), "EEXIST: {op}");
+            assert!(!machine.charon.contains_key(&(policy.reqid, policy.id.if_id)), "charon's is there: {op}");
+            machine.policies.push(policy);
+        }
+        Op::UpdatePolicy(policy) => {
+            let place = machine.policies.iter().position(|other| other.id == policy.id).expect("ENOENT");
+            machine.policies[place] = policy;
+        }
+        Op::LoadTables { digest } => machine.tables = Some(digest),
+        Op::Attach { device } => {
+            assert!(machine.links.contains_key(&device) && machine.tables.is_some(), "no place: {op}");
+            assert!(machine.attached.insert(device), "twice: {op}");
+        }
+        Op::LoadConnection { name, digest, changed } => {
+            assert_eq!(machine.connections.insert(name, digest).is_some(), changed, "{op}");
+        }
+        Op::UnloadConnection { name } => assert!(machine.connections.remove(&name).is_some(), "{op}"),
+        Op::FlushLane { reqid, if_id } => assert!(machine.charon.remove(&(reqid, if_id)).is_some(), "{op}"),
+        Op::Detach { device } => assert!(machine.attached.remove(&device), "{op}"),
+        Op::RemoveAddress(address) => {
+            assert!(machine.addresses.remove(&address), "{op}");
+            let is_ipv4 = |other: &Address| other.device == address.device && other.address.addr().is_ipv4();
+            if is_ipv4(&address) && !machine.addresses.iter().chain(&machine.other_addresses).any(is_ipv4) {
+                let via = RouteVia::Device(address.device.clone());
+                machine.routes.retain(|route| route.via != via || !route.destination.addr().is_ipv4());
+            }
+        }
+        Op::RemovePolicy(id) => machine.policies.retain(|policy| policy.id != id),
+        Op::RemoveState(id) => machine.states.retain(|state| state.id != id),
+        Op::RemoveLink { name } => {
+            assert!(machine.links.remove(&name).is_some(), "ENODEV: {op}");
+            assert!(!machine.attached.contains(&name), "a pinned link would stay: {op}");
+            machine.addresses.retain(|address| address.device != name);
+            machine.routes.retain(|route| route.via != RouteVia::Device(name.clone()));
+        }
+        Op::RemoveRoute(route) => assert!(machine.routes.remove(&route), "ESRCH: {op}"),
+        Op::RemoveDataplane => machine.tables = None,
+    }
+}
+
+/// A machine on which `desired` was applied, with charon's lanes up.
+pub fn machine(desired: &Desired) -> Observed {
+    let mut machine = Observed::default();
+    for op in diff(desired, &machine).unwrap().ops {
+        carry_out(&mut machine, &op);
+    }
+    for lane in &desired.charon_lanes {
+        machine.charon.insert(*lane, LaneTraces { states: 2, policies: 6 });
+    }
+    machine
+}
+
+/// Something of ours gone or changed behind our back.
+pub fn drift(machine: &mut Observed, which: usize) {
+    let device = machine.links.keys().next().cloned();
+    match (which, device) {
+        (1, Some(device)) => {
+            machine.links.remove(&device);
+            machine.addresses.retain(|address| address.device != device);
+            machine.routes.retain(|route| route.via != RouteVia::Device(device.clone()));
+        }
+        (2, Some(device)) => {
+            machine.links.get_mut(&device).unwrap().up = false;
+            machine.routes.retain(|route| route.via != RouteVia::Device(device.clone()));
+        }
+        (3, _) => machine.states.truncate(1),
+        (4, _) => {
+            machine.policies.pop();
+        }
+        (5, _) => machine.routes.clear(),
+        (6, _) => machine.policies.iter_mut().for_each(|policy| policy.priority += 1),
+        (7, _) => machine.tables = None,
+        _ => {}
+    }
+}

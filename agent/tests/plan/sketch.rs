@@ -1,0 +1,175 @@
+//! Policies of a few parts, so that two of them have much in common, and what they want of the machine.
+
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use lanekeeper::keyfile::{self, Algorithm, Keys};
+use lanekeeper::plan::{Desired, REQIDS};
+use lanekeeper::policy::{
+    Auth, Class, ClassIndex, Device, DeviceKind, Fallback, Ike, Keying, Lane, Policy, Start, Static, Tunnel,
+};
+use proptest::prelude::*;
+
+/// What a policy of these tests is made of; small ranges, so that two of them have much in common.
+#[derive(Debug, Clone)]
+pub struct Sketch {
+    pub tunnels: Vec<TunnelSketch>,
+    pub tables: Option<u64>,
+    pub mask: u32,
+}
+
+#[derive(Debug, Clone)]
+pub struct TunnelSketch {
+    pub name: usize,
+    pub if_id: u32,
+    pub mtu: u32,
+    pub lanes: u8,
+    pub addresses: usize,
+    pub routes: usize,
+    pub keyed: bool,
+    pub seed: u32,
+    pub digest: u64,
+}
+
+fn tunnel_sketch() -> impl Strategy<Value = TunnelSketch> {
+    (0..4usize, 1..5u32, 1280..1283u32, 1..4u8, 0..3usize, 0..4usize, any::<bool>(), 0..2u32, 0..2u64).prop_map(
+        |(name, if_id, mtu, lanes, addresses, routes, keyed, seed, digest)| TunnelSketch {
+            name,
+            if_id,
+            mtu,
+            lanes,
+            addresses,
+            routes,
+            keyed,
+            seed,
+            digest,
+        },
+    )
+}
+
+pub fn sketch() -> impl Strategy<Value = Sketch> {
+    let mask = prop_oneof![Just(0xf_u32), Just(0xff)];
+    (prop::collection::vec(tunnel_sketch(), 0..4), prop::option::of(0..3u64), mask).prop_map(
+        |(mut tunnels, tables, mask)| {
+            let mut seen = Vec::new();
+            tunnels.retain(|tunnel| {
+                let fresh = !seen.iter().any(|(name, if_id)| *name == tunnel.name || *if_id == tunnel.if_id);
+                seen.push((tunnel.name, tunnel.if_id));
+                fresh
+            });
+            Sketch { tunnels, tables, mask }
+        },
+    )
+}
+
+pub fn net(text: &str) -> IpNet {
+    text.parse().unwrap()
+}
+
+impl TunnelSketch {
+    fn tunnel(&self) -> Tunnel {
+        let lanes = (0..self.lanes)
+            .map(|index| Lane {
+                class: ClassIndex(0),
+                index,
+                mark: u32::from(index) + 1,
+                reqid: REQIDS.start() + self.name as u32 * 16 + u32::from(index),
+                label: format!("voice.{index}"),
+            })
+            .collect();
+        Tunnel {
+            name: format!("t{}", self.name),
+            local: "192.0.2.1".parse().unwrap(),
+            remote: format!("192.0.2.{}", 2 + self.name).parse().unwrap(),
+            classes: vec![ClassIndex(0)],
+            lanes,
+            device: Device {
+                kind: DeviceKind::Xfrm { if_id: self.if_id },
+                name: format!("lk-t{}", self.name),
+                mtu: self.mtu,
+                addresses: ["10.255.0.1/30", "2001:db8:ff::1/64"][..self.addresses]
+                    .iter()
+                    .map(|text| net(text))
+                    .collect(),
+            },
+            // The first is another in each tunnel, the others move between tunnels.
+            routes: [&format!("10.{}.0.0/16", self.name), "10.99.0.0/16", "2001:db8:99::/48"][..self.routes]
+                .iter()
+                .map(|text| net(text))
+                .collect(),
+            keying: if self.keyed {
+                Keying::Ike(Ike {
+                    local_id: "moon".into(),
+                    remote_id: "sun".into(),
+                    auth: Auth::Psk { file: "psk".into() },
+                    start: Start::Start,
+                    proposals: Vec::new(),
+                    esp_proposals: Vec::new(),
+                    rekey_time: None,
+                })
+            } else {
+                Keying::Static(Static { key_file: PathBuf::from("t.keys"), consent: true })
+            },
+            replay_window: 64,
+            local_ts: vec![net("0.0.0.0/0"), net("::/0")],
+            remote_ts: vec![net("0.0.0.0/0"), net("::/0")],
+        }
+    }
+
+    pub fn keys(&self) -> Keys {
+        let labels: Vec<String> = (0..self.lanes).map(|index| format!("voice.{index}")).collect();
+        let mut next = self.seed * 7919 + self.name as u32 + 1;
+        let files = keyfile::generate(labels.iter().map(String::as_str), Algorithm::Aes128Gcm16, |bytes| {
+            for byte in bytes {
+                next = next.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                *byte = (next >> 24) as u8;
+            }
+        });
+        keyfile::parse("t.keys", &files.here).unwrap()
+    }
+}
+
+/// No two tunnels share a route in a real policy.
+pub fn policy(sketch: &Sketch) -> Policy {
+    let mut taken = Vec::new();
+    let tunnels = sketch
+        .tunnels
+        .iter()
+        .map(|sketch| {
+            let mut tunnel = sketch.tunnel();
+            tunnel.routes.retain(|route| !taken.contains(route));
+            taken.extend(tunnel.routes.clone());
+            tunnel
+        })
+        .collect();
+    Policy {
+        mark_mask: sketch.mask,
+        metrics_listen: None,
+        vici: "/run/charon.vici".into(),
+        classes: vec![Class { name: "voice".into(), lanes: 1, fallback: Fallback::Block, outer_dscp: None }],
+        tunnels,
+        rules: Vec::new(),
+        default_class: ClassIndex(0),
+        tenants: Vec::new(),
+    }
+}
+
+pub fn desired(sketch: &Sketch) -> Desired {
+    let keys = sketch.tunnels.iter().map(|tunnel| (format!("t{}", tunnel.name), tunnel.keys())).collect();
+    let mut desired = Desired::new(&policy(sketch), &keys).unwrap();
+    desired.tables = sketch.tables;
+    desired.connections = sketch
+        .tunnels
+        .iter()
+        .filter(|tunnel| tunnel.keyed)
+        .map(|tunnel| (format!("lk-t{}", tunnel.name), tunnel.digest))
+        .collect();
+    desired
+}
+
+/// One tunnel of one lane.
+pub fn one(keyed: bool) -> Sketch {
+    let tunnel =
+        TunnelSketch { name: 0, if_id: 42, mtu: 1400, lanes: 1, addresses: 1, routes: 1, keyed, seed: 0, digest: 7 };
+    Sketch { tunnels: vec![tunnel], tables: Some(1), mask: 0xff }
+}
