@@ -222,16 +222,19 @@ impl Registry {
         if let Some(number) = self.numbers.get(&key) {
             return Ok(*number);
         }
+        let number = self.next(&key)?;
+        self.restore(key, number);
+        Ok(number)
+    }
+
+    /// The number that a name without one would get; it is not given out yet.
+    pub fn next(&self, key: &Key) -> Result<u32, Error> {
         key.encode()?;
         let (what, first, limit) = key.space().range();
-        let next = self.next.entry(key.space()).or_default();
-        let number = (*next).max(first);
-        let after = number + key.width() as usize;
-        if after > limit {
+        let number = self.next.get(&key.space()).map_or(first, |next| first.max(*next));
+        if number + key.width() as usize > limit {
             return Err(Error::RegistryFull { what, limit });
         }
-        *next = after;
-        self.numbers.insert(key, number as u32);
         Ok(number as u32)
     }
 
@@ -282,6 +285,14 @@ mod tests {
             registry.number(Key::Rule { tenant: "x".into(), rule: "new".into() }).unwrap()
         });
         assert_eq!(keys().into_iter().map(|key| restored.number(key).unwrap()).collect::<Vec<_>>(), numbers);
+    }
+
+    #[test]
+    fn a_number_that_was_asked_for_is_not_given_out() {
+        let mut registry = Registry::default();
+        let [one, other] = ["one", "other"].map(|name| Key::Tunnel(name.into()));
+        assert_eq!((registry.next(&one), registry.get(&one)), (Ok(0), None));
+        assert_eq!((registry.number(other.clone()), registry.next(&one)), (Ok(0), Ok(1)));
     }
 
     #[test]

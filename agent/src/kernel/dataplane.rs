@@ -254,7 +254,11 @@ impl Dataplane {
 
     /// The number of a name, written to the pinned registry if it is new.
     fn name(&mut self, key: Key) -> Result<u32, Error> {
-        let number = self.registry.number(key.clone())?;
+        if let Some(number) = self.registry.get(&key) {
+            return Ok(number);
+        }
+        // A number that only this process knew would be given to another name by the next.
+        let number = self.registry.next(&key)?;
         self.restore(key, number)?;
         Ok(number)
     }
