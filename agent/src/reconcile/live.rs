@@ -112,11 +112,15 @@ impl Live {
     /// Counts what happened to lanes outside the data path, with what has waited for it.
     pub fn tally(&self, counts: &[(Series, u64)]) -> Result<(), Error> {
         let mut dataplane = lock(&self.dataplane);
-        let waited = std::mem::take(&mut lock(&self.state).uncounted);
-        for (series, n) in waited.iter().chain(counts) {
-            dataplane.tally(series, *n)?;
-        }
-        Ok(())
+        let waiting = {
+            let mut state = lock(&self.state);
+            state.uncounted.extend_from_slice(counts);
+            std::mem::take(&mut state.uncounted)
+        };
+        let (left, outcome) = count_each(waiting, |(series, n)| dataplane.tally(series, *n));
+        // What came meanwhile is behind what could not be counted.
+        lock(&self.state).uncounted.splice(0..0, left);
+        Ok(outcome?)
     }
 
     /// The kernel had more to tell than was taken.
@@ -233,7 +237,36 @@ impl Source for Live {
     }
 }
 
+/// Counts one after the other up to the first that fails; that one and those behind it are left.
+fn count_each<T, E>(mut waiting: Vec<T>, mut count: impl FnMut(&T) -> Result<(), E>) -> (Vec<T>, Result<(), E>) {
+    for (place, one) in waiting.iter().enumerate() {
+        if let Err(error) = count(one) {
+            return (waiting.split_off(place), Err(error));
+        }
+    }
+    (Vec::new(), Ok(()))
+}
+
 /// Seconds since 1970.
 pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_counted_waits_and_nothing_is_counted_twice() {
+        let mut counted = Vec::new();
+        let (left, outcome) = count_each(vec![1, 2, 3, 4], |one| match one {
+            3 => Err("full"),
+            one => {
+                counted.push(*one);
+                Ok(())
+            }
+        });
+        assert_eq!((counted, left, outcome), (vec![1, 2], vec![3, 4], Err("full")));
+        assert_eq!(count_each(vec![3, 4], |_| Ok::<(), ()>(())), (vec![], Ok(())));
+    }
 }
