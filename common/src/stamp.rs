@@ -3,9 +3,13 @@
 //! [`crate::abi::map::ACTIVE`] holds a stamp, one word, of which a packet makes one read. Whoever changes tables that packets
 //! read writes the tables first and then the next stamp; a packet reads the stamp first, then the tables, and what it
 //! keeps of them carries the stamp that it began with. So what was found while tables changed carries a stamp that is gone
-//! as soon as the change is said to be done: nothing wrong outlives it, and no entry has to be looked for. On processors that
-//! put reads in another order this holds too: the stamp says which slot is read, so no read of a table can come before
-//! that of the stamp.
+//! as soon as the change is said to be done: nothing wrong outlives it, and no entry has to be looked for.
+//!
+//! On processors that put reads in another order this holds for what lies in slots: the stamp says which slot is read, so no
+//! read of it can come before that of the stamp. It does not hold of itself for the hash maps of devices and interfaces,
+//! which are the same ones for every stamp: there a read may come before that of the stamp, and what a packet keeps that was
+//! under way at that very moment may carry the new stamp with the old device. Such an entry lasts until the next stamp or
+//! until its flow's place is taken.
 
 /// Generations are numbered by this many lower bits; the rest counts changes in place. At a thousand a second those last
 /// for 34 years.
