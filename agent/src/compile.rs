@@ -2,6 +2,7 @@
 
 pub mod edit;
 mod expand;
+pub mod memory;
 pub mod registry;
 pub mod series;
 mod shape;
@@ -83,6 +84,18 @@ pub enum Error {
         /// How many fit.
         limit: usize,
     },
+    /// More than the file's own bound.
+    #[error(
+        "rule {rule}: up to here the list takes more than the {limit} MiB of [limits] memory, and {needed} MiB as a whole; raise it, or take fewer rules or shorter lists"
+    )]
+    Memory {
+        /// Where the rule is.
+        rule: String,
+        /// What all of it takes, in MiB.
+        needed: u64,
+        /// The bound, in MiB.
+        limit: u64,
+    },
     /// A limit of the registry, in which old names stay.
     #[error(
         "the registry holds no more than {limit} {what}, those of earlier configurations included; `lanekeeper down` empties it"
@@ -123,6 +136,7 @@ pub enum Error {
 pub fn compile(policy: &Policy, registry: &mut Registry) -> Result<Tables, Error> {
     limit("tenants", policy.tenants.len(), MAX_TENANTS - 1)?;
     limit("classes", policy.classes.len(), MAX_CLASSES)?;
+    memory::check(policy)?;
     let mut generation = Generation::zeroed();
     let mut tenants = tenants::tenants(policy, registry, &mut generation)?;
     let expanded = expand::expand(policy, registry)?;

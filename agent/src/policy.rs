@@ -34,6 +34,9 @@ pub struct TunnelIndex(pub usize);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TenantIndex(pub usize);
 
+/// The least that may be set for [`Policy::memory_limit`]: tables without a rule take about half of it.
+pub const MIN_MEMORY: u64 = 32 << 20;
+
 /// The whole of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
@@ -43,6 +46,8 @@ pub struct Policy {
     pub metrics_listen: Option<SocketAddr>,
     /// charon's VICI socket.
     pub vici: PathBuf,
+    /// Bytes that compiling and keeping it may take; `None` for what a full data path takes.
+    pub memory_limit: Option<u64>,
     /// In the file's order.
     pub classes: Vec<Class>,
     /// In the file's order.

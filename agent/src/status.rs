@@ -229,6 +229,7 @@ pub(crate) mod tests {
             mark_mask: 0xff,
             metrics_listen: None,
             vici: "/var/run/charon.vici".into(),
+            memory_limit: None,
             classes: vec![
                 class("voice", 1, Fallback::Class(ClassIndex(2))),
                 class("bulk", 2, Fallback::Block),

@@ -163,6 +163,7 @@ fn reasons() -> Vec<Reason> {
         Reason::MaskEmpty { value: s("none"), cure: "say which flags to look at" },
         Reason::DscpAbove { value: 184 },
         Reason::NotDuration { value: s("1 hour") },
+        Reason::NotMemory { value: s("256 MB") },
         Reason::Consent,
         Reason::Uri { value: s("unix:///run/x"), path: s("/run/x") },
     ]

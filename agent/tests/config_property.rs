@@ -65,6 +65,7 @@ fn piece() -> impl Strategy<Value = String> {
             "[mark]\n",
             "[default]\n",
             "[metrics]\n",
+            "[limits]\n",
             "[tunnel.ike]\n",
             "[tunnel.device]\n",
             "[tunnel.static]\n",

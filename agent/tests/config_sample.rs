@@ -69,6 +69,7 @@ fn reader_keys() -> BTreeSet<String> {
         ("mark", "[mark]"),
         ("metrics", "[metrics]"),
         ("ike", "[ike]"),
+        ("limits", "[limits]"),
         ("default", "[default]"),
         ("class", "[[class]]"),
         ("tunnel", "[[tunnel]]"),

@@ -89,7 +89,7 @@ pub fn one(
 }
 
 /// How many records it takes, at most: they are counted before there are any.
-fn combinations(rule: &Rule) -> usize {
+pub fn combinations(rule: &Rule) -> usize {
     let of = |prefixes: &[IpNet], v4: bool| prefixes.iter().filter(|prefix| prefix.addr().is_ipv4() == v4).count();
     let (source, destination) = (&rule.source[..], &rule.destination[..]);
     let pairs = match (source, destination) {

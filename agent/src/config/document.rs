@@ -16,7 +16,7 @@ use toml::de::DeTable;
 
 pub use class::Class;
 pub use rule::Rule;
-pub use settings::{Default, IkeDaemon, Mark, Metrics};
+pub use settings::{Default, IkeDaemon, Limits, Mark, Metrics};
 pub use tenant::Tenant;
 pub use tunnel::{Auth, Tunnel};
 
@@ -40,6 +40,8 @@ pub struct Document {
     pub metrics: Option<Metrics>,
     /// How to reach strongSwan.
     pub ike: Option<IkeDaemon>,
+    /// What Lanekeeper may take of this machine.
+    pub limits: Option<Limits>,
     /// What becomes of traffic that no rule matches.
     pub default: Option<Default>,
     /// QoS classes.
@@ -65,6 +67,7 @@ impl Document {
             mark: root.table("mark", "[mark]".to_owned(), Mark::read),
             metrics: root.table("metrics", "[metrics]".to_owned(), Metrics::read),
             ike: root.table("ike", "[ike]".to_owned(), IkeDaemon::read),
+            limits: root.table("limits", "[limits]".to_owned(), Limits::read),
             default: root.table("default", "[default]".to_owned(), Default::read),
             classes: root.tables("class", |table, _| Class::read(table)),
             tunnels: root.tables("tunnel", |table, _| Tunnel::read(table)),
@@ -83,6 +86,7 @@ impl Document {
         keep_first(&mut self.mark, other.mark, "[mark]", |mark| mark.spot, findings);
         keep_first(&mut self.metrics, other.metrics, "[metrics]", |metrics| metrics.spot, findings);
         keep_first(&mut self.ike, other.ike, "[ike]", |ike| ike.spot, findings);
+        keep_first(&mut self.limits, other.limits, "[limits]", |limits| limits.spot, findings);
         keep_first(&mut self.default, other.default, "[default]", |default| default.spot, findings);
         self.classes.extend(other.classes);
         self.tunnels.extend(other.tunnels);

@@ -45,6 +45,7 @@ pub fn resolve(document: &Document, sources: &[Source], facts: &Facts, findings:
             Some(vici) => files::resolve(sources, vici),
             None => PathBuf::from(VICI),
         },
+        memory_limit: document.limits.as_ref().and_then(|limits| limits.memory.as_ref()).map(|memory| memory.value),
         classes,
         tunnels,
         rules,

@@ -8,7 +8,9 @@ mod setting;
 pub use name::{CLASS, DEVICE, INTERFACE, NAME, RULE_NAME};
 pub use net::{ADDRESS, DEVICE_ADDRESS, LISTEN, PREFIX};
 pub use packet::{DSCP, ICMP_TYPE, IcmpType, LENGTH, MARK, PORTS, PROTOCOL, TCP_FLAGS, VLAN};
-pub use setting::{CONSENT, DEVICE_TYPE, DeviceType, FILE, IDENTITY, PATTERN, PROPOSAL, SECONDS, SOCKET, START, TEXT};
+pub use setting::{
+    CONSENT, DEVICE_TYPE, DeviceType, FILE, IDENTITY, MEMORY, PATTERN, PROPOSAL, SECONDS, SOCKET, START, TEXT,
+};
 
 /// One kind of value.
 pub struct Kind<T> {
@@ -212,6 +214,12 @@ pub enum Reason {
         /// What is there.
         value: String,
     },
+    /// Not an amount of memory.
+    #[error("\"{value}\" is not an amount of memory")]
+    NotMemory {
+        /// What is there.
+        value: String,
+    },
     /// Not the sentence of consent.
     #[error("does not say what has to be said")]
     Consent,
@@ -264,6 +272,7 @@ impl Reason {
                 _ => "DSCP goes from 0 to 63, or has a name such as \"ef\"".to_owned(),
             }),
             Self::NotDuration { .. } => Some("write seconds, or \"90s\", \"30m\", \"4h\", \"1d\"".to_owned()),
+            Self::NotMemory { .. } => Some("write bytes, or \"512KiB\", \"256MiB\", \"2GiB\"".to_owned()),
             Self::Consent => Some(format!(
                 "read this, and if it is true for you write i-know = \"{}\"",
                 crate::policy::STATIC_KEY_CONSENT

@@ -18,6 +18,7 @@ pub fn policy() -> Policy {
         mark_mask: 0xff,
         metrics_listen: None,
         vici: PathBuf::from("/nowhere"),
+        memory_limit: None,
         classes: vec![class("voice", 1), class("bulk", 2)],
         tunnels: vec![Tunnel {
             name: "b7".to_owned(),

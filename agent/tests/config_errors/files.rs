@@ -250,3 +250,36 @@ fn a_config_that_the_data_path_has_no_room_for() {
     let full = format!("gw.toml: error: the registry holds no more than {MAX_INTERFACES} ingress interfaces, those of");
     assert!(text.starts_with(&full) && text.ends_with("gw.toml: 1 error\n"), "{text}");
 }
+
+/// What the file itself allows.
+#[test]
+fn a_list_of_more_memory_than_the_file_allows() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("gw.toml");
+    let ports: Vec<String> = (0..20_000).map(|at| at.to_string()).collect();
+    let rule = format!("[[rule]]\nclass = \"voice\"\nlength = [{}]\n", ports.join(", "));
+    let with = |limit: &str| {
+        fs::write(
+            &path,
+            format!("{FINE}[limits]\nmemory = {limit}\n[[rule]]\nclass = \"voice\"\ndscp = 1\n{rule}{rule}"),
+        )
+        .expect("a file");
+        check::check(&path, false).err.replace(&format!("{}/", folder.path().display()), "")
+    };
+    let text = with("\"36MiB\"");
+    let (head, rest) = text.split_once(" MiB as a whole").expect("what it takes");
+    let (place, needed) = head.rsplit_once(", and ").expect("the bound");
+    let bound = "up to here the list takes more than the 36 MiB of [limits] memory";
+    assert_eq!(place, format!("gw.toml: error: rule gw.toml:22:1: {bound}"));
+    assert!(rest.starts_with("; raise it, or take fewer rules or shorter lists\n"), "{rest}");
+    // What it says is what is enough.
+    let enough: u64 = needed.parse().expect("a number");
+    assert!(!with(&format!("\"{enough}MiB\"")).contains("error"));
+    assert!(with(&format!("\"{}MiB\"", enough - 1)).contains("error"));
+    same(
+        with("\"16MiB\"").trim_end_matches("gw.toml: 1 error\n").trim_end(),
+        r#"
+gw.toml:15:10: error: [limits]: memory 16777216 is outside 33554432 to 18446744073709551615
+"#,
+    );
+}

@@ -146,6 +146,7 @@ pub fn policy(sketch: &Sketch) -> Policy {
         mark_mask: sketch.mask,
         metrics_listen: None,
         vici: "/run/charon.vici".into(),
+        memory_limit: None,
         classes: vec![Class { name: "voice".into(), lanes: 1, fallback: Fallback::Block, outer_dscp: None }],
         tunnels,
         rules: Vec::new(),

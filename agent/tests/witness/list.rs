@@ -144,6 +144,7 @@ pub fn policy(family: &Family, rules: usize) -> Policy {
         mark_mask: mask,
         metrics_listen: None,
         vici: "/nowhere".into(),
+        memory_limit: None,
         default_class: ClassIndex(0),
         classes,
         tunnels: vec![tunnel],

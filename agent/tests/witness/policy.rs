@@ -120,6 +120,7 @@ pub fn policy(random: &mut Random) -> Policy {
         mark_mask: mask,
         metrics_listen: None,
         vici: "/nowhere".into(),
+        memory_limit: None,
         default_class: ClassIndex(random.below(classes.len())),
         classes,
         tunnels,

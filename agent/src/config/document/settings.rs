@@ -1,10 +1,11 @@
-//! The tables that are there once: `[mark]`, `[metrics]`, `[ike]`, `[default]`.
+//! The tables that are there once: `[mark]`, `[metrics]`, `[ike]`, `[limits]`, `[default]`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 
+use super::shape::Memory;
 use crate::config::findings::{At, Spot};
 use crate::config::table::Table;
 use crate::config::value;
@@ -58,6 +59,24 @@ pub struct IkeDaemon {
 impl IkeDaemon {
     pub(super) fn read(table: &mut Table<'_, '_, '_, '_>) -> Self {
         Self { vici: table.one("vici", &value::SOCKET), spot: table.spot }
+    }
+}
+
+/// What Lanekeeper may take of this machine.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Limits {
+    /// The most memory that the agent may take for compiling and keeping its rules, in bytes or as `256MiB`: a list that would
+    /// take more is refused. 32MiB at least. Without it lists are bounded by what the data path holds.
+    #[schemars(with = "Option<Memory>")]
+    pub memory: Option<At<u64>>,
+    #[schemars(skip)]
+    pub(crate) spot: Spot,
+}
+
+impl Limits {
+    pub(super) fn read(table: &mut Table<'_, '_, '_, '_>) -> Self {
+        Self { memory: table.one("memory", &value::MEMORY), spot: table.spot }
     }
 }
 

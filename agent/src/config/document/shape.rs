@@ -43,6 +43,16 @@ pub enum Ports {
     Range(#[schemars(regex(pattern = r"^ *[0-9]+ *(- *[0-9]+ *)?$"))] String),
 }
 
+/// An amount of memory.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub enum Memory {
+    /// In bytes.
+    Bytes(#[schemars(range(min = 33_554_432))] u64),
+    /// With a unit.
+    Text(#[schemars(regex(pattern = r"^[0-9]+ *(KiB|MiB|GiB)?$"))] String),
+}
+
 /// Lengths.
 #[derive(JsonSchema)]
 #[schemars(untagged)]

@@ -43,6 +43,7 @@ fn others(document: &Document) -> Vec<(&'static str, Spot)> {
         ("mark", document.mark.as_ref().map(|mark| mark.spot)),
         ("metrics", document.metrics.as_ref().map(|metrics| metrics.spot)),
         ("ike", document.ike.as_ref().map(|ike| ike.spot)),
+        ("limits", document.limits.as_ref().map(|limits| limits.spot)),
         ("default", document.default.as_ref().map(|default| default.spot)),
         ("class", document.classes.first().map(|class| class.spot)),
         ("tunnel", document.tunnels.first().map(|tunnel| tunnel.spot)),

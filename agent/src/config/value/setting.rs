@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 
 use super::{Kind, Reason};
 use crate::config::nearest::cure;
-use crate::policy::{STATIC_KEY_CONSENT, Start};
+use crate::policy::{MIN_MEMORY, STATIC_KEY_CONSENT, Start};
 
 /// A file; relative ones start at the config's folder.
 pub const FILE: Kind<PathBuf> =
@@ -33,6 +33,10 @@ pub const SECONDS: Kind<u32> = Kind {
         u32::try_from(number).map_err(|_| Reason::Range { value: number, least: 0, most: u32::MAX.into() })
     }),
 };
+
+/// An amount of memory in bytes.
+pub const MEMORY: Kind<u64> =
+    Kind { wanted: "an amount of memory", example: "\"256MiB\"", text: memory, number: Some(bytes) };
 
 /// The sentence that allows static keys for counter-mode ciphers.
 pub const CONSENT: Kind<()> =
@@ -134,6 +138,29 @@ fn seconds(text: &str) -> Result<u32, Reason> {
     digits.parse::<u32>().ok().and_then(|count| count.checked_mul(unit)).ok_or_else(wrong)
 }
 
+fn memory(text: &str) -> Result<u64, Reason> {
+    let wrong = || Reason::NotMemory { value: text.escape_debug().to_string() };
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err(wrong()),
+    };
+    let digits = digits.trim_end();
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    let count: i128 = digits.parse().map_err(|_| wrong())?;
+    bytes(count.checked_mul(unit).ok_or_else(wrong)?)
+}
+
+fn bytes(number: i128) -> Result<u64, Reason> {
+    let (least, most) = (MIN_MEMORY.into(), u64::MAX.into());
+    u64::try_from(number).ok().filter(|bytes| *bytes >= MIN_MEMORY).ok_or(Reason::Range { value: number, least, most })
+}
+
 fn device_type(text: &str) -> Result<DeviceType, Reason> {
     match text {
         "xfrm" => Ok(DeviceType::Xfrm),
@@ -172,6 +199,18 @@ mod tests {
         assert_eq!(seconds("1d"), Ok(86400));
         for text in ["", "h", "4 h", "-1s", "1w", "99999999d", "1ä"] {
             assert_eq!(seconds(text), Err(Reason::NotDuration { value: text.to_owned() }), "{text}");
+        }
+    }
+
+    #[test]
+    fn memory_has_units_and_a_least_amount() {
+        assert_eq!(memory("256MiB"), Ok(256 << 20));
+        assert_eq!(memory("2 GiB"), Ok(2 << 30));
+        assert_eq!(memory("33554432"), Ok(MIN_MEMORY));
+        assert!(matches!(memory("32767KiB"), Err(Reason::Range { value: 33_553_408, .. })));
+        assert!(matches!(memory("99999999999GiB"), Err(Reason::Range { .. })));
+        for text in ["", "MiB", "256MB", "256M", "-1GiB", "1.5GiB", "9999999999999999999999999999999999999999GiB"] {
+            assert_eq!(memory(text), Err(Reason::NotMemory { value: text.to_owned() }), "{text}");
         }
     }
 

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::Agent;
+use crate::compile::memory;
 use crate::control::{Anchor, Listed};
 use crate::plan::Op;
 use crate::policy::Policy;
@@ -21,6 +22,11 @@ impl Agent {
         let (addition, placed) = Addition::read(name.to_owned(), text.to_owned(), at.clone(), keep, &policy)?;
         let mut additions = self.additions.clone();
         additions.0.push(addition);
+        let mut after = Policy::clone(&policy);
+        for Placed { rule, place, .. } in &placed {
+            after.rules.insert(*place, rule.clone());
+        }
+        memory::check(&after)?;
         if keep {
             additions.kept().fit(&policy, &self.additions)?;
             additions.remember(&self.runtime_dir)?;
@@ -31,10 +37,6 @@ impl Agent {
             Ok(true) if named => self.world.know_interfaces().await.map(|()| true),
             edited => edited,
         };
-        let mut after = Policy::clone(&policy);
-        for Placed { rule, place, .. } in &placed {
-            after.rules.insert(*place, rule.clone());
-        }
         match self.change_list(after, edited).await {
             Ok(()) => {
                 self.additions = additions;
