@@ -14,6 +14,7 @@ mod problem;
 mod report;
 mod resolve;
 mod schema;
+mod shelf;
 mod source;
 mod table;
 pub mod value;
@@ -25,6 +26,7 @@ pub use facts::{Facts, FileFact};
 pub use problem::Problem;
 pub use report::{Errors, Finding, Warnings};
 pub use schema::schema;
+pub use shelf::Shelf;
 pub use source::{Place, Source};
 
 use crate::policy::{Policy, Rule};
@@ -43,12 +45,17 @@ pub struct Loaded {
 /// Reads a file, what it includes and the metadata of its key files, for use on this machine: a missing key file is an
 /// error.
 pub fn load(path: &Path) -> Result<Loaded, Errors> {
-    load::load(path, true)
+    load_again(path, &mut Shelf::default())
+}
+
+/// Like [`load`], for a file that is read again and again: what is on the shelf and has not changed is not parsed again.
+pub fn load_again(path: &Path, shelf: &mut Shelf) -> Result<Loaded, Errors> {
+    load::load(path, true, shelf)
 }
 
 /// Like [`load`], for looking only (`check`, `explain`): a missing key file is a warning.
 pub fn inspect(path: &Path) -> Result<Loaded, Errors> {
-    load::load(path, false)
+    load::load(path, false, &mut Shelf::default())
 }
 
 /// The pure part: the first source is the main file, the others what it includes.

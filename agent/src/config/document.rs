@@ -10,6 +10,7 @@ mod tenant;
 mod tunnel;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use toml::de::DeTable;
@@ -20,7 +21,7 @@ pub use settings::{Default, IkeDaemon, Limits, Mark, Metrics};
 pub use tenant::Tenant;
 pub use tunnel::{Auth, Tunnel};
 
-use super::findings::{At, Findings};
+use super::findings::{At, Findings, Spot};
 use super::problem::Problem;
 use super::table::Table;
 use super::value;
@@ -52,7 +53,7 @@ pub struct Document {
     pub tunnels: Vec<Tunnel>,
     /// Which packets are of which class: the first match wins.
     #[schemars(rename = "rule", default)]
-    pub rules: Vec<Rule>,
+    pub rules: Vec<Arc<Rule>>,
     /// Whose traffic there is, each with rules of its own.
     #[schemars(rename = "tenant", default)]
     pub tenants: Vec<Tenant>,
@@ -71,7 +72,7 @@ impl Document {
             default: root.table("default", "[default]".to_owned(), Default::read),
             classes: root.tables("class", |table, _| Class::read(table)),
             tunnels: root.tables("tunnel", |table, _| Tunnel::read(table)),
-            rules: root.tables("rule", |table, _| Rule::read(table)),
+            rules: root.tables("rule", |table, _| Arc::new(Rule::read(table))),
             tenants: root.tables("tenant", |table, _| Tenant::read(table)),
         };
         root.finish();
@@ -92,6 +93,27 @@ impl Document {
         self.tunnels.extend(other.tunnels);
         self.rules.extend(other.rules);
         self.tenants.extend(other.tenants);
+    }
+
+    /// Whether it has nothing else.
+    pub fn only_rules(&self) -> bool {
+        self.others().is_empty()
+    }
+
+    /// The first of each kind of thing that stands in it beside rules, by its key.
+    pub fn others(&self) -> Vec<(&'static str, Spot)> {
+        let things = [
+            ("include", self.include.first().map(|include| include.spot)),
+            ("mark", self.mark.as_ref().map(|mark| mark.spot)),
+            ("metrics", self.metrics.as_ref().map(|metrics| metrics.spot)),
+            ("ike", self.ike.as_ref().map(|ike| ike.spot)),
+            ("limits", self.limits.as_ref().map(|limits| limits.spot)),
+            ("default", self.default.as_ref().map(|default| default.spot)),
+            ("class", self.classes.first().map(|class| class.spot)),
+            ("tunnel", self.tunnels.first().map(|tunnel| tunnel.spot)),
+            ("tenant", self.tenants.first().map(|tenant| tenant.spot)),
+        ];
+        things.into_iter().filter_map(|(key, spot)| Some((key, spot?))).collect()
     }
 
     /// Every file that the config names, as written, with the index of the source that names it.

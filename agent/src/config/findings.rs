@@ -39,6 +39,13 @@ pub struct Found {
     cautions: Vec<(Spot, Caution)>,
 }
 
+impl Found {
+    /// How many things.
+    pub fn len(&self) -> usize {
+        self.problems.len() + self.cautions.len()
+    }
+}
+
 /// Everything found so far.
 #[derive(Debug)]
 pub struct Findings<'a> {

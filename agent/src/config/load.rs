@@ -11,11 +11,12 @@ use super::findings::At;
 use super::parse::Reading;
 use super::problem::Problem;
 use super::report::Finding;
+use super::shelf::{Seen, Shelf};
 use super::source::{Place, Source};
 use super::{Errors, Facts, FileFact, Loaded};
 
-/// Reads and judges it. `in_use` as in [`Facts::in_use`].
-pub fn load(path: &Path, in_use: bool) -> Result<Loaded, Errors> {
+/// Reads and judges it, but for what `shelf` has of it. `in_use` as in [`Facts::in_use`].
+pub fn load(path: &Path, in_use: bool, shelf: &mut Shelf) -> Result<Loaded, Errors> {
     let name = path.display().to_string();
     let main = match read(path) {
         Ok(text) => Source::new(&name, &text),
@@ -28,13 +29,14 @@ pub fn load(path: &Path, in_use: bool) -> Result<Loaded, Errors> {
     let mut sources = vec![main];
     let mut reading = Reading::default();
     reading.read(&sources);
-    add_includes(&mut sources, &mut reading, path);
+    add_includes(&mut sources, &mut reading, path, shelf);
+    shelf.turn();
     let facts = gather(reading.document(), &sources, in_use);
     reading.judge(&sources, &facts)
 }
 
 /// Adds and reads every file that the patterns match, in the order of their names, none twice.
-fn add_includes(sources: &mut Vec<Source>, reading: &mut Reading, main: &Path) {
+fn add_includes(sources: &mut Vec<Source>, reading: &mut Reading, main: &Path, shelf: &mut Shelf) {
     let folder = sources[0].folder.clone();
     let mut seen: BTreeSet<PathBuf> = main.canonicalize().into_iter().collect();
     for At { value: pattern, spot } in reading.document().include.clone() {
@@ -50,11 +52,8 @@ fn add_includes(sources: &mut Vec<Source>, reading: &mut Reading, main: &Path) {
         let mut matched = false;
         for path in paths {
             matched = true;
-            let (path, text) = match path {
-                Ok(path) => {
-                    let text = read(&path);
-                    (path, text)
-                }
+            let (path, found) = match path {
+                Ok(path) => (path, Ok(())),
                 Err(error) => (error.path().to_path_buf(), Err(error.error().to_string())),
             };
             // The same file by two patterns, or the main file itself by its own pattern.
@@ -62,12 +61,20 @@ fn add_includes(sources: &mut Vec<Source>, reading: &mut Reading, main: &Path) {
                 continue;
             }
             let name = path.display().to_string();
-            match text {
-                Ok(text) => {
-                    sources.push(Source::new(&name, &text));
-                    reading.read(sources);
+            let seen = Seen::of(&path);
+            match shelf.take(&path, seen, || found.and_then(|()| read(&path))) {
+                Ok(mut kept) => {
+                    sources.push(kept.source.clone());
+                    reading.add(&mut kept.rules, sources.len() - 1);
+                    shelf.put_back(path, kept);
                 }
-                Err(reason) => reading.problem(spot, Problem::Include { path: name, reason }),
+                Err(Ok(text)) => {
+                    sources.push(Source::new(&name, &text));
+                    if let Some(rules) = reading.read(sources) {
+                        shelf.put(path, seen, sources[sources.len() - 1].clone(), rules);
+                    }
+                }
+                Err(Err(reason)) => reading.problem(spot, Problem::Include { path: name, reason }),
             }
         }
         // A pattern may match nothing today; a plain name may not.

@@ -1,10 +1,11 @@
 //! Text to [`Loaded`]: TOML, then the file's shape, then what refers to what.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use toml::de::DeTable;
 
-use super::document::Document;
+use super::document::{self, Document};
 use super::findings::{Findings, Found, Spot};
 use super::problem::Problem;
 use super::source::Source;
@@ -21,16 +22,28 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Reads the last of these sources; the ones before it have been read.
-    pub fn read(&mut self, sources: &[Source]) {
-        let Some(index) = sources.len().checked_sub(1) else { return };
+    /// Reads the last of these sources; the ones before it have been read. Its rules, where it is included and they are all
+    /// that it has and nothing is wrong with them by themselves.
+    pub fn read(&mut self, sources: &[Source]) -> Option<Vec<Arc<document::Rule>>> {
+        let index = sources.len().checked_sub(1)?;
+        let before = self.found.len();
         let mut findings = Findings::new(sources, std::mem::take(&mut self.found));
-        let document = document(index, &sources[index], &mut self.broken, &mut findings);
+        let document = read(index, &sources[index], &mut self.broken, &mut findings);
+        let rules = document.only_rules().then(|| document.rules.clone());
         match index {
             0 => self.document = document,
             _ => self.document.append(document, &sources[0].name, &mut findings),
         }
         self.found = findings.into_found();
+        rules.filter(|_| index != 0 && self.found.len() == before)
+    }
+
+    /// Adds the rules of a file that was read before, as those of the source of that index.
+    pub fn add(&mut self, rules: &mut [Arc<document::Rule>], source: usize) {
+        for rule in rules.iter_mut().filter(|rule| rule.spot.source != source) {
+            Arc::make_mut(rule).move_to(source);
+        }
+        self.document.rules.extend_from_slice(rules);
     }
 
     /// What has been read so far.
@@ -80,7 +93,7 @@ impl Reading {
 }
 
 /// One source's document.
-fn document(index: usize, source: &Source, broken: &mut bool, findings: &mut Findings<'_>) -> Document {
+fn read(index: usize, source: &Source, broken: &mut bool, findings: &mut Findings<'_>) -> Document {
     let mut stretches = Vec::new();
     let (table, errors) = DeTable::parse_recoverable(&source.text);
     for error in errors {

@@ -23,6 +23,7 @@ use super::world::{WithoutCharon, World};
 use super::{Error, Places, Wanted};
 use super::{lockfile, memory};
 use crate::check::plural;
+use crate::config::Shelf;
 use crate::control::server::{Call, Server};
 use crate::control::{Reply, Request};
 use crate::ike::Event;
@@ -53,6 +54,8 @@ struct Agent {
     live: Live,
     /// What runs.
     wanted: Arc<Wanted>,
+    /// Of the file that was read last.
+    shelf: Shelf,
     /// Rules that came while it runs.
     additions: Additions,
     /// What ran before it, to go back to unless what runs is confirmed in time.
@@ -152,7 +155,9 @@ pub async fn run(places: &Places, config: &Path) -> Result<(), Error> {
 impl Agent {
     async fn start(places: &Places, config: &Path) -> Result<Self, Error> {
         let additions = Additions::recall(&places.runtime_dir)?;
-        let wanted = Wanted::read(config)?.with(|policy| additions.put_back_into(policy, &places.runtime_dir))?;
+        let mut shelf = Shelf::default();
+        let wanted = Wanted::read_again(config, &mut shelf)?
+            .with(|policy| additions.put_back_into(policy, &places.runtime_dir))?;
         let mut world = World::open(&places.bpffs)?;
         // Before anything is made: a file that cannot be had whole leaves no pins behind.
         world.survey(&wanted).await?;
@@ -169,6 +174,7 @@ impl Agent {
             world,
             live,
             wanted: Arc::new(wanted),
+            shelf,
             additions,
             unconfirmed: None,
             metrics: None,
@@ -284,7 +290,8 @@ impl Agent {
 
     /// Applies a file whole, or refuses it whole and keeps what ran.
     async fn change_to(&mut self, file: &Path, confirm_within: Option<Duration>) -> Result<usize, Error> {
-        let wanted = Wanted::read(file).and_then(|wanted| wanted.with(|policy| self.additions.put_into(policy)));
+        let wanted = Wanted::read_again(file, &mut self.shelf)
+            .and_then(|wanted| wanted.with(|policy| self.additions.put_into(policy)));
         let outcome = match wanted {
             Ok(wanted) => self.replace(Arc::new(wanted), Way::On).await,
             Err(error) => Err(error),

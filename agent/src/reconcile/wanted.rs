@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Error;
-use crate::config::{self, Source};
+use crate::config::{self, Shelf, Source};
 use crate::ike::{Connection, Credentials, Load};
 use crate::keyfile;
 use crate::plan::Desired;
@@ -29,7 +29,12 @@ pub struct Wanted {
 impl Wanted {
     /// Reads the file, what it includes and its keys. Warnings go to the log.
     pub fn read(file: &Path) -> Result<Self, Error> {
-        let loaded = config::load(file)?;
+        Self::read_again(file, &mut Shelf::default())
+    }
+
+    /// The same, but for what is on the shelf and has not changed.
+    pub fn read_again(file: &Path, shelf: &mut Shelf) -> Result<Self, Error> {
+        let loaded = config::load_again(file, shelf)?;
         for warning in &loaded.warnings.0 {
             let help = warning.help.as_deref().unwrap_or_default();
             tracing::warn!(place = %warning.place, help, "{}", warning.message);

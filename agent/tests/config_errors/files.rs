@@ -283,3 +283,48 @@ gw.toml:15:10: error: [limits]: memory 16777216 is outside 33554432 to 184467440
 "#,
     );
 }
+
+/// What is kept of files says the same as files that are read for the first time, wherever they stand by now.
+#[test]
+fn a_folder_that_is_read_again_says_what_it_says_the_first_time() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("a file");
+    let (main, mut shelf) = (folder.path().join("gw.toml"), config::Shelf::default());
+    let rules = |class: &str, first: u8| -> String {
+        let rule = |dscp| format!("[[rule]]\nname = \"dscp {dscp}\"\nclass = \"{class}\"\ndscp = {dscp}\n");
+        (first..first + 3).map(rule).collect()
+    };
+    fs::create_dir(folder.path().join("rules.d")).expect("a folder");
+    file("branch-7.psk", "secret");
+    fs::set_permissions(folder.path().join("branch-7.psk"), fs::Permissions::from_mode(0o600)).expect("a mode");
+    let fine = format!("include = \"rules.d/*.toml\"\n{FINE}");
+    file("gw.toml", &fine);
+    let mut read = |errors: usize| {
+        let (again, first) = (config::load_again(&main, &mut shelf), config::load(&main));
+        assert_eq!(again.as_ref().err().map_or(0, |errors| errors.0.len()), errors, "{again:?}");
+        assert_eq!(again, first);
+        again.map_or(0, |loaded| loaded.policy.rules.len())
+    };
+    assert_eq!(read(0), 0);
+    file("rules.d/b.toml", &rules("voice", 10));
+    file("rules.d/c.toml", &rules("voice", 20));
+    assert_eq!((read(0), read(0)), (6, 6));
+    // One before it moves the others, one is changed, and one goes.
+    file("rules.d/a.toml", &rules("default", 30));
+    assert_eq!((read(0), read(0)), (9, 9));
+    file("rules.d/b.toml", &rules("default", 11));
+    assert_eq!((read(0), read(0)), (9, 9));
+    fs::remove_file(folder.path().join("rules.d/a.toml")).expect("it was there");
+    assert_eq!(read(0), 6);
+    // What is wrong with a file by itself, what with rules that are kept, and what with both.
+    file("rules.d/b.toml", "[[rule]]\nclas = \"voice\"\n");
+    assert_eq!((read(1), read(1)), (0, 0));
+    file("rules.d/b.toml", &rules("voice", 10));
+    file("gw.toml", &fine.replace("name = \"voice\"", "name = \"speech\"").replace("\"voice\", ", "\"speech\", "));
+    assert_eq!((read(6), read(6)), (0, 0));
+    file("rules.d/b.toml", "[[rule]\n");
+    file("gw.toml", &fine);
+    assert_eq!(read(1), 0);
+    file("rules.d/b.toml", &rules("voice", 10));
+    assert_eq!(read(0), 6);
+}

@@ -9,7 +9,7 @@ use crate::config::table::Table;
 use crate::config::value;
 
 /// Which packets are of which class. A rule without a field matches any value of it; the first match wins.
-#[derive(Debug, JsonSchema)]
+#[derive(Debug, Clone, JsonSchema)]
 #[schemars(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Rule {
     /// Named rules are counted.
@@ -118,5 +118,54 @@ impl Rule {
         };
         table.later("cgroup", "take the line out and tell the packets apart by address, protocol, port, dscp or mark");
         rule
+    }
+
+    /// Makes it one of another source, in which it is written at the same place.
+    pub fn move_to(&mut self, source: usize) {
+        fn one<T>(at: &mut Option<At<T>>, source: usize) {
+            many(at, source);
+        }
+        fn many<'a, T: 'a>(all: impl IntoIterator<Item = &'a mut At<T>>, source: usize) {
+            all.into_iter().for_each(|at| at.spot.source = source);
+        }
+        let Self {
+            name,
+            class,
+            tenant,
+            source: sources,
+            destination,
+            protocol,
+            source_port,
+            destination_port,
+            dscp,
+            interface,
+            vlan,
+            length,
+            tcp_flags,
+            icmp_type,
+            fragment,
+            mark,
+            object: _,
+            spot,
+            bare: _,
+            has_protocol: _,
+        } = self;
+        spot.source = source;
+        one(name, source);
+        one(class, source);
+        one(tenant, source);
+        many(sources, source);
+        many(destination, source);
+        one(protocol, source);
+        many(source_port, source);
+        many(destination_port, source);
+        many(dscp, source);
+        many(interface, source);
+        many(vlan, source);
+        many(length, source);
+        one(tcp_flags, source);
+        many(icmp_type, source);
+        one(fragment, source);
+        one(mark, source);
     }
 }

@@ -10,7 +10,7 @@ use crate::policy::{Policy, Rule};
 
 /// The rules of a document, which may have nothing else; of no use if `findings` has a problem afterwards.
 pub fn added(document: &Document, policy: &Policy, findings: &mut Findings<'_>) -> Vec<Rule> {
-    for (key, spot) in others(document) {
+    for (key, spot) in document.others() {
         findings.problem(spot, Problem::OnlyRules { key });
     }
     if document.rules.is_empty() {
@@ -34,20 +34,4 @@ pub fn added(document: &Document, policy: &Policy, findings: &mut Findings<'_>) 
     }
     reach::check_rules(document, &rules, policy, findings);
     rules
-}
-
-/// What stands in it beside rules.
-fn others(document: &Document) -> Vec<(&'static str, Spot)> {
-    let settings = [
-        ("include", document.include.first().map(|include| include.spot)),
-        ("mark", document.mark.as_ref().map(|mark| mark.spot)),
-        ("metrics", document.metrics.as_ref().map(|metrics| metrics.spot)),
-        ("ike", document.ike.as_ref().map(|ike| ike.spot)),
-        ("limits", document.limits.as_ref().map(|limits| limits.spot)),
-        ("default", document.default.as_ref().map(|default| default.spot)),
-        ("class", document.classes.first().map(|class| class.spot)),
-        ("tunnel", document.tunnels.first().map(|tunnel| tunnel.spot)),
-        ("tenant", document.tenants.first().map(|tenant| tenant.spot)),
-    ];
-    settings.into_iter().filter_map(|(key, spot)| Some((key, spot?))).collect()
 }
