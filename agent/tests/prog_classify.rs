@@ -172,7 +172,7 @@ fn traffic(trial: &mut Trial, judged: &[Judged], step: &AtomicUsize, steps: usiz
             }
             let list = verdicts.iter().position(|of_list| *of_list == verdict);
             let list = list.unwrap_or_else(|| panic!("step {first}, {time}: {verdict:?} is neither of {verdicts:?}"));
-            if first == last && first % 2 == 0 {
+            if first == last && first.is_multiple_of(2) {
                 assert_eq!(list, first / 2 % 2, "step {first}, {time}: the verdict of the list that is not loaded");
             }
             seen[first][list] += 1;
