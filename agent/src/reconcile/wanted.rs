@@ -82,4 +82,9 @@ impl Wanted {
         let tunnel = self.policy.tunnels.iter().find(|tunnel| tunnel.device.name == device);
         tunnel.map(|tunnel| tunnel.name.as_str())
     }
+
+    /// Whether the tunnel is a tenant's own.
+    pub fn is_tied(&self, tunnel: &str) -> bool {
+        self.policy.owners().keys().any(|place| self.policy.tunnels[place.0].name == tunnel)
+    }
 }

@@ -216,8 +216,10 @@ impl World {
             Op::Attach { device } => {
                 let tunnel = wanted.tunnel_of(device).ok_or_else(|| Error::NoTunnel { device: device.clone() })?;
                 lock(&*self.dataplane()?).attach(device, tunnel)?;
-                // A device that was made anew has another number, and what comes in by it is whose tunnel it is.
-                self.know_interfaces().await?;
+                if wanted.is_tied(tunnel) {
+                    // Made anew it has another number, and what comes in by it is the tenant's.
+                    self.know_interfaces().await?;
+                }
             }
             Op::Detach { device } => lock(&*self.dataplane()?).detach(device)?,
             Op::RemoveDataplane => self.remove_dataplane()?,
