@@ -130,7 +130,7 @@ pub enum Verb {
         /// The file
         file: PathBuf,
         /// A packet in words: udp 10.1.0.5:4000 to 10.2.0.9:5060 dscp ef in lan0; also vlan ID, flags syn,ack,
-        /// type echo-request, length BYTES, fragment first|later, mark 0x100
+        /// type echo-request, length BYTES, fragment first|later, mark 0x100; of this host itself also cgroup PATH
         #[arg(required_unless_present_any = ["pcap", "shadowed"], conflicts_with = "pcap")]
         packet: Vec<String>,
         /// Packets of a capture, pcap or pcapng

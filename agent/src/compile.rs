@@ -1,5 +1,6 @@
 //! Policy -> the tables that the data path reads. Pure.
 
+mod cgroups;
 pub mod edit;
 mod expand;
 pub mod memory;
@@ -145,6 +146,8 @@ pub fn compile(policy: &Policy, registry: &mut Registry) -> Result<Tables, Error
     let frame = frame(&generation, &tenants, &steering.outer);
     let rules = tuples::file(&expanded, policy.rules.len(), &mut generation, &mut tenants);
     expanded.iter().for_each(|one| generation.head.asked.add(&one.record));
+    // As with what is asked: an edit may leave a cgroup there that no rule names any more.
+    cgroups::place(policy, registry, &mut generation);
     let digest = tuples::mix(frame, rules.digest());
     let (rules, registry) = (Arc::new(rules), registry.clone());
     let (outer, lanes, lane_ids) = (steering.outer, steering.lanes, steering.lane_ids);

@@ -2,6 +2,7 @@
 
 mod address;
 mod apply;
+mod cgroups;
 pub mod dataplane;
 mod interfaces;
 mod link;

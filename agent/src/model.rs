@@ -3,7 +3,9 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 
-use lanekeeper_common::abi::{Candidates, Flow, FragmentKey, FragmentValue, Generation, NO_VLAN, Record, Tenant};
+use lanekeeper_common::abi::{
+    Candidates, Flow, FragmentKey, FragmentValue, Generation, NO_VLAN, Parsed, Record, Tenant,
+};
 use lanekeeper_common::decide::{Arrival, Surroundings, decide};
 use lanekeeper_common::mark;
 use lanekeeper_common::packet::{Layer, Packet, parse};
@@ -13,7 +15,7 @@ use lanekeeper_common::verdict::{BlockReason, ParseReason};
 use crate::compile::Tables;
 use crate::compile::registry::Key;
 use crate::lane::LaneId;
-use crate::policy::{ClassIndex, TenantIndex};
+use crate::policy::{ClassIndex, TenantIndex, cgroup};
 
 /// A packet to decide on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +28,22 @@ pub struct Probe<'a> {
     pub ingress: Option<&'a str>,
     /// VLAN id that this interface strips.
     pub stripped: Option<u16>,
+    /// The cgroup of its socket, for one of the host's own that has one.
+    pub cgroup: Option<&'a str>,
+}
+
+impl Probe<'_> {
+    /// The number of the deepest cgroup that these tables' rules name and that its own is, or is below; 0 for none and for
+    /// what came in by an interface.
+    pub(crate) fn cgroup_number(&self, tables: &Tables) -> u32 {
+        let own = self.cgroup.filter(|_| self.ingress.is_none() && self.stripped.is_none());
+        let mut upward = std::iter::successors(own, |path| cgroup::above(path));
+        let named = upward.find_map(|path| {
+            let number = tables.registry.get(&Key::Cgroup(path.to_owned()))?;
+            (tables.generation.cgroups[number as usize] != [0; 2]).then_some(number)
+        });
+        named.unwrap_or(0)
+    }
 }
 
 /// What becomes of it.
@@ -106,7 +124,8 @@ impl<'a> Model<'a> {
             mark: probe.mark,
         };
         let tag = probe.stripped.unwrap_or(NO_VLAN);
-        let parsed = Packet::flatten(parse(&probe.frame, Layer::ETHERNET, tag));
+        let [cgroup, _] = self.tables.generation.cgroups[probe.cgroup_number(self.tables) as usize];
+        let parsed = Parsed { cgroup, ..Packet::flatten(parse(&probe.frame, Layer::ETHERNET, tag)) };
         let decision = decide(self, &parsed, &arrival);
         let classified = decision.classified;
         let taken = decision.outcome.ok();

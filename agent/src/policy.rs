@@ -2,6 +2,7 @@
 //!
 //! Made from [`crate::config`] alone. Knows nothing of the kernel or charon; no I/O.
 
+pub mod cgroup;
 pub mod dscp;
 pub mod icmp;
 pub mod lanes;
@@ -252,6 +253,9 @@ pub struct Rule {
     pub fragment: Option<bool>,
     /// The mark that the packet came with, under the second; none of its bits is ours.
     pub mark: Option<(u32, u32)>,
+    /// Cgroups, by their paths below the mount; not empty only matches what sockets of this host send that are of one of
+    /// them, or of one [below](cgroup::is_below).
+    pub cgroup: Vec<String>,
 }
 
 /// Whose traffic. What several tenants match is the first one's; what comes in by a tunnel of its own is the tenant's alone.

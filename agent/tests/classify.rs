@@ -35,7 +35,7 @@ fn agree_on(family: &Family, policy: &Policy, tables: &Tables, packets: usize) {
     let mut by_rule = 0;
     for place in 0..packets {
         let packet = list::packet(&mut random, family, policy);
-        let probe = Probe { frame: &packet.frame, mark: 0, ingress: None, stripped: None };
+        let probe = Probe { frame: &packet.frame, mark: 0, ingress: None, stripped: None, cgroup: None };
         let verdict = model.evaluate("tunnel0", &probe);
         let (judgement, _) = oracle.judge(policy, &packet);
         let said = (verdict.tenant, verdict.rule, verdict.class);

@@ -13,7 +13,13 @@ use witness::packet::{self, Packet};
 use witness::random::Random;
 
 fn probe(packet: &Packet) -> Probe<'_> {
-    Probe { frame: &packet.frame, mark: packet.mark, ingress: packet.ingress, stripped: packet.stripped }
+    Probe {
+        frame: &packet.frame,
+        mark: packet.mark,
+        ingress: packet.ingress,
+        stripped: packet.stripped,
+        cgroup: packet.cgroup,
+    }
 }
 
 /// What happens to a packet, whatever the place of the rule is by then.
@@ -54,7 +60,7 @@ impl Edited {
         let before = effects(&between, packets);
         let stores = match self.tables.edit(edit) {
             Ok(stores) => stores,
-            Err(Full::Fields) => {
+            Err(Full::Fields | Full::Cgroups) => {
                 self.tables = compile(&self.policy, &mut self.tables.registry.clone()).unwrap();
                 return false;
             }

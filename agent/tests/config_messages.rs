@@ -30,7 +30,7 @@ fn problems() -> Vec<Problem> {
         Problem::DuplicateKey { key: s("class") },
         Problem::DuplicateTable { name: s("default") },
         Problem::UnknownKey { object: s("rule 1"), key: s("clas"), cure: s("did you mean \"class\"?") },
-        Problem::NotYet { object: s("rule 1"), key: s("cgroup"), cure: "take the line out" },
+        Problem::NotYet { object: s("tunnel \"b\""), key: s("adopt"), cure: "take the line out" },
         Problem::Value { object: s("rule 1"), key: "source", reason: Reason::Empty },
         Problem::SetTwice { object: s("[mark]"), first: place() },
         Problem::NameTaken { object: s("class \"voice\""), first: place() },
@@ -92,6 +92,7 @@ fn problems() -> Vec<Problem> {
         Problem::NoPorts { object: s("rule 1"), key: "source-port", protocol: s("icmp") },
         Problem::NotTcp { object: s("rule 1"), protocol: s("udp") },
         Problem::NotIcmp { object: s("rule 1"), found: s("protocol is udp") },
+        Problem::NotOfHost { object: s("rule 1") },
         Problem::MarkOurs { object: s("rule 1"), mark: s("0x105/0xfff"), ours: 0xff, rest: Some(s("0x100/0xf00")) },
         Problem::MarkOurs { object: s("rule 1"), mark: s("0x5/0xf"), ours: 0xff, rest: None },
         Problem::TunnelOwned {
@@ -165,6 +166,7 @@ fn reasons() -> Vec<Reason> {
         Reason::NotDuration { value: s("1 hour") },
         Reason::NotMemory { value: s("256 MB") },
         Reason::Consent,
+        Reason::NotCgroup { value: s("backup.service"), cure: s("did you mean \"/backup.service\"?") },
         Reason::Uri { value: s("unix:///run/x"), path: s("/run/x") },
     ]
 }

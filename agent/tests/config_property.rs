@@ -50,6 +50,8 @@ fn sound(policy: &Policy) {
         assert!(rule.icmp_type.is_empty() || matches!(rule.protocol, Some(1 | 58)));
         assert!(rule.tcp_flags.is_none_or(|(set, mask)| mask != 0 && set & !mask == 0));
         assert!(rule.tcp_flags.is_none() || matches!(rule.protocol, None | Some(6)));
+        assert!(rule.cgroup.is_empty() || rule.interface.is_empty());
+        assert!(rule.cgroup.iter().all(|path| path.starts_with('/') && (path == "/" || !path.ends_with('/'))));
         assert!(rule.mark.is_none_or(|(value, mask)| mask != 0 && value & !mask == 0 && mask & policy.mark_mask == 0));
     }
 }
@@ -170,6 +172,7 @@ fn value() -> impl Strategy<Value = String> {
             "\"5060-5061\"",
             "\"9-5\"",
             "\"ef\"",
+            "\"/a/b\"",
             "\"udp\"",
             "\"tcp\"",
             "\"icmp\"",

@@ -125,7 +125,7 @@ fn the_sample_can_be_used() {
     let loaded = config::parse_text("config.sample.toml", SAMPLE).unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!(loaded.warnings.to_string(), "");
     let policy = loaded.policy;
-    assert_eq!((policy.classes.len(), policy.tunnels.len(), policy.rules.len(), policy.tenants.len()), (3, 3, 4, 1));
+    assert_eq!((policy.classes.len(), policy.tunnels.len(), policy.rules.len(), policy.tenants.len()), (3, 3, 5, 1));
     assert_eq!(policy.tunnels[0].lanes.len(), 4);
     let acme = &policy.tenants[0];
     assert_eq!((acme.vlans.as_slice(), acme.vrfs.as_slice()), ([12, 13].as_slice(), ["blue".to_owned()].as_slice()));
@@ -142,6 +142,7 @@ fn the_rules_of_the_sample_say_what_their_comments_say() {
     let acks = named("bare acks");
     assert_eq!((acks.length.as_slice(), acks.tcp_flags), ([(0, 60), (72, 72)].as_slice(), Some((0x10, 0x17))));
     assert_eq!(named("ping").icmp_type, [8, 0]);
+    assert_eq!(named("backup of this host").cgroup, ["/system.slice/backup.service"]);
 }
 
 #[test]
@@ -170,7 +171,7 @@ fn the_sample_passes_check_on_a_machine_without_its_files() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config.sample.toml");
     let checked = check::check(&path, false);
     assert_eq!(checked.code, 0, "{}", checked.err);
-    assert!(checked.out.contains("fine: 3 classes, 3 tunnels with 9 lanes, 4 rules, 1 tenant"), "{}", checked.out);
+    assert!(checked.out.contains("fine: 3 classes, 3 tunnels with 9 lanes, 5 rules, 1 tenant"), "{}", checked.out);
 }
 
 #[test]

@@ -29,7 +29,7 @@ fn classify_near_fails_no_field_of_the_winner_and_some_of_each_rule_before() {
             let tag = packet.stripped.unwrap_or(NO_VLAN);
             let Ok(read) = parse(&packet.frame.as_slice(), Layer::ETHERNET, tag) else { continue };
             let ((tenant, winner, _), _) = Oracle::default().judge(&policy, &packet);
-            let seen = Seen { packet: &read, interface: packet.ingress, mark: packet.mark };
+            let seen = Seen { packet: &read, interface: packet.ingress, mark: packet.mark, cgroup: packet.cgroup };
             let mut matching = (0..policy.rules.len()).filter(|rule| {
                 policy.rules[*rule].tenant == tenant && Field::failed(&policy.rules[*rule], &seen).is_empty()
             });
@@ -93,7 +93,7 @@ fn classify_shadowed_are_all_rules_that_no_packet_reaches() {
     let (mut said, mut together) = (0, 0);
     for seed in 0..SMALL {
         let mut random = Random::new(seed);
-        let fields: BTreeSet<usize> = (0..3).map(|_| random.below(11)).collect();
+        let fields: BTreeSet<usize> = (0..3).map(|_| random.below(12)).collect();
         let rules = (0..3 + random.below(16)).map(|_| small_rule(&mut random, &fields)).collect();
         let policy = Policy { rules, tenants: Vec::new(), ..witness::policy::policy(&mut random) };
         let (mut matched, mut won) = (BTreeSet::new(), BTreeSet::new());
@@ -138,6 +138,10 @@ fn small_rule(random: &mut Random, fields: &BTreeSet<usize>) -> Rule {
             7 => rule.length = random.pick(&[vec![(0, 99)], vec![(100, 65535)], vec![(50, 200)]]),
             8 => rule.tcp_flags = Some(random.pick(&[(2, 2), (0, 2), (2, 0x12), (0x12, 0x12)])),
             9 => rule.fragment = Some(random.one_in(2)),
+            11 if rule.interface.is_empty() => {
+                rule.cgroup = random.pick(&[vec!["/".into()], vec!["/a".into()], vec!["/a/b".into(), "/d".into()]]);
+            }
+            11 => {}
             _ => rule.mark = Some(random.pick(&[(0, 0x100), (0x100, 0x100), (0x100, 0x300), (0x300, 0x300)])),
         }
     }
@@ -182,6 +186,9 @@ fn cells(fields: &BTreeSet<usize>) -> Vec<Packet> {
                 6 => [None, Some("lan0"), Some("lan1"), Some("unnamed0")]
                     .iter()
                     .for_each(|name| with(&|packet| packet.ingress = *name)),
+                11 => [None, Some("/"), Some("/a"), Some("/a/b"), Some("/d")].iter().for_each(|path| {
+                    with(&|packet| packet.cgroup = path.filter(|_| packet.ingress.is_none()));
+                }),
                 7 => [10, 60, 120, 300].iter().for_each(|length| with(&|packet| packet.length = *length)),
                 8 => [None, Some(0x02), Some(0x12), Some(0x10), Some(0)].iter().for_each(|flags| {
                     with(&|packet| {

@@ -40,7 +40,7 @@ fn agree(trial: &mut Trial, family: &Family, policy: &Policy, packets: usize) {
     let mut random = Random::new(rules as u64);
     for place in 0..packets {
         let packet = list::packet(&mut random, family, policy);
-        let probe = Probe { frame: &packet.frame, mark: packet.mark, ingress: None, stripped: None };
+        let probe = Probe { frame: &packet.frame, mark: packet.mark, ingress: None, stripped: None, cgroup: None };
         let host = model.evaluate("tunnel0", &probe);
         for time in ["searched", "remembered"] {
             let kernel = trial.run(&probe).unwrap();
@@ -104,7 +104,8 @@ fn classify_agrees_in_the_kernel_on_lists_that_are_edited_in_place() {
                 // Half of the packets at what came or went.
                 for place in 0..8 {
                     let packet = list::packet(&mut random, family, if place % 2 == 0 { &only } else { &policy });
-                    let probe = Probe { frame: &packet.frame, mark: packet.mark, ingress: None, stripped: None };
+                    let probe =
+                        Probe { frame: &packet.frame, mark: packet.mark, ingress: None, stripped: None, cgroup: None };
                     let kernel = trial.run(&probe).unwrap();
                     let (judgement, _) = Oracle::default().judge(&policy, &packet);
                     assert_eq!((kernel.tenant, kernel.rule, kernel.class), judgement, "{}: {packet:?}", family.name);
@@ -146,7 +147,7 @@ fn told_apart(family: &Family, policy: &Policy, models: &[Model<'_>; 2]) -> Vec<
     let mut judged = Vec::new();
     while judged.len() < 10_000 {
         let packet = list::packet(&mut random, family, policy);
-        let probe = Probe { frame: &packet.frame, mark: packet.mark, ingress: None, stripped: None };
+        let probe = Probe { frame: &packet.frame, mark: packet.mark, ingress: None, stripped: None, cgroup: None };
         let [one, other] = [0, 1].map(|list: usize| models[list].evaluate("tunnel0", &probe));
         if one.class != other.class && one.rule != other.rule && one.mark != other.mark {
             judged.push((packet, [one, other]));
@@ -162,7 +163,7 @@ fn traffic(trial: &mut Trial, judged: &[Judged], step: &AtomicUsize, steps: usiz
     let mut packets = judged.iter().cycle();
     loop {
         let (packet, verdicts) = packets.next().expect("they begin again");
-        let probe = Probe { frame: &packet.frame, mark: packet.mark, ingress: None, stripped: None };
+        let probe = Probe { frame: &packet.frame, mark: packet.mark, ingress: None, stripped: None, cgroup: None };
         for time in ["searched", "remembered"] {
             let first = step.load(Ordering::SeqCst);
             let verdict = trial.run(&probe).unwrap();

@@ -426,7 +426,8 @@ fn classify_follows_one_of_two_lists_while_a_rule_moves_between_them() {
                 let mut seen = [0u32; 4];
                 while !done.load(relaxed) {
                     for packet in &packets {
-                        let probe = Probe { frame: &packet.frame, mark: 0, ingress: None, stripped: None };
+                        let probe =
+                            Probe { frame: &packet.frame, mark: 0, ingress: None, stripped: None, cgroup: None };
                         seen[trial.run(&probe).unwrap().class.0] += 1;
                     }
                 }

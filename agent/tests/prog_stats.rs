@@ -71,7 +71,7 @@ fn an_offloaded_packet_counts_as_its_segments() {
         ("SCTP by its fragments without a number", v4(132, &[0; 12 + 1000]), 0, 0xffff, 1, 32 + 1000),
     ];
     for (name, frame, segments, size, packets, bytes) in table {
-        let probe = Probe { frame: &frame, mark: 0, ingress: None, stripped: None };
+        let probe = Probe { frame: &frame, mark: 0, ingress: None, stripped: None, cgroup: None };
         let verdict = trial.run_offloaded(&probe, Offload { segments, size }).unwrap();
         assert!(verdict.lane.is_some(), "{name}: {verdict:?}");
         let counters = trial.counters().unwrap();

@@ -62,7 +62,7 @@ fn the_mark_is_that_of_a_lane_of_the_class_or_of_its_fallback() {
         up.iter().for_each(|lane| model.set_up(&id(lane), true));
         for _ in 0..PACKETS {
             let packet = witness::packet::packet(&mut random, &policy);
-            let probe = Probe { frame: &packet.frame, mark: packet.mark, ingress: None, stripped: None };
+            let probe = Probe { frame: &packet.frame, mark: packet.mark, ingress: None, stripped: None, cgroup: None };
             let verdict = model.evaluate("tunnel0", &probe);
             if !reaches(&policy, verdict.tenant, 0) {
                 assert!(verdict.blocked.is_some() && verdict.lane.is_none() && verdict.mark == packet.mark);

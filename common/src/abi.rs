@@ -12,7 +12,7 @@
 use crate::intervals::{Intervals4, Intervals6};
 
 /// Names the pin folder. Rises with every change to this file that changes a map's shape or meaning.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// Names of the programs in the object.
 pub mod program {
@@ -48,6 +48,8 @@ pub mod map {
     pub const DEVICES: &str = "DEVICES";
     /// HASH: ifindex -> [`super::Ingress`].
     pub const INTERFACES: &str = "INTERFACES";
+    /// HASH: u64 id of a cgroup -> u32, the number of its path.
+    pub const CGROUPS: &str = "CGROUPS";
     /// LRU_HASH: [`super::FragmentKey`] -> [`super::FragmentValue`].
     pub const FRAGMENTS: &str = "FRAGMENTS";
     /// PERCPU_ARRAY: [`super::Counters`], of which counter n is n % COUNTERS_TOGETHER of value n / COUNTERS_TOGETHER.
@@ -65,7 +67,7 @@ pub mod map {
     /// PERCPU_ARRAY of 1: [`super::Passages`]. Not pinned either.
     pub const PASSAGES: &str = "PASSAGES";
     /// All that are pinned.
-    pub const ALL: [&str; 16] = [
+    pub const ALL: [&str; 17] = [
         ACTIVE,
         GENERATIONS,
         DIGESTS,
@@ -76,6 +78,7 @@ pub mod map {
         LANES_UP,
         DEVICES,
         INTERFACES,
+        CGROUPS,
         FRAGMENTS,
         COUNTERS,
         SCRATCH,
@@ -95,6 +98,10 @@ pub const MAX_TUPLES: usize = 128;
 pub const MAX_INTERVALS: usize = 32768;
 /// Named ingress interfaces; number 0 stands for all that no rule or tenant names.
 pub const MAX_INTERFACES: usize = 16384;
+/// Paths of cgroups ever named by rules; number 0 stands for none of them.
+pub const MAX_CGROUPS: usize = 1024;
+/// Levels of the hierarchy of cgroups at which a packet's are looked for, the root's included.
+pub const MAX_CGROUP_LEVELS: u32 = 16;
 /// Tenants; number 0 stands for none.
 pub const MAX_TENANTS: usize = 16384;
 /// Classes of a policy.
@@ -280,10 +287,12 @@ pub struct Record {
     pub tcp_flags: u16,
     /// Flags that count, and [`NO_TCP`]; 0 for any packet.
     pub tcp_flags_mask: u16,
+    /// Number of the cgroup that the packet's own is, or is below; 0 for any packet, of this host or not.
+    pub cgroup: u16,
     /// [`ANY_FRAGMENT`], [`FRAGMENTS`] or [`NO_FRAGMENTS`].
     pub fragment: u8,
     /// Zero.
-    pub _pad: [u8; 5],
+    pub _pad: [u8; 3],
 }
 
 /// In [`Parsed::icmp_type`].
@@ -403,8 +412,10 @@ pub struct Asked {
     pub icmp_type: u16,
     /// Of its DSCP.
     pub dscp: u16,
+    /// Of the place of its cgroup; 0 where no rule names one, and none is looked for.
+    pub cgroup: u16,
     /// Zero.
-    pub _pad: u32,
+    pub _pad: u16,
 }
 
 /// All that the verdict on a packet depends on, without gaps; fields that no rule looks at are zero in it.
@@ -449,6 +460,9 @@ pub struct Generation {
     pub interface_tenant: [u16; MAX_INTERFACES],
     /// Tenant by VLAN id.
     pub vlan_tenant: [u16; 4096],
+    /// By the number of a cgroup's path: its place among those that rules name, from 1 on and depth first, and the last
+    /// place of those below it; zeros for one that no rule of this generation names.
+    pub cgroups: [[u16; 2]; MAX_CGROUPS],
     /// Tuples with a rule that accepts the protocol.
     pub protocol_tuples: [TupleSet; 256],
     /// Tuples, those with earlier rules first.
@@ -596,8 +610,9 @@ pub struct Parsed {
     pub icmp_type: u16,
     /// Flags of TCP; [`NO_TCP`] for all else.
     pub tcp_flags: u16,
-    /// Zero.
-    pub _pad: u16,
+    /// Place in [`Generation::cgroups`] of the deepest cgroup that rules name and that its socket's is, or is below; 0 for
+    /// none and for what is not the host's own. Not from its bytes: whoever had them read adds it.
+    pub cgroup: u16,
 }
 
 /// What the rules said of the packet at hand.
@@ -690,7 +705,7 @@ shared! {
     Counter { u64, u64 }
     Record {
         [u64; 2], [u64; 2], [u64; 2], [u64; 2], u64, [u16; 2], [u16; 2], u32, u32, u32, u16, u16, u16, u16, u16, u8, u8,
-        u32, u32, [u16; 2], u16, u16, u16, u8, [u8; 5]
+        u32, u32, [u16; 2], u16, u16, u16, u16, u8, [u8; 3]
     }
     Tuple { [u64; 2], [u64; 2], u32, u32 }
     TunnelEntry { u32, u16, u16 }
@@ -699,11 +714,11 @@ shared! {
     LaneEntry { u32, u32, u16, u16 }
     Tenant { TupleSet, u32, u16, u16, u16, u16, u32 }
     Head { u32, u32, TupleSet, Asked }
-    Asked { u32, u16, u16, u16, u16, u32 }
+    Asked { u32, u16, u16, u16, u16, u16, u16 }
     FlowKey { [u64; 7] }
     Flow { u64, FlowKey, u32, u32, u16, u16, u32 }
     Generation {
-        Head, Intervals4, Intervals6, [u16; MAX_INTERFACES], [u16; 4096], [TupleSet; 256],
+        Head, Intervals4, Intervals6, [u16; MAX_INTERFACES], [u16; 4096], [[u16; 2]; MAX_CGROUPS], [TupleSet; 256],
         [Tuple; MAX_TUPLES], [u32; MAX_TENANT_CLASSES], [TunnelEntry; MAX_TUNNELS], [Steer; MAX_STEERS],
         [LaneEntry; MAX_LANES], [u16; 65536]
     }

@@ -2,7 +2,7 @@
 //!
 //! Each CPU has its own flows, so nobody locks. A key has one place, and a newcomer takes it: there is nothing to evict. The
 //! whole key is compared, so flows that share a place cost each other a search and never a verdict; it holds every field
-//! that a verdict depends on, and of those that differ between a flow's packets (length, flags, type, DSCP, mark) the bits
+//! that a verdict depends on, and of those that differ between a flow's packets (length, flags, type, DSCP, mark, cgroup) the bits
 //! that some rule of the generation looks at ([`Asked`]). What is kept carries the [`crate::stamp::Stamp`] that the search
 //! began with, and holds for that stamp alone: a change of the tables costs one write and ends all of it. Fragments are
 //! not flows: [`crate::decide`] remembers them by datagram. Nor are lanes part of it: they go up and down by themselves.
@@ -20,7 +20,7 @@
 //! that share a place, 22, 12 and 6 % of them. Two places for each flow would make that 9 % at 16,384, but the program then
 //! needs more stack than there is (560 bytes of 512).
 
-use crate::abi::{ANY_ICMP, Asked, Flow, FlowKey, MAX_FLOWS, Parsed, Record};
+use crate::abi::{ANY_ICMP, Asked, Flow, FlowKey, MAX_CGROUPS, MAX_FLOWS, Parsed, Record};
 use crate::classify::Classified;
 use crate::decide::{Arrival, Surroundings};
 
@@ -49,6 +49,9 @@ impl Asked {
         if record.dscp != u64::MAX {
             self.dscp = u16::MAX;
         }
+        if record.cgroup != 0 {
+            self.cgroup = u16::MAX;
+        }
     }
 }
 
@@ -62,7 +65,10 @@ impl FlowKey {
         let identity = ports << 32 | u64::from(parsed.protocol) << 24 | shape;
         let mark = u64::from(arrival.mark & asked.mark);
         let place = mark << 32 | u64::from(arrival.interface) << 16 | u64::from(parsed.vlan);
-        let lengths = u64::from(parsed.length & asked.length) << 16 | u64::from(u16::from(parsed.dscp) & asked.dscp);
+        // Six bits of DSCP leave ten of their sixteen, which are enough.
+        const _: () = assert!(MAX_CGROUPS <= 1 << 10);
+        let small = (parsed.cgroup & asked.cgroup) << 6 | (u16::from(parsed.dscp) & asked.dscp);
+        let lengths = u64::from(parsed.length & asked.length) << 16 | u64::from(small);
         let kinds = u64::from(parsed.tcp_flags & asked.tcp_flags) << 16 | u64::from(parsed.icmp_type & asked.icmp_type);
         Self([source[0], source[1], destination[0], destination[1], identity, place, lengths << 32 | kinds])
     }

@@ -164,7 +164,7 @@ impl Packet {
             length: packet.length,
             icmp_type: packet.icmp_type.map_or(NO_ICMP, u16::from),
             tcp_flags: packet.tcp_flags.map_or(NO_TCP, u16::from),
-            _pad: 0,
+            cgroup: 0,
         }
     }
 

@@ -14,8 +14,8 @@
 //! follows one step and not all of them.
 
 use crate::abi::{
-    ANY_FRAGMENT, ANY_ICMP, ANY_PROTOCOL, ANY_VLAN, Candidates, FRAGMENTS, Generation, MAX_HEADS, MAX_INTERFACES,
-    MAX_RECORDS, MAX_TUPLES, NO_RULE, Parsed, Record, Search, Tenant, Tuple, TupleSet, field,
+    ANY_FRAGMENT, ANY_ICMP, ANY_PROTOCOL, ANY_VLAN, Candidates, FRAGMENTS, Generation, MAX_CGROUPS, MAX_HEADS,
+    MAX_INTERFACES, MAX_RECORDS, MAX_TUPLES, NO_RULE, Parsed, Record, Search, Tenant, Tuple, TupleSet, field,
 };
 use crate::classify::mix;
 use crate::opaque;
@@ -137,7 +137,7 @@ pub fn step<T: Tables>(tables: &T, packet: &Parsed, search: &mut Search) -> bool
     if record.rule >= search.rule {
         return true;
     }
-    if matches(record, packet, search) {
+    if matches(tables.generation(), record, packet, search) {
         search.rule = record.rule;
         search.found = number;
     } else {
@@ -162,7 +162,7 @@ fn next_tuple(left: &mut TupleSet) -> Option<u32> {
 }
 
 #[inline(always)]
-fn matches(record: &Record, packet: &Parsed, search: &Search) -> bool {
+fn matches(generation: &Generation, record: &Record, packet: &Parsed, search: &Search) -> bool {
     let differs = (packet.source[0] ^ record.source[0]) & record.source_mask[0]
         | (packet.source[1] ^ record.source[1]) & record.source_mask[1]
         | (packet.destination[0] ^ record.destination[0]) & record.destination_mask[0]
@@ -186,7 +186,15 @@ fn matches(record: &Record, packet: &Parsed, search: &Search) -> bool {
         && within(packet.length, record.length)
         && (record.icmp_type == ANY_ICMP || record.icmp_type == packet.icmp_type)
         && (record.tcp_flags ^ packet.tcp_flags) & record.tcp_flags_mask == 0
+        && (record.cgroup == 0
+            || is_below(packet.cgroup, generation.cgroups[record.cgroup as usize & (MAX_CGROUPS - 1)]))
         && (record.fragment == ANY_FRAGMENT || (record.fragment == FRAGMENTS) == (packet.fragment != 0))
+}
+
+/// Whether a place of a cgroup is among these; 0, which is none, never is.
+#[inline(always)]
+fn is_below(place: u16, range: [u16; 2]) -> bool {
+    place != 0 && within(place, range)
 }
 
 #[inline(always)]

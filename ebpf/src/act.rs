@@ -13,6 +13,7 @@ use lanekeeper_common::packet::Family;
 use lanekeeper_common::rules::Tables;
 use lanekeeper_common::verdict::BlockReason;
 
+use crate::cgroup;
 use crate::ctx::Skb;
 use crate::passage::{device, passage};
 use crate::stats::{amount, count};
@@ -26,7 +27,8 @@ pub fn out(ctx: &TcContext) -> i32 {
     let Some(Passage { device, ingress, .. }) = passage(&skb, live.stamp()) else { return unready(&skb) };
     let tag = skb.tag();
     let tag = if tag == NO_VLAN { ingress.vlan } else { tag };
-    let Some(parsed) = read(&skb, skb.layer(device.flags), tag) else { return unready(&skb) };
+    let cgroup = cgroup::place(&skb, &live);
+    let Some(parsed) = read(&skb, skb.layer(device.flags), tag, cgroup) else { return unready(&skb) };
     let arrival = Arrival { interface: ingress.number, tunnel: device.tunnel, device: skb.ifindex(), mark: skb.mark() };
     let decision = decide(&live, parsed, &arrival);
     if device.flags & device_flag::TRACE != 0 {
@@ -101,7 +103,7 @@ pub fn count_in(ctx: &TcContext) -> i32 {
         return TC_ACT_UNSPEC;
     }
     let lane = &generation.lanes[number as usize & (MAX_LANES - 1)];
-    let Some(parsed) = read(&skb, skb.layer(device.flags), skb.tag()) else { return TC_ACT_UNSPEC };
+    let Some(parsed) = read(&skb, skb.layer(device.flags), skb.tag(), 0) else { return TC_ACT_UNSPEC };
     let amount = amount(&skb, parsed.network, parsed.transport, parsed.protocol);
     let owner = generation.tunnels[device.tunnel as usize & (MAX_TUNNELS - 1)].owner;
     let tenant = if owner != 0 {

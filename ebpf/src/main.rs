@@ -6,6 +6,8 @@
 #[cfg(target_arch = "bpf")]
 mod act;
 #[cfg(target_arch = "bpf")]
+mod cgroup;
+#[cfg(target_arch = "bpf")]
 mod ctx;
 #[cfg(target_arch = "bpf")]
 mod maps;

@@ -32,8 +32,9 @@ impl Live {
         if stamp == Stamp::NONE { None } else { Self::of(stamp) }
     }
 
+    /// The generation of that stamp, if there was one.
     #[inline(always)]
-    fn of(stamp: Stamp) -> Option<Self> {
+    pub fn of(stamp: Stamp) -> Option<Self> {
         Some(Self { stamp, generation: GENERATIONS.get(stamp.slot())? })
     }
 }
@@ -152,15 +153,19 @@ fn scratch() -> Option<*mut Scratch> {
     SCRATCH.get_ptr_mut(0)
 }
 
-/// Parses the packet; the verdict stays in scratch.
+/// Parses the packet; the verdict stays in scratch, with the place of its cgroup.
 #[inline(always)]
-pub fn read(skb: &Skb, layer: Layer, tag: u16) -> Option<&'static Parsed> {
+pub fn read(skb: &Skb, layer: Layer, tag: u16, cgroup: u16) -> Option<&'static Parsed> {
     let (layer, tag) = (layer.number().into(), tag.into());
     if lanekeeper_parse_plain(skb.raw(), layer, tag) == 0 && lanekeeper_parse(skb.raw(), layer, tag) == 0 {
         return None;
     }
-    // SAFETY: valid for the program's run; written by the functions above alone, once a packet.
-    Some(unsafe { &(*scratch()?).parsed })
+    let scratch = scratch()?;
+    // SAFETY: valid for the program's run; written by the functions above and here alone, once a packet.
+    unsafe {
+        (*scratch).parsed.cgroup = cgroup;
+        Some(&(*scratch).parsed)
+    }
 }
 
 /// [`parse`] into scratch where all headers lie together and none is an extension: nearly always, and without a call for

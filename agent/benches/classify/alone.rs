@@ -155,7 +155,7 @@ impl Alone {
 }
 
 fn probe(packet: &Packet) -> Probe<'_> {
-    Probe { frame: &packet.frame, mark: 0, ingress: None, stripped: None }
+    Probe { frame: &packet.frame, mark: 0, ingress: None, stripped: None, cgroup: None }
 }
 
 fn nanos(duration: Duration) -> f64 {

@@ -33,7 +33,7 @@ pub fn spread() -> Result<Lanes> {
         trial.set_all_up()?;
         trial.set_tunnel("tunnel0")?;
         let lane = |frame: &Vec<u8>| {
-            let probe = Probe { frame, mark: 0, ingress: None, stripped: None };
+            let probe = Probe { frame, mark: 0, ingress: None, stripped: None, cgroup: None };
             trial.run(&probe)?.lane.context("a flow without a lane")
         };
         flows.iter().map(lane).collect()

@@ -43,7 +43,7 @@ impl List {
         let frames: Vec<Frame> = packets.iter().map(plain).collect();
         let model = Model::all_up(&tables);
         let hit = |frame: &&Frame| {
-            let probe = Probe { frame: &frame[..], mark: 0, ingress: None, stripped: None };
+            let probe = Probe { frame: &frame[..], mark: 0, ingress: None, stripped: None, cgroup: None };
             model.evaluate("tunnel0", &probe).rule.is_some()
         };
         let hits = frames.iter().filter(hit).count() as u64;

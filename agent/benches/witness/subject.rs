@@ -19,7 +19,13 @@ const TUNNEL: &str = "tunnel0";
 
 /// What the program sees of a packet.
 pub fn probe(packet: &Packet) -> Probe<'_> {
-    Probe { frame: &packet.frame, mark: packet.mark, ingress: packet.ingress, stripped: packet.stripped }
+    Probe {
+        frame: &packet.frame,
+        mark: packet.mark,
+        ingress: packet.ingress,
+        stripped: packet.stripped,
+        cgroup: packet.cgroup,
+    }
 }
 
 /// The list as the oracle and the host have it.

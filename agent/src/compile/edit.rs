@@ -29,7 +29,8 @@
 //!
 //! *What does not fit.* No number between the neighbours, no record or no tuple: the edit is refused as [`Full`], nothing
 //! is changed, and a whole generation does what it would have done. So is a rule that looks at a field which tells no flows
-//! apart yet: a packet that has taken its flow for another's could keep the new rule's verdict for both.
+//! apart yet: a packet that has taken its flow for another's could keep the new rule's verdict for both. So is one that names a
+//! cgroup which has no place yet: the places of others would move.
 
 mod difference;
 mod store;
@@ -104,6 +105,9 @@ pub enum Full {
     /// Of the fields by which flows are told apart.
     #[error("it looks at a field that no rule has looked at before")]
     Fields,
+    /// Of the cgroups that have places.
+    #[error("it names a cgroup that no rule has named before")]
+    Cgroups,
 }
 
 impl Tables {
@@ -197,6 +201,10 @@ impl Editing<'_> {
         records.iter().for_each(|one| asked.add(&one.record));
         if asked != self.generation.head.asked {
             return Err(Full::Fields);
+        }
+        let places = &self.generation.cgroups;
+        if records.iter().any(|one| one.record.cgroup != 0 && places[usize::from(one.record.cgroup)] == [0; 2]) {
+            return Err(Full::Cgroups);
         }
         let mut shapes = self.filed.shapes.clone();
         let tuples: Option<Vec<u8>> = records.iter().map(|one| tuple_of(&mut shapes, Shape::of(one))).collect();
@@ -370,6 +378,21 @@ mod tests {
         let with_one = Policy { rules: vec![urgent.clone()], ..policy() };
         let mut tables = compile(&with_one, &mut Registry::default()).unwrap();
         assert!(insert(&mut tables, 0, &urgent).is_ok());
+    }
+
+    #[test]
+    fn a_rule_of_a_cgroup_that_has_no_place_takes_a_whole_generation() {
+        let of = |path: &str| Rule { cgroup: vec![path.into()], ..rule("10.1.0.0/16") };
+        let mut tables = compile(&policy(), &mut Registry::default()).unwrap();
+        assert_eq!(insert(&mut tables, 0, &of("/a")), Err(Full::Fields));
+        let with_one = Policy { rules: vec![of("/a")], ..policy() };
+        let mut tables = compile(&with_one, &mut Registry::default()).unwrap();
+        assert_eq!(insert(&mut tables, 0, &of("/a/b")), Err(Full::Cgroups));
+        assert!(insert(&mut tables, 0, &of("/a")).is_ok());
+        // Nor is the digest another for what edits have left of places.
+        tables.edit(&Edit::Remove { place: 0 }).unwrap();
+        tables.edit(&Edit::Remove { place: 0 }).unwrap();
+        assert_eq!(tables.digest, compile(&policy(), &mut Registry::default()).unwrap().digest);
     }
 
     #[test]

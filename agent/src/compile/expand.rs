@@ -39,7 +39,8 @@ pub fn expand(policy: &Policy, registry: &mut Registry) -> Result<Vec<Expanded>,
 /// What a rule has numbers for.
 pub fn names(policy: &Policy, rule: &Rule) -> Vec<Key> {
     let counted = rule.name.as_ref().map(|name| Key::Rule { tenant: tenant_name(policy, rule), rule: name.clone() });
-    rule.interface.iter().map(|name| Key::Interface(name.clone())).chain(counted).collect()
+    let interfaces = rule.interface.iter().map(|name| Key::Interface(name.clone()));
+    interfaces.chain(rule.cgroup.iter().map(|path| Key::Cgroup(path.clone()))).chain(counted).collect()
 }
 
 /// The records of one rule of that number.
@@ -53,6 +54,10 @@ pub fn one(
     let mut interfaces = BTreeMap::new();
     for name in &rule.interface {
         interfaces.insert(name.as_str(), registry.number(Key::Interface(name.clone()))? as u16);
+    }
+    let mut cgroups = Vec::new();
+    for path in &rule.cgroup {
+        cgroups.push(registry.number(Key::Cgroup(path.clone()))? as u16);
     }
     let counter = match &rule.name {
         Some(name) => registry.number(Key::Rule { tenant: tenant_name(policy, rule), rule: name.clone() })?,
@@ -84,7 +89,7 @@ pub fn one(
     if got >= MAX_RECORDS {
         return Err(Error::TooManyRules { rule: rule.place.clone(), got, limit: MAX_RECORDS - 1 });
     }
-    combine(rule, &base, &interfaces, records);
+    combine(rule, &base, &interfaces, &cgroups, records);
     Ok(())
 }
 
@@ -103,11 +108,12 @@ pub fn combinations(rule: &Rule) -> usize {
         rule.vlan.len(),
         rule.length.len(),
         rule.icmp_type.len(),
+        rule.cgroup.len(),
     ];
     lists.iter().fold(pairs, |all, len| all.saturating_mul((*len).max(1)))
 }
 
-fn combine(rule: &Rule, base: &Record, interfaces: &BTreeMap<&str, u16>, records: &mut Vec<Expanded>) {
+fn combine(rule: &Rule, base: &Record, interfaces: &BTreeMap<&str, u16>, cgroups: &[u16], records: &mut Vec<Expanded>) {
     let ranges = |ranges: &[(u16, u16)]| match ranges {
         [] => vec![[0, u16::MAX]],
         ranges => ranges.iter().map(|(first, last)| [*first, *last]).collect(),
@@ -117,10 +123,13 @@ fn combine(rule: &Rule, base: &Record, interfaces: &BTreeMap<&str, u16>, records
         [] => vec![ANY_ICMP],
         types => types.iter().copied().map(u16::from).collect(),
     };
+    let cgroups = if cgroups.is_empty() { &[0] } else { cgroups };
     // The fields with lists that are rarely given all together.
     let mut rest = Vec::new();
     for length in ranges(&rule.length) {
-        rest.extend(icmp_types.iter().map(|icmp_type| (length, *icmp_type)));
+        for icmp_type in &icmp_types {
+            rest.extend(cgroups.iter().map(|cgroup| (length, *icmp_type, *cgroup)));
+        }
     }
     let interfaces = match &rule.interface[..] {
         [] => vec![0],
@@ -148,7 +157,7 @@ fn combine(rule: &Rule, base: &Record, interfaces: &BTreeMap<&str, u16>, records
             for destination_port in &destination_ports {
                 for interface in &interfaces {
                     for vlan in &vlans {
-                        for (length, icmp_type) in &rest {
+                        for (length, icmp_type, cgroup) in &rest {
                             let mut one = with_addresses;
                             one.record.source_port = *source_port;
                             one.record.destination_port = *destination_port;
@@ -156,6 +165,7 @@ fn combine(rule: &Rule, base: &Record, interfaces: &BTreeMap<&str, u16>, records
                             one.record.vlan = *vlan;
                             one.record.length = *length;
                             one.record.icmp_type = *icmp_type;
+                            one.record.cgroup = *cgroup;
                             records.push(one);
                         }
                     }
@@ -230,6 +240,7 @@ mod tests {
                 destination: destination.clone(),
                 source_port: vec![(1, 2), (3, 4)],
                 length: vec![(0, 9), (11, 12), (14, 15)],
+                cgroup: vec!["/a".into(), "/a/b".into()],
                 ..Rule::default()
             };
             let mut records = Vec::new();

@@ -75,7 +75,7 @@ fn of(policy: &Policy, rule: &Rule) -> u64 {
         + rule.vlan.len() * size_of::<u16>()
         + rule.dscp.len()
         + rule.icmp_type.len()
-        + rule.interface.iter().map(|name| name.len() + name_of()).sum::<usize>();
+        + rule.interface.iter().chain(&rule.cgroup).map(|name| name.len() + name_of()).sum::<usize>();
     let name = rule.name.as_ref().map_or(0, |name| {
         let tenant = rule.tenant.map_or(0, |tenant| policy.tenants[tenant.0].name.len());
         name.len() + REGISTRIES * (name_of() + name.len() + tenant)

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use lanekeeper_common::abi::{
-    MAX_COUNTERS, MAX_GROUPS, MAX_INTERFACES, MAX_TALLIES, MAX_TUNNELS, NAME_BYTES, Name, counter,
+    MAX_CGROUPS, MAX_COUNTERS, MAX_GROUPS, MAX_INTERFACES, MAX_TALLIES, MAX_TUNNELS, NAME_BYTES, Name, counter,
 };
 
 use super::Error;
@@ -15,6 +15,8 @@ use super::series::LaneEvent;
 pub enum Key {
     /// An ingress interface.
     Interface(String),
+    /// A cgroup, by its path.
+    Cgroup(String),
     /// A tunnel.
     Tunnel(String),
     /// The lanes of a class in a tunnel.
@@ -79,6 +81,7 @@ pub enum Key {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Space {
     Interface,
+    Cgroup,
     Tunnel,
     Group,
     Counter,
@@ -91,6 +94,7 @@ impl Space {
     fn range(self) -> (&'static str, usize, usize) {
         match self {
             Space::Interface => ("ingress interfaces", 1, MAX_INTERFACES),
+            Space::Cgroup => ("cgroups", 1, MAX_CGROUPS),
             Space::Tunnel => ("tunnels", 0, MAX_TUNNELS),
             Space::Group => ("classes of tunnels", 0, MAX_GROUPS),
             Space::Counter => ("counters", counter::FREE as usize, MAX_COUNTERS),
@@ -104,6 +108,7 @@ impl Key {
     fn space(&self) -> Space {
         match self {
             Key::Interface(_) => Space::Interface,
+            Key::Cgroup(_) => Space::Cgroup,
             Key::Tunnel(_) => Space::Tunnel,
             Key::Group { .. } => Space::Group,
             Key::Class { .. } | Key::Lane { .. } | Key::Fallback { .. } | Key::Rule { .. } => Space::Counter,
@@ -118,6 +123,7 @@ impl Key {
             Key::Class { .. } => counter::CLASS_BLOCK,
             Key::Lane { .. } => counter::LANE_BLOCK,
             Key::Interface(_)
+            | Key::Cgroup(_)
             | Key::Tunnel(_)
             | Key::Group { .. }
             | Key::Fallback { .. }
@@ -134,6 +140,7 @@ impl Key {
         let index_text = |index: &u8| index.to_string();
         let fields: Vec<String> = match self {
             Key::Interface(name) => vec!["interface".into(), name.clone()],
+            Key::Cgroup(path) => vec!["cgroup".into(), path.clone()],
             Key::Tunnel(name) => vec!["tunnel".into(), name.clone()],
             Key::Group { tunnel, class } => vec!["group".into(), tunnel.clone(), class.clone()],
             Key::Class { tenant, class } => vec!["class".into(), tenant.clone(), class.clone()],
@@ -167,6 +174,7 @@ impl Key {
         let mut next = || fields.next();
         Some(match next()?.as_str() {
             "interface" => Key::Interface(next()?),
+            "cgroup" => Key::Cgroup(next()?),
             "tunnel" => Key::Tunnel(next()?),
             "group" => Key::Group { tunnel: next()?, class: next()? },
             "class" => Key::Class { tenant: next()?, class: next()? },
@@ -238,6 +246,15 @@ impl Registry {
         Ok(number as u32)
     }
 
+    /// The paths of all cgroups, with their numbers.
+    pub fn cgroups(&self) -> impl Iterator<Item = (&str, u32)> {
+        let from = self.numbers.range(Key::Cgroup(String::new())..);
+        from.map_while(|(key, number)| match key {
+            Key::Cgroup(path) => Some((path.as_str(), *number)),
+            _ => None,
+        })
+    }
+
     /// All names, in no order that means anything.
     pub fn iter(&self) -> impl Iterator<Item = (&Key, u32)> {
         self.numbers.iter().map(|(key, number)| (key, *number))
@@ -247,11 +264,13 @@ impl Registry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::cgroup;
 
     fn keys() -> Vec<Key> {
         let (a, b, c) = (|| "branch-7".to_string(), || "voice".to_string(), || "default".to_string());
         vec![
             Key::Interface("lan0".into()),
+            Key::Cgroup("/system.slice/backup.service".into()),
             Key::Tunnel(a()),
             Key::Group { tunnel: a(), class: b() },
             Key::Class { tenant: String::new(), class: b() },
@@ -322,6 +341,17 @@ mod tests {
         }
         let error = registry.number(Key::Interface("one more".into())).unwrap_err();
         assert!(error.to_string().contains("ingress interfaces"), "{error}");
+    }
+
+    #[test]
+    fn cgroups_are_found_among_all_names() {
+        let mut registry = Registry::default();
+        for key in keys() {
+            registry.number(key).unwrap();
+        }
+        registry.number(Key::Cgroup("/".into())).unwrap();
+        assert_eq!(registry.cgroups().collect::<Vec<_>>(), [("/", 2), ("/system.slice/backup.service", 1)]);
+        assert!(Key::Cgroup(format!("/{}", "x".repeat(cgroup::LONGEST - 1))).encode().is_ok());
     }
 
     #[test]

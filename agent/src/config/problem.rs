@@ -336,6 +336,12 @@ pub enum Problem {
         /// `protocol is udp`, or that it has none.
         found: String,
     },
+    /// Packets that were sent here and came in.
+    #[error("{object}: cgroup is for what this host itself sends, but interface for what came in")]
+    NotOfHost {
+        /// Which rule.
+        object: String,
+    },
     /// A rule about our own bits.
     #[error("{object}: mark {mark} overlaps [mark] mask {ours:#010x}: those bits are Lanekeeper's own")]
     MarkOurs {
@@ -490,6 +496,7 @@ impl Problem {
             Self::NotEndpoint { .. } => Some("write the gateway's own unicast address".to_owned()),
             Self::MtuSmall { .. } => Some("take 1280 at least (RFC 8200 section 5), or IPv4 only".to_owned()),
             Self::NoPorts { .. } => Some("take the ports out, or write a rule with one of these protocols".to_owned()),
+            Self::NotOfHost { .. } => Some("take one of the two out, or write a rule for each".to_owned()),
             Self::NotTcp { .. } => Some("take the flags out, or write a rule with protocol = \"tcp\"".to_owned()),
             Self::NotIcmp { .. } => {
                 Some("write protocol = \"icmp\" or \"icmpv6\": a type has another meaning in each of them".to_owned())

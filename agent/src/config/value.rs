@@ -5,7 +5,7 @@ mod net;
 mod packet;
 mod setting;
 
-pub use name::{CLASS, DEVICE, INTERFACE, NAME, RULE_NAME};
+pub use name::{CGROUP, CLASS, DEVICE, INTERFACE, NAME, RULE_NAME};
 pub use net::{ADDRESS, DEVICE_ADDRESS, LISTEN, PREFIX};
 pub use packet::{DSCP, ICMP_TYPE, IcmpType, LENGTH, MARK, PORTS, PROTOCOL, TCP_FLAGS, VLAN};
 pub use setting::{
@@ -223,6 +223,14 @@ pub enum Reason {
     /// Not the sentence of consent.
     #[error("does not say what has to be said")]
     Consent,
+    /// Not a path of a cgroup.
+    #[error("\"{value}\" is not the path of a cgroup")]
+    NotCgroup {
+        /// What is there.
+        value: String,
+        /// What it may have meant.
+        cure: String,
+    },
     /// charon's notation for a socket.
     #[error("\"{value}\" is a URI, but a path is wanted")]
     Uri {
@@ -247,6 +255,7 @@ impl Reason {
             Self::Unknown { cure, .. } | Self::NotAddress { cure, .. } | Self::NotPrefix { cure, .. } => {
                 Some(cure.clone())
             }
+            Self::NotCgroup { cure, .. } => Some(cure.clone()),
             Self::Characters { nearest, .. } => nearest.as_ref().map(|near| format!("did you mean \"{near}\"?")),
             Self::Reserved { .. } => Some("take another name".to_owned()),
             Self::HostBits { network, host, .. } => {

@@ -16,12 +16,14 @@ pub struct Frame {
     pub interface: Option<String>,
     /// The mark that it came with, where that is known.
     pub mark: u32,
+    /// The cgroup of its socket, where that is known.
+    pub cgroup: Option<String>,
 }
 
 impl Frame {
     /// Bytes that begin with an Ethernet header.
     pub fn ethernet(number: u64, bytes: Vec<u8>) -> Self {
-        Self { number, bytes, interface: None, mark: 0 }
+        Self { number, bytes, interface: None, mark: 0, cgroup: None }
     }
 
     /// Bytes that begin with an IP header, behind an Ethernet header without addresses; other bytes are kept, as no IP.
@@ -44,7 +46,8 @@ impl Frame {
 
     /// The packet that these words describe.
     pub fn of(words: &Words) -> Self {
-        Self { interface: words.interface.clone(), mark: words.mark, ..Self::ethernet(1, words.frame()) }
+        let Words { interface, mark, cgroup, .. } = words.clone();
+        Self { interface, mark, cgroup, ..Self::ethernet(1, words.frame()) }
     }
 
     /// The same packet as it would have come in by that interface.
@@ -54,6 +57,7 @@ impl Frame {
 
     /// As an engine takes it.
     pub fn probe(&self) -> Probe<'_> {
-        Probe { frame: &self.bytes, mark: self.mark, ingress: self.interface.as_deref(), stripped: None }
+        let (ingress, cgroup) = (self.interface.as_deref(), self.cgroup.as_deref());
+        Probe { frame: &self.bytes, mark: self.mark, ingress, stripped: None, cgroup }
     }
 }

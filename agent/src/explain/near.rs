@@ -62,7 +62,12 @@ impl fmt::Display for Near {
 /// packet; for a later fragment by what it has itself, its first one aside.
 pub fn near(policy: &Policy, frame: &Frame, verdict: &Verdict) -> Vec<Near> {
     let Ok(packet) = parse(&frame.bytes.as_slice(), Layer::ETHERNET, NO_VLAN) else { return Vec::new() };
-    let seen = Seen { packet: &packet, interface: frame.interface.as_deref(), mark: frame.mark };
+    let seen = Seen {
+        packet: &packet,
+        interface: frame.interface.as_deref(),
+        mark: frame.mark,
+        cgroup: frame.cgroup.as_deref(),
+    };
     let before = verdict.rule.unwrap_or(policy.rules.len());
     let rules = policy.rules[..before].iter().filter(|rule| rule.tenant == verdict.tenant);
     let mut near: Vec<(&Rule, Vec<Field>, usize)> = rules

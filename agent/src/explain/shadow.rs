@@ -221,7 +221,12 @@ impl Search<'_> {
     fn region_of(&self, rule: usize, v4: bool) -> Option<Region> {
         let number =
             |name: &str| self.tables.registry.get(&Key::Interface(name.to_owned())).map(|number| number as u16);
-        Region::of(&self.policy.rules[rule], v4, number)
+        let places = |path: &str| {
+            let number = self.tables.registry.get(&Key::Cgroup(path.to_owned()))?;
+            let [first, last] = self.tables.generation.cgroups[number as usize];
+            Some((first, last))
+        };
+        Region::of(&self.policy.rules[rule], v4, number, places)
     }
 }
 

@@ -1,7 +1,7 @@
 //! A packet in words: `udp 10.1.0.5:4000 > 10.2.0.9:5060 dscp ef in lan0`.
 //!
 //! Protocol, source, `>` (or `to`, which needs no quotes in a shell), destination; then in any order `dscp`, `vlan`, `in`,
-//! `flags`, `type`, `length`, `fragment` and `mark`, each also by the name that it has in a rule. What is not said is as of a
+//! `flags`, `type`, `length`, `fragment`, `mark` and `cgroup`, each also by the name that it has in a rule. What is not said is as of a
 //! packet that begins something: TCP's SYN, an echo request, no fragment, no mark, and no more than its headers.
 
 mod error;
@@ -41,6 +41,8 @@ pub struct Words {
     pub fragment: Option<Part>,
     /// The mark that it comes with.
     pub mark: u32,
+    /// The cgroup of its socket, for one of the host's own.
+    pub cgroup: Option<String>,
 }
 
 /// A part of a datagram.
@@ -53,7 +55,7 @@ pub enum Part {
 }
 
 /// The words behind the destination, and what each is called here: rules have other names for some.
-const OPTIONS: [(&str, &str); 11] = [
+const OPTIONS: [(&str, &str); 12] = [
     ("dscp", "dscp"),
     ("vlan", "vlan"),
     ("in", "in"),
@@ -65,6 +67,7 @@ const OPTIONS: [(&str, &str); 11] = [
     ("length", "length"),
     ("fragment", "fragment"),
     ("mark", "mark"),
+    ("cgroup", "cgroup"),
 ];
 
 /// A word behind the destination, and where it has one what follows it.
@@ -101,6 +104,7 @@ impl Words {
             length: None,
             fragment: None,
             mark: 0,
+            cgroup: None,
         };
         // First what decides on the headers that it has.
         if let Some(text) = of(&given, "fragment") {
@@ -116,11 +120,15 @@ impl Words {
                 "in" => packet.interface = Some(read(word, text, &value::INTERFACE)?),
                 // As a rule has it, the mask is of no more than these bits: all others are zero.
                 "mark" => packet.mark = read(word, text, &value::MARK)?.0,
+                "cgroup" => packet.cgroup = Some(read(word, text, &value::CGROUP)?),
                 "length" => packet.length = Some(packet.read_length(text)?),
                 _ => {}
             }
         }
-        Ok(packet)
+        match (&packet.interface, &packet.cgroup) {
+            (Some(_), Some(_)) => Err(WordsError::Cgroup),
+            (_, None) | (None, _) => Ok(packet),
+        }
     }
 
     fn is_later(&self) -> bool {
@@ -201,6 +209,7 @@ fn options<'a>(mut words: impl Iterator<Item = &'a str>) -> Result<Given<'a>, Wo
             "type" => "an ICMP type's name or number",
             "length" => "a number of bytes",
             "fragment" => "\"first\" or \"later\"",
+            "cgroup" => "a cgroup like /system.slice/backup.service",
             _ => "a mark like 0x100",
         };
         given.push((word, words.next().ok_or(WordsError::Ends { wanted })?));
@@ -242,7 +251,7 @@ fn unknown(found: &str) -> WordsError {
 }
 
 const ALL: &str = "behind the destination come \"dscp NAME\", \"vlan ID\", \"in INTERFACE\", \"flags NAMES\", \"type NAME\", \
-                   \"length BYTES\", \"fragment first\" or \"later\", and \"mark NUMBER\"";
+                   \"length BYTES\", \"fragment first\" or \"later\", \"mark NUMBER\", and \"cgroup PATH\"";
 
 fn read<T>(word: &'static str, text: &str, kind: &Kind<T>) -> Result<T, WordsError> {
     (kind.text)(text).map_err(|reason| WordsError::Value { word, reason })

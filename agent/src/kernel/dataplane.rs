@@ -4,6 +4,7 @@
 //! packet passes unclassified meanwhile. One process at a time writes.
 
 mod attach;
+mod cgroups;
 mod count;
 mod devices;
 mod filter;

@@ -36,6 +36,9 @@ const RESYNC: Duration = Duration::from_secs(5);
 /// Between two looks at what the kernel counts against SAs.
 const COUNT: Duration = Duration::from_secs(2);
 
+/// Between two looks for cgroups that rules name: services come and go without a word to us.
+const CGROUPS: Duration = Duration::from_secs(1);
+
 /// After the kernel told of a change: others come in a row with it.
 const SETTLED: Duration = Duration::from_millis(300);
 
@@ -96,6 +99,7 @@ pub async fn run(places: &Places, config: &Path) -> Result<(), Error> {
     let mut resync = every(RESYNC);
     let mut count = every(COUNT);
     let mut interfaces = every(RESYNC);
+    let mut cgroups = every(CGROUPS);
     // A change has been told, and the look at it is due; the same for interfaces alone.
     let (mut due, mut moved) = (false, false);
     let mut watchdog = every(sd_notify::watchdog_enabled().map_or(Duration::from_secs(3600), |limit| limit / 3));
@@ -131,6 +135,12 @@ pub async fn run(places: &Places, config: &Path) -> Result<(), Error> {
                 moved = false;
                 if let Err(error) = agent.world.know_interfaces().await {
                     tracing::warn!("whose packets come in by new interfaces is not known yet, trying again: {error}");
+                }
+            }
+            _ = cgroups.tick() => {
+                let policy = Arc::clone(&agent.wanted.policy);
+                if let Err(error) = agent.world.know_cgroups(&policy) {
+                    tracing::warn!("which cgroups are there is not known, trying again: {error}");
                 }
             }
             _ = count.tick() => agent.count_errors().await,

@@ -13,7 +13,7 @@ use crate::kernel::dataplane::{self, Dataplane};
 use crate::kernel::{Netlink, SaErrors, apply, interfaces, sa_errors, snapshot};
 use crate::lane::LaneId;
 use crate::plan::{Desired, LaneTraces, Observed, Op, Plan, diff};
-use crate::policy::{DeviceKind, Keying, Policy};
+use crate::policy::{DeviceKind, Keying, Policy, Rule};
 
 /// The data path, shared with what reads its counters.
 pub type SharedDataplane = Arc<Mutex<Dataplane>>;
@@ -24,6 +24,8 @@ pub struct World {
     bpffs: PathBuf,
     dataplane: Option<SharedDataplane>,
     charon: Option<Charon>,
+    /// Cgroups that rules name and that were not there, so that each is said once.
+    missing: BTreeSet<String>,
 }
 
 /// What an absent charon means.
@@ -50,7 +52,13 @@ pub struct Survey {
 impl World {
     /// Opens netlink; the data path is opened when it is first to be changed.
     pub fn open(bpffs: &Path) -> Result<Self, Error> {
-        Ok(Self { netlink: Netlink::open()?, bpffs: bpffs.into(), dataplane: None, charon: None })
+        Ok(Self {
+            netlink: Netlink::open()?,
+            bpffs: bpffs.into(),
+            dataplane: None,
+            charon: None,
+            missing: BTreeSet::new(),
+        })
     }
 
     /// The data path, loaded now if it is not yet.
@@ -162,7 +170,26 @@ impl World {
             // Packets also come in by tunnels, whose devices may be new.
             self.know_interfaces().await?;
         }
+        self.know_cgroups(&wanted.policy)?;
         self.dress_wan(wanted)
+    }
+
+    /// Tells the data path which cgroups are those that rules name. One that is not there yet matches nothing until it is: a
+    /// service that has not started keeps no gateway from its work.
+    pub fn know_cgroups(&mut self, policy: &Policy) -> Result<(), Error> {
+        let missing = lock(&*self.dataplane()?).find_cgroups()?;
+        for path in missing.difference(&self.missing) {
+            // Of names in the registry whose rules are gone nobody wants to hear.
+            for rule in policy.rules.iter().filter(|rule| rule.cgroup.contains(path)) {
+                let rule = rule_label(rule);
+                tracing::warn!("{rule}: cgroup {path:?} is not there: nothing matches it until it is");
+            }
+        }
+        for path in self.missing.difference(&missing) {
+            tracing::info!("cgroup {path:?} is there");
+        }
+        self.missing = missing;
+        Ok(())
     }
 
     /// Tells the data path by which devices packets may come in.
@@ -267,6 +294,14 @@ impl World {
     pub fn remove_dataplane(&mut self) -> Result<(), Error> {
         self.dataplane = None;
         Ok(Dataplane::remove_all(&self.bpffs)?)
+    }
+}
+
+/// `rule "sip" (gw.toml:14:1)`, or its place alone.
+fn rule_label(rule: &Rule) -> String {
+    match &rule.name {
+        Some(name) => format!("rule {name:?} ({})", rule.place),
+        None => format!("rule {}", rule.place),
     }
 }
 

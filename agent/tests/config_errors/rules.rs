@@ -159,17 +159,35 @@ fn a_mark_where_every_bit_is_lanekeepers_own() {
 }
 
 #[test]
-fn a_field_of_a_later_version() {
+fn a_cgroup_that_is_no_path() {
     same(
         &with(
             r#"[[rule]]
+name = "backup"
 class = "voice"
-cgroup = "/system.slice/backup.service"
+cgroup = ["backup.service", "/sys/fs/cgroup/system.slice", "/a/../b", "/user.slice/*"]
 "#,
         ),
         r#"
-gw.toml:16:1: error: rule 1: "cgroup" is not supported yet
-    take the line out and tell the packets apart by address, protocol, port, dscp or mark
+gw.toml:17:11: error: rule "backup": cgroup "backup.service" is not the path of a cgroup
+    did you mean "/backup.service"?
+gw.toml:17:29: error: rule "backup": cgroup "/sys/fs/cgroup/system.slice" is not the path of a cgroup
+    did you mean "/system.slice"?
+gw.toml:17:60: error: rule "backup": cgroup "/a/../b" is not the path of a cgroup
+    write it from the root of the hierarchy on, like "/system.slice/backup.service"
+gw.toml:17:71: error: rule "backup": cgroup "/user.slice/*" is not supported yet
+    name the cgroup that they are in, which is all of them: "/user.slice"
+"#,
+    );
+}
+
+#[test]
+fn a_cgroup_of_what_came_in() {
+    same(
+        &with("[[rule]]\nclass = \"voice\"\ncgroup = \"/\"\ninterface = \"lan0\"\n"),
+        r#"
+gw.toml:16:10: error: rule 1: cgroup is for what this host itself sends, but interface for what came in
+    take one of the two out, or write a rule for each
 "#,
     );
 }
@@ -182,6 +200,7 @@ fn a_rule_of_any_one_condition_does_not_take_all() {
         "protocol = \"icmp\"\nicmp-type = 8",
         "fragment = false",
         "mark = \"0x100/0xf00\"",
+        "cgroup = \"/\"",
     ];
     for condition in conditions {
         same(&with(&format!("[[rule]]\nclass = \"voice\"\n{condition}\n[[rule]]\nclass = \"default\"\n")), "");

@@ -18,7 +18,7 @@ gw.toml:15:1: error: rule 1: unknown key "clas"
 gw.toml:16:1: error: rule 1: unknown key "destination_port"
     did you mean "destination-port"?
 gw.toml:17:1: error: rule 1: unknown key "colour"
-    keys here: name, class, tenant, source, destination, protocol, source-port, destination-port, dscp, interface, vlan, length, tcp-flags, icmp-type, fragment, mark
+    keys here: name, class, tenant, source, destination, protocol, source-port, destination-port, dscp, interface, vlan, length, tcp-flags, icmp-type, fragment, mark, cgroup
 "#,
     );
 }

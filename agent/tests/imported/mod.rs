@@ -38,7 +38,7 @@ impl Decider {
 
     /// The class of a frame, and where the rule stood that says so.
     pub fn class(&self, model: &Model<'_>, frame: &[u8], ingress: Option<&str>) -> (String, String) {
-        let verdict = model.evaluate("branch-1", &Probe { frame, mark: 0, ingress, stripped: None });
+        let verdict = model.evaluate("branch-1", &Probe { frame, mark: 0, ingress, stripped: None, cgroup: None });
         assert_eq!(verdict.parse, None, "{frame:02x?}");
         let rule = verdict.rule.map_or("the default".to_owned(), |rule| self.policy.rules[rule].place.clone());
         (self.policy.classes[verdict.class.0].name.clone(), rule)

@@ -38,5 +38,11 @@ impl<'a> Hearing<'a> {
 
 /// The packet as the classifier gets it.
 pub fn probe(packet: &Packet) -> Probe<'_> {
-    Probe { frame: &packet.frame, mark: packet.mark, ingress: packet.ingress, stripped: packet.stripped }
+    Probe {
+        frame: &packet.frame,
+        mark: packet.mark,
+        ingress: packet.ingress,
+        stripped: packet.stripped,
+        cgroup: packet.cgroup,
+    }
 }

@@ -116,4 +116,9 @@ pub fn matches(rule: &Rule, packet: &Packet) -> bool {
         && (rule.icmp_type.is_empty() || packet.icmp_type.is_some_and(|own| rule.icmp_type.contains(&own)))
         && rule.fragment.is_none_or(|fragment| fragment != matches!(packet.part, Part::Whole))
         && rule.mark.is_none_or(|(mark, mask)| packet.mark & mask == mark)
+        && (rule.cgroup.is_empty()
+            || packet.cgroup.is_some_and(|own| {
+                let below = |above: &String| above == "/" || own == above || own.starts_with(&format!("{above}/"));
+                rule.cgroup.iter().any(below)
+            }))
 }

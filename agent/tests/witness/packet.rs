@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use lanekeeper::policy::Policy;
 
-use super::policy::{INTERFACES, PROTOCOLS, port, v4, v6};
+use super::policy::{CGROUPS, INTERFACES, PROTOCOLS, port, v4, v6};
 use super::random::Random;
 
 /// Part of a datagram.
@@ -35,6 +35,8 @@ pub struct Packet {
     /// Nothing can be read from it.
     pub broken: bool,
     pub mark: u32,
+    /// Of its socket, for one of the host's own.
+    pub cgroup: Option<&'static str>,
     /// From the IP header on, without padding.
     pub length: u16,
     /// Of TCP, if it is there.
@@ -101,6 +103,8 @@ fn make(random: &mut Random, policy: &Policy, part: Part, first: Option<&Packet>
         Some(first) => (first.ingress, first.stripped),
         None => ingress(random),
     };
+    let of_host = ingress.is_none() && !random.one_in(8);
+    let cgroup = first.map_or_else(|| of_host.then(|| random.pick(&CGROUPS)), |first| first.cgroup);
     let tags: Vec<u16> = match first {
         Some(first) if !random.one_in(8) => first.tags.clone(),
         _ => (0..random.pick(&[0, 0, 0, 1, 1, 2])).map(|_| random.pick(&[0, 1, 12, 13, 4094])).collect(),
@@ -118,6 +122,7 @@ fn make(random: &mut Random, policy: &Policy, part: Part, first: Option<&Packet>
         part,
         broken: false,
         mark: random.pick(&[0, u32::MAX, 0x1234_5678]),
+        cgroup,
         length: 0,
         tcp_flags: None,
         icmp_type: None,
@@ -145,6 +150,7 @@ pub fn whole(random: &mut Random, addresses: (IpAddr, IpAddr), protocol: u8, por
         part: Part::Whole,
         broken: false,
         mark: 0,
+        cgroup: None,
         length: 0,
         tcp_flags: None,
         icmp_type: None,

@@ -12,6 +12,8 @@ use super::random::Random;
 
 /// Those that rules and tenants name come first; of the rest some are VRFs, and some tunnels' devices.
 pub const INTERFACES: [&str; 8] = ["lan0", "lan1", "vlan12", "unnamed0", "blue", "red", "lk-0", "lk-1"];
+/// Of packets; rules name some of them, and one that no packet is of.
+pub const CGROUPS: [&str; 7] = ["/", "/a", "/a/b", "/a/b/c", "/a-b", "/d", "/d/b/e"];
 pub const PROTOCOLS: [u8; 9] = [6, 17, 132, 1, 58, 50, 47, 136, 59];
 
 /// An address near the others: the high bytes are few, the low ones anything.
@@ -55,6 +57,8 @@ fn some<T>(random: &mut Random, one_in: usize, mut value: impl FnMut(&mut Random
 
 pub fn rule(random: &mut Random, place: usize, classes: usize, tenants: usize) -> Rule {
     let tenant = (tenants != 0 && random.one_in(2)).then(|| TenantIndex(random.below(tenants)));
+    let interface = some(random, 5, |random| random.pick(&INTERFACES[..3]).to_owned());
+    let cgroups = if interface.is_empty() { 6 } else { usize::MAX };
     Rule {
         name: random.one_in(2).then(|| format!("rule {place}")),
         tenant,
@@ -66,13 +70,16 @@ pub fn rule(random: &mut Random, place: usize, classes: usize, tenants: usize) -
         source_port: some(random, 4, ports),
         destination_port: some(random, 3, ports),
         dscp: some(random, 4, |random| random.pick(&[0, 8, 34, 46, 63])),
-        interface: some(random, 5, |random| random.pick(&INTERFACES[..3]).to_owned()),
+        interface,
         vlan: some(random, 8, |random| random.pick(&[0, 1, 12, 4094])),
         length: some(random, 8, |random| random.pick(&[(0, 50), (51, 65535), (40, 48), (60, 60), (0, 65535)])),
         tcp_flags: random.one_in(8).then(|| random.pick(&[(2, 2), (2, 0x12), (0, 1), (0x10, 0x17)])),
         icmp_type: some(random, 10, |random| random.pick(&[0, 8, 128, 255])),
         fragment: random.one_in(10).then(|| random.one_in(2)),
         mark: random.one_in(10).then(|| random.pick(&[(0, 0xf000_0000), (0x1000_0000, 0xf000_0000), (8, 8), (0, 0)])),
+        cgroup: some(random, cgroups, |random| {
+            random.pick(&["/", "/a", "/a/b", "/a/b/c", "/d/b", "/nobody"]).to_owned()
+        }),
     }
 }
 

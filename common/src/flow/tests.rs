@@ -79,8 +79,15 @@ impl Surroundings for Plain<'_> {
 }
 
 const ARRIVAL: Arrival = Arrival { interface: 3, tunnel: 0, device: 1, mark: 0x55 };
-const ALL: Asked =
-    Asked { mark: u32::MAX, length: u16::MAX, tcp_flags: u16::MAX, icmp_type: u16::MAX, dscp: u16::MAX, _pad: 0 };
+const ALL: Asked = Asked {
+    mark: u32::MAX,
+    length: u16::MAX,
+    tcp_flags: u16::MAX,
+    icmp_type: u16::MAX,
+    dscp: u16::MAX,
+    cgroup: u16::MAX,
+    _pad: 0,
+};
 
 fn packet() -> Parsed {
     Parsed {
@@ -95,6 +102,7 @@ fn packet() -> Parsed {
         length: 100,
         icmp_type: NO_ICMP,
         tcp_flags: NO_TCP,
+        cgroup: 0x155,
         ..Parsed::default()
     }
 }
@@ -144,7 +152,7 @@ fn fragments_are_not_remembered_as_flows() {
 
 #[test]
 fn no_field_that_a_verdict_depends_on_is_left_out() {
-    let changes: [fn(&mut Parsed); 16] = [
+    let changes: [fn(&mut Parsed); 17] = [
         |parsed| parsed.source[0] ^= 1,
         |parsed| parsed.source[1] ^= 1 << 63,
         |parsed| parsed.destination[0] ^= 1 << 63,
@@ -159,6 +167,7 @@ fn no_field_that_a_verdict_depends_on_is_left_out() {
         |parsed| parsed.length = 101,
         |parsed| parsed.tcp_flags = 0,
         |parsed| parsed.icmp_type = 0,
+        |parsed| parsed.cgroup = 0x3ff,
         |parsed| (parsed.source_port, parsed.destination_port) = (6, 5),
         |parsed| (parsed.source, parsed.destination) = (parsed.destination, parsed.source),
     ];
@@ -175,7 +184,7 @@ fn no_field_that_a_verdict_depends_on_is_left_out() {
 #[test]
 fn fields_that_no_rule_looks_at_do_not_matter() {
     let none = Asked::default();
-    let other = Parsed { dscp: 46, length: 1, tcp_flags: 2, icmp_type: 8, ..packet() };
+    let other = Parsed { dscp: 46, length: 1, tcp_flags: 2, icmp_type: 8, cgroup: 2, ..packet() };
     assert_eq!(key(&other, &none), key(&packet(), &none));
     let marked = |mark| FlowKey::of(&packet(), &Arrival { mark, ..ARRIVAL }, &Asked { mark: 0xf0, ..none });
     assert_eq!(marked(0x1f), marked(0x10));
@@ -193,6 +202,7 @@ fn a_record_asks_for_the_fields_that_it_gives() {
     assert_eq!(asked(any), Asked::default());
     assert_eq!(asked(Record { dscp: 1 << 46, ..any }).dscp, u16::MAX);
     assert_eq!(asked(Record { length: [0, 99], ..any }).length, u16::MAX);
+    assert_eq!(asked(Record { cgroup: 3, ..any }).cgroup, u16::MAX);
     assert_eq!(asked(Record { icmp_type: 8, ..any }).icmp_type, u16::MAX);
     assert_eq!(asked(Record { tcp_flags_mask: 2 | NO_TCP, ..any }).tcp_flags, 2 | NO_TCP);
     let mut both = asked(Record { mark_mask: 0x0f, ..any });

@@ -63,6 +63,10 @@ pub struct Rule {
     /// Lanekeeper's own. Lanekeeper's own bits cannot be matched.
     #[schemars(with = "Option<ForeignMark>")]
     pub mark: Option<At<(u32, Option<u32>)>>,
+    /// Cgroups by their paths below the mount of cgroup2, like `/system.slice/backup.service`: what this host's own sockets
+    /// send that were made in one of them or below. `/` is all of these.
+    #[schemars(with = "Option<Many<String>>")]
+    pub cgroup: Vec<At<String>>,
     #[schemars(skip)]
     pub(crate) object: String,
     #[schemars(skip)]
@@ -75,7 +79,7 @@ pub struct Rule {
     pub(crate) has_protocol: bool,
 }
 
-const CONDITIONS: [&str; 13] = [
+const CONDITIONS: [&str; 14] = [
     "source",
     "destination",
     "protocol",
@@ -89,12 +93,13 @@ const CONDITIONS: [&str; 13] = [
     "icmp-type",
     "fragment",
     "mark",
+    "cgroup",
 ];
 
 impl Rule {
     pub(super) fn read(table: &mut Table<'_, '_, '_, '_>) -> Self {
         let empty = "leave the key out to match every value";
-        let rule = Self {
+        Self {
             name: table.one("name", &value::RULE_NAME),
             class: table.required("class", &value::TEXT),
             tenant: table.one("tenant", &value::TEXT),
@@ -111,13 +116,12 @@ impl Rule {
             icmp_type: table.many("icmp-type", &value::ICMP_TYPE, empty),
             fragment: table.flag("fragment"),
             mark: table.one("mark", &value::MARK),
+            cgroup: table.many("cgroup", &value::CGROUP, empty),
             object: table.object.clone(),
             spot: table.spot,
             bare: CONDITIONS.iter().all(|key| !table.has(key)),
             has_protocol: table.has("protocol"),
-        };
-        table.later("cgroup", "take the line out and tell the packets apart by address, protocol, port, dscp or mark");
-        rule
+        }
     }
 
     /// Makes it one of another source, in which it is written at the same place.
@@ -145,6 +149,7 @@ impl Rule {
             icmp_type,
             fragment,
             mark,
+            cgroup,
             object: _,
             spot,
             bare: _,
@@ -167,5 +172,6 @@ impl Rule {
         many(icmp_type, source);
         one(fragment, source);
         one(mark, source);
+        many(cgroup, source);
     }
 }

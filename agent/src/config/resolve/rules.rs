@@ -51,6 +51,7 @@ pub fn resolve(
         check_ports(rule, findings);
         check_families(rule, findings);
         check_tcp(rule, findings);
+        check_cgroup(rule, findings);
         let find_class = |name: &At<String>, findings: &mut Findings<'_>| {
             classes.find(name, &rule.object, "class", "classes", findings)
         };
@@ -77,6 +78,7 @@ pub fn resolve(
             icmp_type: icmp_types(rule, findings),
             fragment: rule.fragment.as_ref().map(|fragment| fragment.value),
             mark: foreign_mark(rule, mark_mask, findings),
+            cgroup: values(&rule.cgroup),
         });
     }
     rules
@@ -115,6 +117,13 @@ fn check_tcp(rule: &document::Rule, findings: &mut Findings<'_>) {
     {
         let (object, protocol) = (rule.object.clone(), protocol::show(given.value));
         findings.problem(flags.spot, Problem::NotTcp { object, protocol });
+    }
+}
+
+/// What came in by an interface is forwarded.
+fn check_cgroup(rule: &document::Rule, findings: &mut Findings<'_>) {
+    if let (Some(first), false) = (rule.cgroup.first(), rule.interface.is_empty()) {
+        findings.problem(first.spot, Problem::NotOfHost { object: rule.object.clone() });
     }
 }
 

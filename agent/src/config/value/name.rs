@@ -1,6 +1,9 @@
-//! Names of classes, tunnels, tenants, rules and devices.
+//! Names of classes, tunnels, tenants, rules, devices and cgroups.
+
+use lanekeeper_common::abi::MAX_CGROUP_LEVELS;
 
 use super::{Kind, Reason};
+use crate::policy::cgroup::{LONGEST, names};
 
 /// A class: a name that is not one of the words that stand beside classes in `fallback`.
 pub const CLASS: Kind<String> = Kind { wanted: "a name", example: "\"voice\"", text: class, number: None };
@@ -19,6 +22,10 @@ pub const DEVICE: Kind<String> =
 /// An interface that is there already.
 pub const INTERFACE: Kind<String> =
     Kind { wanted: "an interface name", example: "\"lan0\"", text: interface, number: None };
+
+/// A cgroup, by its path.
+pub const CGROUP: Kind<String> =
+    Kind { wanted: "the path of a cgroup", example: "\"/system.slice/backup.service\"", text: cgroup, number: None };
 
 /// Longest name of a class, tunnel or tenant.
 const NAME_MOST: usize = 31;
@@ -69,6 +76,32 @@ fn interface(text: &str) -> Result<String, Reason> {
     length(text, DEVICE_MOST)
 }
 
+fn cgroup(text: &str) -> Result<String, Reason> {
+    if text.contains('*') {
+        let cure = "name the cgroup that they are in, which is all of them: \"/user.slice\"";
+        return Err(Reason::NotYet { value: text.to_owned(), cure });
+    }
+    characters(text, |c| !c.is_control(), "paths of cgroups have no control characters")?;
+    // Where hierarchies are mounted.
+    let hierarchy = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].into_iter().find_map(|mount| text.strip_prefix(mount));
+    let path = hierarchy.filter(|rest| rest.is_empty() || rest.starts_with('/')).unwrap_or(text);
+    let whole: Vec<&str> = names(path).filter(|name| *name != ".").collect();
+    let normal = format!("/{}", whole.join("/"));
+    let wrong = |cure: String| Err(Reason::NotCgroup { value: text.to_owned(), cure });
+    if whole.contains(&"..") {
+        return wrong("write it from the root of the hierarchy on, like \"/system.slice/backup.service\"".to_owned());
+    }
+    if normal != text {
+        return wrong(format!("did you mean \"{normal}\"?"));
+    }
+    let deepest = MAX_CGROUP_LEVELS as usize - 1;
+    if whole.len() > deepest {
+        let above = whole[..deepest].join("/");
+        return wrong(format!("it is more than {deepest} levels deep: name one above it, like \"/{above}\""));
+    }
+    length(text, LONGEST)
+}
+
 fn characters(text: &str, good: impl Fn(char) -> bool, what: &'static str) -> Result<(), Reason> {
     if text.is_empty() {
         return Err(Reason::Empty);
@@ -112,6 +145,30 @@ mod tests {
         assert!(matches!(device("lk-branch7-longer"), Err(Reason::Long { most: 15, .. })));
         assert!(matches!(device("all"), Err(Reason::Reserved { .. })));
         assert!(matches!(device("a/b"), Err(Reason::Characters { .. })));
+    }
+
+    #[test]
+    fn paths_of_cgroups_are_absolute_and_normal() {
+        for good in ["/", "/system.slice/backup.service", "/a b/dev-disk\\x2d1.swap"] {
+            assert_eq!(cgroup(good), Ok(good.to_owned()));
+        }
+        for (bad, meant) in [
+            ("system.slice/backup.service", "/system.slice/backup.service"),
+            ("/a//b/", "/a/b"),
+            ("/a/./b", "/a/b"),
+            ("/sys/fs/cgroup/system.slice", "/system.slice"),
+            ("/sys/fs/cgroup/unified/", "/"),
+        ] {
+            let reason = cgroup(bad).expect_err(bad);
+            assert_eq!(reason.cure(), Some(format!("did you mean \"{meant}\"?")));
+        }
+        assert!(matches!(cgroup("/a/../b"), Err(Reason::NotCgroup { .. })));
+        assert!(matches!(cgroup("/user.slice/user-*.slice"), Err(Reason::NotYet { .. })));
+        assert!(matches!(cgroup(""), Err(Reason::Empty)));
+        assert!(cgroup(&"/a".repeat(15)).is_ok());
+        assert!(matches!(cgroup(&"/a".repeat(16)), Err(Reason::NotCgroup { .. })));
+        assert!(cgroup(&format!("/{}", "x".repeat(LONGEST - 1))).is_ok());
+        assert!(matches!(cgroup(&format!("/{}", "x".repeat(LONGEST))), Err(Reason::Long { .. })));
     }
 
     #[test]

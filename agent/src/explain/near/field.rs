@@ -7,7 +7,7 @@ use lanekeeper_common::abi::NO_VLAN;
 use lanekeeper_common::packet::{Fragment, Packet};
 
 use crate::explain::route;
-use crate::policy::{Rule, dscp, icmp, protocol, tcp};
+use crate::policy::{Rule, cgroup, dscp, icmp, protocol, tcp};
 
 /// Members of a list that are said.
 const MEMBERS: usize = 8;
@@ -21,6 +21,8 @@ pub struct Seen<'a> {
     pub interface: Option<&'a str>,
     /// The mark with which it came.
     pub mark: u32,
+    /// The cgroup of its socket, for one that this host sends.
+    pub cgroup: Option<&'a str>,
 }
 
 /// What a rule can ask for, its tenant aside.
@@ -40,11 +42,12 @@ pub enum Field {
     IcmpType,
     Fragment,
     Mark,
+    Cgroup,
 }
 
 impl Field {
     /// Every one, in the order of a rule.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Source,
         Self::Destination,
         Self::Protocol,
@@ -58,6 +61,7 @@ impl Field {
         Self::IcmpType,
         Self::Fragment,
         Self::Mark,
+        Self::Cgroup,
     ];
 
     /// Those in which the rule does not match.
@@ -81,6 +85,7 @@ impl Field {
             Self::IcmpType => "icmp-type",
             Self::Fragment => "fragment",
             Self::Mark => "mark",
+            Self::Cgroup => "cgroup",
         }
     }
 
@@ -100,6 +105,7 @@ impl Field {
             Self::IcmpType => !rule.icmp_type.is_empty(),
             Self::Fragment => rule.fragment.is_some(),
             Self::Mark => rule.mark.is_some(),
+            Self::Cgroup => !rule.cgroup.is_empty(),
         }
     }
 
@@ -122,6 +128,7 @@ impl Field {
             Self::IcmpType => packet.icmp_type.is_some_and(|own| rule.icmp_type.contains(&own)),
             Self::Fragment => rule.fragment == Some(packet.fragment != Fragment::Whole),
             Self::Mark => rule.mark.is_some_and(|(mark, mask)| seen.mark & mask == mark),
+            Self::Cgroup => seen.cgroup.is_some_and(|own| rule.cgroup.iter().any(|above| cgroup::is_below(own, above))),
         }
     }
 
@@ -144,6 +151,7 @@ impl Field {
             Self::IcmpType => list(&rule.icmp_type, |kind| icmp::show(rule.protocol, *kind)),
             Self::Fragment => list(rule.fragment.as_slice(), bool::to_string),
             Self::Mark => list(rule.mark.as_slice(), |(mark, mask)| format!("{mark:#x}/{mask:#x}")),
+            Self::Cgroup => list(&rule.cgroup, String::clone),
         }
     }
 
@@ -164,6 +172,7 @@ impl Field {
             Self::IcmpType => packet.icmp_type.map(|kind| icmp::show(Some(packet.protocol), kind)),
             Self::Fragment => Some((packet.fragment != Fragment::Whole).to_string()),
             Self::Mark => Some(format!("{:#x}", seen.mark)),
+            Self::Cgroup => seen.cgroup.map(str::to_owned),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use ipnet::IpNet;
-use lanekeeper_common::abi::{MAX_INTERFACES, NO_ICMP, NO_TCP, NO_VLAN, Parsed};
+use lanekeeper_common::abi::{MAX_CGROUPS, MAX_INTERFACES, NO_ICMP, NO_TCP, NO_VLAN, Parsed};
 
 use super::set::Set;
 use crate::policy::Rule;
@@ -32,7 +32,10 @@ const TCP_FLAGS: usize = 10;
 const ICMP_TYPE: usize = 11;
 /// 1 for a part of a datagram.
 const FRAGMENT: usize = 12;
-const FIELDS: usize = 13;
+/// The place of the deepest one in rules that is its own or above it, 0 for none and for what came in by an interface: as no
+/// rule asks for both, what covers the packets that there are covers these two as fields of their own.
+const CGROUP: usize = 13;
+const FIELDS: usize = 14;
 
 /// The packets that have a value of each set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +59,7 @@ static ANY: LazyLock<[Set; FIELDS]> = LazyLock::new(|| {
         (TCP_FLAGS, NO_TCP.into()),
         (ICMP_TYPE, NO_ICMP.into()),
         (FRAGMENT, 1),
+        (CGROUP, MAX_CGROUPS as u128 - 1),
     ] {
         any[field] = Set::range(0, most);
     }
@@ -93,13 +97,23 @@ pub struct Point {
 }
 
 impl Region {
-    /// What the rule matches of IPv4, or else of IPv6; `None` for nothing. `number` is that of an interface.
-    pub fn of(rule: &Rule, v4: bool, number: impl Fn(&str) -> Option<u16>) -> Option<Self> {
+    /// What the rule matches of IPv4, or else of IPv6; `None` for nothing. `number` is that of an interface, `places` those of
+    /// a cgroup and of all below it.
+    pub fn of(
+        rule: &Rule,
+        v4: bool,
+        number: impl Fn(&str) -> Option<u16>,
+        places: impl Fn(&str) -> Option<(u16, u16)>,
+    ) -> Option<Self> {
         let (source, destination) = (prefixes(&rule.source, v4), prefixes(&rule.destination, v4));
         if source.is_empty() || destination.is_empty() {
             return None;
         }
         let numbers: Vec<u16> = rule.interface.iter().map(|name| number(name)).collect::<Option<_>>()?;
+        let cgroups: Vec<(u16, u16)> = rule.cgroup.iter().map(|path| places(path)).collect::<Option<_>>()?;
+        if !numbers.is_empty() && !cgroups.is_empty() {
+            return None;
+        }
         let ports = !rule.source_port.is_empty() || !rule.destination_port.is_empty();
         let mark = rule.mark.unwrap_or((0, 0));
         if mark.0 & !mark.1 != 0 {
@@ -127,6 +141,7 @@ impl Region {
         narrow(TCP_FLAGS, rule.tcp_flags.is_some(), &|| values_of((0..=u8::MAX).filter(fits)));
         narrow(ICMP_TYPE, !rule.icmp_type.is_empty(), &|| values_of(rule.icmp_type.iter().copied()));
         narrow(FRAGMENT, rule.fragment.is_some(), &|| values_of(rule.fragment));
+        narrow(CGROUP, !cgroups.is_empty(), &|| ranges(&cgroups));
         sets.iter().all(|set| !set.is_empty()).then_some(Self { sets, mark })
     }
 
@@ -241,6 +256,7 @@ impl Point {
             length: value(LENGTH) as u16,
             icmp_type: value(ICMP_TYPE) as u16,
             tcp_flags: value(TCP_FLAGS) as u16,
+            cgroup: value(CGROUP) as u16,
             ..Parsed::default()
         }
     }

@@ -110,6 +110,11 @@ pub enum WordsError {
         /// Which.
         word: &'static str,
     },
+    /// Sent here and come in.
+    #[error(
+        "a packet with a cgroup is sent by this host, and one \"in\" by an interface is not: take one of the two out"
+    )]
+    Cgroup,
     /// A word that follows from others.
     #[error("a packet does not say its tenant: that follows from \"in INTERFACE\", from its VLAN and from its source")]
     Tenant,

@@ -50,6 +50,8 @@ fn a_rules_own_spelling_is_taken() {
     same(&format!("{tcp} interface lan0 mark 0x100/0xf00"), &format!("{tcp} in lan0 mark 256"));
     same("icmpv6 2001:db8::1 > 2001:db8::2 icmp-type 128", "icmpv6 2001:db8::1 > 2001:db8::2");
     assert_eq!(Words::parse(tcp).unwrap().tcp_flags, Some(SYN));
+    let of_host = Words::parse(&format!("{tcp} cgroup /system.slice/backup.service")).unwrap();
+    assert_eq!(of_host.cgroup.as_deref(), Some("/system.slice/backup.service"));
 }
 
 #[test]
@@ -85,13 +87,21 @@ fn each_mistake_has_its_own_words() {
         ),
         ("esp 10.1.0.5 > 10.2.0.9 dscp ef dscp ef", "\"dscp\" is there twice"),
         (
+            "esp 10.1.0.5 > 10.2.0.9 in lan0 cgroup /system.slice",
+            "a packet with a cgroup is sent by this host, and one \"in\" by an interface is not: take one of the two out",
+        ),
+        (
+            "esp 10.1.0.5 > 10.2.0.9 cgroup system.slice",
+            "cgroup \"system.slice\" is not the path of a cgroup; did you mean \"/system.slice\"?",
+        ),
+        (
             "esp 10.1.0.5 > 10.2.0.9 tenant acme",
             "a packet does not say its tenant: that follows from \"in INTERFACE\", from its VLAN and from its source",
         ),
         ("esp 10.1.0.5 > 10.2.0.9 dcsp ef", "\"dcsp\" is not known here: did you mean \"dscp\"?"),
         (
             "esp 10.1.0.5 > 10.2.0.9 colour red",
-            "\"colour\" is not known here: behind the destination come \"dscp NAME\", \"vlan ID\", \"in INTERFACE\", \"flags NAMES\", \"type NAME\", \"length BYTES\", \"fragment first\" or \"later\", and \"mark NUMBER\"",
+            "\"colour\" is not known here: behind the destination come \"dscp NAME\", \"vlan ID\", \"in INTERFACE\", \"flags NAMES\", \"type NAME\", \"length BYTES\", \"fragment first\" or \"later\", \"mark NUMBER\", and \"cgroup PATH\"",
         ),
         ("tcp 10.1.0.5:1 > 10.2.0.9:2 flag syn", "\"flag\" is not known here: did you mean \"flags\"?"),
         (

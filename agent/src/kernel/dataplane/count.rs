@@ -21,7 +21,7 @@ fn places(registry: &Registry) -> Vec<(Series, u32, &'static str)> {
     for (key, first) in registry.iter() {
         let mut add = |series, offset| places.push((series, first + offset, map::COUNTERS));
         match key.clone() {
-            Key::Interface(_) | Key::Tunnel(_) | Key::Group { .. } | Key::Clsact(_) => {}
+            Key::Interface(_) | Key::Cgroup(_) | Key::Tunnel(_) | Key::Group { .. } | Key::Clsact(_) => {}
             Key::Class { tenant, class } => {
                 let (t, c) = (|| tenant.clone(), || class.clone());
                 add(Series::ClassOut { tenant: t(), class: c() }, counter::CLASS_OUT);

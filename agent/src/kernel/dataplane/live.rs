@@ -22,6 +22,8 @@ impl Dataplane {
     /// Writes back the registry that the tables were compiled with.
     pub fn load(&mut self, tables: &Tables) -> Result<u64, Error> {
         self.learn(&tables.registry)?;
+        // Before a packet asks.
+        self.find_cgroups()?;
         let edits = self.tables.as_ref().and_then(|live| live.edits_to(tables));
         let edited = match &edits {
             Some(edits) => self.edit_all(edits)?,
@@ -48,6 +50,9 @@ impl Dataplane {
             if self.registry.get(&key).is_none() {
                 self.name(key)?;
             }
+        }
+        if !rule.cgroup.is_empty() {
+            self.find_cgroups()?;
         }
         let edit = Edit::insert(policy, rule, place, beside, &mut self.registry)?;
         Ok(self.edit_all(&[edit])?.is_some())

@@ -54,8 +54,8 @@ type Shape = (MapType, usize, usize, usize);
 fn shape(name: &str) -> Shape {
     use abi::{
         COUNTERS_TOGETHER, Candidates, Counters, Device, FIELDS, FragmentKey, FragmentValue, Generation, Heads,
-        Ingress, MAX_COUNTERS, MAX_DEVICES, MAX_FRAGMENTS, MAX_GROUPS, MAX_INGRESS, MAX_NAMES, MAX_OUTER, MAX_RECORDS,
-        MAX_TALLIES, MAX_TENANTS, Name, OuterKey, Record, Scratch, Tenant,
+        Ingress, MAX_CGROUPS, MAX_COUNTERS, MAX_DEVICES, MAX_FRAGMENTS, MAX_GROUPS, MAX_INGRESS, MAX_NAMES, MAX_OUTER,
+        MAX_RECORDS, MAX_TALLIES, MAX_TENANTS, Name, OuterKey, Record, Scratch, Tenant,
     };
     match name {
         map::ACTIVE => (MapType::Array, 4, 8, 1),
@@ -68,6 +68,7 @@ fn shape(name: &str) -> Shape {
         map::LANES_UP => (MapType::Array, 4, 4, MAX_GROUPS),
         map::DEVICES => (MapType::Hash, 4, size_of::<Device>(), MAX_DEVICES),
         map::INTERFACES => (MapType::Hash, 4, size_of::<Ingress>(), MAX_INGRESS),
+        map::CGROUPS => (MapType::Hash, 8, 4, MAX_CGROUPS),
         map::FRAGMENTS => (MapType::LruHash, size_of::<FragmentKey>(), size_of::<FragmentValue>(), MAX_FRAGMENTS),
         map::COUNTERS => (MapType::PerCpuArray, 4, size_of::<Counters>(), MAX_COUNTERS / COUNTERS_TOGETHER),
         map::SCRATCH => (MapType::PerCpuArray, 4, size_of::<Scratch>(), 1),

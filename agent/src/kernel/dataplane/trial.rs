@@ -32,6 +32,9 @@ const GSO_SEGS: usize = 164;
 const GSO_SIZE: usize = 176;
 const CONTEXT: usize = 192;
 
+/// The id of the root of all cgroups: the first inode of its file system.
+const ROOT: u64 = 1;
+
 /// What segmentation offload leaves on a packet.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Offload {
@@ -48,18 +51,20 @@ pub struct Trial {
     tables: Option<Tables>,
     /// What stands for (interface, VLAN id that it strips) in place of an ifindex.
     ingress: Vec<(String, Option<u16>)>,
+    /// The number of the cgroup that all packets are below, if any.
+    cgroup: u32,
 }
 
 impl Trial {
     /// Loads them.
     pub fn new() -> Result<Self, Error> {
-        Ok(Self { object: Object::load(None)?, tables: None, ingress: Vec::new() })
+        Ok(Self { object: Object::load(None)?, tables: None, ingress: Vec::new(), cgroup: 0 })
     }
 
     /// Programs of its own over the maps that a data path has pinned below `pin_root`, with these tables in them.
     pub fn over(pin_root: &Path, tables: &Tables) -> Result<Self, Error> {
         let object = Object::load(Some(&pins::folder(pin_root)))?;
-        Ok(Self { object, tables: Some(tables.clone()), ingress: Vec::new() })
+        Ok(Self { object, tables: Some(tables.clone()), ingress: Vec::new(), cgroup: 0 })
     }
 
     /// Takes these for what the data path has in its maps by now: rules and lanes are named by them.
@@ -130,6 +135,17 @@ impl Trial {
         Ok(ifindex)
     }
 
+    /// Puts the probe's cgroup in the place of the root, which every socket is below, and so that of a test run's packet.
+    fn set_cgroup(&mut self, probe: &Probe<'_>) -> Result<(), Error> {
+        let number = self.tables.as_ref().map_or(0, |tables| probe.cgroup_number(tables));
+        if std::mem::replace(&mut self.cgroup, number) != number {
+            let mut cgroups = self.object.hash_mut::<u64, u32>(map::CGROUPS)?;
+            let done = if number == 0 { cgroups.remove(&ROOT) } else { cgroups.insert(ROOT, number, 0) };
+            done.map_err(|error| Error::map(map::CGROUPS, error))?;
+        }
+        Ok(())
+    }
+
     /// Makes the packets that follow leave by this tunnel's device.
     pub fn set_tunnel(&mut self, tunnel: &str) -> Result<(), Error> {
         self.know(DEVICE, tunnel, device_flag::ETHERNET | device_flag::TRACE)
@@ -170,6 +186,7 @@ impl Trial {
 
     /// The same for a packet that the kernel or a device is yet to cut into segments.
     pub fn run_offloaded(&mut self, probe: &Probe<'_>, offload: Offload) -> Result<Verdict, Error> {
+        self.set_cgroup(probe)?;
         let ingress = self.ingress(probe)?;
         let mut context_in = [0u8; CONTEXT];
         for (at, value) in
@@ -208,6 +225,7 @@ impl Trial {
 
     /// How long one run of the egress program takes by the kernel's count, over that many in a row.
     pub fn time(&mut self, probe: &Probe<'_>, repeat: u32) -> Result<Duration, Error> {
+        self.set_cgroup(probe)?;
         let ingress = self.ingress(probe)?;
         let mut context = [0u8; CONTEXT];
         for (at, value) in [(MARK, probe.mark), (INGRESS_IFINDEX, ingress)] {
