@@ -13,7 +13,7 @@ use lanekeeper_common::verdict::{BlockReason, ParseReason};
 use self::list::*;
 pub use self::list::{Kind, METRICS, Metric};
 use self::page::Page;
-use crate::compile::series::{ALL_CLASSES, Direction, LaneEvent, REPAIR_KINDS, Reading, Series, counts_by_class};
+use crate::compile::series::{ALL_CLASSES, By, Direction, LaneEvent, REPAIR_KINDS, Reading, Series, counts_by_class};
 use crate::lane::LaneId;
 use crate::policy::{ClassIndex, Fallback, Policy};
 
@@ -90,6 +90,11 @@ fn zeros(page: &mut Page, policy: &Policy) {
     for rule in &policy.rules {
         if let Some(name) = &rule.name {
             zero(&RULE, &[rule.tenant.map_or("", |tenant| &policy.tenants[tenant.0].name), name]);
+        }
+    }
+    for port in &policy.ports {
+        for who in [By::Xdp, By::Tc] {
+            zero(&PORT_PACKETS, &[&port.name, by(who)]);
         }
     }
     for kind in REPAIR_KINDS {
@@ -171,6 +176,7 @@ fn count(page: &mut Page, reading: &Reading) {
         Series::Fallback { tunnel, class, to } => page.add(&FALLBACK, &[tunnel, class, to], *packets),
         Series::Blocked { tenant, class, reason } => page.add(&BLOCKED, &[tenant, class, reason.name()], *packets),
         Series::Rule { tenant, rule } => page.add(&RULE, &[tenant, rule], *packets),
+        Series::Port { interface, by: who } => page.add(&PORT_PACKETS, &[interface, by(*who)], *packets),
         Series::Parse { reason } => page.add(&UNPARSED, &[reason.name()], *packets),
         Series::Event { tunnel, class, index, event } => {
             let metric = match event {
@@ -193,6 +199,14 @@ fn direction(way: Direction) -> &'static str {
     }
 }
 
+/// As the label says it.
+fn by(who: By) -> &'static str {
+    match who {
+        By::Xdp => "xdp",
+        By::Tc => "tc",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -200,7 +214,7 @@ mod tests {
     use lanekeeper_common::abi::MAX_TENANT_CLASSES;
 
     use super::*;
-    use crate::policy::{Rule, Tenant, TenantIndex};
+    use crate::policy::{Classify, Port, Rule, Tenant, TenantIndex};
     use crate::status::tests::policy;
 
     fn page(policy: &Policy, up: &[&str], readings: &[Reading]) -> String {
@@ -253,6 +267,7 @@ mod tests {
         let mut policy = policy();
         policy.tenants.push(Tenant { name: "acme".into(), ..Tenant::default() });
         policy.rules.push(Rule { name: Some("sip".into()), tenant: Some(TenantIndex(0)), ..Rule::default() });
+        policy.ports.push(Port { name: "lan0".into(), classify: Classify::Xdp });
         let before = page(&policy, &[], &[]);
         let event = |event| Reading {
             series: Series::Event { tunnel: "branch-7".into(), class: "bulk".into(), index: 1, event },
@@ -272,6 +287,8 @@ mod tests {
             reading(Series::Fallback { tunnel: "branch-7".into(), class: "voice".into(), to: "default".into() }),
             reading(Series::Blocked { tenant: acme(), class: "bulk".into(), reason: BlockReason::NoLane }),
             reading(Series::Blocked { tenant: String::new(), class: String::new(), reason: BlockReason::NoTables }),
+            reading(Series::Port { interface: "lan0".into(), by: By::Xdp }),
+            reading(Series::Port { interface: "lan0".into(), by: By::Tc }),
             reading(Series::Parse { reason: ParseReason::Truncated }),
             reading(Series::Repair { kind: "policy".into() }),
             reading(Series::Overrun),
@@ -307,6 +324,7 @@ mod tests {
     fn every_metric_of_the_list_is_on_the_page_with_its_help_and_type() {
         let mut policy = policy();
         policy.rules.push(Rule { name: Some("sip".into()), ..Rule::default() });
+        policy.ports.push(Port { name: "lan0".into(), classify: Classify::Tc });
         let page = page(&policy, &[], &[]);
         for metric in METRICS {
             let kind = if metric.kind == Kind::Counter { "counter" } else { "gauge" };

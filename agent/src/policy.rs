@@ -59,6 +59,8 @@ pub struct Policy {
     pub default_class: ClassIndex,
     /// In the file's order.
     pub tenants: Vec<Tenant>,
+    /// In the file's order.
+    pub ports: Vec<Port>,
 }
 
 /// A QoS class.
@@ -275,6 +277,39 @@ pub struct Tenant {
     pub default_class: Option<ClassIndex>,
     /// Tunnels of its own, each in no other tenant: nobody else reaches them, and it reaches no other, unless it has none.
     pub tunnels: Vec<TunnelIndex>,
+}
+
+/// An interface whose packets get the mark of their class as they come in: that of class n is the n-th of
+/// [`Policy::mark_mask`], counted from 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Port {
+    /// Its name.
+    pub name: String,
+    /// Where its packets are classified.
+    pub classify: Classify,
+}
+
+/// Where a port's packets are classified.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Classify {
+    /// At tc ingress.
+    #[default]
+    Tc,
+    /// Before that by XDP, in the driver where it can, else in the kernel's generic way.
+    Xdp,
+    /// Before that by XDP in the kernel's generic way.
+    XdpGeneric,
+}
+
+impl Classify {
+    /// As the file says it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tc => "tc",
+            Self::Xdp => "xdp",
+            Self::XdpGeneric => "xdp-generic",
+        }
+    }
 }
 
 impl Policy {

@@ -261,6 +261,7 @@ pub(crate) mod tests {
             rules: vec![],
             default_class: ClassIndex(2),
             tenants: vec![],
+            ports: vec![],
         }
     }
 

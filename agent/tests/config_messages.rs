@@ -61,6 +61,8 @@ fn problems() -> Vec<Problem> {
         Problem::MaskZero,
         Problem::MaskGaps { mask: 0x101 },
         Problem::MaskSmall { mask: 0x300, room: 3, object: object.clone(), lanes: 4 },
+        Problem::MaskClasses { mask: 0x300, room: 3, classes: 4, object: s("port \"lan0\"") },
+        Problem::PortIsDevice { object: s("port \"lk-a\""), tunnel: other(), first: place() },
         Problem::TooMany {
             object: object.clone(),
             what: "lanes of all tunnels",

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use lanekeeper::check;
 use lanekeeper::config::{self, Finding};
-use lanekeeper::policy::{ClassIndex, TunnelIndex};
+use lanekeeper::policy::{ClassIndex, Classify, TunnelIndex};
 use serde_json::Value;
 
 const SAMPLE: &str = include_str!("../../config.sample.toml");
@@ -79,6 +79,7 @@ fn reader_keys() -> BTreeSet<String> {
         ("tunnel.static", "[[tunnel]]\n[tunnel.static]"),
         ("tenant", "[[tenant]]"),
         ("rule", "[[rule]]"),
+        ("port", "[[port]]"),
     ];
     let mut keys = BTreeSet::new();
     for (path, head) in tables {
@@ -127,6 +128,8 @@ fn the_sample_can_be_used() {
     let policy = loaded.policy;
     assert_eq!((policy.classes.len(), policy.tunnels.len(), policy.rules.len(), policy.tenants.len()), (3, 3, 5, 1));
     assert_eq!(policy.tunnels[0].lanes.len(), 4);
+    let ports: Vec<_> = policy.ports.iter().map(|port| (port.name.as_str(), port.classify)).collect();
+    assert_eq!(ports, [("lan0", Classify::Xdp)]);
     let acme = &policy.tenants[0];
     assert_eq!((acme.vlans.as_slice(), acme.vrfs.as_slice()), ([12, 13].as_slice(), ["blue".to_owned()].as_slice()));
     assert_eq!((acme.default_class, acme.tunnels.as_slice()), (Some(ClassIndex(1)), [TunnelIndex(0)].as_slice()));

@@ -22,8 +22,12 @@ pub mod program {
     pub const IN: &str = "lanekeeper_in";
     /// tc egress of the device that ESP leaves by: outer DSCP.
     pub const OUTER: &str = "lanekeeper_wan";
+    /// tc ingress of a port: the class into the mark.
+    pub const PORT: &str = "lanekeeper_port";
+    /// XDP of a port: classify, and hand the verdict to [`PORT`].
+    pub const XDP: &str = "lanekeeper_xdp";
     /// All of them.
-    pub const ALL: [&str; 3] = [OUT, IN, OUTER];
+    pub const ALL: [&str; 5] = [OUT, IN, OUTER, PORT, XDP];
 }
 
 /// Names of the maps in the object, which are also the names of their pins.
@@ -173,6 +177,12 @@ pub mod counter {
     pub const CLASS_IN: u32 = 1;
     /// In a class's block: [`super::super::verdict::BlockReason`] is added.
     pub const CLASS_BLOCKED: u32 = 1;
+    /// Counters in the block of a port.
+    pub const PORT_BLOCK: u32 = 2;
+    /// In a port's block: the class was handed over by XDP.
+    pub const PORT_XDP: u32 = 0;
+    /// In a port's block: tc classified by itself.
+    pub const PORT_TC: u32 = 1;
     /// Counters in the block of a lane.
     pub const LANE_BLOCK: u32 = 2;
     /// In a lane's block: into the tunnel.
@@ -497,6 +507,10 @@ pub mod device_flag {
     pub const TRACE: u32 = 2;
 }
 
+/// In [`Ingress::port`]: packets begin with an Ethernet header.
+pub const ETHERNET_PORT: u32 = 1 << 31;
+const _: () = assert!(MAX_COUNTERS <= ETHERNET_PORT as usize);
+
 /// An interface by which packets come in.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -505,7 +519,41 @@ pub struct Ingress {
     pub number: u16,
     /// The id that it strips; [`NO_VLAN`] where it strips none.
     pub vlan: u16,
+    /// First counter of the port, with [`ETHERNET_PORT`]; 0 where it is none.
+    pub port: u32,
 }
+
+impl Ingress {
+    /// An interface of which the agent says nothing.
+    pub const UNKNOWN: Ingress = Ingress { number: 0, vlan: NO_VLAN, port: 0 };
+}
+
+/// What XDP leaves in front of a packet for tc ingress of the same device: words, since nothing there is aligned to more.
+///
+/// It holds only where tc would decide by the same things: the same tables, the same interface, the same VLAN id, and no
+/// bit of a mark, of which XDP sees none. Equal for all packets of a flow, as packets are merged only where theirs are.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Handed {
+    /// [`Handed::MAGIC`]; with the exact size it tells it from another program's metadata.
+    pub magic: u32,
+    /// Upper and lower half of the [`crate::stamp::Stamp`].
+    pub stamp: [u32; 2],
+    /// ifindex of the device.
+    pub port: u32,
+    /// VLAN id, or [`NO_VLAN`].
+    pub vlan: u32,
+    /// The class.
+    pub class: u32,
+}
+
+impl Handed {
+    /// "LKXD" as a number.
+    pub const MAGIC: u32 = 0x4c4b_5844;
+}
+
+/// bpf_xdp_adjust_meta takes 32 bytes at most before 6.6, in words.
+const _: () = assert!(size_of::<Handed>() <= 32 && size_of::<Handed>().is_multiple_of(4));
 
 /// What [`map::DEVICES`] and [`map::INTERFACES`] say of packets that leave by one device and came in by one interface.
 #[repr(C)]
@@ -513,7 +561,7 @@ pub struct Ingress {
 pub struct Passage {
     /// The [`crate::stamp::Stamp`] of the tables when it was looked up; it holds with these alone.
     pub stamp: u64,
-    /// ifindex of the device.
+    /// ifindex of the device; 0 for what is classified where it comes in.
     pub to: u32,
     /// ifindex of the interface; 0 for the host itself.
     pub from: u32,
@@ -521,8 +569,6 @@ pub struct Passage {
     pub device: Device,
     /// The interface.
     pub ingress: Ingress,
-    /// Zero.
-    pub _pad: u32,
 }
 
 /// The value of [`map::PASSAGES`].
@@ -538,7 +584,7 @@ pub struct FragmentKey {
     pub destination: [u64; 2],
     /// Identification.
     pub id: u32,
-    /// ifindex of the tunnel's device.
+    /// ifindex of the tunnel's device, or of the port.
     pub device: u32,
     /// Protocol; 0 for IPv6, where it is no part of the key (RFC 8200 section 4.5).
     pub protocol: u8,
@@ -725,8 +771,8 @@ shared! {
     Intervals4 { [u32; MAX_INTERVALS], [u16; MAX_INTERVALS] }
     Intervals6 { [[u64; 2]; MAX_INTERVALS], [u16; MAX_INTERVALS] }
     Device { u32, u32 }
-    Ingress { u16, u16 }
-    Passage { u64, u32, u32, Device, Ingress, u32 }
+    Ingress { u16, u16, u32 }
+    Passage { u64, u32, u32, Device, Ingress }
     FragmentKey { [u64; 2], [u64; 2], u32, u32, u8, u8, u16, u32 }
     FragmentValue { u64, u32, u32, u32, u32, u16, u16, u32 }
     Parsed { [u64; 2], [u64; 2], u32, u32, u32, u16, u16, u16, u8, u8, u8, u8, u8, u8, u16, u16, u16, u16 }

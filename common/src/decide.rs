@@ -58,9 +58,9 @@ pub trait Surroundings: Tables {
 pub struct Arrival {
     /// Number of the ingress interface; 0 where no rule names it and for the host's own packets.
     pub interface: u16,
-    /// Number of the tunnel.
+    /// Number of the tunnel; of no meaning at a port.
     pub tunnel: u32,
-    /// ifindex of the tunnel's device: datagrams are put together per device.
+    /// ifindex of the tunnel's device, or of the port: datagrams are put together per device.
     pub device: u32,
     /// The mark that it came with.
     pub mark: u32,
@@ -93,15 +93,22 @@ pub struct Taken {
 /// Classify, then choose, for what [`crate::packet::parse`] said.
 #[inline(always)]
 pub fn decide<S: Surroundings>(surroundings: &S, parsed: &Parsed, arrival: &Arrival) -> Decision {
-    let (classified, parse) = if parsed.reason != 0 {
+    let (classified, parse) = classify(surroundings, parsed, arrival);
+    let outcome = steer(surroundings, arrival.tunnel, &classified);
+    Decision { parse, classified, outcome }
+}
+
+/// Tenant, rule and class of a packet, from what is remembered of its flow or from the rules, and the number of a
+/// [`ParseReason`] or 0.
+#[inline(always)]
+pub fn classify<S: Surroundings>(surroundings: &S, parsed: &Parsed, arrival: &Arrival) -> (Classified, u32) {
+    if parsed.reason != 0 {
         (default(surroundings, 0, 0), u32::from(parsed.reason))
     } else if let Some(classified) = flow::recall(surroundings, parsed, arrival) {
         (classified, 0)
     } else {
         surroundings.classify_parsed(parsed, arrival)
-    };
-    let outcome = steer(surroundings, arrival.tunnel, &classified);
-    Decision { parse, classified, outcome }
+    }
 }
 
 /// What the rules say of a packet that was read. Later fragments carry no ports: they take what their first one got, lane

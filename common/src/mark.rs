@@ -11,6 +11,13 @@ pub const fn nth(mask: u32, n: u32) -> Option<u32> {
     if mask == 0 || n > (mask >> mask.trailing_zeros()) { None } else { Some(n << mask.trailing_zeros()) }
 }
 
+/// The mark of a class: that of number 0 has the first mark but 0 that fits the mask, the others follow in their order. The
+/// same as [`nth`] of one more, for classes that the mask has room for, without counting zeros, for which BPF has no instruction.
+#[inline(always)]
+pub const fn of_class(mask: u32, class: u16) -> u32 {
+    (class as u32 + 1).wrapping_mul(mask & mask.wrapping_neg()) & mask
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -25,6 +32,18 @@ mod tests {
     #[test]
     fn bits_outside_the_mask_are_not_written() {
         assert_eq!(put(0, 0x0000_00ff, 0x1234), 0x34);
+    }
+
+    #[test]
+    fn the_marks_of_classes_are_those_behind_zero() {
+        for mask in [0x0000_00ff, 0x0000_0f00, 0x8000_0000, 0xffff_ffff] {
+            for class in 0..64u16 {
+                if let Some(mark) = nth(mask, u32::from(class) + 1) {
+                    assert_eq!(of_class(mask, class), mark, "{mask:#x} {class}");
+                }
+            }
+        }
+        assert_eq!(of_class(0x0000_0f00, 2), 0x300);
     }
 
     #[test]

@@ -1,13 +1,13 @@
-//! The one way to a packet's bytes and metadata.
+//! The one way to a packet's bytes and to what is known of it beside them.
 
 use core::cell::Cell;
 use core::hint::black_box;
 use core::mem::MaybeUninit;
 
 use aya_ebpf::bindings::__sk_buff;
-use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
-use aya_ebpf::programs::TcContext;
-use lanekeeper_common::abi::{NO_VLAN, device_flag};
+use aya_ebpf::helpers::generated::{bpf_skb_load_bytes, bpf_xdp_adjust_meta};
+use aya_ebpf::programs::{TcContext, XdpContext};
+use lanekeeper_common::abi::{Handed, NO_VLAN, device_flag};
 use lanekeeper_common::packet::{Bytes, Layer};
 
 /// A packet of tc.
@@ -61,6 +61,20 @@ impl Skb<'_> {
         // SAFETY: as in `mark`.
         unsafe { if (*self.raw()).vlan_present != 0 { ((*self.raw()).vlan_tci & 0x0fff) as u16 } else { NO_VLAN } }
     }
+
+    /// What XDP left in front of it, if that is of our make.
+    #[inline(always)]
+    pub fn handed(&self) -> Option<Handed> {
+        // SAFETY: as in `mark`.
+        let (start, end) = (unsafe { (*self.raw()).data_meta } as usize, self.0.data());
+        // Two tests, of which the compiler must not make one: only the first tells the verifier what may be read.
+        if black_box(end.wrapping_sub(start)) != size_of::<Handed>() || start + size_of::<Handed>() > end {
+            return None;
+        }
+        // SAFETY: within the metadata by the line above; all of its bit patterns are values, and words lie on words.
+        let handed = unsafe { *(start as *const Handed) };
+        if handed.magic == Handed::MAGIC { Some(handed) } else { None }
+    }
 }
 
 impl Bytes for Skb<'_> {
@@ -110,24 +124,63 @@ impl Bytes for Linear<'_> {
 
     #[inline(always)]
     fn read<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
-        /// The verifier follows no pointer into a packet by more than 64 KiB; headers end long before this.
-        const LIMIT: u32 = 0x3fff;
-        let (start, end) = (self.skb.0.data(), self.skb.0.data_end());
-        if offset <= LIMIT {
-            let at = start + offset as usize;
-            // As `at < end` the verifier would learn nothing from it.
-            let behind = if N == 1 { black_box(at + N) } else { at + N };
-            if behind <= end {
-                // SAFETY: within the packet by the line above, which the verifier insists on; bytes have no alignment.
-                return Some(unsafe { *(at as *const [u8; N]) });
-            }
-        }
-        self.missed.set(true);
-        None
+        let bytes = between(self.skb.0.data(), self.skb.0.data_end(), offset);
+        self.missed.set(self.missed.get() || bytes.is_none());
+        bytes
     }
 
     #[inline(always)]
     fn len(&self) -> u32 {
         self.skb.len()
+    }
+}
+
+/// Bytes of a packet that lie together from `start` to before `end`.
+#[inline(always)]
+fn between<const N: usize>(start: usize, end: usize, offset: u32) -> Option<[u8; N]> {
+    /// The verifier follows no pointer into a packet by more than 64 KiB; headers end long before this.
+    const LIMIT: u32 = 0x3fff;
+    if offset <= LIMIT {
+        let at = start + offset as usize;
+        // As `at < end` the verifier would learn nothing from it.
+        let behind = if N == 1 { black_box(at + N) } else { at + N };
+        if behind <= end {
+            // SAFETY: within the packet by the line above, which the verifier insists on; bytes have no alignment.
+            return Some(unsafe { *(at as *const [u8; N]) });
+        }
+    }
+    None
+}
+
+/// A frame of XDP, all of which lies together.
+pub struct Frame<'a>(pub &'a XdpContext);
+
+impl Bytes for Frame<'_> {
+    /// As in [`Linear`].
+    const EXTENSION_HEADERS: usize = 0;
+
+    #[inline(always)]
+    fn read<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        between(self.0.data(), self.0.data_end(), offset)
+    }
+
+    #[inline(always)]
+    fn len(&self) -> u32 {
+        // Or the compiler would add to the end, which no pointer of a packet may be reached from.
+        black_box(self.0.data_end().wrapping_sub(self.0.data())) as u32
+    }
+}
+
+/// Leaves a verdict in front of the frame; nothing where the driver has no room for it.
+#[inline(always)]
+pub fn hand(xdp: &XdpContext, handed: &Handed) {
+    // SAFETY: the helper moves the metadata's beginning or fails.
+    if unsafe { bpf_xdp_adjust_meta(xdp.ctx, -(size_of::<Handed>() as i32)) } != 0 {
+        return;
+    }
+    let (start, end) = (xdp.metadata(), xdp.metadata_end());
+    if start + size_of::<Handed>() <= end {
+        // SAFETY: within the metadata by the line above; words lie on words.
+        unsafe { *(start as *mut Handed) = *handed };
     }
 }

@@ -1,6 +1,6 @@
 //! Lanekeeper's programs for the kernel. On any other target this crate is an empty stub.
 //!
-//! Every program leaves the packet to those behind it on the hook (TC_ACT_UNSPEC, which TCX calls NEXT) unless it drops it.
+//! Every program of tc leaves the packet to those behind it on the hook (TC_ACT_UNSPEC, which TCX calls NEXT) unless it drops it.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 #[cfg(target_arch = "bpf")]
@@ -16,20 +16,22 @@ mod outer;
 #[cfg(target_arch = "bpf")]
 mod passage;
 #[cfg(target_arch = "bpf")]
+mod port;
+#[cfg(target_arch = "bpf")]
 mod stats;
 #[cfg(target_arch = "bpf")]
 mod tables;
 
 #[cfg(target_arch = "bpf")]
 mod programs {
-    use aya_ebpf::macros::classifier;
-    use aya_ebpf::programs::TcContext;
+    use aya_ebpf::macros::{classifier, xdp};
+    use aya_ebpf::programs::{TcContext, XdpContext};
 
-    use crate::{act, outer};
+    use crate::{act, outer, port};
 
     // Inlined into their entry points: the verifier of 6.1 tracks no precision through calls, those of global functions
     // included, takes every number for precise instead, and so finds no two ways alike. `lanekeeper_wan` makes no
-    // call; the other two leave what has many ways to the global functions in `tables`.
+    // call; the others leave what has many ways to the global functions in `tables`.
 
     /// tc egress of a tunnel device.
     #[classifier]
@@ -50,6 +52,22 @@ mod programs {
     #[inline(always)]
     pub fn lanekeeper_wan(ctx: TcContext) -> i32 {
         outer::mark_dscp(&ctx)
+    }
+
+    /// tc ingress of a port.
+    #[classifier]
+    #[inline(always)]
+    pub fn lanekeeper_port(ctx: TcContext) -> i32 {
+        port::mark_class(&ctx)
+    }
+
+    /// XDP of a port. Not for frames in pieces (`xdp.frags`): generic XDP copies those that it would have to make linear into
+    /// another skb, and that one has lost its mac_len, so that tc would take IP's header for Ethernet's (seen on 6.18). A
+    /// driver without room for a whole frame refuses the program, and generic XDP makes its packets linear.
+    #[xdp]
+    #[inline(always)]
+    pub fn lanekeeper_xdp(ctx: XdpContext) -> u32 {
+        port::hand_over(&ctx)
     }
 }
 

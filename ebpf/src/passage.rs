@@ -3,7 +3,7 @@
 //! With the helpers' calls two lookups in hash maps take as long as all the rest of a packet whose verdict is remembered. So
 //! what they said is remembered too, per CPU and tagged with the stamp of the tables: whoever changes one of the maps writes the next.
 
-use lanekeeper_common::abi::{Device, Ingress, MAX_PASSAGES, NO_VLAN, Passage};
+use lanekeeper_common::abi::{Device, Ingress, MAX_PASSAGES, Passage};
 use lanekeeper_common::stamp::Stamp;
 
 use crate::ctx::Skb;
@@ -18,24 +18,34 @@ pub fn device(skb: &Skb) -> Option<Device> {
 
 #[inline(always)]
 fn ingress(ifindex: u32) -> Ingress {
-    // SAFETY: four bytes that the agent writes whole.
-    match unsafe { INTERFACES.get(ifindex) } {
-        Some(ingress) => *ingress,
-        None => Ingress { number: 0, vlan: NO_VLAN },
-    }
+    // SAFETY: eight bytes that the agent writes whole, and the next stamp behind them.
+    unsafe { INTERFACES.get(ifindex).copied().unwrap_or(Ingress::UNKNOWN) }
 }
 
 /// The device that a packet leaves by and the interface that it came in by; `None` where the device leads to no tunnel.
 #[inline(always)]
-pub fn passage(skb: &Skb, stamp: Stamp) -> Option<Passage> {
+pub fn passage(skb: &Skb, stamp: Stamp) -> Option<&'static Passage> {
     let (to, from) = (skb.ifindex(), skb.ingress_ifindex());
+    remembered(to, from, stamp, || device(skb))
+}
+
+/// The port where packets come in; `None` where the agent knows no port.
+#[inline(always)]
+pub fn port(ifindex: u32, stamp: Stamp) -> Option<&'static Ingress> {
+    // No device has the number 0.
+    let ingress = &remembered(0, ifindex, stamp, || Some(Device::default()))?.ingress;
+    if ingress.port == 0 { None } else { Some(ingress) }
+}
+
+#[inline(always)]
+fn remembered(to: u32, from: u32, stamp: Stamp, device: impl FnOnce() -> Option<Device>) -> Option<&'static Passage> {
     // Interfaces are numbered one after the other.
     let place = to.wrapping_mul(61).wrapping_add(from) as usize % MAX_PASSAGES;
-    // SAFETY: this CPU's own; tc programs run with softirqs off, so nothing of ours comes between.
+    // SAFETY: this CPU's own; programs of tc and XDP run with softirqs off, so nothing of ours comes between.
     let known = unsafe { &mut (*PASSAGES.get_ptr_mut(0)?)[place] };
     if known.stamp != stamp.0 || known.to != to || known.from != from {
-        let device = device(skb)?;
-        *known = Passage { stamp: stamp.0, to, from, device, ingress: ingress(from), _pad: 0 };
+        let device = device()?;
+        *known = Passage { stamp: stamp.0, to, from, device, ingress: ingress(from) };
     }
-    Some(*known)
+    Some(known)
 }

@@ -2,20 +2,20 @@
 
 use core::ffi::{c_long, c_void};
 
-use aya_ebpf::bindings::__sk_buff;
+use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_loop};
-use aya_ebpf::programs::TcContext;
+use aya_ebpf::programs::{TcContext, XdpContext};
 use lanekeeper_common::abi::{
     Candidates, FIELDS, FLOWS_OF_BLOCK, Flow, FragmentKey, FragmentValue, Generation, MAX_HEADS, MAX_RECORDS,
     MAX_TENANTS, Parsed, Record, Said, Scratch, Search, Tenant,
 };
 use lanekeeper_common::classify::{Classified, default};
 use lanekeeper_common::decide::{Arrival, Surroundings, classify_parsed};
-use lanekeeper_common::packet::{Layer, Packet, parse};
+use lanekeeper_common::packet::{Fragment, Layer, Packet, parse};
 use lanekeeper_common::rules::{self, MAX_STEPS, Tables};
 use lanekeeper_common::stamp::Stamp;
 
-use crate::ctx::{Linear, Skb};
+use crate::ctx::{Frame, Linear, Skb};
 use crate::maps::{ACTIVE, CANDIDATES, FLOWS, FRAGMENTS, GENERATIONS, HEADS, LANES_UP, RECORDS, SCRATCH, TENANTS};
 
 /// The generation that was active when the packet came.
@@ -147,7 +147,7 @@ impl Surroundings for Live {
     }
 }
 
-/// This CPU's scratch. tc programs run with softirqs off, so nothing of ours comes between a write and its read.
+/// This CPU's scratch. Programs of tc and XDP run with softirqs off, so nothing of ours comes between a write and its read.
 #[inline(always)]
 fn scratch() -> Option<*mut Scratch> {
     SCRATCH.get_ptr_mut(0)
@@ -196,6 +196,32 @@ pub extern "C" fn lanekeeper_parse(skb: *mut __sk_buff, layer: u32, tag: u32) ->
     // SAFETY: as above.
     unsafe { (*scratch).parsed = Packet::flatten(parse(&Skb(&ctx), Layer::network(layer as u16), tag as u16)) };
     1
+}
+
+/// Parses what XDP sees of a packet; `None` for one with extension headers, for a fragment, and for what cannot be read.
+#[inline(always)]
+pub fn read_frame(xdp: &XdpContext, tag: u16) -> Option<&'static Parsed> {
+    if lanekeeper_parse_frame(xdp.ctx, tag.into()) == 0 {
+        return None;
+    }
+    // SAFETY: as in `read`.
+    Some(unsafe { &(*scratch()?).parsed })
+}
+
+/// As [`lanekeeper_parse_plain`], for XDP.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn lanekeeper_parse_frame(xdp: *mut xdp_md, tag: u32) -> u32 {
+    let Some(scratch) = scratch() else { return 0 };
+    let ctx = XdpContext::new(xdp);
+    match parse(&Frame(&ctx), Layer::ETHERNET, tag as u16) {
+        Ok(packet) if matches!(packet.fragment, Fragment::Whole) => {
+            // SAFETY: as above.
+            unsafe { (*scratch).parsed = Packet::flatten(Ok(packet)) };
+            1
+        }
+        Ok(_) | Err(_) => 0,
+    }
 }
 
 /// [`classify_parsed`] from scratch to scratch. Being global and of plain numbers it is verified by itself, for any

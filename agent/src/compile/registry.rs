@@ -58,6 +58,8 @@ pub enum Key {
         /// Rule's name.
         rule: String,
     },
+    /// Counters of a port, by its interface's name.
+    Port(String),
     /// Tally of an event.
     Event {
         /// Tunnel's name.
@@ -111,7 +113,9 @@ impl Key {
             Key::Cgroup(_) => Space::Cgroup,
             Key::Tunnel(_) => Space::Tunnel,
             Key::Group { .. } => Space::Group,
-            Key::Class { .. } | Key::Lane { .. } | Key::Fallback { .. } | Key::Rule { .. } => Space::Counter,
+            Key::Class { .. } | Key::Lane { .. } | Key::Fallback { .. } | Key::Rule { .. } | Key::Port(_) => {
+                Space::Counter
+            }
             Key::Event { .. } | Key::Repair(_) | Key::Overrun => Space::Tally,
             Key::Clsact(_) => Space::Mark,
         }
@@ -122,6 +126,7 @@ impl Key {
         match self {
             Key::Class { .. } => counter::CLASS_BLOCK,
             Key::Lane { .. } => counter::LANE_BLOCK,
+            Key::Port(_) => counter::PORT_BLOCK,
             Key::Interface(_)
             | Key::Cgroup(_)
             | Key::Tunnel(_)
@@ -149,6 +154,7 @@ impl Key {
             }
             Key::Fallback { tunnel, class, to } => vec!["fallback".into(), tunnel.clone(), class.clone(), to.clone()],
             Key::Rule { tenant, rule } => vec!["rule".into(), tenant.clone(), rule.clone()],
+            Key::Port(name) => vec!["port".into(), name.clone()],
             Key::Event { tunnel, class, index, event } => {
                 vec!["event".into(), tunnel.clone(), class.clone(), index_text(index), event_text(*event).into()]
             }
@@ -181,6 +187,7 @@ impl Key {
             "lane" => Key::Lane { tunnel: next()?, class: next()?, index: next()?.parse().ok()? },
             "fallback" => Key::Fallback { tunnel: next()?, class: next()?, to: next()? },
             "rule" => Key::Rule { tenant: next()?, rule: next()? },
+            "port" => Key::Port(next()?),
             "event" => {
                 Key::Event { tunnel: next()?, class: next()?, index: next()?.parse().ok()?, event: event_of(&next()?)? }
             }
@@ -278,6 +285,7 @@ mod tests {
             Key::Lane { tunnel: a(), class: b(), index: 31 },
             Key::Fallback { tunnel: a(), class: b(), to: c() },
             Key::Rule { tenant: String::new(), rule: "sip and rtp, ünïcode".into() },
+            Key::Port("lan0".into()),
             Key::Event { tunnel: a(), class: b(), index: 0, event: LaneEvent::ReplayError },
             Key::Repair("route".into()),
             Key::Overrun,
@@ -323,6 +331,7 @@ mod tests {
                 let key = match key {
                     Key::Class { tenant, .. } => Key::Class { tenant, class: n.to_string() },
                     Key::Lane { class, index, .. } => Key::Lane { tunnel: n.to_string(), class, index },
+                    Key::Port(_) => Key::Port(n.to_string()),
                     other => other,
                 };
                 let (width, known) = (key.width(), registry.get(&key).is_some());

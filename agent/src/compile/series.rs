@@ -12,6 +12,15 @@ pub enum Direction {
     In,
 }
 
+/// Who classified a packet at a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum By {
+    /// XDP, which handed the verdict over.
+    Xdp,
+    /// tc by itself.
+    Tc,
+}
+
 /// What the host alone sees happen to a lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LaneEvent {
@@ -75,6 +84,13 @@ pub enum Series {
         tenant: String,
         /// Its name.
         rule: String,
+    },
+    /// Got the mark of its class at a port.
+    Port {
+        /// The interface's name.
+        interface: String,
+        /// Who classified it.
+        by: By,
     },
     /// Not, or not wholly, parsed.
     Parse {

@@ -2,6 +2,7 @@
 //! Schema is made from these types, so their comments are what an editor shows.
 
 mod class;
+mod port;
 mod rule;
 mod settings;
 #[expect(dead_code, reason = "made for their schema, never for a value")]
@@ -16,6 +17,7 @@ use schemars::JsonSchema;
 use toml::de::DeTable;
 
 pub use class::Class;
+pub use port::Port;
 pub use rule::Rule;
 pub use settings::{Default, IkeDaemon, Limits, Mark, Metrics};
 pub use tenant::Tenant;
@@ -57,6 +59,9 @@ pub struct Document {
     /// Whose traffic there is, each with rules of its own.
     #[schemars(rename = "tenant", default)]
     pub tenants: Vec<Tenant>,
+    /// Interfaces whose packets get the mark of their class as they come in.
+    #[schemars(rename = "port", default)]
+    pub ports: Vec<Port>,
 }
 
 impl Document {
@@ -74,6 +79,7 @@ impl Document {
             tunnels: root.tables("tunnel", |table, _| Tunnel::read(table)),
             rules: root.tables("rule", |table, _| Arc::new(Rule::read(table))),
             tenants: root.tables("tenant", |table, _| Tenant::read(table)),
+            ports: root.tables("port", |table, _| Port::read(table)),
         };
         root.finish();
         document
@@ -93,6 +99,7 @@ impl Document {
         self.tunnels.extend(other.tunnels);
         self.rules.extend(other.rules);
         self.tenants.extend(other.tenants);
+        self.ports.extend(other.ports);
     }
 
     /// Whether it has nothing else.

@@ -183,6 +183,31 @@ pub enum Problem {
         /// Its lanes.
         lanes: u32,
     },
+    /// More classes than marks, where ports write those of classes.
+    #[error(
+        "[mark]: mask {mask:#010x} is too small: it has a mark for {room} of the {classes} classes, of which {object} writes one \
+         on each packet"
+    )]
+    MaskClasses {
+        /// As written, or the default.
+        mask: u32,
+        /// How many marks it has.
+        room: u32,
+        /// How many classes there are.
+        classes: u32,
+        /// The first port.
+        object: String,
+    },
+    /// A port that leads into a tunnel.
+    #[error("{object} is the device of {tunnel}, see {first}")]
+    PortIsDevice {
+        /// Which port.
+        object: String,
+        /// Whose device.
+        tunnel: String,
+        /// Where it says so.
+        first: Place,
+    },
     /// More of something than the data path holds.
     #[error("{object}: {what}: {got} are more than the {limit} that the data path holds")]
     TooMany {
@@ -469,16 +494,12 @@ impl Problem {
                 let whole = (u32::MAX << mask.trailing_zeros()) & (u32::MAX >> mask.leading_zeros());
                 Some(format!("did you mean {whole:#010x}?"))
             }
-            Self::MaskSmall { mask, lanes, .. } => {
-                let bits = u32::BITS - lanes.leading_zeros();
-                let shift = mask.trailing_zeros();
-                Some(if bits + shift <= u32::BITS {
-                    let wide = (u32::MAX >> (u32::BITS - bits)) << shift;
-                    format!("take fewer lanes, or a mask of {bits} bits such as {wide:#010x}")
-                } else {
-                    format!("take fewer lanes, or a mask of {bits} bits")
-                })
-            }
+            Self::MaskSmall { mask, lanes, .. } => Some(wider(*mask, *lanes, "lanes")),
+            Self::MaskClasses { mask, classes, .. } => Some(wider(*mask, *classes, "classes")),
+            Self::PortIsDevice { .. } => Some(
+                "ports are the interfaces that packets come in by from the LAN; what comes out of a tunnel is its class's already"
+                    .to_owned(),
+            ),
             Self::TooMany { cure, .. } => Some((*cure).to_owned()),
             Self::FallbackLong { .. } => {
                 Some("end the chain with fallback = \"block\" at an earlier class, or carry fewer of them".to_owned())
@@ -525,5 +546,17 @@ impl Problem {
             Self::FileKind { .. } => Some("name the file itself".to_owned()),
             Self::FileHidden { .. } => Some("run as root, or see who may enter its folder".to_owned()),
         }
+    }
+}
+
+/// The mask that has a mark for so many, from the same bit on.
+fn wider(mask: u32, count: u32, what: &str) -> String {
+    let bits = u32::BITS - count.leading_zeros();
+    let shift = mask.trailing_zeros();
+    if bits + shift <= u32::BITS {
+        let wide = (u32::MAX >> (u32::BITS - bits)) << shift;
+        format!("take fewer {what}, or a mask of {bits} bits such as {wide:#010x}")
+    } else {
+        format!("take fewer {what}, or a mask of {bits} bits")
     }
 }

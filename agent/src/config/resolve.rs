@@ -8,6 +8,7 @@ mod classes;
 mod files;
 mod mark;
 mod names;
+mod ports;
 mod reach;
 mod rules;
 mod tenants;
@@ -34,6 +35,7 @@ pub fn resolve(document: &Document, sources: &[Source], facts: &Facts, findings:
     let default_class = default_class(document, &class_names, findings);
     let rules = rules::resolve(document, &class_names, &tenant_names, mark_mask, findings);
     let tunnels = tunnels::resolve(document, &class_names, &classes, mark_mask, sources, findings);
+    let ports = ports::resolve(document, mark_mask, findings);
     files::check(document, sources, facts, findings);
     let policy = Policy {
         mark_mask,
@@ -51,6 +53,7 @@ pub fn resolve(document: &Document, sources: &[Source], facts: &Facts, findings:
         rules,
         default_class: default_class.unwrap_or_default(),
         tenants,
+        ports,
     };
     reach::check(document, &policy, default_class, findings);
     policy

@@ -49,6 +49,7 @@ pub fn policy() -> Policy {
         rules: vec![],
         default_class: ClassIndex(0),
         tenants: vec![],
+        ports: vec![],
     }
 }
 

@@ -40,6 +40,8 @@ async fn carry_out(netlink: &Netlink, op: &Op) -> Result<(), Failure> {
         Op::LoadTables { .. }
         | Op::Attach { .. }
         | Op::Detach { .. }
+        | Op::AttachPort { .. }
+        | Op::DetachPort { .. }
         | Op::RemoveDataplane
         | Op::LoadConnection { .. }
         | Op::UnloadConnection { .. } => Ok(()),

@@ -15,8 +15,10 @@ mod link;
 mod live;
 mod object;
 mod pins;
+mod ports;
 mod trial;
 mod window;
+mod xdp;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -31,6 +33,7 @@ use lanekeeper_common::stamp::Stamp;
 use crate::compile::registry::Key;
 use crate::compile::{self, Registry, Tables};
 use crate::lane::LaneId;
+use crate::policy::Classify;
 use devices::{device_name, is_dressed, remove_filters};
 pub use gate::Gate;
 use live::{active, digest};
@@ -72,6 +75,21 @@ pub enum Error {
         device: String,
         /// The kernel's words.
         cause: String,
+    },
+    /// Another program's place.
+    #[error(
+        "interface {interface:?} has another XDP program, which stays: take it off (`ip link set dev {interface} xdp off`, or \
+         whoever put it there), or write classify = \"tc\" for this port"
+    )]
+    XdpTaken {
+        /// The interface.
+        interface: String,
+    },
+    /// A device of a kind on which XDP sees no frames that it could read.
+    #[error("interface {interface:?} has no Ethernet header, which XDP reads: write classify = \"tc\" for this port")]
+    NoEthernet {
+        /// The interface.
+        interface: String,
     },
     /// A test run failed.
     #[error("test run of {program}: {cause}")]
@@ -141,6 +159,8 @@ pub struct Interface {
     pub vlan: Option<u16>,
     /// The VRF that it is in.
     pub vrf: Option<String>,
+    /// Its packets begin with an Ethernet header.
+    pub ethernet: bool,
 }
 
 /// What the kernel has of ours.
@@ -152,6 +172,8 @@ pub struct Observed {
     pub generation: u64,
     /// `(device, tunnel)` whose programs are attached, for devices that exist.
     pub attached: Vec<(String, String)>,
+    /// Interfaces with programs of a port; `None` where these are not those of any way to classify.
+    pub ports: BTreeMap<String, Option<Classify>>,
 }
 
 /// The loaded data path. Everything in it is pinned and outlives the process.
@@ -304,7 +326,8 @@ fn observe(object: &Object, registry: &Registry, folder: &Path) -> Result<Observ
         }
     }
     attached.sort();
-    Ok(Observed { digest: (stamp != Stamp::NONE).then_some(digest), generation: stamp.generation(), attached })
+    let ports = ports::observe(folder)?;
+    Ok(Observed { digest: (stamp != Stamp::NONE).then_some(digest), generation: stamp.generation(), attached, ports })
 }
 
 fn forgive_absent(result: Result<(), MapError>) -> Result<(), MapError> {

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::{InfoData, InfoPortKind, InfoVlan, LinkAttribute, LinkInfo, LinkMessage};
+use netlink_packet_route::link::{
+    InfoData, InfoPortKind, InfoVlan, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage,
+};
 
 use super::netlink::{Failure, Netlink};
 use super::{Error, dataplane::Interface};
@@ -26,7 +28,13 @@ fn of(links: impl Iterator<Item = LinkMessage>) -> Vec<Interface> {
     let mut vrfs = Vec::new();
     for link in links {
         let ifindex = link.header.index;
-        let mut interface = Interface { ifindex, name: String::new(), vlan: None, vrf: None };
+        let mut interface = Interface {
+            ifindex,
+            name: String::new(),
+            vlan: None,
+            vrf: None,
+            ethernet: link.header.link_layer_type == LinkLayerType::Ether,
+        };
         let (mut master, mut in_vrf) = (None, false);
         for attribute in link.attributes {
             match attribute {

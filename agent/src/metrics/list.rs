@@ -50,6 +50,7 @@ mod all {
     pub const BLOCKED: Metric = counter("lanekeeper_blocked_packets_total", &["tenant", "class", "reason"], "Packets dropped rather than sent another way than the file says.");
     pub const RULE: Metric = counter("lanekeeper_rule_packets_total", &["tenant", "rule"], "Packets that a named rule decided.");
     pub const UNPARSED: Metric = counter("lanekeeper_unparsed_packets_total", &["reason"], "Packets that took the default class because they could not be read.");
+    pub const PORT_PACKETS: Metric = counter("lanekeeper_port_packets_total", &["interface", "by"], "Packets that got the mark of their class where they came in, by who classified them: xdp, or tc by itself. What the device merged into one is one.");
     pub const TUNNEL_UP: Metric = gauge("lanekeeper_tunnel_up", &["tunnel"], "Whether any lane of a tunnel is up (1) or none (0).");
     pub const XFRM_ERRORS: Metric = counter("lanekeeper_xfrm_errors_total", &["error"], "Lines of /proc/net/xfrm_stat: errors of the kernel's IPsec, ours or not, since boot.");
     pub const GENERATION: Metric = gauge("lanekeeper_generation", &[], "Which loading of the tables the data path uses.");
@@ -62,7 +63,7 @@ mod all {
 pub use all::*;
 
 /// All of them, in the order of the page.
-pub const METRICS: [Metric; 20] = [
+pub const METRICS: [Metric; 21] = [
     CLASS_PACKETS,
     CLASS_BYTES,
     LANE_PACKETS,
@@ -75,6 +76,7 @@ pub const METRICS: [Metric; 20] = [
     BLOCKED,
     RULE,
     UNPARSED,
+    PORT_PACKETS,
     TUNNEL_UP,
     XFRM_ERRORS,
     GENERATION,

@@ -10,7 +10,7 @@ use super::{
     UNREACHABLE_METRIC, XfrmPolicy, XfrmPolicyId,
 };
 use crate::keyfile::Keys;
-use crate::policy::{DeviceKind, Keying, Lane, Policy, STATIC_KEY_CONSENT, Static, Tunnel};
+use crate::policy::{Classify, DeviceKind, Keying, Lane, Policy, STATIC_KEY_CONSENT, Static, Tunnel};
 
 /// What there should be. `Desired::default()` is a machine without Lanekeeper: what `down` wants.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub struct Desired {
     pub tables: Option<u64>,
     /// Devices that carry our programs.
     pub attached: BTreeSet<String>,
+    /// Interfaces whose packets are classified as they come in, whether or not they exist.
+    pub ports: BTreeMap<String, Classify>,
 }
 
 /// Why a policy and its keys make no desired state.
@@ -104,7 +106,8 @@ pub enum Error {
 impl Desired {
     /// Of this policy; `keys` holds the read key files by tunnel name.
     pub fn new(policy: &Policy, keys: &BTreeMap<String, Keys>) -> Result<Self, Error> {
-        let mut desired = Self::default();
+        let ports = policy.ports.iter().map(|port| (port.name.clone(), port.classify)).collect();
+        let mut desired = Self { ports, ..Self::default() };
         for tunnel in &policy.tunnels {
             let DeviceKind::Xfrm { if_id } = tunnel.device.kind;
             desired.add_device(tunnel, if_id);

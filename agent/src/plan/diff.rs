@@ -99,6 +99,7 @@ pub fn diff(desired: &Desired, observed: &Observed) -> Result<Plan, Conflicts> {
     steps.routes(desired, &kept);
     steps.addresses(desired, &kept);
     steps.dataplane(desired, &kept);
+    steps.ports(desired, observed);
     steps.states(desired, observed);
     steps.policies(desired, observed);
     steps.charon(desired, observed);
@@ -258,6 +259,20 @@ impl Steps {
         }
         for device in desired.attached.iter().filter(|device| wanted(device) && !observed.attached.contains(*device)) {
             self.push(Turn::Programs, Op::Attach { device: device.clone() });
+        }
+    }
+
+    fn ports(&mut self, desired: &Desired, observed: &Observed) {
+        let exists = |name: &String| observed.links.contains_key(name) || observed.others.contains_key(name);
+        let wanted = |name: &String| desired.tables.and(desired.ports.get(name));
+        for interface in observed.ports.keys().filter(|name| wanted(name).is_none()) {
+            self.push(Turn::StalePrograms, Op::DetachPort { interface: interface.clone() });
+        }
+        // One that does not exist is a port as soon as it does.
+        for (interface, classify) in desired.ports.iter().filter(|(name, _)| exists(name)) {
+            if wanted(interface).is_some() && observed.ports.get(interface) != Some(&Some(*classify)) {
+                self.push(Turn::Programs, Op::AttachPort { interface: interface.clone(), classify: *classify });
+            }
         }
     }
 

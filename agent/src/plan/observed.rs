@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Address, Link, POLICY_PRIORITY, Route, State, XfrmPolicy};
+use crate::policy::Classify;
 
 /// A snapshot. The kernel shell fills the netlink parts, [`crate::reconcile`] those of data path and charon.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,6 +30,9 @@ pub struct Observed {
     pub tables: Option<u64>,
     /// Devices that our programs are attached to; filled by `reconcile`.
     pub attached: BTreeSet<String>,
+    /// Interfaces with programs of a port, and what they were put there for; `None` where some of them are missing or too
+    /// many. Filled by `reconcile`.
+    pub ports: BTreeMap<String, Option<Classify>>,
 }
 
 /// A device that is not ours.

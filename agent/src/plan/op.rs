@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 use super::{Address, Link, Route, State, StateId, XfrmPolicy, XfrmPolicyId};
+use crate::policy::Classify;
 
 /// One change. Display is a line of the diff: `+` adds, `-` removes, `~` changes in place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -47,6 +48,15 @@ pub enum Op {
         /// Device.
         device: String,
     },
+    /// Put the programs of a port on an interface, in the place of those that were there for something else; executed by
+    /// `reconcile`.
+    AttachPort {
+        /// Interface.
+        interface: String,
+        /// Where its packets are to be classified.
+        #[serde(serialize_with = "name")]
+        classify: Classify,
+    },
     /// Have charon know this connection in its desired form; executed by `reconcile`.
     LoadConnection {
         /// Its name, `lk-TUNNEL`.
@@ -73,6 +83,11 @@ pub enum Op {
     Detach {
         /// Device.
         device: String,
+    },
+    /// Take the programs of a port off an interface; executed by `reconcile`.
+    DetachPort {
+        /// Interface.
+        interface: String,
     },
     /// Remove an address of ours.
     RemoveAddress(Address),
@@ -106,9 +121,12 @@ impl Op {
     /// Whose hands carry it out.
     pub fn room(&self) -> Room {
         match self {
-            Self::LoadTables { .. } | Self::Attach { .. } | Self::Detach { .. } | Self::RemoveDataplane => {
-                Room::Dataplane
-            }
+            Self::LoadTables { .. }
+            | Self::Attach { .. }
+            | Self::Detach { .. }
+            | Self::AttachPort { .. }
+            | Self::DetachPort { .. }
+            | Self::RemoveDataplane => Room::Dataplane,
             Self::LoadConnection { .. } | Self::UnloadConnection { .. } => Room::Charon,
             Self::AddRoute(_)
             | Self::AddLink(_)
@@ -141,6 +159,8 @@ impl fmt::Display for Op {
             Self::UpdatePolicy(policy) => write!(f, "~ {policy}"),
             Self::LoadTables { digest } => write!(f, "~ tables {digest:016x}"),
             Self::Attach { device } => write!(f, "+ programs dev {device}"),
+            Self::AttachPort { interface, classify } => write!(f, "+ port {interface} classify {}", classify.name()),
+            Self::DetachPort { interface } => write!(f, "- port {interface}"),
             Self::LoadConnection { name, changed: false, .. } => write!(f, "+ connection {name}"),
             Self::LoadConnection { name, changed: true, .. } => write!(f, "~ connection {name}"),
             Self::UnloadConnection { name } => write!(f, "- connection {name}"),
@@ -156,6 +176,10 @@ impl fmt::Display for Op {
             Self::RemoveDataplane => f.write_str("- tables, programs and pins"),
         }
     }
+}
+
+fn name<S: Serializer>(classify: &Classify, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(classify.name())
 }
 
 /// JSON's numbers lose bits above 2^53.

@@ -58,7 +58,7 @@ pub fn kind(op: &Op) -> &'static str {
         Op::AddState(_) | Op::RemoveState(_) | Op::FlushLane { .. } => "state",
         Op::AddPolicy(_) | Op::UpdatePolicy(_) | Op::RemovePolicy(_) => "policy",
         Op::LoadTables { .. } | Op::RemoveDataplane => "tables",
-        Op::Attach { .. } | Op::Detach { .. } => "programs",
+        Op::Attach { .. } | Op::Detach { .. } | Op::AttachPort { .. } | Op::DetachPort { .. } => "programs",
         Op::LoadConnection { .. } | Op::UnloadConnection { .. } => "connection",
     }
 }

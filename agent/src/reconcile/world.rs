@@ -112,6 +112,7 @@ impl World {
         let mut observed = snapshot(&self.netlink).await?;
         observed.tables = dataplane.digest;
         observed.attached = dataplane.attached.into_iter().map(|(device, _)| device).collect();
+        observed.ports = dataplane.ports;
         Ok(observed)
     }
 
@@ -216,6 +217,7 @@ impl World {
             tracing::info!("{op}");
             match op {
                 Op::Detach { device } => lock(&*self.dataplane()?).detach(device)?,
+                Op::DetachPort { interface } => lock(&*self.dataplane()?).detach_port(interface)?,
                 Op::RemoveDataplane => self.remove_dataplane()?,
                 Op::UnloadConnection { name } => ike::remove_one(vici, tunnel_of(name)).await?,
                 netlink => apply(&self.netlink, netlink).await?,
@@ -249,6 +251,11 @@ impl World {
                 }
             }
             Op::Detach { device } => lock(&*self.dataplane()?).detach(device)?,
+            Op::AttachPort { interface, classify } => {
+                let found = interfaces(&self.netlink).await?;
+                lock(&*self.dataplane()?).attach_port(interface, *classify, &found)?;
+            }
+            Op::DetachPort { interface } => lock(&*self.dataplane()?).detach_port(interface)?,
             Op::RemoveDataplane => self.remove_dataplane()?,
             Op::LoadConnection { name, changed, .. } => {
                 let load = wanted.loads.values().find(|load| load.connection.name == *name);

@@ -4,6 +4,7 @@ mod files;
 mod mark;
 mod names;
 mod packets;
+mod ports;
 mod room;
 mod rules;
 mod shape;

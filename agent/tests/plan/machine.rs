@@ -55,6 +55,12 @@ pub fn carry_out(machine: &mut Observed, op: &Op) {
         Op::UnloadConnection { name } => assert!(machine.connections.remove(&name).is_some(), "{op}"),
         Op::FlushLane { reqid, if_id } => assert!(machine.charon.remove(&(reqid, if_id)).is_some(), "{op}"),
         Op::Detach { device } => assert!(machine.attached.remove(&device), "{op}"),
+        Op::AttachPort { interface, classify } => {
+            let exists = machine.links.contains_key(&interface) || machine.others.contains_key(&interface);
+            assert!(exists && machine.tables.is_some(), "no place: {op}");
+            machine.ports.insert(interface, Some(classify));
+        }
+        Op::DetachPort { interface } => assert!(machine.ports.remove(&interface).is_some(), "{op}"),
         Op::RemoveAddress(address) => {
             assert!(machine.addresses.remove(&address), "{op}");
             let is_ipv4 = |other: &Address| other.device == address.device && other.address.addr().is_ipv4();

@@ -152,6 +152,7 @@ pub fn policy(sketch: &Sketch) -> Policy {
         rules: Vec::new(),
         default_class: ClassIndex(0),
         tenants: Vec::new(),
+        ports: Vec::new(),
     }
 }
 

@@ -150,6 +150,7 @@ pub fn policy(family: &Family, rules: usize) -> Policy {
         tunnels: vec![tunnel],
         rules: (0..rules).map(|place| rule(&mut random, family, place, networks)).collect(),
         tenants: Vec::new(),
+        ports: Vec::new(),
     }
 }
 

@@ -133,6 +133,7 @@ pub fn policy(random: &mut Random) -> Policy {
         tunnels,
         rules,
         tenants,
+        ports: Vec::new(),
     }
 }
 

@@ -107,6 +107,18 @@ pub enum Starts {
     None,
 }
 
+/// Where a port's packets are classified.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+pub enum Classify {
+    /// At tc ingress.
+    Tc,
+    /// By XDP, in the driver where it can.
+    Xdp,
+    /// By XDP in the kernel's generic way.
+    XdpGeneric,
+}
+
 /// The sentence that says yes.
 #[derive(JsonSchema)]
 pub enum Consent {

@@ -27,6 +27,9 @@ pub const INTERFACE: Kind<String> =
 pub const CGROUP: Kind<String> =
     Kind { wanted: "the path of a cgroup", example: "\"/system.slice/backup.service\"", text: cgroup, number: None };
 
+/// One whose packets are classified as they come in.
+pub const PORT: Kind<String> = Kind { wanted: "an interface name", example: "\"lan0\"", text: port, number: None };
+
 /// Longest name of a class, tunnel or tenant.
 const NAME_MOST: usize = 31;
 /// Longest name of a rule.
@@ -100,6 +103,13 @@ fn cgroup(text: &str) -> Result<String, Reason> {
         return wrong(format!("it is more than {deepest} levels deep: name one above it, like \"/{above}\""));
     }
     length(text, LONGEST)
+}
+
+fn port(text: &str) -> Result<String, Reason> {
+    match text {
+        "lo" => Err(Reason::Reserved { value: text.to_owned(), why: "it is the loopback device" }),
+        _ => interface(text),
+    }
 }
 
 fn characters(text: &str, good: impl Fn(char) -> bool, what: &'static str) -> Result<(), Reason> {

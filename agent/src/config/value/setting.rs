@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 
 use super::{Kind, Reason};
 use crate::config::nearest::cure;
-use crate::policy::{MIN_MEMORY, STATIC_KEY_CONSENT, Start};
+use crate::policy::{Classify, MIN_MEMORY, STATIC_KEY_CONSENT, Start};
 
 /// A file; relative ones start at the config's folder.
 pub const FILE: Kind<PathBuf> =
@@ -57,6 +57,10 @@ pub const DEVICE_TYPE: Kind<DeviceType> =
 /// Who initiates.
 pub const START: Kind<Start> =
     Kind { wanted: "\"start\" or \"none\"", example: "\"start\"", text: start, number: None };
+
+/// Where a port's packets are classified.
+pub const CLASSIFY: Kind<Classify> =
+    Kind { wanted: "\"tc\", \"xdp\" or \"xdp-generic\"", example: "\"xdp\"", text: classify, number: None };
 
 /// Files to include.
 pub const PATTERN: Kind<String> = Kind {
@@ -181,6 +185,12 @@ fn start(text: &str) -> Result<Start, Reason> {
         }
         _ => Err(Reason::Unknown { value: text.to_owned(), cure: cure(text, "values", ["start", "none"]) }),
     }
+}
+
+fn classify(text: &str) -> Result<Classify, Reason> {
+    let all = [Classify::Tc, Classify::Xdp, Classify::XdpGeneric];
+    let known = all.into_iter().find(|known| known.name() == text);
+    known.ok_or_else(|| Reason::Unknown { value: text.to_owned(), cure: cure(text, "values", all.map(Classify::name)) })
 }
 
 fn consent(text: &str) -> Result<(), Reason> {

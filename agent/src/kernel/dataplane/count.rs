@@ -7,7 +7,7 @@ use super::object::Object;
 use super::{Dataplane, Error};
 use crate::compile::Registry;
 use crate::compile::registry::Key;
-use crate::compile::series::{Direction, Reading, Series};
+use crate::compile::series::{By, Direction, Reading, Series};
 
 /// Every series that a name stands for, with its place. Events are in another map: `None` for its name.
 fn places(registry: &Registry) -> Vec<(Series, u32, &'static str)> {
@@ -38,6 +38,10 @@ fn places(registry: &Registry) -> Vec<(Series, u32, &'static str)> {
             }
             Key::Fallback { tunnel, class, to } => add(Series::Fallback { tunnel, class, to }, 0),
             Key::Rule { tenant, rule } => add(Series::Rule { tenant, rule }, 0),
+            Key::Port(interface) => {
+                add(Series::Port { interface: interface.clone(), by: By::Xdp }, counter::PORT_XDP);
+                add(Series::Port { interface, by: By::Tc }, counter::PORT_TC);
+            }
             Key::Event { tunnel, class, index, event } => {
                 places.push((Series::Event { tunnel, class, index, event }, first, map::TALLIES));
             }
@@ -109,6 +113,7 @@ impl Dataplane {
             | Series::Fallback { .. }
             | Series::Blocked { .. }
             | Series::Rule { .. }
+            | Series::Port { .. }
             | Series::Parse { .. } => {
                 return Err(Error::Unknown { what: "event", name: format!("{series:?}") });
             }

@@ -81,7 +81,7 @@ impl Dataplane {
         Ok(found)
     }
 
-    fn put(&mut self, name: &str, on: On<'_>) -> Result<(), Error> {
+    pub(super) fn put(&mut self, name: &str, on: On<'_>) -> Result<(), Error> {
         if attach::attach(self.object.program(name)?, name, on, &self.folder)? {
             self.name(Key::Clsact(on.ifindex))?;
         }
@@ -130,7 +130,7 @@ impl Dataplane {
                 self.put(program::OUTER, On { device: &device, ifindex, hook: TcAttachType::Egress })?;
             }
         }
-        Ok(())
+        self.renew_ports()
     }
 }
 
@@ -144,7 +144,9 @@ pub(super) fn remove_filters(folder: &Path) -> Result<(), Error> {
     for (device, ifindex) in devices()? {
         let device = device.as_str();
         let mut ours = false;
-        for (name, hook) in HOOKS.into_iter().chain([(program::OUTER, TcAttachType::Egress)]) {
+        for (name, hook) in
+            HOOKS.into_iter().chain([(program::OUTER, TcAttachType::Egress), (program::PORT, TcAttachType::Ingress)])
+        {
             let on = On { device, ifindex, hook };
             if attach::has_filter(name, on)? {
                 attach::detach(name, on, folder)?;
@@ -174,7 +176,7 @@ pub(super) fn ifindex(device: &str) -> Result<u32, Error> {
 }
 
 /// Name and number of every device of this network namespace.
-fn devices() -> Result<Vec<(String, u32)>, Error> {
+pub(super) fn devices() -> Result<Vec<(String, u32)>, Error> {
     let path = PathBuf::from("/sys/class/net");
     let devices = nix::net::if_::if_nameindex().map_err(|error| Error::folder(path, error.into()))?;
     let named =

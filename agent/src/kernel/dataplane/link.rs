@@ -29,7 +29,7 @@ struct GetInfo {
     info: u64,
 }
 
-/// struct bpf_link_info as far as a TCX link fills it in.
+/// struct bpf_link_info as far as links of TCX and XDP fill it in alike.
 #[derive(Default)]
 #[repr(C)]
 struct Info {
@@ -37,11 +37,13 @@ struct Info {
     id: u32,
     prog_id: u32,
     _pad: u32,
-    tcx_ifindex: u32,
-    tcx_attach_type: u32,
+    ifindex: u32,
+    /// attach_type of TCX; nothing for XDP.
+    attach_type: u32,
 }
 
 /// enum bpf_link_type.
+const BPF_LINK_TYPE_XDP: u32 = 6;
 const BPF_LINK_TYPE_TCX: u32 = 11;
 
 /// The part that BPF_LINK_DETACH reads.
@@ -61,7 +63,7 @@ pub fn detach(pin: &Path) -> io::Result<()> {
     }
 }
 
-/// The ifindex of the device that the pinned TCX link is attached to: 0 once somebody detached it or the device is gone,
+/// The ifindex of the device that the pinned link of TCX or XDP is attached to: 0 once somebody detached it or the device is gone,
 /// which leaves link and pin where they are.
 pub fn ifindex(pin: &Path) -> io::Result<u32> {
     let fd = open(pin)?;
@@ -71,7 +73,7 @@ pub fn ifindex(pin: &Path) -> io::Result<u32> {
     // SAFETY: the kernel reads `get` and writes at most `info_len` bytes to `info`, all of whose bit patterns are valid;
     // both outlive the call.
     match unsafe { libc::syscall(libc::SYS_bpf, BPF_OBJ_GET_INFO_BY_FD, &raw const get, size_of::<GetInfo>()) } {
-        0 if info.kind == BPF_LINK_TYPE_TCX => Ok(info.tcx_ifindex),
+        0 if matches!(info.kind, BPF_LINK_TYPE_TCX | BPF_LINK_TYPE_XDP) => Ok(info.ifindex),
         0 => Err(io::Error::from(io::ErrorKind::InvalidData)),
         _ => Err(io::Error::last_os_error()),
     }

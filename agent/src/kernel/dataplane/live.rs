@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use aya::maps::MapError;
 use lanekeeper_common::abi::{
-    Candidates, Device, FIELDS, Generation, Heads, Ingress, MAX_RECORDS, MAX_TENANTS, NO_VLAN, OuterKey, Record,
-    Tenant, map,
+    Candidates, Device, ETHERNET_PORT, FIELDS, Generation, Heads, Ingress, MAX_RECORDS, MAX_TENANTS, NO_VLAN, OuterKey,
+    Record, Tenant, map,
 };
 use lanekeeper_common::stamp::Stamp;
 
@@ -107,8 +107,13 @@ impl Dataplane {
             // same (vrf_ip_rcv and vrf_ip6_rcv of drivers/net/vrf.c write it into skb_iif).
             let of_vrf = interface.vrf.as_ref().and_then(number);
             let number = of_vrf.or_else(|| number(&interface.name)).unwrap_or(0) as u16;
-            let ingress = Ingress { number, vlan: interface.vlan.unwrap_or(NO_VLAN) };
-            if ingress != (Ingress { number: 0, vlan: NO_VLAN }) {
+            // One that is a port no more has counters, but no program that counts.
+            let port = self
+                .registry
+                .get(&Key::Port(interface.name.clone()))
+                .map_or(0, |counters| if interface.ethernet { counters | ETHERNET_PORT } else { counters });
+            let ingress = Ingress { number, vlan: interface.vlan.unwrap_or(NO_VLAN), port };
+            if ingress != Ingress::UNKNOWN {
                 wanted.insert(interface.ifindex, ingress);
             }
         }

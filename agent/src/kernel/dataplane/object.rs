@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
-use aya::programs::SchedClassifier;
+use aya::programs::{SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod};
 use lanekeeper_common::abi::{map, program};
 
@@ -23,7 +23,8 @@ impl Object {
     pub fn load(pins: Option<&Path>) -> Result<Self, Error> {
         let mut object = Self::maps(pins)?;
         for name in program::ALL {
-            object.program(name)?.load().map_err(|error| Error::Load { what: name, cause: chain(&error) })?;
+            let loaded = if name == program::XDP { object.xdp()?.load() } else { object.program(name)?.load() };
+            loaded.map_err(|error| Error::Load { what: name, cause: chain(&error) })?;
         }
         Ok(object)
     }
@@ -43,7 +44,13 @@ impl Object {
         Ok(Self { ebpf })
     }
 
-    /// A program by its name in `abi`.
+    /// The program of XDP.
+    pub fn xdp(&mut self) -> Result<&mut Xdp, Error> {
+        let name = program::XDP;
+        self.ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or_else(|| Error::missing(name))
+    }
+
+    /// A program of tc by its name in `abi`.
     pub fn program(&mut self, name: &str) -> Result<&mut SchedClassifier, Error> {
         self.ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or_else(|| Error::missing(name))
     }

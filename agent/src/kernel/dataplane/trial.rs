@@ -126,7 +126,7 @@ impl Trial {
         }
         let registry = self.tables.as_ref().map(|tables| &tables.registry);
         let number = registry.and_then(|registry| registry.get(&Key::Interface(of.0.clone()))).unwrap_or(0) as u16;
-        let ingress = Ingress { number, vlan: of.1.unwrap_or(NO_VLAN) };
+        let ingress = Ingress { number, vlan: of.1.unwrap_or(NO_VLAN), port: 0 };
         self.ingress.push(of);
         let ifindex = self.ingress.len() as u32;
         let mut interfaces = self.object.hash_mut::<u32, Ingress>(map::INTERFACES)?;
