@@ -29,7 +29,9 @@ fn main() {
 /// What `cargo xtask build-ebpf` left. The folder is watched and not the file: a file that is not there would make cargo
 /// run this, and build the agent, every time.
 fn built() -> (PathBuf, Option<Vec<u8>>) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bpf");
+    // Asked when it runs: a target folder that was copied with its checkout keeps the script that was compiled elsewhere.
+    let package = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default();
+    let folder = Path::new(&package).join("../target/bpf");
     let _ = fs::create_dir_all(&folder);
     println!("cargo::rerun-if-changed={}", folder.display());
     let file = folder.join("lanekeeper-ebpf");
