@@ -20,8 +20,12 @@ fn plan(agent: &Agent) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
 }
 
-fn assert_applied_once_and_undone(name: &str, keying: Keying) {
-    let gateways = Gateways::idle(name, Scenario::four_classes(keying), Path::new(BINARY)).unwrap();
+/// With a port on the LAN side, `seen` of which is then in the machine's dump.
+fn assert_applied_once_and_undone(name: &str, keying: Keying, classify: &str, seen: &str) {
+    let scenario = Scenario::four_classes(keying);
+    let port = format!("[[port]]\nname = \"lan0\"\nclassify = \"{classify}\"\n\n");
+    let scenario = Scenario { rules: port + &scenario.rules, ..scenario };
+    let gateways = Gateways::idle(name, scenario, Path::new(BINARY)).unwrap();
     let agent = gateways.agent_of(Side::A);
     let found = dump_of(gateways.lab(), agent, Side::A);
 
@@ -31,7 +35,7 @@ fn assert_applied_once_and_undone(name: &str, keying: Keying) {
 
     agent.must(&["apply", &agent.config().to_string_lossy()]).unwrap();
     let applied = dump_of(gateways.lab(), agent, Side::A);
-    assert_ne!(applied, found);
+    assert!(applied.contains(seen) && !found.contains(seen), "{applied}");
     let (status, text) = plan(agent);
     assert_eq!(status, Some(0), "the second plan is not empty:\n{text}");
     agent.must(&["apply", &agent.config().to_string_lossy()]).unwrap();
@@ -46,12 +50,12 @@ fn assert_applied_once_and_undone(name: &str, keying: Keying) {
 
 #[test]
 fn lanes_are_applied_once_and_undone_with_static_keys() {
-    assert_applied_once_and_undone("undo", Keying::Static);
+    assert_applied_once_and_undone("undo", Keying::Static, "xdp", "lanekeeper_xdp");
 }
 
 #[test]
 fn lanes_are_applied_once_and_undone_with_charon() {
-    assert_applied_once_and_undone("undoike", Keying::Psk);
+    assert_applied_once_and_undone("undoike", Keying::Psk, "tc", "lanekeeper_port");
 }
 
 #[test]

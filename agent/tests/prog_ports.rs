@@ -264,12 +264,18 @@ fn classify_at_a_port_writes_the_mark_of_the_class_and_says_who_did() {
     }
 }
 
+/// Policies, packets over each and how many of them come at least; fewer in a guest, whose CPU is emulated.
+fn sizes() -> (u64, u64, u64) {
+    if std::env::var_os("LANEKEEPER_GUEST").is_some() { (1, 60, 30) } else { (3, 300, 150) }
+}
+
 #[test]
 fn classify_at_a_port_agrees_with_the_oracle() {
+    let (seeds, sent, most_of_them) = sizes();
     for classify in WAYS {
         alone(move |root| {
             let wire = Wire::new();
-            for seed in 0..3 {
+            for seed in 0..seeds {
                 let mut random = Random::new(0x9021 + seed);
                 let mut policy = witness::policy::policy(&mut random);
                 while policy.rules.len() < 20 || policy.classes.len() < 3 {
@@ -278,7 +284,7 @@ fn classify_at_a_port_agrees_with_the_oracle() {
                 let dataplane = port(root, &policy, classify);
                 let before = counted(&dataplane);
                 let (mut packets, mut oracle, mut came) = (Packets::default(), Oracle::default(), 0);
-                for _ in 0..300 {
+                for _ in 0..sent {
                     let mut packet = packets.next(&mut random, &policy);
                     // A veth strips nothing.
                     if packet.stripped.is_some() || matches!(packet.part, Part::Later(_)) {
@@ -300,7 +306,7 @@ fn classify_at_a_port_agrees_with_the_oracle() {
                 }
                 let after = counted(&dataplane);
                 let (xdp, tc) = (after.0 - before.0, after.1 - before.1);
-                assert!(xdp + tc >= came && came > 150, "{came} came, {xdp} and {tc} were counted");
+                assert!(xdp + tc >= came && came > most_of_them, "{came} came, {xdp} and {tc} were counted");
                 assert_eq!(xdp > 0, classify != Classify::Tc, "{xdp} and {tc}");
             }
         });

@@ -9,7 +9,7 @@ use super::netns::Ns;
 /// Links, addresses, routes, rules, SAs, policies, qdiscs, filters and the pins below `bpffs`, as text.
 pub fn machine(ns: &Ns, bpffs: &Path) -> Result<String> {
     ns.sh(&format!(
-        "echo '# links'; ip -o -d link show | sed -E 's/^[0-9]+: //; s/ qlen [0-9]+//'
+        "echo '# links'; ip -o -d link show | sed -E 's/^[0-9]+: //; s/ qlen [0-9]+//; s/(xdp[a-z]*) id [0-9]+/\\1/; s/ load_time [0-9]+//; s/ btf_id [0-9]+//'
          echo '# addresses'; ip -o addr show | sed -E 's/^[0-9]+: //; s/(valid|preferred)_lft [^ ]+//g'
          echo '# routes'; for family in -4 -6; do ip $family route show table all | sed -E 's/ expires [0-9]+sec//' | sort; done
          echo '# rules'; ip -4 rule show; ip -6 rule show
