@@ -109,16 +109,19 @@ impl Document {
 
     /// The first of each kind of thing that stands in it beside rules, by its key.
     pub fn others(&self) -> Vec<(&'static str, Spot)> {
+        // All of them are named here, so that the next one is not forgotten.
+        let Self { include, mark, metrics, ike, limits, default, classes, tunnels, rules: _, tenants, ports } = self;
         let things = [
-            ("include", self.include.first().map(|include| include.spot)),
-            ("mark", self.mark.as_ref().map(|mark| mark.spot)),
-            ("metrics", self.metrics.as_ref().map(|metrics| metrics.spot)),
-            ("ike", self.ike.as_ref().map(|ike| ike.spot)),
-            ("limits", self.limits.as_ref().map(|limits| limits.spot)),
-            ("default", self.default.as_ref().map(|default| default.spot)),
-            ("class", self.classes.first().map(|class| class.spot)),
-            ("tunnel", self.tunnels.first().map(|tunnel| tunnel.spot)),
-            ("tenant", self.tenants.first().map(|tenant| tenant.spot)),
+            ("include", include.first().map(|include| include.spot)),
+            ("mark", mark.as_ref().map(|mark| mark.spot)),
+            ("metrics", metrics.as_ref().map(|metrics| metrics.spot)),
+            ("ike", ike.as_ref().map(|ike| ike.spot)),
+            ("limits", limits.as_ref().map(|limits| limits.spot)),
+            ("default", default.as_ref().map(|default| default.spot)),
+            ("class", classes.first().map(|class| class.spot)),
+            ("tunnel", tunnels.first().map(|tunnel| tunnel.spot)),
+            ("tenant", tenants.first().map(|tenant| tenant.spot)),
+            ("port", ports.first().map(|port| port.spot)),
         ];
         things.into_iter().filter_map(|(key, spot)| Some((key, spot?))).collect()
     }

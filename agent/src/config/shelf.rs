@@ -5,7 +5,7 @@
 //! say nothing: a second write within a tick of the clock would not show in them. Its text is read again and compared.
 
 use std::collections::BTreeMap;
-use std::fs::{self, Metadata};
+use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -47,7 +47,8 @@ impl Seen {
     /// Of a file that is about to be read; `None` where it says nothing.
     pub fn of(path: &Path) -> Option<Self> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
-        Self::settled(&fs::metadata(path).ok()?, now as i64)
+        // Of the file that is opened: file systems of a network answer for a name from what they remember.
+        Self::settled(&File::open(path).ok()?.metadata().ok()?, now as i64)
     }
 
     fn settled(meta: &Metadata, now: i64) -> Option<Self> {

@@ -309,6 +309,10 @@ fn a_folder_that_is_read_again_says_what_it_says_the_first_time() {
     file("rules.d/b.toml", &rules("voice", 10));
     file("rules.d/c.toml", &rules("voice", 20));
     assert_eq!((read(0), read(0)), (6, 6));
+    // What is beside rules is there again, too.
+    file("rules.d/d.toml", &format!("{}[[port]]\nname = \"lan0\"\n", rules("voice", 40)));
+    assert_eq!((read(0), read(0)), (9, 9));
+    fs::remove_file(folder.path().join("rules.d/d.toml")).expect("it was there");
     // One before it moves the others, one is changed, and one goes.
     file("rules.d/a.toml", &rules("default", 30));
     assert_eq!((read(0), read(0)), (9, 9));

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 
 use super::shape;
-use crate::config::findings::At;
+use crate::config::findings::{At, Spot};
 use crate::config::table::Table;
 use crate::config::value;
 use crate::policy::Classify;
@@ -20,6 +20,8 @@ pub struct Port {
     pub classify: Option<At<Classify>>,
     #[schemars(skip)]
     pub(crate) object: String,
+    #[schemars(skip)]
+    pub(crate) spot: Spot,
 }
 
 impl Port {
@@ -28,6 +30,7 @@ impl Port {
             name: table.name(&value::PORT, "\"lan0\""),
             classify: table.one("classify", &value::CLASSIFY),
             object: table.object.clone(),
+            spot: table.spot,
         }
     }
 }
