@@ -117,9 +117,8 @@ impl Live {
             state.uncounted.extend_from_slice(counts);
             std::mem::take(&mut state.uncounted)
         };
-        let (left, outcome) = count_each(waiting, |(series, n)| dataplane.tally(series, *n));
-        // What came meanwhile is behind what could not be counted.
-        lock(&self.state).uncounted.splice(0..0, left);
+        let (left, outcome) = count_each(waiting, |series, n| dataplane.tally(series, n));
+        lock(&self.state).uncounted.extend(left);
         Ok(outcome?)
     }
 
@@ -237,14 +236,22 @@ impl Source for Live {
     }
 }
 
-/// Counts one after the other up to the first that fails; that one and those behind it are left.
-fn count_each<T, E>(mut waiting: Vec<T>, mut count: impl FnMut(&T) -> Result<(), E>) -> (Vec<T>, Result<(), E>) {
-    for (place, one) in waiting.iter().enumerate() {
-        if let Err(error) = count(one) {
-            return (waiting.split_off(place), Err(error));
+/// Counts one after the other; those that cannot be counted are left, the same ones added up, and do not keep others waiting.
+fn count_each<T: PartialEq, E>(
+    waiting: Vec<(T, u64)>,
+    mut count: impl FnMut(&T, u64) -> Result<(), E>,
+) -> (Vec<(T, u64)>, Result<(), E>) {
+    let (mut left, mut outcome): (Vec<(T, u64)>, _) = (Vec::new(), Ok(()));
+    for (what, n) in waiting {
+        if let Err(error) = count(&what, n) {
+            match left.iter_mut().find(|(other, _)| *other == what) {
+                Some((_, sum)) => *sum += n,
+                None => left.push((what, n)),
+            }
+            outcome = outcome.and(Err(error));
         }
     }
-    (Vec::new(), Ok(()))
+    (left, outcome)
 }
 
 /// Seconds since 1970.
@@ -257,16 +264,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_could_not_be_counted_waits_and_nothing_is_counted_twice() {
+    fn what_cannot_be_counted_waits_and_keeps_nothing_else_from_being_counted() {
         let mut counted = Vec::new();
-        let (left, outcome) = count_each(vec![1, 2, 3, 4], |one| match one {
-            3 => Err("full"),
-            one => {
-                counted.push(*one);
+        let (left, outcome) = count_each(vec![('a', 1), ('b', 2), ('c', 3), ('b', 4)], |what, n| match what {
+            'b' => Err("full"),
+            what => {
+                counted.push((*what, n));
                 Ok(())
             }
         });
-        assert_eq!((counted, left, outcome), (vec![1, 2], vec![3, 4], Err("full")));
-        assert_eq!(count_each(vec![3, 4], |_| Ok::<(), ()>(())), (vec![], Ok(())));
+        assert_eq!((counted, left, outcome), (vec![('a', 1), ('c', 3)], vec![('b', 6)], Err("full")));
+        assert_eq!(count_each(vec![('b', 6)], |_, _| Ok::<(), ()>(())), (vec![], Ok(())));
     }
 }

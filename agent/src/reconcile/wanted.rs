@@ -83,8 +83,13 @@ impl Wanted {
         tunnel.map(|tunnel| tunnel.name.as_str())
     }
 
-    /// Whether the tunnel is a tenant's own.
-    pub fn is_tied(&self, tunnel: &str) -> bool {
-        self.policy.owners().keys().any(|place| self.policy.tunnels[place.0].name == tunnel)
+    /// Whether it counts by which device packets come out of the tunnel: it is a tenant's own, or a tenant or a rule names
+    /// the device.
+    pub fn is_ingress(&self, device: &str, tunnel: &str) -> bool {
+        let Policy { tunnels, tenants, rules, .. } = &*self.policy;
+        let names = |names: &Vec<String>| names.iter().any(|name| name == device);
+        self.policy.owners().keys().any(|place| tunnels[place.0].name == tunnel)
+            || tenants.iter().any(|tenant| names(&tenant.interfaces))
+            || rules.iter().any(|rule| names(&rule.interface))
     }
 }
