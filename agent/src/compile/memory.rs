@@ -1,8 +1,8 @@
 //! How much memory a list takes, before it takes any.
 //!
-//! Counted is what the agent holds at its most: the policy, the tables that packets go by, and beside them the next ones with
+//! Counted is what the agent holds at its most: the policy and the tables that packets go by, and beside them the next ones with
 //! all that is only there while they are made. The kernel's maps are as large for one rule as for 100,000. What the text of the
-//! files takes while it is read is not known here.
+//! files takes while it is read, and what is kept of it to read it faster, is not known here.
 
 use std::mem::size_of;
 
@@ -20,7 +20,7 @@ use crate::policy::{self, MIN_MEMORY, Policy, Rule};
 const GENERATION: usize =
     2 * size_of::<Generation>() + size_of::<Heads>() + FIELDS * size_of::<Candidates>() + size_of::<Registry>();
 
-/// Generations: the one that packets go by and the next one.
+/// Generations, each with its policy: the one that packets go by and the next one.
 const KEPT: usize = 2;
 
 /// For a record, in each generation. A list that grows is copied into one twice as long: a half of it is empty on average.
@@ -78,11 +78,11 @@ fn of(policy: &Policy, rule: &Rule) -> u64 {
         + rule.interface.iter().chain(&rule.cgroup).map(|name| name.len() + name_of()).sum::<usize>();
     let name = rule.name.as_ref().map_or(0, |name| {
         let tenant = rule.tenant.map_or(0, |tenant| policy.tenants[tenant.0].name.len());
-        name.len() + REGISTRIES * (name_of() + name.len() + tenant)
+        KEPT * name.len() + REGISTRIES * (name_of() + name.len() + tenant)
     });
-    let fixed = size_of::<Rule>() + rule.place.len() + KEPT * size_of::<Numbered>();
+    let fixed = size_of::<Rule>() + rule.place.len() + size_of::<Numbered>();
     let records = (combinations(rule) as u64).saturating_mul((KEPT * RECORD + MAKING) as u64);
-    ((fixed + lists + name) as u64).saturating_add(records)
+    ((KEPT * (fixed + lists) + name) as u64).saturating_add(records)
 }
 
 /// A name with its number in a registry, beside its bytes.
