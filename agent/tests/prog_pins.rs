@@ -16,7 +16,7 @@ use lanekeeper::lane::LaneId;
 use lanekeeper::model::Probe;
 use lanekeeper::policy::{ClassIndex, Policy, Rule};
 use lanekeeper_common::abi::VERSION;
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use witness::random::Random;
 
@@ -35,7 +35,8 @@ fn alone(test: impl FnOnce(&Path) + Send + 'static) {
         ip("link set lk-b up");
         ip("neigh add 10.9.0.2 lladdr 02:00:00:00:00:02 dev lk-a");
         test(folder.path());
-        nix::mount::umount(folder.path()).unwrap();
+        // Lazily: a process that another test starts may hold a file of it until it is another program.
+        nix::mount::umount2(folder.path(), MntFlags::MNT_DETACH).unwrap();
     });
     if let Err(panic) = thread.join() {
         std::panic::resume_unwind(panic);
@@ -76,6 +77,13 @@ fn lane() -> LaneId {
 fn send(count: usize) -> bool {
     let socket = std::net::UdpSocket::bind("10.9.0.1:0").unwrap();
     (0..count).all(|_| socket.send_to(b"lanekeeper", "10.9.0.2:5060").is_ok())
+}
+
+/// Packets that came out at lk-b.
+fn received() -> u64 {
+    let devices = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap();
+    let line = devices.lines().find_map(|line| line.trim_start().strip_prefix("lk-b:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 fn count(dataplane: &Dataplane, of: impl Fn(&Series) -> bool) -> u64 {
@@ -134,6 +142,26 @@ fn a_new_agent_adopts_tables_lanes_counters_and_devices() {
         assert!(send(1));
         assert_eq!(count(&dataplane, out), 10);
         assert_eq!(dataplane.lanes_up().unwrap(), vec![lane()]);
+    });
+}
+
+#[test]
+fn programs_of_another_version_decide_nothing_any_more() {
+    alone(|root| {
+        // By its tables the lane is down for good.
+        drop(loaded(root));
+        let came = received();
+        send(1);
+        assert_eq!(received(), came);
+        let folder = |version: u32| root.join(format!("lanekeeper/v{version}"));
+        std::fs::rename(folder(VERSION), folder(VERSION - 1)).unwrap();
+
+        let mut dataplane = loaded(root);
+        dataplane.set_up(&lane(), true).unwrap();
+        dataplane.remove_other_versions().unwrap();
+        assert!(send(3));
+        assert_eq!((received() - came, count(&dataplane, out), count(&dataplane, blocked)), (3, 3, 0));
+        assert!(!folder(VERSION - 1).exists() && folder(VERSION).exists());
     });
 }
 

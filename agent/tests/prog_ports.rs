@@ -16,7 +16,7 @@ use lanekeeper::kernel::dataplane::{self, Dataplane, Interface};
 use lanekeeper::policy::{Class, ClassIndex, Classify, Fallback, Lane, Policy, Rule};
 use lanekeeper_common::abi::{Handed, VERSION};
 use lanekeeper_common::mark;
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{ControlMessageOwned, LinkAddr, MsgFlags, SockaddrLike, recvmsg, sendto};
 use witness::oracle::Oracle;
@@ -34,7 +34,8 @@ fn alone(test: impl FnOnce(&Path) + Send + 'static) {
         mount(Some("bpf"), folder.path(), Some("bpf"), MsFlags::empty(), None::<&str>).unwrap();
         pair();
         test(folder.path());
-        nix::mount::umount(folder.path()).unwrap();
+        // Lazily: a process that another test starts may hold a file of it until it is another program.
+        nix::mount::umount2(folder.path(), MntFlags::MNT_DETACH).unwrap();
     });
     if let Err(panic) = thread.join() {
         std::panic::resume_unwind(panic);
@@ -420,7 +421,8 @@ fn push_tag() -> PushTag {
     shown("tc", "qdisc add dev far0 clsact");
     let words = format!("filter add dev far0 egress bpf da object-pinned {}", pin.to_str().unwrap());
     let done = Command::new("tc").args(words.split(' ')).status().unwrap();
-    nix::mount::umount(&folder).unwrap();
+    // Lazily: a process that another test starts may hold a file of it until it is another program.
+    nix::mount::umount2(&folder, MntFlags::MNT_DETACH).unwrap();
     std::fs::remove_dir(&folder).unwrap();
     assert!(done.success(), "tc {words}");
     PushTag

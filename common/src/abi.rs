@@ -531,7 +531,7 @@ impl Ingress {
 /// What XDP leaves in front of a packet for tc ingress of the same device: words, since nothing there is aligned to more.
 ///
 /// It holds only where tc would decide by the same things: the same tables, the same interface, the same VLAN id, and no
-/// bit of a mark, of which XDP sees none. Equal for all packets of a flow, as packets are merged only where theirs are.
+/// bit of a mark, of which XDP sees none; but for length and flags of packets that are merged in between. Equal for all packets of a flow, as packets are merged only where theirs are.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Handed {

@@ -275,6 +275,18 @@ impl Dataplane {
         }
     }
 
+    /// Detaches and unpins what agents of other versions left: behind these programs theirs would decide once more, by
+    /// tables that nobody writes. To be called when these are attached.
+    pub fn remove_other_versions(&self) -> Result<(), Error> {
+        for folder in pins::other_versions(&self.folder)? {
+            for (ifindex, program) in pins::linked(&folder)? {
+                let _ = link::detach(&pins::link(&folder, ifindex, &program));
+            }
+            fs::remove_dir_all(&folder).map_err(|error| Error::folder(folder, error))?;
+        }
+        Ok(())
+    }
+
     /// The number of a name, written to the pinned registry if it is new.
     fn name(&mut self, key: Key) -> Result<u32, Error> {
         if let Some(number) = self.registry.get(&key) {

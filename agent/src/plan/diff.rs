@@ -83,6 +83,8 @@ enum Turn {
     StaleInboundPolicies,
     StaleInboundStates,
     UnblockRoutes,
+    /// Of what a port needs some may not be to be had, and no tunnel is to wait for it.
+    Ports,
     Dataplane,
 }
 
@@ -271,7 +273,7 @@ impl Steps {
         // One that does not exist is a port as soon as it does.
         for (interface, classify) in desired.ports.iter().filter(|(name, _)| exists(name)) {
             if wanted(interface).is_some() && observed.ports.get(interface) != Some(&Some(*classify)) {
-                self.push(Turn::Programs, Op::AttachPort { interface: interface.clone(), classify: *classify });
+                self.push(Turn::Ports, Op::AttachPort { interface: interface.clone(), classify: *classify });
             }
         }
     }

@@ -1,5 +1,7 @@
 //! From a file to a machine that is as the file says: survey, change, look again.
 
+use std::collections::BTreeMap;
+
 use super::live::Live;
 use super::world::{WithoutCharon, World};
 use super::{Error, Wanted};
@@ -10,20 +12,28 @@ use crate::plan::Op;
 /// secondary ones, and an IPv6 address of another length is refused while the old one is there.
 pub const PASSES: usize = 3;
 
-/// Makes the machine what `wanted` says. Returns what was changed.
+/// Makes the machine what `wanted` says. Returns what was changed. A port that cannot be had is an error in the end, or with
+/// [`WithoutCharon::Proceed`] a warning: tunnels go on without it.
 pub async fn settle(world: &mut World, live: &Live, wanted: &Wanted, without: WithoutCharon) -> Result<Vec<Op>, Error> {
-    let mut done = Vec::new();
+    let (mut done, mut failed) = (Vec::new(), BTreeMap::new());
+    let is_failed = |failed: &BTreeMap<String, Error>, op: &Op| match op {
+        Op::AttachPort { interface, .. } => failed.contains_key(interface),
+        _ => false,
+    };
     for _ in 0..PASSES {
         let survey = world.survey(wanted).await?;
         if survey.plan.ops.is_empty() && !done.is_empty() {
             return Ok(done);
+        }
+        if !survey.plan.ops.is_empty() && survey.plan.ops.iter().all(|op| is_failed(&failed, op)) {
+            return told(failed, without).map(|()| done);
         }
         match (&survey.charon, without) {
             (Some(_), WithoutCharon::Proceed) | (None, _) => {}
             (Some(_), WithoutCharon::Refuse) => return Err(survey.charon.map(Error::Vici).expect("just seen")),
         }
         let absent = survey.charon.is_some();
-        world.carry_out(wanted, &survey, live).await?;
+        failed = world.carry_out(wanted, &survey, live).await?;
         if absent {
             // The task keeps trying; waiting for it here would keep everything else waiting.
             world.hand_connections_over(wanted).await;
@@ -38,10 +48,22 @@ pub async fn settle(world: &mut World, live: &Live, wanted: &Wanted, without: Wi
         if survey.plan.ops.is_empty() {
             return Ok(done);
         }
-        done.extend(survey.plan.ops);
+        done.extend(survey.plan.ops.into_iter().filter(|op| !is_failed(&failed, op)));
     }
-    let left = world.survey(wanted).await?.plan.ops;
-    if left.is_empty() { Ok(done) } else { Err(Error::Unsettled { left: lines(&left) }) }
+    let mut left = world.survey(wanted).await?.plan.ops;
+    left.retain(|op| !is_failed(&failed, op));
+    if left.is_empty() { told(failed, without).map(|()| done) } else { Err(Error::Unsettled { left: lines(&left) }) }
+}
+
+/// What became of ports that cannot be had.
+fn told(failed: BTreeMap<String, Error>, without: WithoutCharon) -> Result<(), Error> {
+    for (port, error) in failed {
+        match without {
+            WithoutCharon::Refuse => return Err(error),
+            WithoutCharon::Proceed => tracing::warn!("port {port:?} has no program, trying again: {error}"),
+        }
+    }
+    Ok(())
 }
 
 /// As `plan` prints them.

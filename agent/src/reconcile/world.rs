@@ -1,6 +1,6 @@
 //! This machine as this room handles it: looked at as a whole, changed one operation at a time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -148,9 +148,14 @@ impl World {
         }
     }
 
-    /// Carries the plan out, in its order; stops at the first operation that fails. `live` is told before lanes get other
-    /// marks, and when the tables have them.
-    pub async fn carry_out(&mut self, wanted: &Wanted, survey: &Survey, live: &Live) -> Result<(), Error> {
+    /// Carries the plan out, in its order; stops at the first operation that fails, but for ports, of which those that failed
+    /// come back with the reason. `live` is told before lanes get other marks, and when the tables have them.
+    pub async fn carry_out(
+        &mut self,
+        wanted: &Wanted,
+        survey: &Survey,
+        live: &Live,
+    ) -> Result<BTreeMap<String, Error>, Error> {
         let stay = !survey.plan.ops.iter().any(|op| matches!(op, Op::LoadTables { .. }));
         if let Some(tables) = survey.tables.as_ref().filter(|_| stay) {
             lock(&*self.dataplane()?).adopt(tables);
@@ -164,15 +169,22 @@ impl World {
             self.execute(wanted, survey, op).await?;
         }
         live.install(&wanted.policy)?;
+        let mut failed = BTreeMap::new();
         for op in after {
-            self.execute(wanted, survey, op).await?;
+            match (self.execute(wanted, survey, op).await, op) {
+                (Err(error), Op::AttachPort { interface, .. }) => drop(failed.insert(interface.clone(), error)),
+                (done, _) => done?,
+            }
         }
+        // By now all that they did is done by programs of this version.
+        lock(&*self.dataplane()?).remove_other_versions()?;
         if !survey.plan.ops.is_empty() {
             // Packets also come in by tunnels, whose devices may be new.
             self.know_interfaces().await?;
         }
         self.know_cgroups(&wanted.policy)?;
-        self.dress_wan(wanted)
+        self.dress_wan(wanted)?;
+        Ok(failed)
     }
 
     /// Tells the data path which cgroups are those that rules name. One that is not there yet matches nothing until it is: a

@@ -10,7 +10,7 @@ use lanekeeper_common::abi::{
 use lanekeeper_common::stamp::Stamp;
 
 use super::object::Object;
-use super::{Dataplane, Error, Interface, forgive_absent, grace, inplace};
+use super::{Dataplane, Error, Interface, forgive_absent, grace, inplace, ports};
 use crate::compile::edit::{self, Beside, Edit};
 use crate::compile::registry::Key;
 use crate::compile::{Registry, Tables};
@@ -99,6 +99,7 @@ impl Dataplane {
 
     /// Tells which ingress interfaces exist, all of them at once; again whenever links come, go or change names.
     pub fn set_interfaces(&mut self, interfaces: &[Interface]) -> Result<(), Error> {
+        ports::forget_gone(&self.folder)?;
         let error = |error| Error::map(map::INTERFACES, error);
         let mut wanted = BTreeMap::new();
         let number = |name: &String| self.registry.get(&Key::Interface(name.clone()));

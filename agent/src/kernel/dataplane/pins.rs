@@ -29,6 +29,21 @@ pub fn link(folder: &Path, ifindex: u32, program: &str) -> PathBuf {
     links(folder).join(format!("{ifindex}_{program}"))
 }
 
+/// The folders of other versions beside that of this one.
+pub fn other_versions(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let Some(family) = folder.parent() else { return Ok(Vec::new()) };
+    let error = |cause| Error::folder(family.to_owned(), cause);
+    let mut found = Vec::new();
+    for entry in fs::read_dir(family).map_err(error)? {
+        let path = entry.map_err(error)?.path();
+        let version = path.file_name().and_then(|name| name.to_str()?.strip_prefix('v')?.parse::<u32>().ok());
+        if version.is_some() && path != folder {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
 /// The ifindex and program of every pinned link.
 pub fn linked(folder: &Path) -> Result<Vec<(u32, String)>, Error> {
     let entries = match fs::read_dir(links(folder)) {

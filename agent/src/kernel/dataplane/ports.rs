@@ -99,8 +99,9 @@ fn filtered() -> Result<Vec<(String, u32)>, Error> {
     Ok(found)
 }
 
-/// Removes the pins of interfaces that are gone.
-fn forget_gone(folder: &Path) -> Result<(), Error> {
+/// Detaches what is pinned for interfaces that are gone, perhaps to another network namespace, where programs of tc and XDP
+/// stay on them.
+pub(super) fn forget_gone(folder: &Path) -> Result<(), Error> {
     for (ifindex, name) in pins::linked(folder)? {
         if PINNED.contains(&name.as_str()) && device_name(ifindex).is_none() {
             xdp::detach(&pins::link(folder, ifindex, &name))?;
