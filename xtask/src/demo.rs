@@ -76,7 +76,7 @@ impl Demo {
             "this machine's kernel lacks ESP or XFRM interfaces, or another was asked for: a guest with {kernel}"
         ));
         let script = script(binary, &self.flags(live))?;
-        let boot = Boot { kernel, name: format!("demo-{kernel}"), script, limit: LIMIT };
+        let boot = Boot { kernel, name: format!("demo-{kernel}"), prefix: String::new(), script, limit: LIMIT };
         match boot.run(workspace)? {
             Outcome::Exited(status) => Ok(ExitCode::from(status)),
             failure => bail!("guest {kernel}: {failure}; its console is in {}", boot.out(workspace).display()),

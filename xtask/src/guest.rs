@@ -43,6 +43,7 @@ impl Guest {
         let boot = Boot {
             kernel: self.kernel,
             name: self.name.clone().unwrap_or_else(|| self.kernel.to_string()),
+            prefix: String::new(),
             script: command.join(" "),
             limit: Duration::from_secs(self.timeout),
         };

@@ -131,7 +131,13 @@ fn load(object: &Path, pins: &Path) -> Result<Vec<(String, u32)>> {
 
 fn in_guest(workspace: &Workspace, kernel: Label) -> Result<Counts> {
     let script = format!("{} > /out/counts", command(workspace, kernel)?);
-    let boot = Boot { kernel, name: format!("verifier-{kernel}"), script, limit: Duration::from_secs(180) };
+    let boot = Boot {
+        kernel,
+        name: format!("verifier-{kernel}"),
+        prefix: String::new(),
+        script,
+        limit: Duration::from_secs(180),
+    };
     match boot.run(workspace)? {
         Outcome::Exited(0) => parse(&fs::read_to_string(boot.out(workspace).join("counts"))?),
         outcome => bail!("guest {kernel}: {outcome}; see {}", boot.out(workspace).join("console").display()),

@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,9 @@ const ATTEMPTS: u32 = 3;
 /// A boot takes 5 s on an idle machine, 20 s on a busy one, a minute where fifteen processes share two cores.
 const START: Duration = Duration::from_secs(150);
 
+/// Boots of one kernel side by side would unpack it twice.
+static UNPACKING: Mutex<()> = Mutex::new(());
+
 /// A guest to boot.
 #[derive(Debug, Clone)]
 pub struct Boot {
@@ -33,6 +37,8 @@ pub struct Boot {
     pub kernel: Label,
     /// Its folder below `target/guest/out`, emptied first; the guest sees it as `/out`.
     pub name: String,
+    /// What stands before each line that it prints.
+    pub prefix: String,
     /// What bash runs in it, as root, in the workspace's folder.
     pub script: String,
     /// When it is given up, all attempts together.
@@ -75,8 +81,12 @@ impl Boot {
     /// Boots, streams the console to stdout and into `console` of the out folder, and waits for the end.
     pub fn run(&self, workspace: &Workspace) -> Result<Outcome> {
         let start = Instant::now();
-        let kernel = kernel::ensure(workspace, self.kernel)?;
-        let initramfs = initramfs(&kernel)?;
+        let (kernel, initramfs) = {
+            let _one_at_a_time = UNPACKING.lock().unwrap_or_else(PoisonError::into_inner);
+            let kernel = kernel::ensure(workspace, self.kernel)?;
+            let initramfs = initramfs(&kernel)?;
+            (kernel, initramfs)
+        };
         let out = self.out(workspace);
         let _one_at_a_time = lock(&out)?;
         shell::remove_folder(&out)?;
@@ -91,9 +101,9 @@ impl Boot {
         for attempt in 1..=ATTEMPTS {
             let limit = self.limit.saturating_sub(begin.elapsed());
             let most = shell::seconds(limit);
-            say(format!("booting {} (at most {most}, attempt {attempt} of {ATTEMPTS})", kernel.release));
+            say(format!("{}booting {} (at most {most}, attempt {attempt} of {ATTEMPTS})", self.prefix, kernel.release));
             outcome = self.once(&kernel, &initramfs, &out, limit)?;
-            say(format!("guest {}: {outcome} ({})", self.kernel, took(start)));
+            say(format!("{}guest {}: {outcome} ({})", self.prefix, self.kernel, took(start)));
             if outcome != Outcome::Stuck {
                 break;
             }
@@ -105,7 +115,7 @@ impl Boot {
         let mut machine = machine(kernel, initramfs, out).spawn().context("cannot run QEMU")?;
         let console = File::create(out.join("console")).context("cannot write the console's log")?;
         let up = || out.join("up").exists();
-        let watched = watch(&mut machine, console, START, up, limit)?;
+        let watched = watch(&mut machine, (console, &self.prefix), START, up, limit)?;
         Ok(match (watched, status(out)) {
             (Watched::Panicked(message), _) => Outcome::Panicked(message),
             (_, Some(status)) => Outcome::Exited(status),
@@ -126,7 +136,7 @@ enum Watched {
 /// Copies the console until QEMU ends or a limit is reached: `start` for being `up`, `limit` for all.
 fn watch(
     machine: &mut Child,
-    mut log: File,
+    (mut log, prefix): (File, &str),
     start: Duration,
     up: impl Fn() -> bool,
     limit: Duration,
@@ -151,7 +161,7 @@ fn watch(
         let deadline = begin + if is_up { limit } else { start.min(limit) };
         match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(line) => {
-                let _ = stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush());
+                let _ = stdout.write_all(format!("{prefix}{line}").as_bytes()).and_then(|()| stdout.flush());
                 log.write_all(line.as_bytes())?;
                 if let Some((_, message)) = line.split_once("Kernel panic - not syncing: ") {
                     // The trace still follows; with panic=-1 and -no-reboot QEMU then ends by itself.
@@ -275,7 +285,7 @@ mod tests {
         let watched = |script: &str, up: bool, limit| {
             let mut machine = Command::new("sh").args(["-c", script]).stdout(Stdio::piped()).spawn().unwrap();
             let log = File::create("/dev/null").unwrap();
-            watch(&mut machine, log, Duration::from_millis(100), || up, Duration::from_millis(limit)).unwrap()
+            watch(&mut machine, (log, ""), Duration::from_millis(100), || up, Duration::from_millis(limit)).unwrap()
         };
         assert!(matches!(watched("echo fine", false, 5000), Watched::Ended));
         assert!(matches!(watched("exec sleep 5", false, 5000), Watched::Stuck));

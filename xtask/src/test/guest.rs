@@ -1,7 +1,11 @@
-//! The guest tier: all targets in one boot per kernel, their output and status left in the guest's `/out`.
+//! The guest tier: each kernel's targets in two boots, as many boots at a time as there are cores; what they print and how
+//! they end is left in the guest's `/out`.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -22,13 +26,16 @@ use crate::workspace::Workspace;
 const STEP: &str = include_str!("step.sh");
 /// Until a step is stopped, so that those after it still run.
 const STEP_LIMIT: Duration = Duration::from_secs(600);
-/// Until the boot is given up: all of it takes 15 to 18 minutes on a machine of two cores.
+/// Until a boot is given up.
 const BOOT_LIMIT: Duration = Duration::from_secs(25 * 60);
+
+/// Boots of one kernel: with one, the last of three kernels would leave a core of two idle for a third of the time.
+const BOOTS: usize = 2;
 
 /// The target that tries the lab itself, without an agent: one kernel says as much of it as three.
 const LAB: &str = "lab";
 
-/// What runs in a boot.
+/// What may run in a boot.
 struct Plan<'a> {
     verifier: bool,
     targets: Vec<(Executable, Vec<String>)>,
@@ -37,7 +44,15 @@ struct Plan<'a> {
     demo: Option<PathBuf>,
 }
 
-/// Runs all on each kernel, one kernel after the other: the machine has few cores.
+/// One boot, and what runs in it.
+struct Share<'a> {
+    kernel: Label,
+    /// `6.12-1`
+    name: String,
+    plan: Plan<'a>,
+}
+
+/// Runs all on each kernel.
 pub fn run(
     workspace: &Workspace,
     kernels: &[Label],
@@ -62,40 +77,82 @@ pub fn run(
             plan.targets.push((executable, tests));
         }
     }
-    for (done, kernel) in kernels.iter().enumerate() {
-        if done == 1 {
-            plan.targets.retain(|(executable, _)| executable.name != LAB);
-        }
-        if plan.targets.is_empty() && !plan.verifier && plan.demo.is_none() {
-            break;
-        }
-        let start = Instant::now();
-        let limit = deadline.share(start, kernels.len() - done, BOOT_LIMIT);
-        let result = on(workspace, *kernel, &plan, limit).unwrap_or_else(|error| {
-            // A kernel that cannot be had or booted says nothing about the others.
-            let mut tally = Tally::default();
-            tally.fail("boot", &format!("{error:#}"));
-            tally
-        });
-        say(format!("guest {kernel}: {result} ({})", took(start)));
-        tally.add(result.within(&kernel.to_string()));
+    // A guest of two processors keeps 0.85 of a core busy (the whole of 7.2, 2026-11-26).
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    for done in side_by_side(cores, shares(kernels, &plan), |share, left| {
+        let limit = deadline.share(Instant::now(), left.div_ceil(cores), BOOT_LIMIT);
+        one(workspace, share, limit)
+    }) {
+        tally.add(done);
     }
     Ok(())
 }
 
-fn on(workspace: &Workspace, kernel: Label, plan: &Plan<'_>, limit: Duration) -> Result<Tally> {
-    // The claims are tests on every kernel: here it is the program that a user starts, on the kernel that it takes.
-    let demo = plan.demo.as_ref().filter(|_| kernel == demo::KERNEL);
+/// What each boot runs, in the order of the kernels.
+fn shares<'a>(kernels: &[Label], plan: &Plan<'a>) -> Vec<Share<'a>> {
+    let mut shares = Vec::new();
+    for (at, &kernel) in kernels.iter().enumerate() {
+        let targets = plan.targets.iter().filter(|(executable, _)| at == 0 || executable.name != LAB);
+        for boot in 0..BOOTS {
+            let targets = targets.clone().skip(boot).step_by(BOOTS).cloned().collect();
+            // The claims are tests on every kernel: the demo is the program that a user starts, on the kernel that it takes.
+            let demo = plan.demo.clone().filter(|_| kernel == demo::KERNEL && boot + 1 == BOOTS);
+            let part = Plan { verifier: plan.verifier && boot == 0, targets, filter: plan.filter, demo };
+            if part.verifier || !part.targets.is_empty() || part.demo.is_some() {
+                shares.push(Share { kernel, name: format!("{kernel}-{}", boot + 1), plan: part });
+            }
+        }
+    }
+    shares
+}
+
+/// Works on `all`, `slots` at a time; the answers in their order. `work` learns how many are not done, its own included.
+fn side_by_side<T: Send, R: Send>(slots: usize, all: Vec<T>, work: impl Fn(&T, usize) -> R + Sync) -> Vec<R> {
+    let queue = Mutex::new(all.into_iter().enumerate().collect::<VecDeque<_>>());
+    let next = || {
+        let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = queue.len();
+        queue.pop_front().map(|(at, one)| (at, one, left))
+    };
+    let mut answers: Vec<(usize, R)> = thread::scope(|scope| {
+        let worker = || {
+            let mut answers = Vec::new();
+            while let Some((at, one, left)) = next() {
+                answers.push((at, work(&one, left)));
+            }
+            answers
+        };
+        let workers: Vec<_> = (0..slots).map(|_| scope.spawn(worker)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().expect("a panic has said why")).collect()
+    });
+    answers.sort_by_key(|(at, _)| *at);
+    answers.into_iter().map(|(_, answer)| answer).collect()
+}
+
+fn one(workspace: &Workspace, share: &Share<'_>, limit: Duration) -> Tally {
+    let start = Instant::now();
+    let result = boot(workspace, share, limit).unwrap_or_else(|error| {
+        // A kernel that cannot be had or booted says nothing about the others.
+        let mut tally = Tally::default();
+        tally.fail("boot", &format!("{error:#}"));
+        tally
+    });
+    say(format!("guest {}: {result} ({})", share.name, took(start)));
+    result.within(&share.kernel.to_string())
+}
+
+fn boot(workspace: &Workspace, share: &Share<'_>, limit: Duration) -> Result<Tally> {
+    let Share { kernel, name, plan } = share;
     let mut script = STEP.to_string();
     if plan.verifier {
-        let command = verifier::command(workspace, kernel)?;
+        let command = verifier::command(workspace, *kernel)?;
         script.push_str(&format!("step verifier {} env {command}\n", STEP_LIMIT.as_secs()));
     }
     script.push_str(&targets_script(workspace, plan));
-    if let Some(agent) = demo {
+    if let Some(agent) = &plan.demo {
         script.push_str(&format!("step demo {} {}\n", STEP_LIMIT.as_secs(), demo::script(agent, &["--check"])?));
     }
-    let boot = Boot { kernel, name: format!("test-{kernel}"), script, limit };
+    let boot = Boot { kernel: *kernel, name: format!("test-{name}"), prefix: format!("{name}| "), script, limit };
     let outcome = boot.run(workspace)?;
     let out = boot.out(workspace);
     let mut tally = Tally::default();
@@ -129,7 +186,7 @@ fn on(workspace: &Workspace, kernel: Label, plan: &Plan<'_>, limit: Duration) ->
         }
         tally.add(counted.within(&executable.name));
     }
-    if demo.is_some() {
+    if plan.demo.is_some() {
         match ended("demo") {
             Some((0, _)) => tally.pass(),
             Some((exit, _)) => tally.fail("demo --check", &format!("it exited with {exit}; see demo.log")),
@@ -172,6 +229,8 @@ fn show_stderr(out: &Path, name: &str) {
 #[cfg(test)]
 mod tests {
     use std::process::Command;
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
 
@@ -189,6 +248,55 @@ mod tests {
         assert_eq!(read("fails.log"), "said\n");
         assert!(run.status.success(), "{run:?}");
         fs::remove_dir_all(&out).unwrap();
+    }
+
+    #[test]
+    fn boots_run_side_by_side_and_answer_in_their_order() {
+        let (running, most, both) = (AtomicUsize::new(0), AtomicUsize::new(0), Barrier::new(2));
+        let answers = side_by_side(2, vec!["first", "second", "third"], |&name, left| {
+            most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            if name != "third" {
+                // Neither ends before the other has begun.
+                both.wait();
+            }
+            running.fetch_sub(1, Ordering::SeqCst);
+            format!("{name} of {left}")
+        });
+        assert_eq!(answers, ["first of 3", "second of 2", "third of 1"]);
+        assert_eq!(most.into_inner(), 2);
+    }
+
+    #[test]
+    fn each_kernel_runs_every_target_once_and_the_first_alone_the_lab() {
+        let executable = |name: &str| Executable { name: name.into(), file: name.into() };
+        let target = |name: &str| (executable(name), vec!["test".to_string()]);
+        let targets = ["a", LAB, "b", "c"].map(target).to_vec();
+        let plan = Plan { verifier: true, targets, filter: None, demo: Some("agent".into()) };
+        let said: Vec<String> = shares(&[Label::V6_1, demo::KERNEL], &plan)
+            .iter()
+            .map(|share| {
+                let names: Vec<&str> = share.plan.targets.iter().map(|(target, _)| target.name.as_str()).collect();
+                let (verifier, demo) = (share.plan.verifier, share.plan.demo.is_some());
+                format!("{} {} verifier {verifier} demo {demo}", share.name, names.join(","))
+            })
+            .collect();
+        assert_eq!(
+            said,
+            [
+                "6.1-1 a,b verifier true demo false",
+                "6.1-2 lab,c verifier false demo false",
+                "6.12-1 a,c verifier true demo false",
+                "6.12-2 b verifier false demo true",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_boot_with_nothing_to_run_is_left_out() {
+        let target = (Executable { name: "a".into(), file: "a".into() }, vec!["test".to_string()]);
+        let plan = Plan { verifier: false, targets: vec![target], filter: Some("a"), demo: None };
+        let names: Vec<String> = shares(&Label::ALL, &plan).into_iter().map(|share| share.name).collect();
+        assert_eq!(names, ["6.1-1", "6.12-1", "7.2-1"]);
     }
 
     #[test]
