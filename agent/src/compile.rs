@@ -13,6 +13,7 @@ mod tuples;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -170,16 +171,14 @@ fn halves(address: u128) -> Address {
     [(address >> 64) as u64, address as u64]
 }
 
-/// Digest of everything but the rules.
+/// Digest of everything but the rules. It is a megabyte: the standard library's hasher is optimized in every build, and
+/// should another version of it hash otherwise, the tables are loaded once more.
 fn frame(generation: &Generation, tenants: &[Tenant], outer: &[(OuterKey, u32)]) -> u64 {
-    let words = |bytes: &[u8], hash| {
-        let words = bytes.chunks_exact(8).map(|word| u64::from_ne_bytes(word.try_into().expect("eight bytes")));
-        words.fold(hash, tuples::mix)
-    };
-    let mut hash = tenants.iter().fold(words(generation.bytes(), 0), |hash, tenant| words(tenant.bytes(), hash));
+    let mut hasher = DefaultHasher::new();
+    hasher.write(generation.bytes());
+    tenants.iter().for_each(|tenant| hasher.write(tenant.bytes()));
     for (key, dscp) in outer {
-        let [mark, dscp] = [u64::from(key.mark) << 32 | u64::from(key.mask), u64::from(*dscp)];
-        hash = key.local.into_iter().chain(key.remote).chain([mark, dscp]).fold(hash, tuples::mix);
+        (key.local, key.remote, key.mark, key.mask, dscp).hash(&mut hasher);
     }
-    hash
+    hasher.finish()
 }

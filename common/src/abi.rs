@@ -26,8 +26,8 @@ pub mod program {
     pub const PORT: &str = "lanekeeper_port";
     /// XDP of a port: classify, and hand the verdict to [`PORT`].
     pub const XDP: &str = "lanekeeper_xdp";
-    /// All of them.
-    pub const ALL: [&str; 5] = [OUT, IN, OUTER, PORT, XDP];
+    /// What every tunnel needs.
+    pub const TUNNEL: [&str; 3] = [OUT, IN, OUTER];
 }
 
 /// Names of the maps in the object, which are also the names of their pins.

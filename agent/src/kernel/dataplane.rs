@@ -56,7 +56,7 @@ pub enum Error {
     #[error("loading {what}: {cause}")]
     Load {
         /// Program's name, or "maps".
-        what: &'static str,
+        what: String,
         /// The kernel's words.
         cause: String,
     },

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
-use aya::programs::{SchedClassifier, Xdp};
+use aya::programs::{ProgramError, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod};
 use lanekeeper_common::abi::{map, program};
 
@@ -19,12 +19,12 @@ pub struct Object {
 }
 
 impl Object {
-    /// Loads all of it. With a folder, maps pinned there are taken over and missing ones are made and pinned.
+    /// Loads the maps and what every tunnel needs; other programs load when they are first asked for. With a folder, maps
+    /// pinned there are taken over and missing ones are made and pinned.
     pub fn load(pins: Option<&Path>) -> Result<Self, Error> {
         let mut object = Self::maps(pins)?;
-        for name in program::ALL {
-            let loaded = if name == program::XDP { object.xdp()?.load() } else { object.program(name)?.load() };
-            loaded.map_err(|error| Error::Load { what: name, cause: chain(&error) })?;
+        for name in program::TUNNEL {
+            object.program(name)?;
         }
         Ok(object)
     }
@@ -40,19 +40,26 @@ impl Object {
                 loader.map_pin_path(name, folder.join(name));
             }
         }
-        let ebpf = loader.load(OBJECT).map_err(|error| Error::Load { what: "maps", cause: chain(&error) })?;
+        let ebpf =
+            loader.load(OBJECT).map_err(|error| Error::Load { what: "maps".to_owned(), cause: chain(&error) })?;
         Ok(Self { ebpf })
     }
 
-    /// The program of XDP.
+    /// The program of XDP, loaded.
     pub fn xdp(&mut self) -> Result<&mut Xdp, Error> {
         let name = program::XDP;
-        self.ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or_else(|| Error::missing(name))
+        let program = self.ebpf.program_mut(name).and_then(|program| program.try_into().ok());
+        let program: &mut Xdp = program.ok_or_else(|| Error::missing(name))?;
+        loaded(name, program.load())?;
+        Ok(program)
     }
 
-    /// A program of tc by its name in `abi`.
+    /// A program of tc by its name in `abi`, loaded.
     pub fn program(&mut self, name: &str) -> Result<&mut SchedClassifier, Error> {
-        self.ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or_else(|| Error::missing(name))
+        let program = self.ebpf.program_mut(name).and_then(|program| program.try_into().ok());
+        let program: &mut SchedClassifier = program.ok_or_else(|| Error::missing(name))?;
+        loaded(name, program.load())?;
+        Ok(program)
     }
 
     /// An ARRAY by its name in `abi`.
@@ -94,6 +101,14 @@ impl Object {
 
     fn map_mut(&mut self, name: &str) -> Result<&mut Map, Error> {
         self.ebpf.map_mut(name).ok_or_else(|| Error::missing(name))
+    }
+}
+
+/// Loading what is loaded already is fine.
+fn loaded(name: &str, answer: Result<(), ProgramError>) -> Result<(), Error> {
+    match answer {
+        Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(()),
+        Err(error) => Err(Error::Load { what: name.to_owned(), cause: chain(&error) }),
     }
 }
 

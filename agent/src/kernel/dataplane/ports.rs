@@ -39,7 +39,7 @@ impl Dataplane {
                 xdp::detach(&pins::link(&self.folder, ifindex, name))?;
             }
         }
-        xdp::attach(self.object.xdp()?, classify, port, ifindex, &self.folder)
+        self.put_xdp(classify, port, ifindex)
     }
 
     /// Takes them off; fine when they or the interface are gone.
@@ -67,7 +67,7 @@ impl Dataplane {
                 self.put(program::PORT, entering(&device, ifindex))?;
             }
             if let Some((classify, _)) = xdp::PINS.into_iter().find(|(_, pinned)| *pinned == name) {
-                xdp::attach(self.object.xdp()?, classify, &device, ifindex, &self.folder)?;
+                self.put_xdp(classify, &device, ifindex)?;
             }
         }
         for (device, ifindex) in filtered()? {
@@ -77,6 +77,16 @@ impl Dataplane {
             }
         }
         Ok(())
+    }
+
+    fn put_xdp(&mut self, classify: Classify, interface: &str, ifindex: u32) -> Result<(), Error> {
+        match xdp::PINS.into_iter().find(|(way, _)| *way == classify) {
+            Some((_, name)) => {
+                let pin = pins::link(&self.folder, ifindex, name);
+                xdp::attach(self.object.xdp()?, classify, interface, ifindex, &pin)
+            }
+            None => Ok(()),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use aya::sys::SyscallError;
 use lanekeeper_common::abi::program;
 
 use super::object::chain;
-use super::{Error, link, pins};
+use super::{Error, link};
 use crate::policy::Classify;
 
 /// What a pin says of its link: what it was asked for, which the kernel does not keep. "xdp" may have become generic.
@@ -18,24 +18,16 @@ pub const PINS: [(Classify, &str); 2] =
     [(Classify::Xdp, program::XDP), (Classify::XdpGeneric, "lanekeeper_xdp_generic")];
 
 /// Puts the program on an interface for that way to classify, in the place of an older one of ours, and nobody else's.
-pub fn attach(
-    program: &mut Xdp,
-    classify: Classify,
-    interface: &str,
-    ifindex: u32,
-    folder: &Path,
-) -> Result<(), Error> {
-    let Some((_, name)) = PINS.into_iter().find(|(way, _)| *way == classify) else { return Ok(()) };
-    let pin = pins::link(folder, ifindex, name);
+pub fn attach(program: &mut Xdp, classify: Classify, interface: &str, ifindex: u32, pin: &Path) -> Result<(), Error> {
     let failed = |cause| Error::Attach { device: interface.to_owned(), cause };
-    match PinnedLink::from_pin(&pin) {
+    match PinnedLink::from_pin(pin) {
         Ok(old) => {
             let link: XdpLink = FdLink::from(old).try_into().map_err(|error: LinkError| failed(chain(&error)))?;
             match program.attach_to_link(link) {
                 // The pin holds the link; giving up ours detaches nothing.
                 Ok(link) => return keep(program, link).map(drop).map_err(failed),
                 // Somebody detached it, or its interface is gone and another took the number.
-                Err(error) if errno(&error) == Some(libc::ENOLINK) => detach(&pin)?,
+                Err(error) if errno(&error) == Some(libc::ENOLINK) => detach(pin)?,
                 Err(error) => return Err(failed(chain(&error))),
             }
         }
@@ -50,7 +42,7 @@ pub fn attach(
                 if refused.is_some() {
                     tracing::info!(interface, "its driver refuses XDP: generic in its place");
                 }
-                keep(program, link).map_err(failed)?.pin(&pin).map_err(|error| failed(chain(&error)))?;
+                keep(program, link).map_err(failed)?.pin(pin).map_err(|error| failed(chain(&error)))?;
                 return Ok(());
             }
             // The kernel has one program for each interface, of either mode.
