@@ -12,6 +12,7 @@ mod plan;
 mod rules;
 mod run;
 pub mod span;
+mod swanctl;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -159,6 +160,14 @@ pub enum Verb {
         #[command(subcommand)]
         what: import::Import,
     },
+    /// The swanctl.conf of a file, for who keeps it by hand; shows no key
+    Swanctl {
+        /// The file
+        file: PathBuf,
+        /// That of the far end, which has strongSwan alone
+        #[arg(long)]
+        peer: bool,
+    },
     /// The JSON Schema of the file
     Schema,
     /// Completions for a shell, to be sourced
@@ -215,6 +224,7 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
             explain::explain(&places, &file, packets, explain::How { json, engine, live })
         }
         Verb::Import { what } => import::import(&what),
+        Verb::Swanctl { file, peer } => swanctl::swanctl(&file, peer),
         Verb::Schema => file::schema(),
         Verb::Confirm => ask::confirm(&places.socket()),
         Verb::Reload => ask::reload(&places.socket()),

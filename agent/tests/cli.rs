@@ -262,6 +262,24 @@ fn the_schema_is_json_and_knows_the_file() {
 }
 
 #[test]
+fn attach_swanctl_prints_connections_and_no_key() {
+    let user = User::new();
+    let said = user.types(&["swanctl", "a.toml"]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+    assert!(said.out.contains("\n    branch-7 {\n") && said.out.contains("\n            voice-0 {\n"), "{said:?}");
+    assert!(said.out.contains(" local_addrs = 192.0.2.1\n") && said.out.contains("/branch-7.psk, up to"), "{said:?}");
+    let peer = user.types(&["swanctl", "a.toml", "--peer"]);
+    assert!(peer.code == 0 && peer.out.contains(" local_addrs = 192.0.2.2\n"), "{peer:?}");
+    assert!(!format!("{said:?}{peer:?}").contains("= secret"), "{said:?}");
+    // What it needs of the key is its name.
+    std::fs::remove_file(user.path("branch-7.psk")).unwrap();
+    assert_eq!(user.types(&["swanctl", "a.toml"]), said);
+    user.write("b.toml", "[[class]]\nname = 7\n");
+    let said = user.types(&["swanctl", "b.toml"]);
+    assert!(said.code == 2 && said.err.contains("b.toml:2:8: error: "), "{said:?}");
+}
+
+#[test]
 fn every_shell_has_its_completions() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let said = User::new().types(&["completions", shell]);

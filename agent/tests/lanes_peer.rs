@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use xtask::lab::gateways::{Gateways, LANES_UP};
 use xtask::lab::scenario::{Class, DEVICE, IF_ID, Keying, PSK, Scenario};
@@ -32,16 +33,34 @@ fn swanctl_conf(lanes: &[String]) -> String {
 
 #[test]
 fn lanes_come_up_with_a_peer_configured_by_hand() {
+    carries("peer", |_, lanes| swanctl_conf(lanes));
+}
+
+#[test]
+fn attach_swanctl_prints_what_a_peer_needs() {
+    carries("printed", |config, _| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lanekeeper"));
+        let printed = command.arg("swanctl").arg(config).arg("--peer").output().unwrap();
+        assert!(printed.status.success(), "{printed:?}");
+        let text = String::from_utf8(printed.stdout).unwrap();
+        assert!(!text.contains(PSK), "{text}");
+        text.replace("# secret = \"...\"", &format!("secret = \"{PSK}\""))
+    });
+}
+
+/// Has the far end load a `swanctl.conf` made from our config's path and the labels, and sees packets on their lanes.
+fn carries(name: &str, conf_of: impl FnOnce(&Path, &[String]) -> String) {
     let scenario = Scenario {
         classes: vec![Class::new("voice").fallback("default"), Class::new("bulk").lanes(2), Class::new("default")],
         ..Scenario::four_classes(Keying::Psk)
     };
     let scenario = Scenario { rules: "[[rule]]\nclass = \"voice\"\ndscp = [\"ef\"]\n".into(), ..scenario };
     let lanes: Vec<String> = scenario.lanes().map(|(class, index)| format!("{class}.{index}")).collect();
-    let mut gateways = Gateways::idle("peer", scenario, Path::new(env!("CARGO_BIN_EXE_lanekeeper"))).unwrap();
+    let mut gateways = Gateways::idle(name, scenario, Path::new(env!("CARGO_BIN_EXE_lanekeeper"))).unwrap();
     let far = gateways.lab().gateway(Side::B);
     let conf = gateways.lab().files(Side::B).join("swanctl.conf");
-    fs::write(&conf, swanctl_conf(&lanes)).unwrap();
+    let config = gateways.lab().files(Side::A).join("config.toml");
+    fs::write(&conf, conf_of(&config, &lanes)).unwrap();
     gateways.charon(Side::B).unwrap().swanctl(&format!("--load-all --file {}", conf.display())).unwrap();
     // What the peer must do by itself: the device, the route, the marks of what it sends (EF on voice, mark 1).
     far.sh(&format!(

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use lanekeeper::config;
+use lanekeeper::ike::connection::swanctl::{End, conf};
 use lanekeeper::ike::{self, Command, Connection, Credentials, Event, Load, Standing};
 use lanekeeper::policy::{Auth, Ike, Keying, Policy, TunnelIndex};
 use lanekeeper::vici::{Client, Error, Listener, Message, Timeouts};
@@ -12,9 +13,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::sync::{mpsc, oneshot};
 use xtask::lab::Side;
-use xtask::lab::charon::{Charon, vici};
+use xtask::lab::charon::{Charon, swanctl, vici};
 use xtask::lab::netns::Netns;
-use xtask::lab::scenario::{Keying as Secrets, Scenario};
+use xtask::lab::scenario::{Keying as Secrets, PSK, Scenario};
 
 /// A charon in a namespace, with a gateway's configuration beside it.
 struct Bench {
@@ -167,6 +168,50 @@ async fn what_is_loaded_is_seen_with_its_digest_until_it_is_unloaded() {
         assert_eq!(ike::remove(&socket).await.unwrap(), [wanted.name]);
         assert!(ike::observe(&socket).await.unwrap().is_empty());
         assert!(!bench.log().contains("known to all"), "charon's log shows no secret");
+    }
+}
+
+/// `list-conns` without what a file kept by hand has otherwise: names, the digest, charon's own restarts.
+fn normalised(listed: &str, policy: &Policy) -> Vec<String> {
+    let tunnel = &policy.tunnels[0];
+    let mut listed = listed.replace(&format!("lk-{}:", tunnel.name), &format!("{}:", tunnel.name));
+    for lane in &tunnel.lanes {
+        listed = listed.replace(&format!("  {}: ", lane.label), &format!("  {}: ", lane.label.replace('.', "-")));
+    }
+    let digest = listed.lines().position(|line| line.trim().starts_with("lanekeeper-"));
+    let is_digests = |at: usize| digest.is_some_and(|digest| (digest..digest + 4).contains(&at));
+    let kept = listed.lines().enumerate().filter(|(at, _)| !is_digests(*at));
+    kept.map(|(_, line)| line.replace(", dpd action is none", "").replace(", dpd action is start", "")).collect()
+}
+
+#[tokio::test]
+async fn attach_swanctl_takes_the_printed_file_for_what_is_loaded() {
+    for secrets in [Secrets::Psk, Secrets::Certificate] {
+        let bench = Bench::new("prints", secrets);
+        let charon = bench.charon.as_ref().unwrap();
+        let policy = bench.policy();
+        let task = Task::start(&bench);
+        task.load(&policy).await.unwrap();
+        let loaded = charon.swanctl("--list-conns").unwrap();
+        task.unload(&policy.tunnels[0].name).await.unwrap();
+
+        let file = bench.folder.join("swanctl.conf");
+        let load = format!("--load-all --file {}", file.display());
+        let text = conf(&policy, End::Ours, &bench.folder).unwrap();
+        std::fs::write(&file, &text).unwrap();
+        if secrets == Secrets::Psk {
+            // It shows no key, and swanctl says so until it has one.
+            let (program, socket) = (swanctl(&bench.folder), bench.socket());
+            let load = format!("{} {load} --uri unix://{} 2>&1", program.display(), socket.display());
+            let said = bench.netns.sh(&load).unwrap();
+            assert!(said.contains("missing secret in 'ike-branch'"), "{said}");
+            std::fs::write(&file, text.replace("# secret = \"...\"", &format!("secret = \"{PSK}\""))).unwrap();
+        }
+        charon.swanctl(&load).unwrap();
+        let listed = charon.swanctl("--list-conns").unwrap();
+        println!("{loaded}\n{listed}");
+        assert_eq!(normalised(&listed, &policy), normalised(&loaded, &policy));
+        assert_eq!(listed.matches(": TUNNEL").count(), policy.tunnels[0].lanes.len());
     }
 }
 

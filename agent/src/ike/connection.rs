@@ -1,5 +1,7 @@
 //! What charon is to load for a tunnel: one connection, one child per lane.
 
+pub mod swanctl;
+
 use std::net::IpAddr;
 
 use ipnet::IpNet;

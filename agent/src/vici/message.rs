@@ -184,6 +184,12 @@ impl Message {
         self
     }
 
+    /// With any value at its end.
+    pub fn with_value(mut self, name: &str, value: Value) -> Self {
+        self.elements.push((name.to_owned(), value));
+        self
+    }
+
     /// All of it in order.
     pub fn elements(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.elements.iter().map(|(name, value)| (name.as_str(), value))
