@@ -12,8 +12,8 @@ mod op;
 pub use desired::{Desired, Error};
 pub use diff::{Conflict, Conflicts, Plan, diff};
 pub use objects::{
-    Address, Algorithm, Direction, Link, Mark, PolicyDirection, Route, RouteVia, Selector, State, StateId, XfrmPolicy,
-    XfrmPolicyId,
+    Address, Algorithm, Direction, Link, LinkKind, Mark, PolicyDirection, Route, RouteVia, Selector, State, StateId,
+    XfrmPolicy, XfrmPolicyId,
 };
 pub use observed::{DeviceInUse, LaneTraces, Observed};
 pub use op::{Op, Room};

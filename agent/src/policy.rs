@@ -7,6 +7,7 @@ pub mod dscp;
 pub mod icmp;
 pub mod lanes;
 pub mod protocol;
+mod selection;
 pub mod tcp;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use ipnet::IpNet;
+
+pub use selection::{Masked, Selection};
 
 /// What the operator writes as `i-know` so that a key file may hold keys of counter-mode ciphers (GCM, CTR, CCM,
 /// ChaCha20-Poly1305): after a reboot the sequence numbers, and with them the nonces, begin again under the same key,

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use lanekeeper::kernel::{Event, Netlink, Watch, What, apply, snapshot};
 use lanekeeper::plan::{
-    ALIAS, Desired, Link, Mark, Observed, Op, POLICY_PRIORITY, Plan, PolicyDirection, REQIDS, Route, RouteVia,
-    Selector, UNREACHABLE_METRIC, XfrmPolicy, XfrmPolicyId, diff,
+    ALIAS, Desired, Link, LinkKind, Mark, Observed, Op, POLICY_PRIORITY, Plan, PolicyDirection, REQIDS, Route,
+    RouteVia, Selector, UNREACHABLE_METRIC, XfrmPolicy, XfrmPolicyId, diff,
 };
 use xtask::lab::dump::{difference, machine};
 use xtask::lab::netns::Netns;
@@ -59,7 +59,7 @@ async fn bring(netlink: &Netlink, desired: &Desired) -> Plan {
 fn desired() -> Desired {
     let mut desired = Desired::default();
     // The stand-in has no if_id.
-    desired.links.push(Link { name: "lk0".into(), if_id: 0, mtu: 1400, up: true });
+    desired.links.push(Link { name: "lk0".into(), kind: LinkKind::Other, mtu: 1400, up: true });
     for address in ["10.255.0.1/30", "2001:db8:ff::1/64"] {
         let address = address.parse().unwrap();
         desired.addresses.insert(lanekeeper::plan::Address { device: "lk0".into(), address });

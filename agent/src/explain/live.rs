@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::route;
 use crate::kernel::lookup::{Flow, Outbound, Sa, Way, Xfrm};
 use crate::model::Verdict;
-use crate::policy::{DeviceKind, Policy, TunnelIndex};
+use crate::policy::{Policy, TunnelIndex};
 
 /// What it meets, as things are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -35,10 +35,10 @@ impl Passage {
         verdict: &Verdict,
     ) -> Self {
         let leaves = verdict.blocked.is_none();
-        let taken = tunnel.zip(flow).filter(|_| leaves).and_then(|(tunnel, flow)| {
-            let DeviceKind::Xfrm { if_id } = policy.tunnels[tunnel.0].device.kind;
-            xfrm.policy(flow, if_id, verdict.mark)
-        });
+        let taken = tunnel
+            .zip(flow)
+            .filter(|_| leaves)
+            .and_then(|(tunnel, flow)| xfrm.policy(flow, policy.tunnels[tunnel.0].device.kind.if_id(), verdict.mark));
         let sa = taken.and_then(|taken| xfrm.state(taken)).copied();
         let (device, unrouted) = match way {
             Way::Device(device) => (Some(device), None),

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::credentials::Credentials;
 use crate::lane::LaneId;
-use crate::policy::{Auth, DeviceKind, Ike, Keying, Lane, Policy, Start, Tunnel, TunnelIndex};
+use crate::policy::{Auth, Ike, Keying, Lane, Masked, Policy, Selection, Start, Tunnel, TunnelIndex};
 use crate::vici::Message;
 
 /// First part of every connection's name.
@@ -53,9 +53,9 @@ pub struct ChildLane {
     pub digest: u64,
     /// Its fixed request id.
     pub reqid: u32,
-    /// Its mark and the mask of all marks.
-    pub mark: (u32, u32),
-    /// Its device's if_id.
+    /// The mark of its inbound policies.
+    pub mark: Masked,
+    /// That of its states and policies.
     pub if_id: u32,
 }
 
@@ -77,11 +77,11 @@ impl Connection {
             Keying::Ike(ike) => ike,
             Keying::Static(_) => return None,
         };
-        let DeviceKind::Xfrm { if_id } = tunnel.device.kind;
+        let selection = |lane: &Lane| tunnel.selection(lane, policy.mark_mask);
         let children: Vec<(String, Message)> = tunnel
             .lanes
             .iter()
-            .map(|lane| (lane.label.clone(), child_message(policy.mark_mask, if_id, tunnel, ike, lane)))
+            .map(|lane| (lane.label.clone(), child_message(&selection(lane), tunnel, ike, lane)))
             .collect();
         let lanes = tunnel
             .lanes
@@ -96,8 +96,8 @@ impl Connection {
                 child: child.clone(),
                 digest: digest(message),
                 reqid: lane.reqid,
-                mark: (lane.mark, policy.mark_mask),
-                if_id,
+                mark: selection(lane).input,
+                if_id: selection(lane).if_id,
             })
             .collect();
         let mut connection = Self {
@@ -194,20 +194,23 @@ impl Connection {
     }
 }
 
-fn child_message(mask: u32, if_id: u32, tunnel: &Tunnel, ike: &Ike, lane: &Lane) -> Message {
-    let mark = format!("{:#010x}/{mask:#010x}", lane.mark);
+fn child_message(selection: &Selection, tunnel: &Tunnel, ike: &Ike, lane: &Lane) -> Message {
+    let mark = |(value, mask): Masked| format!("{value:#010x}/{mask:#010x}");
     let mut child = Message::new()
         .with("mode", "tunnel")
         .with_list("local_ts", tunnel.local_ts.iter().map(IpNet::to_string))
         .with_list("remote_ts", tunnel.remote_ts.iter().map(IpNet::to_string))
         .with("reqid", lane.reqid.to_string())
-        .with("mark_in", &mark)
-        .with("mark_out", &mark)
+        .with("mark_in", mark(selection.input))
+        .with("mark_out", mark(selection.output));
+    if selection.sets_mark {
         // The policy check behind the decryption sees the packet's mark: without this it would see none. Without the
         // mask the kernel would write all 32 bits and wipe out those that are not ours.
-        .with("set_mark_in", format!("%same/{mask:#010x}"))
-        .with("if_id_in", if_id.to_string())
-        .with("if_id_out", if_id.to_string())
+        child = child.with("set_mark_in", format!("%same/{:#010x}", selection.input.1));
+    }
+    child = child
+        .with("if_id_in", selection.if_id.to_string())
+        .with("if_id_out", selection.if_id.to_string())
         .with("label", &lane.label)
         .with("label_mode", "simple")
         .with("replay_window", tunnel.replay_window.to_string())

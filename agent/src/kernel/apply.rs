@@ -2,7 +2,7 @@
 
 use super::netlink::{Failure, Netlink};
 use super::{Error, address, link, route, state, xfrm_policy};
-use crate::plan::{Op, Room, RouteVia};
+use crate::plan::{Link, LinkKind, Op, Room, RouteVia};
 
 /// Carries out an operation of [`Room::Netlink`]. What is already gone is removed; what is already there is an error that says
 /// who may have put it there, for we plan no operation on what is ours already.
@@ -92,13 +92,19 @@ fn hint(op: &Op, failure: &Failure) -> String {
         return "; run as root or with CAP_NET_ADMIN".to_owned();
     }
     match op {
-        Op::AddLink(link) if failure.is(libc::EEXIST) => format!(
-            "; another device has that name, or another XFRM interface if_id {}: see `ip -d link show type xfrm`",
-            link.if_id
-        ),
-        Op::AddLink(_) if failure.is(libc::EOPNOTSUPP) => {
-            "; this kernel has no XFRM interfaces: load the module xfrm_interface (CONFIG_XFRM_INTERFACE)".to_owned()
-        }
+        Op::AddLink(Link { kind, .. }) if failure.is(libc::EEXIST) => match kind {
+            LinkKind::Xfrm { if_id } => format!(
+                "; another device has that name, or another XFRM interface if_id {if_id}: see `ip -d link show type xfrm`"
+            ),
+            LinkKind::Other => String::new(),
+        },
+        Op::AddLink(Link { kind, .. }) if failure.is(libc::EOPNOTSUPP) => match kind {
+            LinkKind::Xfrm { .. } => {
+                "; this kernel has no XFRM interfaces: load the module xfrm_interface (CONFIG_XFRM_INTERFACE)"
+                    .to_owned()
+            }
+            LinkKind::Other => String::new(),
+        },
         Op::AddRoute(route) if failure.is(libc::EEXIST) => format!(
             "; another program has a route in its place: see `ip route show {}`, remove it or take the prefix out of the \
              tunnel's routes",
@@ -130,10 +136,10 @@ fn hint(op: &Op, failure: &Failure) -> String {
 mod tests {
     use super::*;
     use crate::keyfile::{Algorithm, Key};
-    use crate::plan::{Link, Mark, Route, State, StateId};
+    use crate::plan::{Mark, Route, State, StateId};
 
     fn link() -> Op {
-        Op::AddLink(Link { name: "lk0".into(), if_id: 42, mtu: 1400, up: true })
+        Op::AddLink(Link { name: "lk0".into(), kind: LinkKind::Xfrm { if_id: 42 }, mtu: 1400, up: true })
     }
 
     fn state() -> Op {

@@ -1,4 +1,4 @@
-//! XFRM interfaces by rtnetlink.
+//! Tunnels' devices by rtnetlink.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{InfoData, InfoKind, InfoXfrm, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 
 use super::netlink::{Failure, Netlink};
-use crate::plan::{ALIAS, DeviceInUse, Link};
+use crate::plan::{ALIAS, DeviceInUse, Link, LinkKind};
 
 /// Every device of the namespace.
 pub(super) struct Devices {
@@ -28,7 +28,8 @@ pub(super) async fn dump(netlink: &Netlink) -> Result<Devices, Failure> {
 
 impl Devices {
     fn add(&mut self, message: LinkMessage) {
-        let (mut name, mut ours, mut mtu, mut kind, mut if_id) = (String::new(), false, 0, String::new(), None);
+        let (mut name, mut ours, mut mtu, mut kind, mut link) =
+            (String::new(), false, 0, String::new(), LinkKind::default());
         for attribute in message.attributes {
             match attribute {
                 LinkAttribute::IfName(is) => name = is,
@@ -38,12 +39,7 @@ impl Devices {
                     for info in infos {
                         match info {
                             LinkInfo::Kind(is) => kind = is.to_string(),
-                            LinkInfo::Data(InfoData::Xfrm(parts)) => {
-                                if_id = parts.into_iter().find_map(|part| match part {
-                                    InfoXfrm::IfId(if_id) => Some(if_id),
-                                    _ => None,
-                                });
-                            }
+                            LinkInfo::Data(data) => link = read(data),
                             _ => {}
                         }
                     }
@@ -54,10 +50,24 @@ impl Devices {
         self.names.insert(message.header.index, name.clone());
         if ours {
             let up = message.header.flags.contains(LinkFlags::Up);
-            self.ours.insert(name.clone(), Link { name, if_id: if_id.unwrap_or_default(), mtu, up });
+            self.ours.insert(name.clone(), Link { name, kind: link, mtu, up });
         } else {
-            self.others.insert(name, DeviceInUse { kind, if_id });
+            self.others.insert(name, DeviceInUse { kind, link });
         }
+    }
+}
+
+/// What a device was made with.
+fn read(data: InfoData) -> LinkKind {
+    match data {
+        InfoData::Xfrm(parts) => {
+            let if_id = parts.into_iter().find_map(|part| match part {
+                InfoXfrm::IfId(if_id) => Some(if_id),
+                _ => None,
+            });
+            if_id.map_or(LinkKind::Other, |if_id| LinkKind::Xfrm { if_id })
+        }
+        _ => LinkKind::Other,
     }
 }
 
@@ -73,7 +83,12 @@ pub(super) async fn index(netlink: &Netlink, name: &str) -> Result<u32, Failure>
 
 /// Down, and with our alias.
 pub(super) async fn add(netlink: &Netlink, link: &Link) -> Result<(), Failure> {
-    let info = vec![LinkInfo::Kind(InfoKind::Xfrm), LinkInfo::Data(InfoData::Xfrm(vec![InfoXfrm::IfId(link.if_id)]))];
+    let info = match link.kind {
+        LinkKind::Xfrm { if_id } => {
+            vec![LinkInfo::Kind(InfoKind::Xfrm), LinkInfo::Data(InfoData::Xfrm(vec![InfoXfrm::IfId(if_id)]))]
+        }
+        LinkKind::Other => return Err(Failure::Errno(libc::EOPNOTSUPP)),
+    };
     let message = message(vec![
         LinkAttribute::IfName(link.name.clone()),
         LinkAttribute::Mtu(link.mtu),

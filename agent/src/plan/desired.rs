@@ -6,11 +6,11 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::{
-    Address, Direction, Link, Mark, POLICY_PRIORITY, PolicyDirection, Route, RouteVia, Selector, State, StateId,
-    UNREACHABLE_METRIC, XfrmPolicy, XfrmPolicyId,
+    Address, Direction, Link, LinkKind, Mark, POLICY_PRIORITY, PolicyDirection, Route, RouteVia, Selector, State,
+    StateId, UNREACHABLE_METRIC, XfrmPolicy, XfrmPolicyId,
 };
 use crate::keyfile::Keys;
-use crate::policy::{Classify, DeviceKind, Keying, Lane, Policy, STATIC_KEY_CONSENT, Static, Tunnel};
+use crate::policy::{Classify, DeviceKind, Keying, Lane, Policy, STATIC_KEY_CONSENT, Selection, Static, Tunnel};
 
 /// What there should be. `Desired::default()` is a machine without Lanekeeper: what `down` wants.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -109,21 +109,24 @@ impl Desired {
         let ports = policy.ports.iter().map(|port| (port.name.clone(), port.classify)).collect();
         let mut desired = Self { ports, ..Self::default() };
         for tunnel in &policy.tunnels {
-            let DeviceKind::Xfrm { if_id } = tunnel.device.kind;
-            desired.add_device(tunnel, if_id);
+            desired.add_device(tunnel);
+            let if_id = tunnel.device.kind.if_id();
             match &tunnel.keying {
                 Keying::Ike(_) => {
                     desired.charon_lanes.extend(tunnel.lanes.iter().map(|lane| (lane.reqid, if_id)));
                 }
-                Keying::Static(how) => desired.add_lanes(policy.mark_mask, tunnel, how, if_id, keys)?,
+                Keying::Static(how) => desired.add_lanes(policy.mark_mask, tunnel, how, keys)?,
             }
         }
         Ok(desired)
     }
 
-    fn add_device(&mut self, tunnel: &Tunnel, if_id: u32) {
+    fn add_device(&mut self, tunnel: &Tunnel) {
         let device = &tunnel.device;
-        self.links.push(Link { name: device.name.clone(), if_id, mtu: device.mtu, up: true });
+        let kind = match device.kind {
+            DeviceKind::Xfrm { if_id } => LinkKind::Xfrm { if_id },
+        };
+        self.links.push(Link { name: device.name.clone(), kind, mtu: device.mtu, up: true });
         self.attached.insert(device.name.clone());
         for &address in &device.addresses {
             self.addresses.insert(Address { device: device.name.clone(), address });
@@ -143,7 +146,6 @@ impl Desired {
         mask: u32,
         tunnel: &Tunnel,
         how: &Static,
-        if_id: u32,
         keys: &BTreeMap<String, Keys>,
     ) -> Result<(), Error> {
         let name = || tunnel.name.clone();
@@ -163,12 +165,15 @@ impl Desired {
                     lane: lane.label.clone(),
                     direction,
                 })?;
-                let mark = Mark::new(lane.mark, mask);
-                // An inbound state is found by SPI before anything has marked the packet: it must match mark 0, and sets the
-                // mark that the in and fwd policies then ask for. An outbound one is found by its policy's mark.
+                let selection = tunnel.selection(lane, mask);
+                // An inbound state is found by SPI before anything has marked the packet: it must match mark 0, and on an
+                // XFRM interface sets the mark that the in and fwd policies then ask for. An outbound one is found by its
+                // policy's mark.
                 let (source, destination, found_by, set_mark) = match direction {
-                    Direction::In => (tunnel.remote, tunnel.local, None, Some(mark)),
-                    Direction::Out => (tunnel.local, tunnel.remote, Some(mark), None),
+                    Direction::In => {
+                        (tunnel.remote, tunnel.local, None, selection.sets_mark.then(|| selection.input.into()))
+                    }
+                    Direction::Out => (tunnel.local, tunnel.remote, Some(selection.output.into()), None),
                 };
                 // The kernel takes no two states of one destination and SPI whose marks overlap.
                 if self.states.iter().any(|other| (other.id.destination, other.id.spi) == (destination, sa.spi)) {
@@ -179,7 +184,7 @@ impl Desired {
                     id: StateId { destination, spi: sa.spi, mark: found_by },
                     source,
                     reqid: lane.reqid,
-                    if_id,
+                    if_id: selection.if_id,
                     set_mark,
                     replay_window: if direction == Direction::In { tunnel.replay_window } else { 0 },
                     algorithm: sa.algorithm,
@@ -188,7 +193,7 @@ impl Desired {
             }
         }
         for lane in &tunnel.lanes {
-            self.policies.extend(policies(tunnel, lane, mask, if_id));
+            self.policies.extend(policies(tunnel, lane, &tunnel.selection(lane, mask)));
         }
         Ok(())
     }
@@ -204,20 +209,22 @@ fn metric(destination: &IpNet) -> u32 {
 }
 
 /// One per direction and pair of selectors of one family.
-fn policies(tunnel: &Tunnel, lane: &Lane, mask: u32, if_id: u32) -> Vec<XfrmPolicy> {
+fn policies(tunnel: &Tunnel, lane: &Lane, selection: &Selection) -> Vec<XfrmPolicy> {
     let mut policies = Vec::new();
     for &local in &tunnel.local_ts {
         for &remote in tunnel.remote_ts.iter().filter(|remote| remote.addr().is_ipv4() == local.addr().is_ipv4()) {
             for direction in [PolicyDirection::In, PolicyDirection::Fwd, PolicyDirection::Out] {
-                let (selector, source, destination) = match direction {
+                let (selector, mark, source, destination) = match direction {
                     PolicyDirection::Out => {
-                        (Selector { source: local, destination: remote }, tunnel.local, tunnel.remote)
+                        let selector = Selector { source: local, destination: remote };
+                        (selector, selection.output, tunnel.local, tunnel.remote)
                     }
                     PolicyDirection::In | PolicyDirection::Fwd => {
-                        (Selector { source: remote, destination: local }, tunnel.remote, tunnel.local)
+                        let selector = Selector { source: remote, destination: local };
+                        (selector, selection.input, tunnel.remote, tunnel.local)
                     }
                 };
-                let mark = Some(Mark::new(lane.mark, mask));
+                let (mark, if_id) = (Some(Mark::from(mark)), selection.if_id);
                 policies.push(XfrmPolicy {
                     id: XfrmPolicyId { direction, selector, mark, if_id },
                     priority: POLICY_PRIORITY,

@@ -6,7 +6,8 @@ use std::fmt;
 use serde::Serialize;
 
 use super::{
-    Address, Desired, Observed, Op, PolicyDirection, Route, RouteVia, State, StateId, XfrmPolicy, XfrmPolicyId,
+    Address, Desired, LinkKind, Observed, Op, PolicyDirection, Route, RouteVia, State, StateId, XfrmPolicy,
+    XfrmPolicyId,
 };
 
 /// What must change, in the order in which it must.
@@ -115,8 +116,13 @@ fn conflicts(desired: &Desired, observed: &Observed) -> Vec<Conflict> {
             if *other == link.name {
                 let kind = if device.kind.is_empty() { "hardware".to_owned() } else { device.kind.clone() };
                 found.push(Conflict::DeviceTaken { name: link.name.clone(), kind });
-            } else if device.if_id == Some(link.if_id) {
-                found.push(Conflict::IfIdTaken { name: link.name.clone(), if_id: link.if_id, other: other.clone() });
+            } else if link.kind.excludes(&device.link) {
+                found.push(match link.kind {
+                    LinkKind::Xfrm { if_id } => {
+                        Conflict::IfIdTaken { name: link.name.clone(), if_id, other: other.clone() }
+                    }
+                    LinkKind::Other => continue,
+                });
             }
         }
     }
@@ -162,13 +168,14 @@ impl Steps {
         Plan { ops: self.0.into_iter().map(|(_, op)| op).collect() }
     }
 
-    /// Returns the devices that must go before others can come: those whose if_id changes or is wanted by another.
+    /// Returns the devices that must go before others can come: those that become another kind or
+    /// whose if_id changes or is wanted by another.
     fn links(&mut self, desired: &Desired, observed: &Observed) -> BTreeSet<String> {
         let mut cleared = BTreeSet::new();
         for (name, have) in &observed.links {
             let wanted = desired.links.iter().find(|link| link.name == *name);
-            let in_the_way = wanted.is_some_and(|link| link.if_id != have.if_id)
-                || wanted.is_none() && desired.links.iter().any(|link| link.if_id == have.if_id);
+            let in_the_way = wanted.is_some_and(|link| link.kind != have.kind)
+                || wanted.is_none() && desired.links.iter().any(|link| link.kind.excludes(&have.kind));
             let turn = if in_the_way {
                 cleared.insert(name.clone());
                 if observed.attached.contains(name) {

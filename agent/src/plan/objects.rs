@@ -8,18 +8,34 @@ use serde::{Serialize, Serializer};
 
 use crate::keyfile::Key;
 pub use crate::keyfile::{Algorithm, Direction};
+use crate::policy::Masked;
 
-/// An XFRM interface of ours.
+/// A tunnel's device of ours.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Link {
     /// Its name, at most 15 bytes.
     pub name: String,
-    /// IFLA_XFRM_IF_ID, not zero.
-    pub if_id: u32,
+    /// Its kind, and what cannot be changed while it stands.
+    #[serde(flatten)]
+    pub kind: LinkKind,
     /// In bytes.
     pub mtu: u32,
     /// IFF_UP.
     pub up: bool,
+}
+
+/// Kinds of device, with what each is made with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase", tag = "kind")]
+pub enum LinkKind {
+    /// An XFRM interface.
+    Xfrm {
+        /// IFLA_XFRM_IF_ID, not zero.
+        if_id: u32,
+    },
+    /// One that no tunnel has.
+    #[default]
+    Other,
 }
 
 /// An address of a device of ours.
@@ -162,9 +178,34 @@ impl fmt::Display for Mark {
     }
 }
 
+impl From<Masked> for Mark {
+    fn from((value, mask): Masked) -> Self {
+        Self::new(value, mask)
+    }
+}
+
+impl LinkKind {
+    /// Whether the kernel takes only one of the two.
+    pub fn excludes(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Xfrm { if_id }, Self::Xfrm { if_id: other }) => if_id == other,
+            (Self::Other, _) | (_, Self::Other) => false,
+        }
+    }
+}
+
+impl fmt::Display for LinkKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Xfrm { if_id } => write!(f, "xfrm if_id {if_id}"),
+            Self::Other => f.write_str("of another kind"),
+        }
+    }
+}
+
 impl fmt::Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "link {} xfrm if_id {} mtu {}", self.name, self.if_id, self.mtu)
+        write!(f, "link {} {} mtu {}", self.name, self.kind, self.mtu)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Address, Link, POLICY_PRIORITY, Route, State, XfrmPolicy};
+use super::{Address, Link, LinkKind, POLICY_PRIORITY, Route, State, XfrmPolicy};
 use crate::policy::Classify;
 
 /// A snapshot. The kernel shell fills the netlink parts, [`crate::reconcile`] those of data path and charon.
@@ -40,8 +40,8 @@ pub struct Observed {
 pub struct DeviceInUse {
     /// IFLA_INFO_KIND, empty for hardware.
     pub kind: String,
-    /// Of an XFRM interface.
-    pub if_id: Option<u32>,
+    /// The same, with what it was made with.
+    pub link: LinkKind,
 }
 
 /// How much of charon is in the kernel for one request id.

@@ -6,7 +6,7 @@ use crate::compile::series::LaneEvent;
 use crate::ike::{Event, LaneStatus, TunnelStatus};
 use crate::lane::LaneId;
 use crate::metrics::IsUp;
-use crate::policy::{DeviceKind, Keying, Policy};
+use crate::policy::{Keying, Policy, Selection};
 use crate::status::Standing;
 
 /// What to do about an event, in this order.
@@ -42,7 +42,7 @@ struct Values {
     mark: u32,
     mask: u32,
     reqid: u32,
-    if_id: u32,
+    selection: Selection,
 }
 
 /// Who says whether it is up.
@@ -209,11 +209,11 @@ impl Lanes {
 /// Each lane of a policy.
 fn lanes_of(policy: &Policy) -> impl Iterator<Item = (LaneId, Values, &Keying)> {
     policy.tunnels.iter().flat_map(move |tunnel| {
-        let DeviceKind::Xfrm { if_id } = tunnel.device.kind;
         tunnel.lanes.iter().map(move |lane| {
             let class = policy.classes[lane.class.0].name.clone();
             let id = LaneId { tunnel: tunnel.name.clone(), class, index: lane.index };
-            let values = Values { mark: lane.mark, mask: policy.mark_mask, reqid: lane.reqid, if_id };
+            let selection = tunnel.selection(lane, policy.mark_mask);
+            let values = Values { mark: lane.mark, mask: policy.mark_mask, reqid: lane.reqid, selection };
             (id, values, &tunnel.keying)
         })
     })
@@ -238,7 +238,7 @@ impl IsUp for Lanes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::{Auth, Ike, Start};
+    use crate::policy::{Auth, DeviceKind, Ike, Start};
     use crate::status::tests::policy as static_policy;
 
     fn ike_policy() -> Policy {

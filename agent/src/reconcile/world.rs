@@ -13,7 +13,7 @@ use crate::kernel::dataplane::{self, Dataplane};
 use crate::kernel::{Netlink, SaErrors, apply, interfaces, sa_errors, snapshot};
 use crate::lane::LaneId;
 use crate::plan::{Desired, LaneTraces, Observed, Op, Plan, diff};
-use crate::policy::{DeviceKind, Keying, Policy, Rule};
+use crate::policy::{Keying, Policy, Rule};
 
 /// The data path, shared with what reads its counters.
 pub type SharedDataplane = Arc<Mutex<Dataplane>>;
@@ -336,7 +336,7 @@ fn before_lanes(ops: &[Op]) -> usize {
 fn lacking(policy: &Policy, observed: &Observed) -> BTreeSet<LaneId> {
     let managed = policy.tunnels.iter().filter(|tunnel| matches!(tunnel.keying, Keying::Ike(_)));
     let lanes = managed.flat_map(|tunnel| {
-        let DeviceKind::Xfrm { if_id } = tunnel.device.kind;
+        let if_id = tunnel.device.kind.if_id();
         tunnel.lanes.iter().map(move |lane| (tunnel, lane, (lane.reqid, if_id)))
     });
     lanes

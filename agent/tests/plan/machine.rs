@@ -14,7 +14,7 @@ pub fn carry_out(machine: &mut Observed, op: &Op) {
             machine.routes.insert(route);
         }
         Op::AddLink(link) => {
-            let taken = |other: &Link| other.name == link.name || other.if_id == link.if_id;
+            let taken = |other: &Link| other.name == link.name || other.kind.excludes(&link.kind);
             assert!(!machine.links.values().any(taken), "EEXIST: {op}");
             assert!(!machine.attached.contains(&link.name), "a stale pin: {op}");
             machine.links.insert(link.name.clone(), Link { up: false, ..link });

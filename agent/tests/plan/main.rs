@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 use lanekeeper::keyfile::{self, Keys};
 use lanekeeper::plan::{
-    Address, Conflict, Desired, DeviceInUse, Direction, Error, LaneTraces, Observed, Op, PolicyDirection, REQIDS,
-    RouteVia, State, UNREACHABLE_METRIC, XfrmPolicy, diff,
+    Address, Conflict, Desired, DeviceInUse, Direction, Error, LaneTraces, LinkKind, Observed, Op, PolicyDirection,
+    REQIDS, RouteVia, State, UNREACHABLE_METRIC, XfrmPolicy, diff,
 };
 use lanekeeper::policy::{Keying, Policy, Static, Tunnel};
 use proptest::prelude::*;
@@ -262,9 +262,9 @@ fn charons_leftovers_of_another_lane_are_flushed() {
 #[test]
 fn a_foreign_device_of_our_name_is_an_error_that_names_the_cure() {
     let mut machine = Observed::default();
-    let dummy = DeviceInUse { kind: "dummy".into(), if_id: None };
+    let dummy = DeviceInUse { kind: "dummy".into(), link: LinkKind::Other };
     machine.others.insert("lk-t0".into(), dummy);
-    machine.others.insert("vpn0".into(), DeviceInUse { kind: "xfrm".into(), if_id: Some(42) });
+    machine.others.insert("vpn0".into(), DeviceInUse { kind: "xfrm".into(), link: LinkKind::Xfrm { if_id: 42 } });
     let conflicts = diff(&desired(&one(true)), &machine).unwrap_err();
     assert!(matches!(conflicts.0[..], [Conflict::DeviceTaken { .. }, Conflict::IfIdTaken { .. }]));
     assert_eq!(

@@ -1,0 +1,39 @@
+//! How the kernel finds the SAs of a lane: what states and policies have in common with packets, by the kind of the device.
+
+use super::{DeviceKind, Lane, Tunnel};
+
+/// A mark and the bits of it that count.
+pub type Masked = (u32, u32);
+
+/// What ties a lane's states and policies to its packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Selection {
+    /// XFRMA_IF_ID of states and policies; 0 for none.
+    pub if_id: u32,
+    /// The mark that the policies for what comes in look for.
+    pub input: Masked,
+    /// The mark that the policy for what leaves looks for, and its state has.
+    pub output: Masked,
+    /// Whether an inbound state writes `input` on what it has decrypted.
+    pub sets_mark: bool,
+}
+
+impl DeviceKind {
+    /// XFRMA_IF_ID of states and policies; 0 for none.
+    pub fn if_id(self) -> u32 {
+        match self {
+            Self::Xfrm { if_id } => if_id,
+        }
+    }
+}
+
+impl Tunnel {
+    /// That of one of its lanes; `mask` is that of all marks of lanes.
+    pub fn selection(&self, lane: &Lane, mask: u32) -> Selection {
+        let mark = (lane.mark, mask);
+        match self.device.kind {
+            // The device's packets ask by the mark that they have, and those that come in by the one that they have been given.
+            DeviceKind::Xfrm { if_id } => Selection { if_id, input: mark, output: mark, sets_mark: true },
+        }
+    }
+}
