@@ -154,6 +154,13 @@ pub enum DeviceKind {
         /// XFRMA_IF_ID of device, states and policies.
         if_id: u32,
     },
+    /// VTI, or VTI6 between IPv6 addresses: one lane, found by keys, which are whole marks of policies and states.
+    Vti {
+        /// IFLA_VTI_IKEY: the mark of the policies for what comes in; not zero, unique in the policy.
+        input_key: u32,
+        /// IFLA_VTI_OKEY: the mark of what leaves, whatever mark the packet has; likewise.
+        output_key: u32,
+    },
 }
 
 /// Who makes a tunnel's SAs.

@@ -103,3 +103,15 @@ fn its_table_of_metrics_is_the_agents() {
         METRICS.iter().map(|metric| (metric.name.to_owned(), metric.labels.join(","))).collect();
     assert_eq!(told, there);
 }
+
+#[test]
+fn every_test_in_it_exists() {
+    let tables = README.lines().filter(|line| line.starts_with("| "));
+    let is_test = |word: &&str| word.starts_with("attach_") || word.starts_with("lanes_");
+    let named: BTreeSet<&str> = tables.flat_map(quoted).filter(is_test).collect();
+    assert!(!named.is_empty());
+    for test in named {
+        let file = format!("{}/tests/{test}.rs", env!("CARGO_MANIFEST_DIR"));
+        assert!(std::path::Path::new(&file).exists(), "{test}");
+    }
+}

@@ -12,7 +12,7 @@
 use crate::intervals::{Intervals4, Intervals6};
 
 /// Names the pin folder. Rises with every change to this file that changes a map's shape or meaning.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 /// Names of the programs in the object.
 pub mod program {
@@ -332,6 +332,11 @@ pub struct TunnelEntry {
     pub present: u16,
     /// The tenant whose own it is; 0 for a tunnel of nobody's own.
     pub owner: u16,
+    /// One more than the number in [`Generation::lanes`] of the lane that all comes in by, where its device forgets by which SA
+    /// a packet came; 0 where it does not.
+    pub only: u16,
+    /// Zero.
+    pub _pad: u16,
 }
 
 /// One class that a packet is offered to.
@@ -754,7 +759,7 @@ shared! {
         u32, u32, [u16; 2], u16, u16, u16, u16, u8, [u8; 3]
     }
     Tuple { [u64; 2], [u64; 2], u32, u32 }
-    TunnelEntry { u32, u16, u16 }
+    TunnelEntry { u32, u16, u16, u16, u16 }
     Hop { u32, u16, u16, u32 }
     Steer { [Hop; MAX_HOPS], u32, u32 }
     LaneEntry { u32, u32, u16, u16 }

@@ -91,23 +91,28 @@ fn trace(ctx: &TcContext, decision: &Decision) {
     }
 }
 
-/// Ingress: count what came out of a lane, by the request id of the state that decrypted it.
+/// Ingress: count what came out of a lane, by the request id of the state that decrypted it, or by the device where that has
+/// one lane and the skb no longer knows the state.
 #[inline(always)]
 pub fn count_in(ctx: &TcContext) -> i32 {
     let skb = Skb(ctx);
     let (Some(device), Some(live)) = (device(&skb), Live::read()) else { return TC_ACT_UNSPEC };
     let generation = live.generation();
-    let Some(reqid) = reqid(&skb) else { return TC_ACT_UNSPEC };
-    let number = if reqid >> 16 == REQID_PREFIX { generation.reqids[reqid as usize & 0xffff] } else { NO_LANE };
+    let tunnel = &generation.tunnels[device.tunnel as usize & (MAX_TUNNELS - 1)];
+    let number = if tunnel.only != 0 {
+        tunnel.only - 1
+    } else {
+        let Some(reqid) = reqid(&skb) else { return TC_ACT_UNSPEC };
+        if reqid >> 16 == REQID_PREFIX { generation.reqids[reqid as usize & 0xffff] } else { NO_LANE }
+    };
     if number == NO_LANE {
         return TC_ACT_UNSPEC;
     }
     let lane = &generation.lanes[number as usize & (MAX_LANES - 1)];
     let Some(parsed) = read(&skb, skb.layer(device.flags), skb.tag(), 0) else { return TC_ACT_UNSPEC };
     let amount = amount(&skb, parsed.network, parsed.transport, parsed.protocol);
-    let owner = generation.tunnels[device.tunnel as usize & (MAX_TUNNELS - 1)].owner;
-    let tenant = if owner != 0 {
-        owner
+    let tenant = if tunnel.owner != 0 {
+        tunnel.owner
     } else if parsed.reason == 0 {
         // Whose `sources` hold the destination: what a tenant gets is its own.
         let family = if parsed.family == 4 { Family::V4 } else { Family::V6 };

@@ -12,7 +12,7 @@ use lanekeeper_common::verdict::BlockReason;
 use super::registry::{Key, Registry};
 use super::{Error, halves, limit};
 use crate::lane::LaneId;
-use crate::policy::{ClassIndex, Fallback, Policy, Tunnel, TunnelIndex};
+use crate::policy::{ClassIndex, DeviceKind, Fallback, Policy, Tunnel, TunnelIndex};
 
 /// What steering has beside its part of the generation.
 pub struct Steering {
@@ -42,6 +42,11 @@ pub fn steering(policy: &Policy, registry: &mut Registry, generation: &mut Gener
             first: first as u32,
             present: 1,
             owner: owners.get(&TunnelIndex(place)).map_or(0, |owner| owner.0 as u16 + 1),
+            only: match tunnel.device.kind {
+                DeviceKind::Xfrm { .. } => 0,
+                DeviceKind::Vti { .. } => next_lane as u16 + 1,
+            },
+            _pad: 0,
         };
         let own = lanes(policy, tunnel, next_lane, registry, generation, &mut steering)?;
         next_lane += tunnel.lanes.len();

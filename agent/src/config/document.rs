@@ -21,7 +21,7 @@ pub use port::Port;
 pub use rule::Rule;
 pub use settings::{Default, IkeDaemon, Limits, Mark, Metrics};
 pub use tenant::Tenant;
-pub use tunnel::{Auth, Tunnel};
+pub use tunnel::{Auth, Device, Tunnel};
 
 use super::findings::{At, Findings, Spot};
 use super::problem::Problem;

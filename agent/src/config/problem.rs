@@ -252,6 +252,74 @@ pub enum Problem {
         /// One that is free.
         free: u32,
     },
+    /// One key of a VTI twice.
+    #[error("{object}: key {key} is taken by {other}, see {first}")]
+    KeyTaken {
+        /// The later tunnel.
+        object: String,
+        /// Their key.
+        key: u32,
+        /// The earlier tunnel.
+        other: String,
+        /// Where it says so.
+        first: Place,
+        /// One that is free.
+        free: u32,
+    },
+    /// A key that a port's packets have for a mark.
+    #[error("{object}: key {key:#x} is the mark that {port} gives to packets of class \"{class}\"")]
+    KeyOfPort {
+        /// Which tunnel.
+        object: String,
+        /// As written.
+        key: u32,
+        /// Which port.
+        port: String,
+        /// Which class.
+        class: String,
+        /// One that is free.
+        free: u32,
+    },
+    /// Both forms of a VTI's keys.
+    #[error("{object}: key is for both directions, but ikey or okey is there, too")]
+    KeyTwice {
+        /// Which device.
+        object: String,
+    },
+    /// A key of another kind of device.
+    #[error("{object}: {key} is not for type = \"{kind}\"")]
+    OfOtherDevice {
+        /// Which device.
+        object: String,
+        /// The key.
+        key: &'static str,
+        /// Its kind.
+        kind: &'static str,
+        /// The kind that has the key.
+        of: &'static str,
+    },
+    /// More lanes than the device can carry.
+    #[error("{object}: its device is {device}, which carries one lane, and {what}")]
+    OneLane {
+        /// Which tunnel.
+        object: String,
+        /// With its article.
+        device: &'static str,
+        /// What is too much.
+        what: String,
+    },
+    /// A second tunnel between the ends of one whose device takes all ESP between them.
+    #[error("{object}: {other} has the same local and remote, see {first}, and {device} takes all ESP between them")]
+    EndsTaken {
+        /// The later tunnel.
+        object: String,
+        /// The device of one of the two, with its article.
+        device: &'static str,
+        /// The earlier tunnel.
+        other: String,
+        /// Where it is.
+        first: Place,
+    },
     /// One device name twice.
     #[error("{object}: device name \"{name}\" is taken by {other}, see {first}")]
     DeviceTaken {
@@ -505,6 +573,20 @@ impl Problem {
                 Some("end the chain with fallback = \"block\" at an earlier class, or carry fewer of them".to_owned())
             }
             Self::IfIdTaken { free, .. } => Some(format!("{free} is free; both ends of a tunnel may differ in it")),
+            Self::KeyTaken { free, .. } => Some(format!("{free} is free; both ends of a tunnel may differ in it")),
+            Self::KeyOfPort { free, .. } => {
+                Some(format!("whatever has its mark enters a VTI, wherever it is routed to: take {free:#x}"))
+            }
+            Self::KeyTwice { .. } => Some("write key alone, or ikey and okey".to_owned()),
+            Self::OfOtherDevice { key, of, .. } => Some(format!("take {key} out: it is for type = \"{of}\"")),
+            Self::OneLane { .. } => Some(
+                "list one class of one lane, which all others fall back to, or take type = \"xfrm\": an XFRM interface carries \
+                 any number of lanes"
+                    .to_owned(),
+            ),
+            Self::EndsTaken { .. } => Some(
+                "give one of the tunnels an address of its own, or make one tunnel with an XFRM interface of them".to_owned(),
+            ),
             Self::DeviceTaken { .. } => Some("each tunnel has its own device: rename one of them".to_owned()),
             Self::RouteTaken { .. } => Some("take it out of one of them, or make one more specific".to_owned()),
             Self::OuterDscpDiffers { .. } => Some(

@@ -35,10 +35,10 @@ impl Passage {
         verdict: &Verdict,
     ) -> Self {
         let leaves = verdict.blocked.is_none();
-        let taken = tunnel
-            .zip(flow)
-            .filter(|_| leaves)
-            .and_then(|(tunnel, flow)| xfrm.policy(flow, policy.tunnels[tunnel.0].device.kind.if_id(), verdict.mark));
+        let taken = tunnel.zip(flow).filter(|_| leaves).and_then(|(tunnel, flow)| {
+            let kind = policy.tunnels[tunnel.0].device.kind;
+            xfrm.policy(flow, kind.if_id(), kind.asks_with(verdict.mark))
+        });
         let sa = taken.and_then(|taken| xfrm.state(taken)).copied();
         let (device, unrouted) = match way {
             Way::Device(device) => (Some(device), None),
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
     use crate::kernel::lookup::Template;
     use crate::plan::Mark;
-    use crate::policy::ClassIndex;
+    use crate::policy::{ClassIndex, DeviceKind};
     use crate::status::tests::policy;
 
     fn verdict(mark: u32, blocked: Option<BlockReason>) -> Verdict {
@@ -158,6 +158,27 @@ mod tests {
         for (word, cell) in [("device", "lk-branch7"), ("policy", "0x2/0xff"), ("sa", "0xc0ffee01")] {
             assert_eq!(HEAD.find(word), found.row().find(cell), "{word}");
         }
+    }
+
+    /// Its key stands in the place of the packet's mark.
+    #[test]
+    fn a_vti_asks_by_its_key() {
+        let mut policy = policy();
+        policy.tunnels[0].device.kind = DeviceKind::Vti { input_key: 1, output_key: 2 };
+        let mut xfrm = xfrm();
+        xfrm.policies[0].if_id = 0;
+        xfrm.states[0].if_id = 0;
+        let flow = Flow {
+            source: "10.1.0.5".parse().unwrap(),
+            destination: "10.2.0.9".parse().unwrap(),
+            protocol: 17,
+            ports: (4000, 5060),
+            ingress: None,
+        };
+        let way = Way::Device("lk-branch7".into());
+        let tunnel = tunnel(&policy, &way);
+        let found = Passage::new(&policy, &xfrm, way, Some(&flow), tunnel, &verdict(1, None));
+        assert!(found.policy.is_some() && found.sa.is_some(), "{found:?}");
     }
 
     #[test]

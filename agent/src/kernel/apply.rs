@@ -23,6 +23,7 @@ async fn carry_out(netlink: &Netlink, op: &Op) -> Result<(), Failure> {
     match op {
         Op::AddLink(link) => link::add(netlink, link).await,
         Op::SetMtu { name, to, .. } => link::set_mtu(netlink, name, *to).await,
+        Op::DisablePolicy { name } => link::disable_policy(netlink, name).await,
         Op::LinkUp { name } => link::up(netlink, name).await,
         Op::RemoveLink { name } => link::remove(netlink, name).await,
         Op::AddRoute(route) => route::add(netlink, route, index_of_via(netlink, &route.via).await?).await,
@@ -96,12 +97,19 @@ fn hint(op: &Op, failure: &Failure) -> String {
             LinkKind::Xfrm { if_id } => format!(
                 "; another device has that name, or another XFRM interface if_id {if_id}: see `ip -d link show type xfrm`"
             ),
+            LinkKind::Vti { local, remote, .. } => format!(
+                "; another device has that name, or another VTI lies between {local} and {remote}: see `ip -d link show`"
+            ),
             LinkKind::Other => String::new(),
         },
         Op::AddLink(Link { kind, .. }) if failure.is(libc::EOPNOTSUPP) => match kind {
             LinkKind::Xfrm { .. } => {
                 "; this kernel has no XFRM interfaces: load the module xfrm_interface (CONFIG_XFRM_INTERFACE)"
                     .to_owned()
+            }
+            LinkKind::Vti { local, .. } => {
+                let module = if local.is_ipv4() { "ip_vti (CONFIG_NET_IPVTI)" } else { "ip6_vti (CONFIG_IPV6_VTI)" };
+                format!("; this kernel has no VTIs: load the module {module}")
             }
             LinkKind::Other => String::new(),
         },
@@ -139,7 +147,19 @@ mod tests {
     use crate::plan::{Mark, Route, State, StateId};
 
     fn link() -> Op {
-        Op::AddLink(Link { name: "lk0".into(), kind: LinkKind::Xfrm { if_id: 42 }, mtu: 1400, up: true })
+        Op::AddLink(Link {
+            name: "lk0".into(),
+            kind: LinkKind::Xfrm { if_id: 42 },
+            mtu: 1400,
+            up: true,
+            disable_policy: false,
+        })
+    }
+
+    fn vti() -> Op {
+        let (local, remote) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
+        let kind = LinkKind::Vti { local, remote, input_key: 1, output_key: 2 };
+        Op::AddLink(Link { name: "lk1".into(), kind, mtu: 1400, up: true, disable_policy: true })
     }
 
     fn state() -> Op {
@@ -173,6 +193,12 @@ mod tests {
                 libc::EOPNOTSUPP,
                 "; this kernel has no XFRM interfaces: load the module xfrm_interface (CONFIG_XFRM_INTERFACE)",
             ),
+            (
+                vti(),
+                libc::EEXIST,
+                "; another device has that name, or another VTI lies between 192.0.2.1 and 192.0.2.2: see `ip -d link show`",
+            ),
+            (vti(), libc::EOPNOTSUPP, "; this kernel has no VTIs: load the module ip_vti (CONFIG_NET_IPVTI)"),
             (route(), libc::ENETDOWN, "; the device of 10.2.0.0/16 is gone or down"),
             (
                 state(),

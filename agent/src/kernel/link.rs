@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::{InfoData, InfoKind, InfoXfrm, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::link::{
+    AfSpecInet, AfSpecUnspec, InetDevConf, InfoData, InfoKind, InfoVti, InfoXfrm, LinkAttribute, LinkFlags, LinkInfo,
+    LinkMessage,
+};
 
 use super::netlink::{Failure, Netlink};
 use crate::plan::{ALIAS, DeviceInUse, Link, LinkKind};
@@ -30,11 +33,13 @@ impl Devices {
     fn add(&mut self, message: LinkMessage) {
         let (mut name, mut ours, mut mtu, mut kind, mut link) =
             (String::new(), false, 0, String::new(), LinkKind::default());
+        let mut disable_policy = false;
         for attribute in message.attributes {
             match attribute {
                 LinkAttribute::IfName(is) => name = is,
                 LinkAttribute::IfAlias(alias) => ours = alias == ALIAS,
                 LinkAttribute::Mtu(is) => mtu = is,
+                LinkAttribute::AfSpecUnspec(specs) => disable_policy = specs.iter().any(disables_policy),
                 LinkAttribute::LinkInfo(infos) => {
                     for info in infos {
                         match info {
@@ -50,11 +55,25 @@ impl Devices {
         self.names.insert(message.header.index, name.clone());
         if ours {
             let up = message.header.flags.contains(LinkFlags::Up);
-            self.ours.insert(name.clone(), Link { name, kind: link, mtu, up });
+            self.ours.insert(name.clone(), Link { name, kind: link, mtu, up, disable_policy });
         } else {
             self.others.insert(name, DeviceInUse { kind, link });
         }
     }
+}
+
+/// What a device is to be made with; `None` where no tunnel has its kind.
+fn info(kind: LinkKind) -> Option<Vec<LinkInfo>> {
+    let (kind, parts) = match kind {
+        LinkKind::Xfrm { if_id } => (InfoKind::Xfrm, InfoData::Xfrm(vec![InfoXfrm::IfId(if_id)])),
+        LinkKind::Vti { local, remote, input_key, output_key } => {
+            let kind = if local.is_ipv4() { InfoKind::Vti } else { InfoKind::Vti6 };
+            let keys = [InfoVti::IKey(input_key), InfoVti::OKey(output_key)];
+            (kind, InfoData::Vti([InfoVti::Local(local), InfoVti::Remote(remote)].into_iter().chain(keys).collect()))
+        }
+        LinkKind::Other => return None,
+    };
+    Some(vec![LinkInfo::Kind(kind), LinkInfo::Data(parts)])
 }
 
 /// What a device was made with.
@@ -67,7 +86,34 @@ fn read(data: InfoData) -> LinkKind {
             });
             if_id.map_or(LinkKind::Other, |if_id| LinkKind::Xfrm { if_id })
         }
+        InfoData::Vti(parts) => {
+            let (mut local, mut remote, mut input_key, mut output_key) = (None, None, 0, 0);
+            for part in parts {
+                match part {
+                    InfoVti::Local(is) => local = Some(is),
+                    InfoVti::Remote(is) => remote = Some(is),
+                    InfoVti::IKey(is) => input_key = is,
+                    InfoVti::OKey(is) => output_key = is,
+                    _ => {}
+                }
+            }
+            local.zip(remote).map_or(LinkKind::Other, |(local, remote)| LinkKind::Vti {
+                local,
+                remote,
+                input_key,
+                output_key,
+            })
+        }
         _ => LinkKind::Other,
+    }
+}
+
+fn disables_policy(spec: &AfSpecUnspec) -> bool {
+    match spec {
+        AfSpecUnspec::Inet(parts) => {
+            parts.iter().any(|part| matches!(part, AfSpecInet::DevConf(conf) if conf.nopolicy != 0))
+        }
+        _ => false,
     }
 }
 
@@ -83,16 +129,10 @@ pub(super) async fn index(netlink: &Netlink, name: &str) -> Result<u32, Failure>
 
 /// Down, and with our alias.
 pub(super) async fn add(netlink: &Netlink, link: &Link) -> Result<(), Failure> {
-    let info = match link.kind {
-        LinkKind::Xfrm { if_id } => {
-            vec![LinkInfo::Kind(InfoKind::Xfrm), LinkInfo::Data(InfoData::Xfrm(vec![InfoXfrm::IfId(if_id)]))]
-        }
-        LinkKind::Other => return Err(Failure::Errno(libc::EOPNOTSUPP)),
-    };
     let message = message(vec![
         LinkAttribute::IfName(link.name.clone()),
         LinkAttribute::Mtu(link.mtu),
-        LinkAttribute::LinkInfo(info),
+        LinkAttribute::LinkInfo(info(link.kind).ok_or(Failure::Errno(libc::EOPNOTSUPP))?),
     ]);
     netlink.route(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL).await?;
     // The kernel takes no alias at creation.
@@ -105,6 +145,14 @@ pub(super) async fn add(netlink: &Netlink, link: &Link) -> Result<(), Failure> {
 
 pub(super) async fn set_mtu(netlink: &Netlink, name: &str, mtu: u32) -> Result<(), Failure> {
     set(netlink, name, vec![LinkAttribute::Mtu(mtu)], false).await
+}
+
+/// Sets net.ipv4.conf.DEVICE.disable_policy; values of zero are left out of the request, and so stay what they are.
+pub(super) async fn disable_policy(netlink: &Netlink, name: &str) -> Result<(), Failure> {
+    let mut conf = InetDevConf::default();
+    conf.nopolicy = 1;
+    let spec = AfSpecUnspec::Inet(vec![AfSpecInet::DevConfRequest(conf)]);
+    set(netlink, name, vec![LinkAttribute::AfSpecUnspec(vec![spec])], false).await
 }
 
 pub(super) async fn up(netlink: &Netlink, name: &str) -> Result<(), Failure> {
@@ -130,4 +178,28 @@ fn message(attributes: Vec<LinkAttribute>) -> LinkMessage {
     let mut message = LinkMessage::default();
     message.attributes = attributes;
     message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let (v4, v6) = (["192.0.2.1", "192.0.2.2"], ["2001:db8::1", "2001:db8::2"]);
+        let vti = |[local, remote]: [&str; 2]| LinkKind::Vti {
+            local: local.parse().unwrap(),
+            remote: remote.parse().unwrap(),
+            input_key: 0x0102_0304,
+            output_key: 42,
+        };
+        for kind in [LinkKind::Xfrm { if_id: 42 }, vti(v4), vti(v6)] {
+            let data = info(kind).unwrap().into_iter().find_map(|info| match info {
+                LinkInfo::Data(data) => Some(data),
+                _ => None,
+            });
+            assert_eq!(data.map(read), Some(kind));
+        }
+        assert!(info(LinkKind::Other).is_none());
+    }
 }

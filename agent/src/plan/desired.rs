@@ -125,8 +125,13 @@ impl Desired {
         let device = &tunnel.device;
         let kind = match device.kind {
             DeviceKind::Xfrm { if_id } => LinkKind::Xfrm { if_id },
+            DeviceKind::Vti { input_key, output_key } => {
+                LinkKind::Vti { local: tunnel.local, remote: tunnel.remote, input_key, output_key }
+            }
         };
-        self.links.push(Link { name: device.name.clone(), kind, mtu: device.mtu, up: true });
+        // A VTI has asked for the policy by its key and forgotten the SA: any policy of others that fits would drop the packet.
+        let disable_policy = matches!(device.kind, DeviceKind::Vti { .. });
+        self.links.push(Link { name: device.name.clone(), kind, mtu: device.mtu, up: true, disable_policy });
         self.attached.insert(device.name.clone());
         for &address in &device.addresses {
             self.addresses.insert(Address { device: device.name.clone(), address });

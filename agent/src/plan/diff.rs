@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
 
 use serde::Serialize;
 
@@ -43,6 +44,21 @@ pub enum Conflict {
         /// Wanted by both.
         if_id: u32,
         /// The device that has it.
+        other: String,
+    },
+    /// A foreign VTI between the same ends, of which the kernel allows one.
+    #[error(
+        "device {name} is a VTI between {local} and {remote}, as {other} is, which is not ours: take other addresses or an XFRM \
+         interface, or remove it with `ip link del {other}`"
+    )]
+    EndsTaken {
+        /// Our device.
+        name: String,
+        /// Outer address here.
+        local: IpAddr,
+        /// That of the peer.
+        remote: IpAddr,
+        /// The device that has them.
         other: String,
     },
 }
@@ -121,6 +137,9 @@ fn conflicts(desired: &Desired, observed: &Observed) -> Vec<Conflict> {
                     LinkKind::Xfrm { if_id } => {
                         Conflict::IfIdTaken { name: link.name.clone(), if_id, other: other.clone() }
                     }
+                    LinkKind::Vti { local, remote, .. } => {
+                        Conflict::EndsTaken { name: link.name.clone(), local, remote, other: other.clone() }
+                    }
                     LinkKind::Other => continue,
                 });
             }
@@ -169,7 +188,7 @@ impl Steps {
     }
 
     /// Returns the devices that must go before others can come: those that become another kind or
-    /// whose if_id changes or is wanted by another.
+    /// whose if_id, keys or ends change or are wanted by another.
     fn links(&mut self, desired: &Desired, observed: &Observed) -> BTreeSet<String> {
         let mut cleared = BTreeSet::new();
         for (name, have) in &observed.links {
@@ -197,6 +216,9 @@ impl Steps {
                     self.push(Turn::Links, Op::SetMtu { name: want.name.clone(), from: have.mtu, to: want.mtu });
                 }
                 Some(_) => {}
+            }
+            if want.disable_policy && !have.is_some_and(|have| have.disable_policy) {
+                self.push(Turn::Links, Op::DisablePolicy { name: want.name.clone() });
             }
             if want.up && !have.is_some_and(|have| have.up) {
                 self.push(Turn::LinksUp, Op::LinkUp { name: want.name.clone() });

@@ -22,6 +22,8 @@ pub struct Link {
     pub mtu: u32,
     /// IFF_UP.
     pub up: bool,
+    /// Whether what comes in by it is asked for no policy of its own: the device has done so, by its key.
+    pub disable_policy: bool,
 }
 
 /// Kinds of device, with what each is made with.
@@ -32,6 +34,17 @@ pub enum LinkKind {
     Xfrm {
         /// IFLA_XFRM_IF_ID, not zero.
         if_id: u32,
+    },
+    /// A VTI, or VTI6 between IPv6 addresses.
+    Vti {
+        /// Outer address here.
+        local: IpAddr,
+        /// That of the peer.
+        remote: IpAddr,
+        /// IFLA_VTI_IKEY.
+        input_key: u32,
+        /// IFLA_VTI_OKEY.
+        output_key: u32,
     },
     /// One that no tunnel has.
     #[default]
@@ -189,7 +202,13 @@ impl LinkKind {
     pub fn excludes(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Xfrm { if_id }, Self::Xfrm { if_id: other }) => if_id == other,
-            (Self::Other, _) | (_, Self::Other) => false,
+            // ip_tunnel_find and vti6_locate compare the ends alone.
+            (Self::Vti { local, remote, .. }, Self::Vti { local: here, remote: there, .. }) => {
+                (local, remote) == (here, there)
+            }
+            (Self::Xfrm { .. }, Self::Vti { .. } | Self::Other)
+            | (Self::Vti { .. }, Self::Xfrm { .. } | Self::Other)
+            | (Self::Other, Self::Xfrm { .. } | Self::Vti { .. } | Self::Other) => false,
         }
     }
 }
@@ -198,6 +217,9 @@ impl fmt::Display for LinkKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Xfrm { if_id } => write!(f, "xfrm if_id {if_id}"),
+            Self::Vti { local, remote, input_key, output_key } => {
+                write!(f, "vti {local} > {remote} ikey {input_key} okey {output_key}")
+            }
             Self::Other => f.write_str("of another kind"),
         }
     }

@@ -24,6 +24,11 @@ pub enum Op {
         /// What it gets.
         to: u32,
     },
+    /// No second policy check for what comes in by it (net.ipv4.conf.DEVICE.disable_policy).
+    DisablePolicy {
+        /// Device.
+        name: String,
+    },
     /// Take it up.
     LinkUp {
         /// Device.
@@ -131,6 +136,7 @@ impl Op {
             Self::AddRoute(_)
             | Self::AddLink(_)
             | Self::SetMtu { .. }
+            | Self::DisablePolicy { .. }
             | Self::LinkUp { .. }
             | Self::AddAddress(_)
             | Self::AddState(_)
@@ -152,6 +158,7 @@ impl fmt::Display for Op {
             Self::AddRoute(route) => write!(f, "+ {route}"),
             Self::AddLink(link) => write!(f, "+ {link}"),
             Self::SetMtu { name, from, to } => write!(f, "~ link {name} mtu {from} -> {to}"),
+            Self::DisablePolicy { name } => write!(f, "~ link {name} disable-policy"),
             Self::LinkUp { name } => write!(f, "~ link {name} up"),
             Self::AddAddress(address) => write!(f, "+ {address}"),
             Self::AddState(state) => write!(f, "+ {state}"),

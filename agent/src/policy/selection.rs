@@ -23,6 +23,24 @@ impl DeviceKind {
     pub fn if_id(self) -> u32 {
         match self {
             Self::Xfrm { if_id } => if_id,
+            Self::Vti { .. } => 0,
+        }
+    }
+
+    /// The mark by which the device asks for the policy of a packet that has `mark`.
+    pub fn asks_with(self, mark: u32) -> u32 {
+        match self {
+            Self::Xfrm { .. } => mark,
+            // vti_tunnel_xmit and vti6_tnl_xmit put it in the flow.
+            Self::Vti { output_key, .. } => output_key,
+        }
+    }
+
+    /// How many lanes it can carry; `None` for as many as there are marks.
+    pub fn most_lanes(self) -> Option<usize> {
+        match self {
+            Self::Xfrm { .. } => None,
+            Self::Vti { .. } => Some(1),
         }
     }
 }
@@ -34,6 +52,11 @@ impl Tunnel {
         match self.device.kind {
             // The device's packets ask by the mark that they have, and those that come in by the one that they have been given.
             DeviceKind::Xfrm { if_id } => Selection { if_id, input: mark, output: mark, sets_mark: true },
+            // The device asks by its own keys (vti_tunnel_xmit, vti_rcv_cb), and forgets by which SA a packet came: with a
+            // mark of its own a later policy check would find the policy and miss the SA.
+            DeviceKind::Vti { input_key, output_key } => {
+                Selection { if_id: 0, input: (input_key, u32::MAX), output: (output_key, u32::MAX), sets_mark: false }
+            }
         }
     }
 }

@@ -74,7 +74,9 @@ pub fn lines(ops: &[Op]) -> Vec<String> {
 /// What an operation is about, as the metric names it.
 pub fn kind(op: &Op) -> &'static str {
     match op {
-        Op::AddLink(_) | Op::SetMtu { .. } | Op::LinkUp { .. } | Op::RemoveLink { .. } => "link",
+        Op::AddLink(_) | Op::SetMtu { .. } | Op::DisablePolicy { .. } | Op::LinkUp { .. } | Op::RemoveLink { .. } => {
+            "link"
+        }
         Op::AddAddress(_) | Op::RemoveAddress(_) => "address",
         Op::AddRoute(_) | Op::RemoveRoute(_) => "route",
         Op::AddState(_) | Op::RemoveState(_) | Op::FlushLane { .. } => "state",

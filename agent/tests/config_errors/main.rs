@@ -1,5 +1,6 @@
 //! What the operator reads for each kind of bad input: the whole text.
 
+mod devices;
 mod files;
 mod mark;
 mod names;

@@ -17,9 +17,10 @@ pub fn carry_out(machine: &mut Observed, op: &Op) {
             let taken = |other: &Link| other.name == link.name || other.kind.excludes(&link.kind);
             assert!(!machine.links.values().any(taken), "EEXIST: {op}");
             assert!(!machine.attached.contains(&link.name), "a stale pin: {op}");
-            machine.links.insert(link.name.clone(), Link { up: false, ..link });
+            machine.links.insert(link.name.clone(), Link { up: false, disable_policy: false, ..link });
         }
         Op::SetMtu { name, to, .. } => machine.links.get_mut(&name).unwrap().mtu = to,
+        Op::DisablePolicy { name } => machine.links.get_mut(&name).unwrap().disable_policy = true,
         Op::LinkUp { name } => machine.links.get_mut(&name).unwrap().up = true,
         Op::AddAddress(address) => {
             assert!(machine.links.contains_key(&address.device), "ENODEV: {op}");

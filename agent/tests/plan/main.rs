@@ -277,6 +277,40 @@ fn a_foreign_device_of_our_name_is_an_error_that_names_the_cure() {
 }
 
 #[test]
+fn a_vti_is_made_with_its_ends_and_keys_and_excludes_others_between_them() {
+    let mut sketch = one(true);
+    sketch.tunnels[0].vti = true;
+    let wanted = desired(&sketch);
+    let mut machine = machine(&wanted);
+    let first = diff(&wanted, &Observed::default()).unwrap().to_string();
+    let lines: Vec<&str> = first.lines().filter(|line| line.contains("link lk-t0")).collect();
+    assert_eq!(
+        lines,
+        [
+            "+ link lk-t0 vti 192.0.2.1 > 192.0.2.2 ikey 42 okey 42 mtu 1400",
+            "~ link lk-t0 disable-policy",
+            "~ link lk-t0 up",
+        ]
+    );
+    machine.links.get_mut("lk-t0").unwrap().disable_policy = false;
+    assert_eq!(diff(&wanted, &machine).unwrap().ops, [Op::DisablePolicy { name: "lk-t0".into() }]);
+
+    let link = LinkKind::Vti {
+        local: "192.0.2.1".parse().unwrap(),
+        remote: "192.0.2.2".parse().unwrap(),
+        input_key: 7,
+        output_key: 7,
+    };
+    let mut machine = Observed::default();
+    machine.others.insert("vpn0".into(), DeviceInUse { kind: "vti".into(), link });
+    assert_eq!(
+        diff(&wanted, &machine).unwrap_err().to_string(),
+        "device lk-t0 is a VTI between 192.0.2.1 and 192.0.2.2, as vpn0 is, which is not ours: take other addresses or an XFRM \
+         interface, or remove it with `ip link del vpn0`"
+    );
+}
+
+#[test]
 fn keys_must_fit_the_lanes() {
     let sketch = one(false);
     let mut policy = policy(&sketch);

@@ -22,6 +22,7 @@ pub struct Sketch {
 pub struct TunnelSketch {
     pub name: usize,
     pub if_id: u32,
+    pub vti: bool,
     pub mtu: u32,
     pub lanes: u8,
     pub addresses: usize,
@@ -32,12 +33,14 @@ pub struct TunnelSketch {
 }
 
 fn tunnel_sketch() -> impl Strategy<Value = TunnelSketch> {
-    (0..4usize, 1..5u32, 1280..1283u32, 1..4u8, 0..3usize, 0..4usize, any::<bool>(), 0..2u32, 0..2u64).prop_map(
-        |(name, if_id, mtu, lanes, addresses, routes, keyed, seed, digest)| TunnelSketch {
+    let kind = (1..5u32, any::<bool>());
+    (0..4usize, kind, 1280..1283u32, 1..4u8, 0..3usize, 0..4usize, any::<bool>(), 0..2u32, 0..2u64).prop_map(
+        |(name, (if_id, vti), mtu, lanes, addresses, routes, keyed, seed, digest)| TunnelSketch {
             name,
             if_id,
+            vti,
             mtu,
-            lanes,
+            lanes: if vti { 1 } else { lanes },
             addresses,
             routes,
             keyed,
@@ -84,7 +87,10 @@ impl TunnelSketch {
             classes: vec![ClassIndex(0)],
             lanes,
             device: Device {
-                kind: DeviceKind::Xfrm { if_id: self.if_id },
+                kind: match self.vti {
+                    false => DeviceKind::Xfrm { if_id: self.if_id },
+                    true => DeviceKind::Vti { input_key: self.if_id, output_key: self.if_id },
+                },
                 name: format!("lk-t{}", self.name),
                 mtu: self.mtu,
                 addresses: ["10.255.0.1/30", "2001:db8:ff::1/64"][..self.addresses]
@@ -171,7 +177,17 @@ pub fn desired(sketch: &Sketch) -> Desired {
 
 /// One tunnel of one lane.
 pub fn one(keyed: bool) -> Sketch {
-    let tunnel =
-        TunnelSketch { name: 0, if_id: 42, mtu: 1400, lanes: 1, addresses: 1, routes: 1, keyed, seed: 0, digest: 7 };
+    let tunnel = TunnelSketch {
+        name: 0,
+        if_id: 42,
+        vti: false,
+        mtu: 1400,
+        lanes: 1,
+        addresses: 1,
+        routes: 1,
+        keyed,
+        seed: 0,
+        digest: 7,
+    };
     Sketch { tunnels: vec![tunnel], tables: Some(1), mask: 0xff }
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use super::agent::Agent;
 use super::charon::Charon;
 use super::sa::{self, Sa};
-use super::scenario::{Keying, Scenario};
+use super::scenario::{Device, Keying, Scenario};
 use super::{Lab, Side};
 
 /// How long two charons may take, on an emulated CPU, to bring all lanes up.
@@ -139,7 +139,12 @@ fn lane_packets(scenario: &Scenario, side: Side, states: &[Sa]) -> LanePackets {
     let lanes: Vec<_> = scenario.lanes().collect();
     let mut packets = LanePackets::new();
     for sa in states {
-        if let Some((class, lane)) = lane_of_reqid.get(&sa.reqid).and_then(|position| lanes.get(*position)) {
+        let position = match scenario.device {
+            Device::Xfrm => lane_of_reqid.get(&sa.reqid).copied(),
+            // Of its only lane, whatever its mark.
+            Device::Vti => Some(0),
+        };
+        if let Some((class, lane)) = position.and_then(|position| lanes.get(position)) {
             *packets.entry((*class, *lane, sa.source == ours)).or_default() += sa.packets;
         }
     }

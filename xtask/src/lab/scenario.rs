@@ -17,7 +17,7 @@ pub const TUNNEL: &str = "branch";
 /// Name of the tunnel's device on both ends.
 pub const DEVICE: &str = "lk-branch";
 
-/// if_id of the tunnel on both ends.
+/// if_id or key of the tunnel on both ends.
 pub const IF_ID: u32 = 42;
 
 /// The pre-shared key of both ends, known to all.
@@ -26,8 +26,10 @@ pub const PSK: &str = "the lab's pre-shared key, known to all";
 /// Classes, rules and keying of both gateways.
 #[derive(Debug, Clone)]
 pub struct Scenario {
-    /// In the file's order; each is carried by the tunnel.
+    /// In the file's order; each is carried by the tunnel, or the default one alone where its device has one lane.
     pub classes: Vec<Class>,
+    /// The tunnel's device.
+    pub device: Device,
     /// `[[rule]]` tables, TOML.
     pub rules: String,
     /// Class of what no rule matches.
@@ -42,6 +44,15 @@ pub struct Scenario {
     pub replay_window: Option<u32>,
     /// `rekey-time` of the tunnel, seconds.
     pub rekey_time: Option<u32>,
+}
+
+/// Kinds of device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Device {
+    /// An XFRM interface.
+    Xfrm,
+    /// A VTI or VTI6.
+    Vti,
 }
 
 /// A `[[class]]`.
@@ -105,6 +116,7 @@ impl Scenario {
                     [[rule]]\nname = \"bulk\"\nclass = \"bulk\"\nprotocol = \"udp\"\ndestination-port = [\"9000-9999\"]\n"
                 .to_owned(),
             default: "default",
+            device: Device::Xfrm,
             keying,
             outer: Family::V4,
             mask: 0xff,
@@ -155,15 +167,19 @@ impl Scenario {
             "[[tunnel]]\nname = \"{TUNNEL}\"\nlocal = \"{}\"\nremote = \"{}\"\nclasses = [{}]",
             side.outer(self.outer),
             side.other().outer(self.outer),
-            self.classes.iter().map(|class| format!("{:?}", class.name)).collect::<Vec<_>>().join(", ")
+            self.carried().map(|class| format!("{:?}", class.name)).collect::<Vec<_>>().join(", ")
         );
         if let Some(window) = self.replay_window {
             let _ = writeln!(toml, "replay-window = {window}");
         }
         let _ = writeln!(
             toml,
-            "device = {{ type = \"xfrm\", name = \"{DEVICE}\", if-id = {IF_ID}, mtu = 1400, addresses = [\"{}\", \"{}\"] }}\n\
+            "device = {{ {}, name = \"{DEVICE}\", mtu = 1400, addresses = [\"{}\", \"{}\"] }}\n\
              routes = [\"{}\", \"{}\"]",
+            match self.device {
+                Device::Xfrm => format!("type = \"xfrm\", if-id = {IF_ID}"),
+                Device::Vti => format!("type = \"vti\", key = {IF_ID}"),
+            },
             side.tunnel_address(Family::V4),
             side.tunnel_address(Family::V6),
             side.other().lan(Family::V4),
@@ -208,7 +224,13 @@ impl Scenario {
 
     /// The lanes of a class are known by the mark's position in the tunnel, which counts classes and lanes in order.
     pub fn lanes(&self) -> impl Iterator<Item = (&'static str, u8)> {
-        self.classes.iter().flat_map(|class| (0..class.lanes).map(|index| (class.name, index)))
+        self.carried().flat_map(|class| (0..class.lanes).map(|index| (class.name, index)))
+    }
+
+    /// The classes that the tunnel has lanes of.
+    fn carried(&self) -> impl Iterator<Item = &Class> {
+        let all = self.device == Device::Xfrm;
+        self.classes.iter().filter(move |class| all || class.name == self.default)
     }
 
     /// Keys that both ends can write down by themselves, and that mean nothing outside the lab.

@@ -117,9 +117,18 @@ pub struct Device {
     /// Its name, up to 15 bytes; no other program's device.
     #[schemars(with = "String", required)]
     pub name: Option<At<String>>,
-    /// What ties device, SAs and policies together; another one in each tunnel.
-    #[schemars(with = "u32", required, range(min = 1))]
+    /// Of an XFRM interface, which needs it: what ties device, SAs and policies together; another one in each tunnel.
+    #[schemars(with = "Option<u32>", range(min = 1))]
     pub if_id: Option<At<u32>>,
+    /// Of a VTI, which needs it or both of the next two: the mark of its policies; another one in each tunnel.
+    #[schemars(with = "Option<u32>", range(min = 1))]
+    pub key: Option<At<u32>>,
+    /// The same for what comes in alone.
+    #[schemars(with = "Option<u32>", range(min = 1))]
+    pub ikey: Option<At<u32>>,
+    /// The same for what leaves alone.
+    #[schemars(with = "Option<u32>", range(min = 1))]
+    pub okey: Option<At<u32>>,
     /// Inner MTU in bytes: the WAN's, less what ESP adds (80 covers AES-GCM over IPv6).
     #[schemars(with = "Option<u32>", range(min = 576, max = 65535), extend("default" = 1400))]
     pub mtu: Option<At<u32>>,
@@ -130,16 +139,54 @@ pub struct Device {
 
 impl Device {
     fn read(table: &mut Table<'_, '_, '_, '_>) -> Self {
+        let kind = table.required("type", &value::DEVICE_TYPE);
+        let name = table.required("name", &value::DEVICE);
+        Self::check_keys(kind.as_ref().map_or(DeviceType::Xfrm, |kind| kind.value), table);
         Self {
-            kind: table.required("type", &value::DEVICE_TYPE),
-            name: table.required("name", &value::DEVICE),
-            if_id: {
-                table.require("if-id", "42");
-                table.number("if-id", 1..=u32::MAX)
-            },
+            kind,
+            name,
+            if_id: table.number("if-id", 1..=u32::MAX),
+            key: table.number("key", 1..=u32::MAX),
+            ikey: table.number("ikey", 1..=u32::MAX),
+            okey: table.number("okey", 1..=u32::MAX),
             mtu: table.number("mtu", 576..=65535),
             addresses: table.many("addresses", &value::DEVICE_ADDRESS, "leave the key out for no addresses"),
         }
+    }
+
+    /// What each kind needs, and what is another's.
+    fn check_keys(kind: DeviceType, table: &mut Table<'_, '_, '_, '_>) {
+        let of_others: &[(&'static str, &'static str)] = match kind {
+            DeviceType::Xfrm => {
+                table.require("if-id", "42");
+                &[("key", "vti"), ("ikey", "vti"), ("okey", "vti")]
+            }
+            DeviceType::Vti => {
+                match (table.has("key"), table.has("ikey"), table.has("okey")) {
+                    (true, false, false) | (false, true, true) => {}
+                    (false, false, false) => table.require("key", "42"),
+                    (false, true, false) => table.require("okey", "42"),
+                    (false, false, true) => table.require("ikey", "42"),
+                    (true, _, _) => {
+                        let (spot, object) = (table.spot_of("key"), table.object.clone());
+                        table.problem(spot, Problem::KeyTwice { object });
+                    }
+                }
+                &[("if-id", "xfrm")]
+            }
+        };
+        for &(key, of) in of_others {
+            if !table.has(key) {
+                continue;
+            }
+            let (spot, object) = (table.spot_of(key), table.object.clone());
+            table.problem(spot, Problem::OfOtherDevice { object, key, kind: kind.name(), of });
+        }
+    }
+
+    /// The keys of a VTI: for what comes in, and for what leaves.
+    pub(crate) fn keys(&self) -> (Option<&At<u32>>, Option<&At<u32>>) {
+        (self.ikey.as_ref().or(self.key.as_ref()), self.okey.as_ref().or(self.key.as_ref()))
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::config::document::Document;
 use crate::config::findings::{Findings, Spot};
 use crate::config::problem::Problem;
-use crate::policy::{ClassIndex, Policy, Rule, TenantIndex, TunnelIndex};
+use crate::policy::{ClassIndex, Fallback, Policy, Rule, TenantIndex, TunnelIndex};
 
 /// Those whose tunnels are the same ones: a tenant with its own, or everybody else.
 type Realm = Option<TenantIndex>;
@@ -100,9 +100,18 @@ impl<'p> Reach<'p> {
         tenant.filter(|tenant| !self.policy.tenants[tenant.0].tunnels.is_empty())
     }
 
+    /// Itself or by a class that it falls back to: a tunnel of one lane carries all of them in this way.
     fn carries(&self, realm: Realm, class: ClassIndex) -> bool {
-        let mut tunnels = self.tunnels.get(&realm).into_iter().flatten();
-        tunnels.any(|tunnel| self.policy.tunnels[tunnel.0].classes.contains(&class))
+        let has = |class: ClassIndex| {
+            let mut tunnels = self.tunnels.get(&realm).into_iter().flatten();
+            tunnels.any(|tunnel| self.policy.tunnels[tunnel.0].classes.contains(&class))
+        };
+        let next = |class: &ClassIndex| match self.policy.classes.get(class.0)?.fallback {
+            Fallback::Class(next) => Some(next),
+            Fallback::Block | Fallback::Clear => None,
+        };
+        // A circle has been reported; it is at most as long as there are classes.
+        std::iter::successors(Some(class), next).take(self.policy.classes.len() + 1).any(has)
     }
 
     /// What is said where they do not carry it; nothing of a class that has been reported.

@@ -13,7 +13,7 @@ use super::names::Names;
 use crate::config::Source;
 use crate::config::caution::Caution;
 use crate::config::document::{self, Document};
-use crate::config::findings::Findings;
+use crate::config::findings::{At, Findings};
 use crate::config::problem::Problem;
 use crate::config::value::DeviceType;
 use crate::policy::lanes::{self, Carried};
@@ -33,7 +33,7 @@ pub fn resolve(
     sources: &[Source],
     findings: &mut Findings<'_>,
 ) -> Vec<Tunnel> {
-    shared::check(document, findings);
+    shared::check(document, classes, mask, findings);
     let mut tunnels = Vec::with_capacity(document.tunnels.len());
     for tunnel in &document.tunnels {
         let (local, remote) = ends::resolve(tunnel, findings);
@@ -42,7 +42,7 @@ pub fn resolve(
             name: tunnel.name.as_ref().map(|name| name.value.clone()).unwrap_or_default(),
             local,
             remote,
-            classes: carried(tunnel, names, findings),
+            classes: carried(tunnel, names, classes, findings),
             lanes: Vec::new(),
             device: device(tunnel),
             routes: tunnel.routes.iter().map(|route| route.value).collect(),
@@ -101,14 +101,37 @@ pub fn warn_blocked(
     }
 }
 
-fn carried(tunnel: &document::Tunnel, names: &Names<'_>, findings: &mut Findings<'_>) -> Vec<ClassIndex> {
+fn carried(
+    tunnel: &document::Tunnel,
+    names: &Names<'_>,
+    all: &[Class],
+    findings: &mut Findings<'_>,
+) -> Vec<ClassIndex> {
     super::rules::no_twice(&tunnel.classes, &tunnel.object, "classes", String::clone, findings);
     let mut classes = Vec::with_capacity(tunnel.classes.len());
     for name in &tunnel.classes {
         let class = names.find(name, &tunnel.object, "class", "classes", findings).map(ClassIndex);
-        classes.extend(class);
+        if let Some(class) = class {
+            check_room(tunnel, classes.len(), name, all[class.0].lanes, findings);
+            classes.push(class);
+        }
     }
     classes
+}
+
+/// Whether the device can carry a class more beside the `before` that come before it.
+fn check_room(tunnel: &document::Tunnel, before: usize, name: &At<String>, lanes: u8, findings: &mut Findings<'_>) {
+    let kind =
+        tunnel.device.as_ref().and_then(|device| device.kind.as_ref()).map_or(DeviceType::Xfrm, |kind| kind.value);
+    if device(tunnel).kind.most_lanes().is_none_or(|most| before + usize::from(lanes) <= most) {
+        return;
+    }
+    let class = &name.value;
+    let what = match before {
+        0 => format!("class \"{class}\" has {lanes}"),
+        _ => format!("class \"{class}\" would be one more"),
+    };
+    findings.problem(name.spot, Problem::OneLane { object: tunnel.object.clone(), device: kind.title(), what });
 }
 
 /// Whether the lanes of every tunnel have a mark.
@@ -130,11 +153,16 @@ fn fits(document: &Document, tunnels: &[Tunnel], classes: &[Class], mask: u32, f
 
 fn device(tunnel: &document::Tunnel) -> Device {
     let device = tunnel.device.as_ref();
-    let if_id = device.and_then(|device| device.if_id.as_ref()).map_or(1, |if_id| if_id.value);
+    // What has been reported stands for a number that is not there.
+    let number = |at: Option<&At<u32>>| at.map_or(1, |at| at.value);
     let kind = device.and_then(|device| device.kind.as_ref()).map_or(DeviceType::Xfrm, |kind| kind.value);
     Device {
         kind: match kind {
-            DeviceType::Xfrm => DeviceKind::Xfrm { if_id },
+            DeviceType::Xfrm => DeviceKind::Xfrm { if_id: number(device.and_then(|device| device.if_id.as_ref())) },
+            DeviceType::Vti => {
+                let (input, output) = device.map_or((None, None), document::Device::keys);
+                DeviceKind::Vti { input_key: number(input), output_key: number(output) }
+            }
         },
         name: device.and_then(|device| device.name.as_ref()).map(|name| name.value.clone()).unwrap_or_default(),
         mtu: device.and_then(|device| device.mtu.as_ref()).map_or(MTU, |mtu| mtu.value),
@@ -142,7 +170,7 @@ fn device(tunnel: &document::Tunnel) -> Device {
     }
 }
 
-fn selectors(written: &[crate::config::findings::At<IpNet>]) -> Vec<IpNet> {
+fn selectors(written: &[At<IpNet>]) -> Vec<IpNet> {
     if written.is_empty() {
         return vec![IpNet::V4(ipnet::Ipv4Net::default()), IpNet::V6(ipnet::Ipv6Net::default())];
     }
@@ -156,7 +184,7 @@ fn check_inside(tunnel: &document::Tunnel, findings: &mut Findings<'_>) {
     super::rules::no_twice(&tunnel.local_ts, object, "local-ts", ToString::to_string, findings);
     super::rules::no_twice(&tunnel.remote_ts, object, "remote-ts", ToString::to_string, findings);
     for route in &tunnel.routes {
-        let inside = |ts: &crate::config::findings::At<IpNet>| ts.value.contains(&route.value);
+        let inside = |ts: &At<IpNet>| ts.value.contains(&route.value);
         if !tunnel.remote_ts.is_empty() && !tunnel.remote_ts.iter().any(inside) {
             let (object, route_text) = (object.clone(), route.value.to_string());
             findings.caution(route.spot, Caution::RouteOutside { object, route: route_text });
@@ -173,7 +201,7 @@ fn check_inside(tunnel: &document::Tunnel, findings: &mut Findings<'_>) {
     if let Some(mtu) = &device.mtu
         && mtu.value < IPV6_MTU
     {
-        let is_v6 = |at: &&crate::config::findings::At<IpNet>| matches!(at.value, IpNet::V6(_));
+        let is_v6 = |at: &&At<IpNet>| matches!(at.value, IpNet::V6(_));
         let address = device.addresses.iter().find(is_v6).map(|at| format!("address {}", at.value));
         let route = tunnel.routes.iter().find(is_v6).map(|at| format!("route {}", at.value));
         if let Some(with) = address.or(route) {

@@ -48,6 +48,26 @@ pub const CONSENT: Kind<()> =
 pub enum DeviceType {
     /// An XFRM interface.
     Xfrm,
+    /// A VTI, or VTI6 between IPv6 addresses.
+    Vti,
+}
+
+impl DeviceType {
+    /// As the file says it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Xfrm => "xfrm",
+            Self::Vti => "vti",
+        }
+    }
+
+    /// What it is, after "its device is".
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Xfrm => "an XFRM interface",
+            Self::Vti => "a VTI",
+        }
+    }
 }
 
 /// The kind of a tunnel's device.
@@ -168,11 +188,12 @@ fn bytes(number: i128) -> Result<u64, Reason> {
 fn device_type(text: &str) -> Result<DeviceType, Reason> {
     match text {
         "xfrm" => Ok(DeviceType::Xfrm),
-        "vti" | "gre" | "tun" | "policy" | "none" => {
+        "vti" => Ok(DeviceType::Vti),
+        "gre" | "tun" | "policy" | "none" => {
             let cure = "take type = \"xfrm\": one XFRM interface carries any number of lanes";
             Err(Reason::NotYet { value: text.to_owned(), cure })
         }
-        _ => Err(Reason::Unknown { value: text.to_owned(), cure: cure(text, "kinds of device", ["xfrm"]) }),
+        _ => Err(Reason::Unknown { value: text.to_owned(), cure: cure(text, "kinds of device", ["xfrm", "vti"]) }),
     }
 }
 

@@ -4,7 +4,7 @@ use zeroize::Zeroizing;
 
 use super::super::testing;
 use super::*;
-use crate::policy::Static;
+use crate::policy::{DeviceKind, Static};
 
 fn psk() -> Credentials {
     Credentials::Psk(Zeroizing::new(b"hunter2".to_vec()))
@@ -149,4 +149,19 @@ fn one_end_of_two_yields() {
         std::mem::swap(&mut ike.local_id, &mut ike.remote_id);
     });
     assert_eq!((ours.yields, theirs.yields), (false, true));
+}
+
+/// Marks are whole keys, and nothing sets one on what was decrypted.
+#[test]
+fn the_child_of_a_vti_has_its_keys_for_marks() {
+    let connection = connection(|policy| {
+        policy.tunnels[0].device.kind = DeviceKind::Vti { input_key: 0x2a, output_key: 0x2b };
+        policy.tunnels[0].lanes.truncate(1);
+    });
+    let message = connection.load_conn(&psk());
+    let child = message.section("lk-b7").unwrap().section("children").unwrap().section("voice.0").unwrap();
+    let said = ["mark_in", "mark_out", "set_mark_in", "if_id_in", "mode"].map(|key| child.text(key));
+    let marks = [Some("0x0000002a/0xffffffff"), Some("0x0000002b/0xffffffff"), None];
+    assert_eq!(said, [marks[0], marks[1], marks[2], Some("0"), Some("tunnel")]);
+    assert_eq!(connection.lanes[0].mark, (0x2a, u32::MAX));
 }

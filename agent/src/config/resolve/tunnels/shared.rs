@@ -1,12 +1,13 @@
-//! What tunnels must not share: if_ids, device names, routes, marks of unlike ESP packets.
+//! What tunnels must not share: if_ids, keys, ends of VTIs, device names, routes, marks of unlike ESP packets.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::net::IpAddr;
 
 use crate::config::document::{Document, Tunnel};
-use crate::config::findings::{Findings, Spot};
+use crate::config::findings::{At, Findings, Spot};
 use crate::config::problem::Problem;
+use crate::config::value::DeviceType;
 use crate::policy::{self, Class, Lane};
 
 /// Who has what, and where it says so.
@@ -26,7 +27,9 @@ impl<'d, T: Hash + Eq> Taken<'d, T> {
 }
 
 /// Every clash between two tunnels.
-pub fn check(document: &Document, findings: &mut Findings<'_>) {
+pub fn check(document: &Document, classes: &[Class], mask: u32, findings: &mut Findings<'_>) {
+    check_ends(document, findings);
+    check_keys(document, classes, mask, findings);
     let if_ids: HashSet<u32> =
         document.tunnels.iter().filter_map(|tunnel| Some(tunnel.device.as_ref()?.if_id.as_ref()?.value)).collect();
     let (mut by_if_id, mut by_device, mut by_route) =
@@ -56,6 +59,74 @@ pub fn check(document: &Document, findings: &mut Findings<'_>) {
                 let (other, first) = (holder.object.clone(), findings.place(spot));
                 let (object, text) = (object.clone(), route.value.to_string());
                 findings.problem(route.spot, Problem::RouteTaken { object, route: text, other, first });
+            }
+        }
+    }
+}
+
+/// A VTI is found by its ends alone, and what it finds no policy for is dropped (vti_rcv, vti6_rcv): nobody else gets ESP there.
+fn check_ends(document: &Document, findings: &mut Findings<'_>) {
+    let mut by_ends = Taken(HashMap::new());
+    for tunnel in &document.tunnels {
+        let (Some(local), Some(remote)) = (&tunnel.local, &tunnel.remote) else { continue };
+        let Some((earlier, spot)) = by_ends.take((local.value, remote.value), tunnel, local.spot) else { continue };
+        let kind = |tunnel: &Tunnel| Some(tunnel.device.as_ref()?.kind.as_ref()?.value);
+        let takes = |tunnel| match kind(tunnel)? {
+            DeviceType::Xfrm => None,
+            of @ DeviceType::Vti => Some(of.title()),
+        };
+        let Some(device) = takes(tunnel).or_else(|| takes(earlier)) else { continue };
+        let problem = Problem::EndsTaken {
+            object: tunnel.object.clone(),
+            device,
+            other: earlier.object.clone(),
+            first: findings.place(spot),
+        };
+        findings.problem(remote.spot, problem);
+    }
+}
+
+/// Keys are marks of policies that have no interface: two tunnels' must differ, and so must they from what ports write.
+fn check_keys(document: &Document, classes: &[Class], mask: u32, findings: &mut Findings<'_>) {
+    let keys = |tunnel: &'_ Tunnel| {
+        let (input, output) = tunnel.device.as_ref().map_or((None, None), |device| device.keys());
+        let value = |at: &At<u32>| (at.value, at.spot);
+        (input.map(value), output.map(value))
+    };
+    let shift = mask.trailing_zeros().min(31);
+    let class_of = |key: u32| classes.get(((key & mask) >> shift).checked_sub(1)? as usize);
+    let ports = !document.ports.is_empty();
+    let used: HashSet<u32> = document
+        .tunnels
+        .iter()
+        .map(keys)
+        .flat_map(|(input, output)| [input, output])
+        .flatten()
+        .map(|(key, _)| key)
+        .collect();
+    let free = |key: u32| {
+        let fits = |free: &u32| !(used.contains(free) || ports && class_of(*free).is_some());
+        (key..=u32::MAX).chain(1..).find(fits).unwrap_or_default()
+    };
+    let mut taken = [Taken(HashMap::new()), Taken(HashMap::new())];
+    for tunnel in &document.tunnels {
+        let (input, output) = keys(tunnel);
+        // Said once of a key for both directions.
+        let mut said = None;
+        for (taken, (key, spot)) in taken.iter_mut().zip([input, output]).filter_map(|(taken, at)| Some((taken, at?))) {
+            let clash = taken.take(key, tunnel, spot);
+            if said == Some(spot) {
+                continue;
+            }
+            let object = tunnel.object.clone();
+            if let Some((holder, first)) = clash {
+                let (other, first) = (holder.object.clone(), findings.place(first));
+                findings.problem(spot, Problem::KeyTaken { object, key, other, first, free: free(key) });
+                said = Some(spot);
+            } else if let (Some(port), Some(class)) = (document.ports.first(), class_of(key)) {
+                let (port, class) = (port.object.clone(), class.name.clone());
+                findings.problem(spot, Problem::KeyOfPort { object, key, port, class, free: free(key) });
+                said = Some(spot);
             }
         }
     }

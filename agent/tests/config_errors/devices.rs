@@ -1,0 +1,146 @@
+//! Devices of tunnels: what each kind needs, what it cannot carry, what two of them cannot share.
+
+use super::{FINE, changed, said, same};
+
+/// The fine config, but its device is a VTI that carries one class.
+fn vti(keys: &str) -> String {
+    FINE.replacen("classes = [\"voice\", \"default\"]", "classes = [\"default\"]", 1)
+        .replacen("name = \"voice\"", "name = \"voice\"\nfallback = \"default\"", 1)
+        .replacen("type = \"xfrm\"", "type = \"vti\"", 1)
+        .replacen("if-id = 42", keys, 1)
+}
+
+/// A second tunnel, in seven lines.
+fn second(remote: &str, device: &str) -> String {
+    format!(
+        "[[tunnel]]\nname = \"branch-8\"\nlocal = \"192.0.2.1\"\nremote = \"{remote}\"\nclasses = [\"default\"]\n\
+         device = {{ name = \"lk-branch8\", {device} }}\nike = {{ auth = {{ psk-file = \"x\" }} }}\n"
+    )
+}
+
+#[test]
+fn a_vti_has_a_key_or_one_for_each_direction() {
+    same(&said(&vti("key = 42")), "");
+    same(&said(&vti("ikey = 42, okey = 43")), "");
+    same(
+        &said(&vti("mtu = 1400")),
+        r#"
+gw.toml:11:10: error: tunnel "branch-7": device: key is missing
+    add key = 42
+"#,
+    );
+    same(
+        &said(&vti("okey = 42")),
+        r#"
+gw.toml:11:10: error: tunnel "branch-7": device: ikey is missing
+    add ikey = 42
+"#,
+    );
+    same(
+        &said(&vti("key = 42, okey = 43")),
+        r#"
+gw.toml:11:47: error: tunnel "branch-7": device: key is for both directions, but ikey or okey is there, too
+    write key alone, or ikey and okey
+"#,
+    );
+    same(
+        &said(&vti("key = 0")),
+        r#"
+gw.toml:11:53: error: tunnel "branch-7": device: key 0 is outside 1 to 4294967295
+"#,
+    );
+}
+
+#[test]
+fn each_kind_has_its_own_keys() {
+    same(
+        &said(&vti("key = 42, if-id = 7")),
+        r#"
+gw.toml:11:57: error: tunnel "branch-7": device: if-id is not for type = "vti"
+    take if-id out: it is for type = "xfrm"
+"#,
+    );
+    same(
+        &changed("if-id = 42", "if-id = 42, key = 7"),
+        r#"
+gw.toml:10:60: error: tunnel "branch-7": device: key is not for type = "xfrm"
+    take key out: it is for type = "vti"
+"#,
+    );
+}
+
+#[test]
+fn a_second_lane_in_a_vti() {
+    let two = vti("key = 42").replacen("classes = [\"default\"]", "classes = [\"voice\", \"default\"]", 1);
+    same(
+        &said(&two),
+        r#"
+gw.toml:10:21: error: tunnel "branch-7": its device is a VTI, which carries one lane, and class "default" would be one more
+    list one class of one lane, which all others fall back to, or take type = "xfrm": an XFRM interface carries any number of lanes
+"#,
+    );
+    let wide = vti("key = 42").replacen("name = \"default\"", "name = \"default\"\nlanes = 2", 1);
+    same(
+        &said(&wide),
+        r#"
+gw.toml:11:12: error: tunnel "branch-7": its device is a VTI, which carries one lane, and class "default" has 2
+    list one class of one lane, which all others fall back to, or take type = "xfrm": an XFRM interface carries any number of lanes
+"#,
+    );
+}
+
+#[test]
+fn a_vti_shares_its_ends_with_no_other_tunnel() {
+    let vtis = format!("{}{}", vti("key = 42"), second("192.0.2.2", "type = \"vti\", key = 43"));
+    same(
+        &said(&vtis),
+        r#"
+gw.toml:18:10: error: tunnel "branch-8": tunnel "branch-7" has the same local and remote, see gw.toml:8:9, and a VTI takes all ESP between them
+    give one of the tunnels an address of its own, or make one tunnel with an XFRM interface of them
+"#,
+    );
+    let xfrm = format!("{}{}", vti("key = 42"), second("192.0.2.2", "type = \"xfrm\", if-id = 43"));
+    same(
+        &said(&xfrm),
+        r#"
+gw.toml:18:10: error: tunnel "branch-8": tunnel "branch-7" has the same local and remote, see gw.toml:8:9, and a VTI takes all ESP between them
+    give one of the tunnels an address of its own, or make one tunnel with an XFRM interface of them
+"#,
+    );
+    let apart = format!("{}{}", vti("key = 42"), second("192.0.2.3", "type = \"vti\", key = 43"));
+    same(&said(&apart), "");
+}
+
+#[test]
+fn one_key_in_two_vtis() {
+    let both = format!("{}{}", vti("key = 42"), second("192.0.2.3", "type = \"vti\", key = 42"));
+    same(
+        &said(&both),
+        r#"
+gw.toml:20:53: error: tunnel "branch-8": key 42 is taken by tunnel "branch-7", see gw.toml:11:53
+    43 is free; both ends of a tunnel may differ in it
+"#,
+    );
+    let one = format!("{}{}", vti("ikey = 42, okey = 43"), second("192.0.2.3", "type = \"vti\", ikey = 43, okey = 43"));
+    same(
+        &said(&one),
+        r#"
+gw.toml:20:65: error: tunnel "branch-8": key 43 is taken by tunnel "branch-7", see gw.toml:11:65
+    44 is free; both ends of a tunnel may differ in it
+"#,
+    );
+}
+
+#[test]
+fn a_key_that_a_port_writes() {
+    let port = "[[port]]\nname = \"lan0\"\n";
+    same(
+        &said(&format!("{}{port}", vti("key = 2"))),
+        r#"
+gw.toml:11:53: error: tunnel "branch-7": key 0x2 is the mark that port "lan0" gives to packets of class "default"
+    whatever has its mark enters a VTI, wherever it is routed to: take 0x3
+"#,
+    );
+    same(&said(&format!("{}{port}", vti("key = 3"))), "");
+    same(&said(&vti("key = 2")), "");
+}
