@@ -5,27 +5,17 @@ mod witness;
 
 use lanekeeper::compile::edit::{Beside, Edit, Full};
 use lanekeeper::compile::{Registry, Tables, compile};
-use lanekeeper::model::{Model, Probe, Verdict};
+use lanekeeper::model::{Model, Verdict};
 use lanekeeper::policy::{Policy, Rule};
 use witness::list::{self, FAMILIES};
 use witness::oracle::Oracle;
 use witness::packet::{self, Packet};
 use witness::random::Random;
 
-fn probe(packet: &Packet) -> Probe<'_> {
-    Probe {
-        frame: &packet.frame,
-        mark: packet.mark,
-        ingress: packet.ingress,
-        stripped: packet.stripped,
-        cgroup: packet.cgroup,
-    }
-}
-
 /// What happens to a packet, whatever the place of the rule is by then.
 fn effects(tables: &Tables, packets: &[Packet]) -> Vec<Verdict> {
     let model = Model::all_up(tables);
-    let verdict = |packet| Verdict { rule: None, ..model.evaluate("tunnel0", &probe(packet)) };
+    let verdict = |packet: &Packet| Verdict { rule: None, ..model.evaluate("tunnel0", &packet.probe()) };
     packets.iter().map(verdict).collect()
 }
 
@@ -82,7 +72,7 @@ impl Edited {
         assert_eq!(self.tables.digest, whole.digest);
         let model = Model::all_up(&self.tables);
         for packet in packets {
-            let verdict = model.evaluate("tunnel0", &probe(packet));
+            let verdict = model.evaluate("tunnel0", &packet.probe());
             let (judgement, _) = Oracle::default().judge(&self.policy, packet);
             assert_eq!((verdict.tenant, verdict.rule, verdict.class), judgement, "{packet:?}");
         }

@@ -57,13 +57,7 @@ fn three_witnesses_agree_on_every_packet() {
         trial.set_tunnel("tunnel0").unwrap();
         for place in 0..PACKETS {
             let packet = packets.next(&mut random, &policy);
-            let probe = Probe {
-                frame: &packet.frame,
-                mark: packet.mark,
-                ingress: packet.ingress,
-                stripped: packet.stripped,
-                cgroup: packet.cgroup,
-            };
+            let probe = packet.probe();
             let host = model.evaluate("tunnel0", &probe);
             let kernel = match run(&mut trial, &probe) {
                 Some(verdict) => verdict,
@@ -124,13 +118,7 @@ fn classify_takes_no_verdict_from_tables_that_were() {
                 if packet.part != Part::Whole {
                     continue;
                 }
-                let probe = Probe {
-                    frame: &packet.frame,
-                    mark: 0,
-                    ingress: packet.ingress,
-                    stripped: packet.stripped,
-                    cgroup: packet.cgroup,
-                };
+                let probe = Probe { mark: 0, ..packet.probe() };
                 let Some(verdict) = run(&mut trial, &probe) else { continue };
                 assert_eq!(verdict, model.evaluate(tunnel, &probe), "round {round}, {tunnel}: {packet:?}");
                 let before = verdicts[place].replace(verdict.clone());
@@ -159,13 +147,7 @@ fn counters_add_up_to_the_packets() {
             tables.lanes.keys().for_each(|lane| trial.set_up(lane, false).unwrap());
         }
         let packet = witness::packet::packet(&mut random, &policy);
-        let probe = Probe {
-            frame: &packet.frame,
-            mark: 0,
-            ingress: packet.ingress,
-            stripped: packet.stripped,
-            cgroup: packet.cgroup,
-        };
+        let probe = Probe { mark: 0, ..packet.probe() };
         let Some(verdict) = run(&mut trial, &probe) else { continue };
         packets += 1;
         taken += u64::from(verdict.lane.is_some());

@@ -1,5 +1,8 @@
 //! Two witnesses without privilege: the naive oracle and the host's run of the classifier agree on random policies.
 
+#[path = "../benches/witness/tally.rs"]
+#[allow(dead_code, reason = "only what it says of a list is tried here")]
+mod tally;
 mod witness;
 
 use lanekeeper::compile::{Registry, compile};
@@ -7,8 +10,9 @@ use lanekeeper::lane::LaneId;
 use lanekeeper::model::{Model, Probe};
 use lanekeeper::policy::Policy;
 use lanekeeper_common::verdict::{BlockReason, ParseReason};
+use tally::Tally;
 use witness::columns::Columns;
-use witness::hearing::{Hearing, probe};
+use witness::hearing::Hearing;
 use witness::list::{self, FAMILIES};
 use witness::oracle::{Oracle, reaches};
 use witness::packet::{Packet, Part};
@@ -28,7 +32,7 @@ fn oracle_and_host_agree_on_random_policies() {
         for place in 0..PACKETS {
             let (packet, verdict) = hearing.next(&mut random, || format!("seed {seed}, packet {place}"));
             let context = || format!("seed {seed}, packet {place}: {packet:?}\n{verdict:?}");
-            let again = hearing.model.evaluate("tunnel0", &probe(&packet));
+            let again = hearing.model.evaluate("tunnel0", &packet.probe());
             assert_eq!(again, verdict, "once its flow is known; {}", context());
             let unseen = verdict.parse == Some(ParseReason::FragmentUnseen);
             assert_eq!(packet.broken, verdict.parse.is_some() && !unseen, "{}", context());
@@ -124,5 +128,32 @@ fn both_oracles_say_the_same() {
             })
             .collect();
         agree(&columns, &policy, &packets);
+    }
+}
+
+#[test]
+fn a_list_that_was_not_wholly_tried_is_as_bad_as_a_wrong_verdict() {
+    let good = Tally { packets: 4, edits_between: 3, edits_during: 2, wrong_host: 0, wrong_kernel: 0 };
+    let table: [(Tally, &[&str]); 8] = [
+        (good, &[]),
+        (Tally { packets: 1, edits_between: 1, edits_during: 1, ..good }, &[]),
+        (Tally { packets: 0, ..good }, &["no packet was judged"]),
+        (Tally { edits_between: 0, ..good }, &["no rule came, went or moved between packets"]),
+        (Tally { edits_during: 0, ..good }, &["no rule came, went or moved while packets ran: take more of them"]),
+        (Tally { wrong_host: 1, ..good }, &["1 verdicts of the host are wrong"]),
+        (Tally { wrong_kernel: 2, ..good }, &["2 verdicts of the kernel are wrong"]),
+        (
+            Tally { wrong_kernel: 2, wrong_host: 9, ..Tally::default() },
+            &[
+                "no packet was judged",
+                "no rule came, went or moved between packets",
+                "no rule came, went or moved while packets ran: take more of them",
+                "9 verdicts of the host are wrong",
+                "2 verdicts of the kernel are wrong",
+            ],
+        ),
+    ];
+    for (tally, faults) in table {
+        assert_eq!(tally.faults(), faults, "{tally:?}");
     }
 }

@@ -23,7 +23,7 @@ pub struct Witness {
 }
 
 impl Witness {
-    /// Builds and runs, on this machine's kernel; fails where a verdict is wrong.
+    /// Builds and runs, on this machine's kernel; fails where a verdict is wrong or something was not tried.
     pub fn run(&self, workspace: &Workspace) -> Result<ExitCode> {
         let mut witness = Command::new(bench::build(workspace, "witness", &[])?);
         witness.arg("--packets").arg(self.packets.to_string());

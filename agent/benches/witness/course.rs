@@ -40,7 +40,10 @@ pub struct Course<'a> {
 
 /// How often a list that changes while packets run went there and back.
 struct Toggled {
-    edits: usize,
+    /// Those that began before the last packet's end.
+    edits_during: usize,
+    /// Whether there was room for it.
+    is_edited: bool,
     /// Whether it ended as the list after.
     is_there: bool,
 }
@@ -155,7 +158,7 @@ impl<'a> Course<'a> {
         };
         let packets = self.packets(len, std::slice::from_ref(&change.rule));
         let (toggled, kernel) = self.toggle(&change, &packets)?;
-        self.tally.edits_during += toggled.edits;
+        self.tally.edits_during += toggled.edits_during;
 
         let before = in_parallel(&packets, |some| (self.host.judge(some), self.host.classify(some)));
         let (before, host): (Vec<_>, Vec<_>) = before.into_iter().unzip();
@@ -183,7 +186,7 @@ impl<'a> Course<'a> {
         }
 
         let ways = match toggled {
-            Toggled { edits: 0, .. } => vec![],
+            Toggled { is_edited: false, .. } => vec![],
             Toggled { is_there: true, .. } => vec![&change.there],
             Toggled { is_there: false, .. } => vec![&change.there, &change.back],
         };
@@ -210,15 +213,17 @@ impl<'a> Course<'a> {
                 done.store(true, Ordering::Relaxed);
                 verdicts
             });
-            let mut toggled = Toggled { edits: 0, is_there: false };
+            let mut toggled = Toggled { edits_during: 0, is_edited: false, is_there: false };
             let mut edit = || -> Result<()> {
                 for steps in [&change.there, &change.back].into_iter().cycle() {
                     for step in steps {
+                        let is_during = !done.load(Ordering::Relaxed);
                         // No room for it is found at the first step: what was there once has room again.
                         if !Kernel::edit(dataplane, policy, step)? {
                             return Ok(());
                         }
-                        toggled.edits += 1;
+                        toggled.is_edited = true;
+                        toggled.edits_during += usize::from(is_during);
                     }
                     toggled.is_there = !toggled.is_there;
                     if done.load(Ordering::Relaxed) {

@@ -6,7 +6,8 @@
 //! in a network namespace that nobody else sees and that vanish with this process. How a list is gone through, `course`
 //! says.
 //!
-//! Exit status 1 where a verdict is wrong.
+//! Exit status 1, and a line for each list and fault, where a verdict is wrong, or where a list saw no packets, no edits
+//! between them or none while they ran.
 
 #[path = "../../tests/witness/mod.rs"]
 mod witness;
@@ -72,7 +73,7 @@ fn main() -> Result<ExitCode> {
     be_alone()?;
     let start = Instant::now();
     let mut kernel = Kernel::new(Path::new(PINS))?;
-    let (mut sum, mut lists) = (Tally::default(), 0);
+    let (mut sum, mut lists, mut faults) = (Tally::default(), 0, Vec::new());
     println!("{}", tally::HEAD);
     for rules in &arguments.rules {
         for family in &families {
@@ -81,10 +82,17 @@ fn main() -> Result<ExitCode> {
                 .and_then(|course| course.run(arguments.packets))
                 .with_context(|| format!("{} of {rules}", family.name))?;
             println!("{}", taken.row(family.name, &rules.to_string(), start.elapsed()));
+            faults.extend(taken.faults().into_iter().map(|fault| format!("{} of {rules}: {fault}", family.name)));
             sum.add(&taken);
             lists += 1;
         }
     }
     println!("{}", sum.row("all", &format!("{lists} lists"), start.elapsed()));
-    Ok(if sum.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    if lists == 0 {
+        faults.push("no list was gone through".to_owned());
+    }
+    for fault in &faults {
+        println!("FAILED {fault}");
+    }
+    Ok(if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

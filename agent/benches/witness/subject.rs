@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use lanekeeper::compile::edit::{Beside, Edit};
 use lanekeeper::compile::{Registry, Tables, compile};
 use lanekeeper::kernel::dataplane::{Dataplane, Trial};
-use lanekeeper::model::{Model, Probe, Verdict};
+use lanekeeper::model::{Model, Verdict};
 use lanekeeper::policy::{Policy, Rule};
 
 use crate::change::Step;
@@ -16,17 +16,6 @@ use crate::witness::packet::Packet;
 
 /// The tunnel that all packets leave by.
 const TUNNEL: &str = "tunnel0";
-
-/// What the program sees of a packet.
-pub fn probe(packet: &Packet) -> Probe<'_> {
-    Probe {
-        frame: &packet.frame,
-        mark: packet.mark,
-        ingress: packet.ingress,
-        stripped: packet.stripped,
-        cgroup: packet.cgroup,
-    }
-}
 
 /// The list as the oracle and the host have it.
 pub struct Host {
@@ -77,7 +66,7 @@ impl Host {
     /// What `classify` says.
     pub fn classify(&self, packets: &[Packet]) -> Vec<Verdict> {
         let model = Model::all_up(&self.tables);
-        packets.iter().map(|packet| model.evaluate(TUNNEL, &probe(packet))).collect()
+        packets.iter().map(|packet| model.evaluate(TUNNEL, &packet.probe())).collect()
     }
 }
 
@@ -134,5 +123,5 @@ impl Kernel {
 
 /// What the program says.
 pub fn run(trial: &mut Trial, packets: &[Packet]) -> Result<Vec<Verdict>> {
-    packets.iter().map(|packet| Ok(trial.run(&probe(packet))?)).collect()
+    packets.iter().map(|packet| Ok(trial.run(&packet.probe())?)).collect()
 }

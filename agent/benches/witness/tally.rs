@@ -13,7 +13,7 @@ pub struct Tally {
     pub packets: usize,
     /// Edits of the list between packets.
     pub edits_between: usize,
-    /// Edits while packets were under way.
+    /// Edits that began while packets were under way.
     pub edits_during: usize,
     /// Verdicts of the host that were not the oracle's.
     pub wrong_host: usize,
@@ -31,9 +31,17 @@ impl Tally {
         self.wrong_kernel += other.wrong_kernel;
     }
 
-    /// Whether packets were judged and none of them wrong.
-    pub fn is_clean(&self) -> bool {
-        self.packets > 0 && (self.wrong_host, self.wrong_kernel) == (0, 0)
+    /// What is wrong with a list: verdicts, or that something of what is to be seen was never tried. Empty where all is well.
+    pub fn faults(&self) -> Vec<String> {
+        let Self { packets, edits_between, edits_during, wrong_host, wrong_kernel } = *self;
+        let tried = [
+            (packets, "no packet was judged"),
+            (edits_between, "no rule came, went or moved between packets"),
+            (edits_during, "no rule came, went or moved while packets ran: take more of them"),
+        ];
+        let untried = tried.into_iter().filter(|(times, _)| *times == 0).map(|(_, fault)| fault.to_owned());
+        let wrong = [(wrong_host, "host"), (wrong_kernel, "kernel")].into_iter().filter(|(verdicts, _)| *verdicts > 0);
+        untried.chain(wrong.map(|(verdicts, whose)| format!("{verdicts} verdicts of the {whose} are wrong"))).collect()
     }
 
     /// A line of the table.

@@ -1,7 +1,7 @@
 //! Two witnesses without privilege over one policy: the naive oracle and the host's run of the classifier.
 
 use lanekeeper::compile::Tables;
-use lanekeeper::model::{Model, Probe, Verdict};
+use lanekeeper::model::{Model, Verdict};
 use lanekeeper::policy::Policy;
 use lanekeeper_common::verdict::ParseReason;
 
@@ -26,23 +26,12 @@ impl<'a> Hearing<'a> {
     /// Both say the same of the next packet: it, and what they say.
     pub fn next(&mut self, random: &mut Random, context: impl Fn() -> String) -> (Packet, Verdict) {
         let packet = self.packets.next(random, self.policy);
-        let verdict = self.model.evaluate("tunnel0", &probe(&packet));
+        let verdict = self.model.evaluate("tunnel0", &packet.probe());
         let (judgement, unseen) = self.oracle.judge(self.policy, &packet);
         let said = (verdict.tenant, verdict.rule, verdict.class);
         assert_eq!(said, judgement, "{}: {packet:?}\n{verdict:?}", context());
         let lone = verdict.parse == Some(ParseReason::FragmentUnseen);
         assert_eq!(lone, unseen, "{}: {packet:?}\n{verdict:?}", context());
         (packet, verdict)
-    }
-}
-
-/// The packet as the classifier gets it.
-pub fn probe(packet: &Packet) -> Probe<'_> {
-    Probe {
-        frame: &packet.frame,
-        mark: packet.mark,
-        ingress: packet.ingress,
-        stripped: packet.stripped,
-        cgroup: packet.cgroup,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use lanekeeper::model::Probe;
 use lanekeeper::policy::Policy;
 
 use super::policy::{CGROUPS, INTERFACES, PROTOCOLS, port, v4, v6};
@@ -44,6 +45,19 @@ pub struct Packet {
     /// Of ICMP or ICMPv6, if it is there.
     pub icmp_type: Option<u8>,
     pub frame: Vec<u8>,
+}
+
+impl Packet {
+    /// As the classifier gets it.
+    pub fn probe(&self) -> Probe<'_> {
+        Probe {
+            frame: &self.frame,
+            mark: self.mark,
+            ingress: self.ingress,
+            stripped: self.stripped,
+            cgroup: self.cgroup,
+        }
+    }
 }
 
 fn has_ports(protocol: u8) -> bool {
