@@ -4,7 +4,7 @@
 //! what each program may cost on each kernel, so that a change that doubles one is seen before a kernel refuses it.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,8 +13,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use aya::programs::Program;
 use aya::{EbpfLoader, VerifierLogLevel};
-use clap::Args;
+use clap::builder::PossibleValue;
+use clap::{Args, ValueEnum};
 
+use crate::alone::alone;
 use crate::ebpf;
 use crate::guest::boot::{Boot, Outcome};
 use crate::guest::kernel::Label;
@@ -23,15 +25,46 @@ use crate::shell::{self, quote, say};
 use crate::workspace::Workspace;
 
 const HEADER: &str = "# Instructions that the verifier may walk: PROGRAM KERNEL LIMIT. Measured, and a quarter above it:\n\
-                      # `cargo xtask verifier --write` measures anew.\n";
+                      # `cargo xtask verifier --write` measures anew. `host` is the kernel of the machine that builds, of these figures 6.18.\n";
+
+/// A kernel that programs are loaded into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kernel {
+    /// A guest's.
+    Guest(Label),
+    /// This machine's own, whatever it is.
+    Host,
+}
+
+impl ValueEnum for Kernel {
+    fn value_variants<'a>() -> &'a [Self] {
+        const { &[Self::Guest(Label::ALL[0]), Self::Guest(Label::ALL[1]), Self::Guest(Label::ALL[2]), Self::Host] }
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        match self {
+            Self::Guest(label) => label.to_possible_value(),
+            Self::Host => Some(PossibleValue::new("host").help("This machine's own")),
+        }
+    }
+}
+
+impl fmt::Display for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Guest(label) => label.fmt(f),
+            Self::Host => f.write_str("host"),
+        }
+    }
+}
 
 /// Arguments of `verifier`.
 #[derive(Args, Debug)]
 pub struct Verifier {
-    /// Guest kernels to measure on; all without one
+    /// Kernels to measure on; all without one
     #[arg(long, value_enum, value_delimiter = ',')]
-    kernel: Vec<Label>,
-    /// Write the budget anew instead of comparing with it
+    kernel: Vec<Kernel>,
+    /// Write their budget anew instead of comparing with it
     #[arg(long)]
     write: bool,
     /// Measure on the running kernel, which is of this label, and boot nothing
@@ -47,18 +80,24 @@ impl Verifier {
     pub fn run(&self, workspace: &Workspace) -> Result<ExitCode> {
         if self.here {
             let counts = here(&workspace.bpf_object())?;
-            print!("{}", lines(&counts, &self.kernel[..1]));
+            print!("{}", lines(&counts, *self.kernel.first().context("--here takes a --kernel")?));
             return Ok(ExitCode::SUCCESS);
         }
-        setup::ensure(workspace, &[Need::BuildPackages, Need::GuestPackages, Need::Linker])?;
+        let kernels = if self.kernel.is_empty() { Kernel::value_variants() } else { &self.kernel };
+        setup::ensure(workspace, &[Need::BuildPackages, Need::Linker])?;
+        if kernels.iter().any(|kernel| *kernel != Kernel::Host) {
+            setup::ensure(workspace, &[Need::GuestPackages])?;
+        }
         ebpf::build(workspace)?;
         let mut measured = Counts::new();
-        let kernels = if self.kernel.is_empty() { Label::ALL.to_vec() } else { self.kernel.clone() };
-        for kernel in &kernels {
-            measured.extend(in_guest(workspace, *kernel)?);
+        for kernel in kernels {
+            measured.extend(match kernel {
+                Kernel::Guest(label) => in_guest(workspace, *label)?,
+                Kernel::Host => on_host(workspace)?,
+            });
         }
         if self.write {
-            write(&file(workspace), &measured)?;
+            write(&file(workspace), &renewed(budget(workspace)?, &measured, kernels))?;
             return Ok(ExitCode::SUCCESS);
         }
         let over = judge(&measured, &budget(workspace)?);
@@ -79,6 +118,11 @@ pub fn over(workspace: &Workspace, counts: &Path) -> Result<Vec<String>> {
         bail!("the kernel loaded no program");
     }
     Ok(judge(&measured, &budget(workspace)?))
+}
+
+/// The same on this machine's kernel, for the object that is built.
+pub fn over_on_host(workspace: &Workspace) -> Result<Vec<String>> {
+    Ok(judge(&on_host(workspace)?, &budget(workspace)?))
 }
 
 /// The command that measures in a guest and prints the counts.
@@ -129,6 +173,23 @@ fn load(object: &Path, pins: &Path) -> Result<Vec<(String, u32)>> {
     Ok(counts)
 }
 
+/// In a process of its own: of what it loads and pins nothing stays.
+fn on_host(workspace: &Workspace) -> Result<Counts> {
+    if !shell::is_root() {
+        bail!("it needs root: it loads programs");
+    }
+    let this = std::env::current_exe().context("this program has no path")?;
+    let host = Kernel::Host.to_string();
+    let mut measure = alone();
+    measure.arg(this).args(["verifier", "--here", "--kernel", &host]);
+    measure.env("CARGO_MANIFEST_DIR", workspace.root().join("xtask"));
+    let measured = parse(&shell::read(&mut measure)?)?;
+    if measured.is_empty() {
+        bail!("the kernel loaded no program");
+    }
+    Ok(measured)
+}
+
 fn in_guest(workspace: &Workspace, kernel: Label) -> Result<Counts> {
     let script = format!("{} > /out/counts", command(workspace, kernel)?);
     let boot = Boot {
@@ -144,14 +205,8 @@ fn in_guest(workspace: &Workspace, kernel: Label) -> Result<Counts> {
     }
 }
 
-fn lines(counts: &[(String, u32)], kernel: &[Label]) -> String {
-    let mut text = String::new();
-    for (program, count) in counts {
-        for kernel in kernel {
-            let _ = writeln!(text, "{program} {kernel} {count}");
-        }
-    }
-    text
+fn lines(counts: &[(String, u32)], kernel: Kernel) -> String {
+    counts.iter().map(|(program, count)| format!("{program} {kernel} {count}\n")).collect()
 }
 
 /// Lines of `PROGRAM KERNEL NUMBER`; `#` begins a comment.
@@ -178,10 +233,17 @@ fn judge(measured: &Counts, budget: &Counts) -> Vec<String> {
     measured.iter().filter_map(judge).collect()
 }
 
-fn write(file: &Path, measured: &Counts) -> Result<()> {
+/// The budget with new limits for those kernels; what others may cost stays.
+fn renewed(budget: Counts, measured: &Counts, kernels: &[Kernel]) -> Counts {
+    let is_measured = |name: &str| kernels.iter().any(|kernel| kernel.to_string() == name);
+    let others = budget.into_iter().filter(|((_, kernel), _)| !is_measured(kernel));
+    others.chain(measured.iter().map(|(of, count)| (of.clone(), count + count / 4))).collect()
+}
+
+fn write(file: &Path, budget: &Counts) -> Result<()> {
     let mut text = HEADER.to_string();
-    for ((program, kernel), count) in measured {
-        let _ = writeln!(text, "{program} {kernel} {}", count + count / 4);
+    for ((program, kernel), limit) in budget {
+        let _ = writeln!(text, "{program} {kernel} {limit}");
     }
     shell::write_if_changed(file, text.as_bytes())?;
     say(format!("wrote {}", file.display()));
@@ -200,6 +262,23 @@ mod tests {
         let expected =
             ["in on 6.1: 51 instructions, its budget is 50", "new on 7.2: 1 instructions, and it has no budget"];
         assert_eq!(over, expected);
+    }
+
+    #[test]
+    fn every_kernel_has_a_name_of_its_own_that_the_command_line_takes() {
+        let names: Vec<String> = Kernel::value_variants().iter().map(Kernel::to_string).collect();
+        let guests = Label::ALL.map(|label| label.to_string());
+        assert_eq!(names, [&guests[..], &["host".to_owned()]].concat());
+        let taken = names.iter().map(|name| Kernel::from_str(name, false).unwrap());
+        assert_eq!(taken.collect::<Vec<_>>(), Kernel::value_variants());
+    }
+
+    #[test]
+    fn a_new_budget_of_one_kernel_leaves_those_of_others() {
+        let budget = parse("out 6.1 100\nout host 100\ngone host 7\n").unwrap();
+        let measured = parse("out host 200\nin host 3\n").unwrap();
+        let expected = parse("out 6.1 100\nout host 250\nin host 3\n").unwrap();
+        assert_eq!(renewed(budget, &measured, &[Kernel::Host]), expected);
     }
 
     #[test]

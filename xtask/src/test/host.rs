@@ -13,12 +13,13 @@ use super::targets::{self, Executable};
 use crate::alone::alone;
 use crate::ebpf;
 use crate::shell::{say, took};
+use crate::verifier;
 use crate::workspace::Workspace;
 
 /// Until a target is given up.
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// Runs the targets whose name begins with `tier`.
+/// Runs the targets whose name begins with `tier`; beside the programs' own tests their budget is held.
 pub fn run(
     workspace: &Workspace,
     tier: &str,
@@ -27,6 +28,9 @@ pub fn run(
     tally: &mut Tally,
 ) -> Result<()> {
     ebpf::build(workspace)?;
+    if tier == "prog" && filter.is_none_or(|filter| "verifier".contains(filter)) {
+        tally.add(budget(workspace));
+    }
     let targets = targets::list(workspace)?;
     let names: Vec<&str> =
         targets.iter().filter(|target| target.is_host(tier)).map(|target| target.name.as_str()).collect();
@@ -38,6 +42,20 @@ pub fn run(
         tally.add(one(workspace, &executable, filter, limit)?);
     }
     Ok(())
+}
+
+/// As in the guests: a test of its own, of the name `verifier`.
+fn budget(workspace: &Workspace) -> Tally {
+    let start = Instant::now();
+    let mut tally = Tally::default();
+    match verifier::over_on_host(workspace) {
+        Ok(over) if over.is_empty() => tally.pass(),
+        Ok(over) => tally.fail("verifier", &over.join("; ")),
+        Err(error) => tally.fail("verifier", &format!("{error:#}")),
+    }
+    tally.took("verifier", start.elapsed());
+    say(format!("verifier: {tally} ({})", took(start)));
+    tally
 }
 
 fn one(workspace: &Workspace, executable: &Executable, filter: Option<&str>, limit: Duration) -> Result<Tally> {
