@@ -19,6 +19,13 @@ pub enum Subject {
     Classify,
 }
 
+/// A part of it that can be measured alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// What XDP gains over tc at a port
+    Port,
+}
+
 /// Arguments of `bench`.
 #[derive(Args, Debug)]
 pub struct Bench {
@@ -31,6 +38,9 @@ pub struct Bench {
     /// Measure only these families of lists
     #[arg(long, value_name = "NAME")]
     family: Vec<String>,
+    /// Measure only this part
+    #[arg(long, value_enum)]
+    only: Option<Part>,
 }
 
 impl Bench {
@@ -47,6 +57,9 @@ impl Bench {
         }
         for family in &self.family {
             measure.arg("--family").arg(family);
+        }
+        if let Some(part) = self.only.and_then(|part| part.to_possible_value()) {
+            measure.args(["--only", part.get_name()]);
         }
         let status = measure.status().context("cannot run the measurement")?;
         Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

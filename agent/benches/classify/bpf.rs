@@ -1,4 +1,4 @@
-//! bpf(2) for what the measurement itself puts into the kernel: an empty tc program, and an XDP program that makes packets.
+//! bpf(2) for what the measurement itself puts into the kernel: empty programs, and an XDP program that makes packets.
 //! In raw instructions, so that nothing of it is part of the shipped object.
 
 use std::io;
@@ -19,6 +19,7 @@ const BPF_MAP_CREATE: i32 = 0;
 const BPF_PROG_LOAD: i32 = 5;
 const BPF_PROG_TEST_RUN: i32 = 10;
 const BPF_LINK_CREATE: i32 = 28;
+const BPF_XDP: u32 = 37;
 const BPF_TCX_INGRESS: u32 = 46;
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
 const BPF_F_MMAPABLE: u32 = 1 << 10;
@@ -28,6 +29,7 @@ const BPF_F_TEST_XDP_LIVE_FRAMES: u32 = 1 << 1;
 const BPF_PSEUDO_MAP_VALUE: u8 = 2;
 const XDP_ABORTED: i32 = 0;
 const XDP_PASS: i32 = 2;
+const XDP_TX: i32 = 3;
 const TC_ACT_UNSPEC: i32 = -1;
 
 /// `union bpf_attr` as far as BPF_MAP_CREATE goes.
@@ -80,10 +82,19 @@ struct Attach {
     ifindex: u32,
     kind: u32,
     flags: u32,
-    /// Anywhere among the programs that are there.
+    /// Of tc: anywhere among the programs that are there.
     relative: u32,
     _pad: u32,
     revision: u64,
+}
+
+/// Who runs a program of XDP (linux/if_link.h).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum XdpMode {
+    /// The kernel, over skbs.
+    Generic = 1 << 1,
+    /// The driver.
+    Driver = 1 << 2,
 }
 
 /// `struct xdp_md`.
@@ -133,6 +144,22 @@ impl Program {
         Self::load(BPF_PROG_TYPE_SCHED_CLS, &[instruction(0xb7, 0, 0, 0, TC_ACT_UNSPEC), EXIT])
     }
 
+    /// An XDP program that lets all pass.
+    pub fn passing() -> Result<Self> {
+        Self::load(BPF_PROG_TYPE_XDP, &[instruction(0xb7, 0, 0, 0, XDP_PASS), EXIT])
+    }
+
+    /// Puts an XDP program on a device, for as long as what this returns lives.
+    pub fn attach_xdp(&self, ifindex: u32, mode: XdpMode) -> Result<OwnedFd> {
+        let program = self.0.as_raw_fd() as u32;
+        let mut attach = Attach { program, ifindex, kind: BPF_XDP, flags: mode as u32, ..Attach::default() };
+        // SAFETY: plain values; what it returns is a new descriptor.
+        unsafe {
+            let link = bpf(BPF_LINK_CREATE, &mut attach).context("an empty program of XDP")?;
+            Ok(OwnedFd::from_raw_fd(link as i32))
+        }
+    }
+
     /// Puts a tc program at a device's ingress, for as long as what this returns lives.
     pub fn attach(&self, ifindex: u32) -> Result<OwnedFd> {
         let program = self.0.as_raw_fd() as u32;
@@ -159,9 +186,9 @@ impl Program {
         Ok(Duration::from_nanos(run.duration.into()))
     }
 
-    /// Has that many packets come in by the device, whole, as its driver would hand them up; how long each took, from the
-    /// program to the end of its way.
-    pub fn inject(&self, ifindex: u32, packets: u32) -> Result<Duration> {
+    /// Has that many frames come in by the device, and what the program says done with each; how long each took, from the
+    /// program to the end of its way. So many come at once; with 0 as many as the kernel likes, which is 64.
+    pub fn inject(&self, ifindex: u32, packets: u32, batch: u32) -> Result<Duration> {
         let frame = [0u8; FRAME];
         let context = XdpMd { data_end: FRAME as u32, ingress_ifindex: ifindex, ..XdpMd::default() };
         let mut run = TestRun {
@@ -172,6 +199,7 @@ impl Program {
             context_size_in: size_of::<XdpMd>() as u32,
             context_in: &raw const context as u64,
             flags: BPF_F_TEST_XDP_LIVE_FRAMES,
+            batch,
             ..TestRun::default()
         };
         // SAFETY: frame and context outlive the call.
@@ -180,8 +208,8 @@ impl Program {
     }
 }
 
-/// An XDP program that writes the next of its frames over each packet and passes it on. The stack hands pages back with
-/// what it left in them, so each packet is written whole.
+/// An XDP program that writes the next of its frames over each packet and passes it on, up the stack or back out. The stack
+/// hands pages back with what it left in them, so each packet is written whole.
 #[derive(Debug)]
 pub struct Injector {
     program: Program,
@@ -193,8 +221,17 @@ const STRIDE: usize = 128;
 const VALUE: usize = STRIDE * (FRAMES + 1);
 
 impl Injector {
-    /// Loads it.
+    /// Loads one whose packets go up the stack of the device that they came in by, as its driver would hand them up.
     pub fn new() -> Result<Self> {
+        Self::doing(XDP_PASS)
+    }
+
+    /// Loads one whose packets leave by that device again, as frames.
+    pub fn sending() -> Result<Self> {
+        Self::doing(XDP_TX)
+    }
+
+    fn doing(action: i32) -> Result<Self> {
         let mut create = Create {
             kind: BPF_MAP_TYPE_ARRAY,
             key_size: 4,
@@ -206,7 +243,7 @@ impl Injector {
         let map =
             unsafe { OwnedFd::from_raw_fd(bpf(BPF_MAP_CREATE, &mut create).context("a map for packets")? as i32) };
         let window = Window::open(&map)?;
-        let program = Program::load(BPF_PROG_TYPE_XDP, &injection(map.as_raw_fd()))?;
+        let program = Program::load(BPF_PROG_TYPE_XDP, &injection(map.as_raw_fd(), action))?;
         Ok(Self { program, window })
     }
 
@@ -260,7 +297,7 @@ const fn instruction(code: u8, to: u8, from: u8, offset: i16, value: i32) -> u64
 
 const EXIT: u64 = instruction(0x95, 0, 0, 0, 0);
 
-fn injection(map: i32) -> Vec<u64> {
+fn injection(map: i32, action: i32) -> Vec<u64> {
     const WORDS: usize = FRAME / 8;
     let mut code = vec![
         // r2 = data, r3 = data_end; if r2 + FRAME > r3 goto abort
@@ -287,6 +324,6 @@ fn injection(map: i32) -> Vec<u64> {
         code.push(instruction(0x79, 1, 5, (STRIDE + word * 8) as i16, 0));
         code.push(instruction(0x7b, 2, 1, (word * 8) as i16, 0));
     }
-    code.extend([instruction(0xb7, 0, 0, 0, XDP_PASS), EXIT, instruction(0xb7, 0, 0, 0, XDP_ABORTED), EXIT]);
+    code.extend([instruction(0xb7, 0, 0, 0, action), EXIT, instruction(0xb7, 0, 0, 0, XDP_ABORTED), EXIT]);
     code
 }

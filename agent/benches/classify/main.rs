@@ -15,6 +15,8 @@
 //! *Ours alone.* BPF_PROG_TEST_RUN over 4,096 packets one after the other, each by a system call of its own, over the
 //! family's own list; an empty program's is subtracted.
 //!
+//! *Ports.* What a port's ways to classify cost, on a way of their own; see `port`. `--only port` measures nothing else.
+//!
 //! The goals that come of it are information: what is missed is said to be missed, and the exit status is 0 when all was
 //! measured.
 
@@ -26,10 +28,13 @@ mod bpf;
 mod footprint;
 mod frame;
 mod goals;
+mod gro;
 mod lanes;
 mod lists;
 mod live;
+mod page;
 mod peer;
+mod port;
 mod report;
 mod round;
 mod stage;
@@ -42,9 +47,11 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
+use xtask::bench::Part;
 
-use crate::goals::{Measured, goals};
-use crate::report::Report;
+use crate::goals::{Goal, Measured, goals};
+use crate::port::Wire;
+use crate::report::{Footprint, Report};
 use crate::round::{Bench, Taken};
 use crate::stats::median;
 use crate::witness::list::{FAMILIES, Family};
@@ -57,6 +64,9 @@ struct Arguments {
     /// Measure only these families
     #[arg(long, value_name = "NAME")]
     family: Vec<String>,
+    /// Measure only this part
+    #[arg(long, value_enum)]
+    only: Option<Part>,
     /// Load the family's longest list, say what that took, and end
     #[arg(long, value_name = "NAME", hide = true)]
     footprint: Option<String>,
@@ -80,31 +90,37 @@ fn main() -> Result<()> {
         println!("{}", serde_json::to_string(&footprint::here(family(name)?)?)?);
         return Ok(());
     }
-    let families: Vec<&Family> = match arguments.family[..] {
-        [] => FAMILIES.iter().collect(),
+    let families: Vec<&Family> = match (&arguments.family[..], arguments.only) {
+        ([], None) => FAMILIES.iter().collect(),
+        ([], Some(Part::Port)) => FAMILIES.iter().filter(|family| port::FAMILIES.contains(&family.name)).collect(),
         _ => arguments.family.iter().map(|name| family(name)).collect::<Result<_>>()?,
     };
     stay_on_this_cpu()?;
     let start = Instant::now();
-    let mut bench = Bench::new()?;
+    let mut bench = match arguments.only {
+        None => Some(Bench::new()?),
+        Some(Part::Port) => None,
+    };
+    let mut wire = Wire::new()?;
     let mut taken = Taken::default();
     let mut footprints = Vec::new();
     for family in families {
-        footprints.push(footprint::of(family)?);
-        bench.measure(family, &mut taken).with_context(|| format!("family {}", family.name))?;
+        let of_family = || format!("family {}", family.name);
+        if let Some(bench) = &mut bench {
+            footprints.push(footprint::of(family)?);
+            bench.measure(family, &mut taken).with_context(of_family)?;
+        }
+        if arguments.only == Some(Part::Port) || port::FAMILIES.contains(&family.name) {
+            wire.measure(family, &mut taken).with_context(of_family)?;
+        }
         eprintln!("{} ({:.0} s)", family.name, start.elapsed().as_secs_f64());
     }
-    let goals = goals(&Measured {
-        rows: &taken.rows,
-        footprints: &footprints,
-        empty_ns: median(&taken.empties_repeated),
-        changes: &taken.changes,
-        verdicts: taken.verdicts,
-        lanes: lanes::spread()?,
-    });
+    let goals = if bench.is_some() { judge(&taken, &footprints)? } else { Vec::new() };
+    let baseline = |ns: &[f64]| (!ns.is_empty()).then(|| median(ns));
     let report = Report {
-        baseline_ns: median(&taken.baselines),
-        test_run_baseline_ns: median(&taken.empties),
+        baseline_ns: baseline(&taken.baselines),
+        test_run_baseline_ns: baseline(&taken.empties),
+        port_baseline_ns: baseline(&taken.port_baselines),
         rows: taken.rows,
         loads: taken.loads,
         changes: taken.changes,
@@ -112,7 +128,7 @@ fn main() -> Result<()> {
         void: taken.void,
         goals,
     };
-    print!("{}", report.markdown());
+    print!("{}{}", report.markdown(), page::markdown(&report));
     if let Some(file) = &arguments.json {
         let text = serde_json::to_string_pretty(&report)?;
         std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
@@ -121,4 +137,15 @@ fn main() -> Result<()> {
         bail!("{} runs are void", report.void.len());
     }
     Ok(())
+}
+
+fn judge(taken: &Taken, footprints: &[Footprint]) -> Result<Vec<Goal>> {
+    Ok(goals(&Measured {
+        rows: &taken.rows,
+        footprints,
+        empty_ns: median(&taken.empties_repeated),
+        changes: &taken.changes,
+        verdicts: taken.verdicts,
+        lanes: lanes::spread()?,
+    }))
 }

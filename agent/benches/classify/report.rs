@@ -25,6 +25,11 @@ pub mod mode {
     pub const REPEATED: &str = "repeated";
     /// Before a network stack, uncached, over the family's own list, in which rules overlap.
     pub const OVERLAPPING: &str = "overlapping";
+    /// As [`UNCACHED`] and [`CACHED`], of a port with XDP: above an empty tc program, not above empty programs at both of
+    /// its hooks. It is this that tells what XDP gains.
+    pub const UNCACHED_AND_HOOK: &str = "uncached, hook included";
+    /// See [`UNCACHED_AND_HOOK`].
+    pub const CACHED_AND_HOOK: &str = "cached, hook included";
     /// Before a network stack, uncached, over ipset's list.
     pub const EXACT: &str = "exact";
     /// Uncached packets of which each field fits another rule.
@@ -98,10 +103,12 @@ pub struct Footprint {
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// A packet's whole way with an empty program at ingress, in nanoseconds. Rows of ours are above it, those of others
-    /// above the way with their hook empty.
-    pub baseline_ns: f64,
+    /// above the way with their hook empty. As the next two, nothing where none of these rows was measured.
+    pub baseline_ns: Option<f64>,
     /// An empty program's test run, above which the rows of test runs are.
-    pub test_run_baseline_ns: f64,
+    pub test_run_baseline_ns: Option<f64>,
+    /// A packet's whole way from one end of a pair through the other, a port, with an empty tc program.
+    pub port_baseline_ns: Option<f64>,
     /// Costs.
     pub rows: Vec<Row>,
     /// Load times.
@@ -129,24 +136,33 @@ impl Report {
     pub fn markdown(&self) -> String {
         let mut text = format!(
             "Nanoseconds a packet: median of the families, and the slowest family in brackets. Above an empty hook \
-             ({:.0} ns from XDP to the drop with an empty tc program), rows of test runs above an empty program ({:.0} ns).\n\n",
-            self.baseline_ns, self.test_run_baseline_ns
+             ({} from XDP to the drop with an empty tc program, {} where frames come in at a port), rows of test runs \
+             above an empty program ({}).\n\n",
+            nanos(self.baseline_ns),
+            nanos(self.port_baseline_ns),
+            nanos(self.test_run_baseline_ns)
         );
         self.costs(&mut text);
-        text.push_str("\nMilliseconds until a list is live, the same way.\n\n");
-        Self::times(&mut text, self.loads.iter().map(|load| (load.engine, load.rules, load.ms)).collect());
-        text.push_str(
-            "\nMilliseconds until one rule more is in effect, the same way; of others than ours with the start and end \
-                       of their programs.\n\n",
-        );
-        Self::times(
-            &mut text,
-            self.changes.iter().map(|change| (change.engine, change.rules, change.ms_median)).collect(),
-        );
+        if !self.loads.is_empty() {
+            text.push_str("\nMilliseconds until a list is live, the same way.\n\n");
+            Self::times(&mut text, self.loads.iter().map(|load| (load.engine, load.rules, load.ms)).collect());
+        }
+        if !self.changes.is_empty() {
+            text.push_str(
+                "\nMilliseconds until one rule more is in effect, the same way; of others than ours with the start and end \
+                           of their programs.\n\n",
+            );
+            Self::times(
+                &mut text,
+                self.changes.iter().map(|change| (change.engine, change.rules, change.ms_median)).collect(),
+            );
+        }
         if let Some(line) = self.memory() {
             let _ = write!(text, "\n{line}\n");
         }
-        text.push_str("\n| goal | wanted | got | |\n|---|---|---|---|\n");
+        if !self.goals.is_empty() {
+            text.push_str("\n| goal | wanted | got | |\n|---|---|---|---|\n");
+        }
         for Goal { id, want, got, pass } in &self.goals {
             let got = got.as_deref().unwrap_or("not built, not measured");
             let _ = writeln!(text, "| {id} | {want} | {got} | {} |", if *pass { "met" } else { "MISSED" });
@@ -206,6 +222,11 @@ fn head(text: &mut String, first: &str) {
         let _ = write!(text, " {rules} |");
     }
     text.push_str("\n|---|---|---|---|---|---|\n");
+}
+
+/// Of a way that may not have been measured.
+pub fn nanos(ns: Option<f64>) -> String {
+    ns.map_or("not measured".to_owned(), |ns| format!("{ns:.0} ns"))
 }
 
 /// With two figures or more.

@@ -24,6 +24,8 @@ pub struct Taken {
     pub empties: Vec<f64>,
     /// The same of one packet, repeated.
     pub empties_repeated: Vec<f64>,
+    /// Nanoseconds of a frame's way through a port with an empty program.
+    pub port_baselines: Vec<f64>,
     /// Costs.
     pub rows: Vec<Row>,
     /// Load times.

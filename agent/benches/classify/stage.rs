@@ -10,9 +10,16 @@ use xtask::lab::netns::{self, Netns};
 
 use crate::bpf::{FRAMES, Program};
 use crate::frame::MAC;
+use crate::gro;
 
 /// The device that packets come in by.
 pub const DEVICE: &str = "in0";
+/// The other end of its pair.
+const FAR: &str = "out0";
+
+/// Frames that are sent at once. One poll takes in 64: as many would make it ask for another turn, which the kernel may
+/// leave to a thread, whose time nobody counts.
+const BATCH: u32 = 32;
 
 /// Behind every engine: prerouting, a step after `mangle`, where netfilter's engines mark. Both counters count in every
 /// engine's run and in the empty one's.
@@ -42,6 +49,8 @@ pub struct Tally {
 pub struct Stage {
     netns: Netns,
     ifindex: u32,
+    /// The device that packets are injected at, and how many at once.
+    entry: (u32, u32),
     injected: Tally,
 }
 
@@ -52,18 +61,32 @@ impl Stage {
         let netns = Netns::new(&format!("lk-bench-{}", MADE.fetch_add(1, Ordering::Relaxed)))?;
         // Without addresses of their own the devices send nothing that would be counted.
         netns.sh(&format!(
-            "ip link add {DEVICE} address {} type veth peer name out0
+            "ip link add {DEVICE} address {} type veth peer name {FAR}
              ip link set {DEVICE} addrgenmode none
-             ip link set out0 addrgenmode none
+             ip link set {FAR} addrgenmode none
              ip link set {DEVICE} up
-             ip link set out0 up",
+             ip link set {FAR} up",
             MAC.map(|byte| format!("{byte:02x}")).join(":")
         ))?;
-        let index = || nix::net::if_::if_nametoindex(DEVICE).context("the device that was just made");
-        let ifindex = netns.ns().run(index)?;
-        let stage = Self { netns, ifindex, injected: Tally::default() };
+        let ifindex = netns.ns().run(|| index(DEVICE))?;
+        let stage = Self { netns, ifindex, entry: (ifindex, 0), injected: Tally::default() };
         stage.feed("nft", &["-f", "-"], DROP)?;
         Ok(stage)
+    }
+
+    /// The same, where frames are sent by the other end, and come in by NAPI whether a program of XDP waits there or not.
+    pub fn across() -> Result<Self> {
+        let stage = Self::new()?;
+        let entry = stage.within(|| {
+            gro::switch_on(DEVICE)?;
+            index(FAR)
+        })?;
+        Ok(Self { entry: (entry, BATCH), ..stage })
+    }
+
+    /// The namespace's name.
+    pub fn name(&self) -> &str {
+        self.netns.name()
     }
 
     /// The number of [`DEVICE`] in it.
@@ -97,8 +120,8 @@ impl Stage {
     pub fn pass(&mut self, injector: &Program, marked: u64) -> Result<f64> {
         self.injected.packets += FRAMES as u64;
         self.injected.marked += marked;
-        let ifindex = self.ifindex;
-        let duration = self.within(|| injector.inject(ifindex, FRAMES as u32))?;
+        let (entry, batch) = self.entry;
+        let duration = self.within(|| injector.inject(entry, FRAMES as u32, batch))?;
         Ok(duration.as_nanos() as f64)
     }
 
@@ -115,4 +138,8 @@ impl Stage {
         let unmarked = count("unmarked").context("nft says nothing of the unmarked")?;
         Ok((self.injected, Tally { packets: marked + unmarked, marked }))
     }
+}
+
+fn index(device: &str) -> Result<u32> {
+    nix::net::if_::if_nametoindex(device).with_context(|| format!("{device}, which was just made"))
 }

@@ -10,8 +10,12 @@ mod bpf;
 mod frame;
 #[path = "../../benches/classify/goals.rs"]
 mod goals;
+#[path = "../../benches/classify/gro.rs"]
+mod gro;
 #[path = "../../benches/classify/lists.rs"]
 mod lists;
+#[path = "../../benches/classify/page.rs"]
+mod page;
 #[path = "../../benches/classify/peer.rs"]
 mod peer;
 #[path = "../../benches/classify/report.rs"]

@@ -97,6 +97,11 @@ impl Dataplane {
         Ok(())
     }
 
+    /// Makes the programs look every flow up anew.
+    pub fn forget_flows(&mut self) -> Result<(), Error> {
+        changed(&mut self.object)
+    }
+
     /// Tells which ingress interfaces exist, all of them at once; again whenever links come, go or change names.
     pub fn set_interfaces(&mut self, interfaces: &[Interface]) -> Result<(), Error> {
         ports::forget_gone(&self.folder)?;
