@@ -2,6 +2,7 @@
 
 mod apply;
 mod ask;
+mod devices;
 mod down;
 mod emit;
 mod explain;
@@ -126,6 +127,12 @@ pub enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Every XFRM, VTI and GRE device of this box, where it leads, what it carried and whose it is; needs no root
+    Devices {
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
     /// What becomes of packets: tenant, rule, class, lane and mark; where the file runs also device, policy and SA
     Explain {
         /// The file
@@ -230,6 +237,7 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Verb::Reload => ask::reload(&places.socket()),
         Verb::Rules { verb } => rules::rules(&places.socket(), verb),
         Verb::Status { json } => ask::status(&places.socket(), json),
+        Verb::Devices { json } => devices::devices(&places.socket(), json),
         Verb::Completions { shell } => emit::completions(shell),
         Verb::Man => emit::man(),
     }

@@ -4,6 +4,7 @@ mod address;
 mod apply;
 mod cgroups;
 pub mod dataplane;
+mod devices;
 mod interfaces;
 mod link;
 pub mod lookup;
@@ -16,6 +17,7 @@ mod watch;
 mod xfrm_policy;
 
 pub use apply::apply;
+pub use devices::devices;
 pub use interfaces::interfaces;
 pub use netlink::Netlink;
 pub use sa_errors::{SaErrors, sa_errors};

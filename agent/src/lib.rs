@@ -7,6 +7,7 @@ pub mod cli;
 pub mod compile;
 pub mod config;
 pub mod control;
+pub mod devices;
 pub mod explain;
 pub mod ike;
 pub mod import;

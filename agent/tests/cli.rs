@@ -280,6 +280,16 @@ fn attach_swanctl_prints_connections_and_no_key() {
 }
 
 #[test]
+fn attach_devices_needs_neither_root_nor_agent() {
+    let user = User::new();
+    let said = user.types(&["devices", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    assert!(said.code == 0 && json["devices"].is_array(), "{said:?}");
+    let said = user.types(&["devices"]);
+    assert!(said.code == 0 && !said.out.is_empty() && said.err.is_empty(), "{said:?}");
+}
+
+#[test]
 fn every_shell_has_its_completions() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let said = User::new().types(&["completions", shell]);
