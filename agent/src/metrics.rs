@@ -3,7 +3,7 @@
 //! Made anew at each scrape from the policy, the lanes' standing and the data path's counters, so that nothing here can
 //! drift from them. `list` names all metrics, `page` writes them, [`server`] serves them.
 
-mod list;
+pub mod list;
 mod page;
 pub mod server;
 pub mod xfrm_stat;

@@ -4,6 +4,7 @@ pub mod alone;
 pub mod apt;
 pub mod artifact;
 pub mod bench;
+pub mod dashboards;
 pub mod demo;
 pub mod ebpf;
 pub mod fuzz;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use xtask::bench::Bench;
+use xtask::dashboards::Dashboards;
 use xtask::demo::Demo;
 use xtask::ebpf::Build;
 use xtask::fuzz::Fuzz;
@@ -40,6 +41,8 @@ enum Verb {
     Fuzz(Fuzz),
     /// Hold a million packets' verdicts against the oracle's, over each of 36 lists
     Witness(Witness),
+    /// Make Grafana's dashboards and Prometheus's rules of the agent's metrics
+    Dashboards(Dashboards),
     /// Run what CI runs: all tests on all kernels
     Ci,
     /// Count what each kernel's verifier walks, against ebpf/verifier-budget.txt
@@ -65,6 +68,7 @@ fn run() -> Result<ExitCode> {
         Verb::Bench(bench) => bench.run(&workspace),
         Verb::Fuzz(fuzz) => fuzz.run(&workspace),
         Verb::Witness(witness) => witness.run(&workspace),
+        Verb::Dashboards(dashboards) => dashboards.run(&workspace),
         Verb::Demo(demo) => demo.run(&workspace),
         Verb::Test(test) => test.run(&workspace),
         Verb::Verifier(verifier) => verifier.run(&workspace),

@@ -34,6 +34,8 @@ const LANE: &[&str] = &["tunnel", "class", "lane"];
 const LANE_WAY: &[&str] = &["tunnel", "class", "lane", "direction"];
 const CLASS_WAY: &[&str] = &["tenant", "class", "direction"];
 
+// Each says of itself what it is.
+#[allow(missing_docs)]
 #[rustfmt::skip]
 mod all {
     use super::*;
