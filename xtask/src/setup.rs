@@ -7,6 +7,7 @@ pub mod cargo;
 pub mod compiler;
 pub mod lack;
 pub mod packages;
+pub mod prometheus;
 pub mod sources;
 
 use std::process::ExitCode;
@@ -39,6 +40,8 @@ pub enum Need {
     Compiler,
     /// cargo-deny.
     Deny,
+    /// Debian's Prometheus with its promtool, unpacked.
+    Prometheus,
     /// An unpacked guest kernel.
     Kernel(Label),
 }
@@ -53,6 +56,7 @@ pub const EVERYTHING: &[Need] = &[
     Need::Linker,
     Need::Compiler,
     Need::Deny,
+    Need::Prometheus,
     Need::Kernel(Label::V6_1),
     Need::Kernel(Label::V6_12),
     Need::Kernel(Label::V7_2),
@@ -97,6 +101,7 @@ pub fn ensure(workspace: &Workspace, needs: &[Need]) -> Result<()> {
             Need::Linker => cargo::linker(workspace)?,
             Need::Compiler => drop(compiler::ensure(workspace, compiler::asked()?)?),
             Need::Deny => cargo::deny(workspace)?,
+            Need::Prometheus => drop(prometheus::ensure(workspace)?),
             Need::Kernel(label) => drop(kernel::ensure(workspace, *label)?),
         }
     }

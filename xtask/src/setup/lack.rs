@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anyhow::Result;
 
 use super::packages::{self, Package};
-use super::{Need, cargo, compiler};
+use super::{Need, cargo, compiler, prometheus};
 use crate::guest::kernel::{self, Label};
 use crate::workspace::Workspace;
 use crate::{apt, shell};
@@ -30,6 +30,8 @@ pub enum Lack {
     Compiler(String),
     /// cargo-deny.
     Deny,
+    /// Prometheus with its promtool.
+    Prometheus,
     /// A guest kernel.
     Kernel(Label),
 }
@@ -43,7 +45,7 @@ impl Machine {
     fn brings(self, lack: &Lack) -> bool {
         match lack {
             Lack::Package(_) => self.debian && self.root,
-            Lack::Compiler(_) | Lack::Kernel(_) => self.debian,
+            Lack::Compiler(_) | Lack::Prometheus | Lack::Kernel(_) => self.debian,
             Lack::Linker | Lack::Deny => true,
         }
     }
@@ -57,6 +59,8 @@ impl Machine {
             Lack::Compiler(_) if self.debian => "a compiler for BPF (set-up unpacks rustc-web)".to_string(),
             Lack::Compiler(why) => format!("a compiler for BPF: {why}"),
             Lack::Deny => format!("cargo-deny {} (set-up builds it)", cargo::DENY),
+            Lack::Prometheus if self.debian => "Prometheus (set-up unpacks it)".to_string(),
+            Lack::Prometheus => "the programs prometheus and promtool, in Debian's package prometheus".to_string(),
             Lack::Kernel(label) if self.debian => format!("the guest kernel {label} (set-up unpacks it)"),
             Lack::Kernel(label) => {
                 format!("the guest kernel {label}: target/guest/{label}, as set-up makes it on a Debian")
@@ -79,6 +83,7 @@ pub fn lacks(workspace: &Workspace, needs: &[Need], machine: Machine) -> Result<
             Need::Linker => (!cargo::has_linker(workspace)).then_some(Lack::Linker),
             Need::Compiler => compiler::lack(workspace, compiler::asked()?).map(Lack::Compiler),
             Need::Deny => (!cargo::has_deny(workspace)).then_some(Lack::Deny),
+            Need::Prometheus => prometheus::find(workspace).is_none().then_some(Lack::Prometheus),
             Need::Kernel(label) => (!kernel::is_there(workspace, *label)).then_some(Lack::Kernel(*label)),
         });
     }
@@ -124,7 +129,14 @@ mod tests {
     fn everything() -> Vec<Lack> {
         let why = "there is no nightly compiler".to_string();
         let tcpdump = packages::of(&[Need::LabPackages]).into_iter().find(|package| package.name == "tcpdump").unwrap();
-        vec![Lack::Package(tcpdump), Lack::Linker, Lack::Compiler(why), Lack::Deny, Lack::Kernel(Label::V6_12)]
+        vec![
+            Lack::Package(tcpdump),
+            Lack::Linker,
+            Lack::Compiler(why),
+            Lack::Deny,
+            Lack::Prometheus,
+            Lack::Kernel(Label::V6_12),
+        ]
     }
 
     #[test]
@@ -137,7 +149,8 @@ mod tests {
     fn a_user_on_a_debian_is_told_all_that_root_would_bring() {
         let expected = "as root, `cargo xtask setup` brings what is missing:\n  the package tcpdump\n  \
                         bpf-linker 0.13.0 (set-up builds it)\n  a compiler for BPF (set-up unpacks rustc-web)\n  \
-                        cargo-deny 0.20.2 (set-up builds it)\n  the guest kernel 6.12 (set-up unpacks it)";
+                        cargo-deny 0.20.2 (set-up builds it)\n  Prometheus (set-up unpacks it)\n  \
+                        the guest kernel 6.12 (set-up unpacks it)";
         assert_eq!(refusal(&everything(), USER).unwrap(), expected);
         // What needs no package, a user's set-up brings as well.
         assert_eq!(refusal(&everything()[1..], USER), None);
@@ -156,6 +169,7 @@ mod tests {
         let expected = "this is no Debian, where set-up would bring what is missing:\n  \
                         the program tcpdump, in Debian's package tcpdump\n  bpf-linker 0.13.0 (set-up builds it)\n  \
                         a compiler for BPF: there is no nightly compiler\n  cargo-deny 0.20.2 (set-up builds it)\n  \
+                        the programs prometheus and promtool, in Debian's package prometheus\n  \
                         the guest kernel 6.12: target/guest/6.12, as set-up makes it on a Debian";
         assert_eq!(refusal(&everything(), OTHER).unwrap(), expected);
         assert_eq!(refusal(&[Lack::Linker, Lack::Deny], OTHER), None);

@@ -126,7 +126,7 @@ pub fn of(needs: &[Need]) -> Vec<Package> {
         Need::LabPackages => LAB.to_vec(),
         Need::BenchPackages => BENCH.to_vec(),
         Need::FuzzPackages => vec![program("g++", "g++")],
-        Need::Linker | Need::Compiler | Need::Deny | Need::Kernel(_) => Vec::new(),
+        Need::Linker | Need::Compiler | Need::Deny | Need::Prometheus | Need::Kernel(_) => Vec::new(),
     };
     needs.iter().flat_map(of).collect()
 }
