@@ -27,6 +27,7 @@ pub mod handmade;
 pub mod metrics;
 pub mod netns;
 pub mod process;
+pub mod prometheus;
 pub mod sa;
 pub mod scenario;
 pub mod traffic;

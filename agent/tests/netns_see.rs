@@ -1,0 +1,304 @@
+//! Debian's Prometheus reads the agent's page, asks every query of every dashboard, and runs the rules.
+//!
+//! The page is made and served by the agent's own code, of a policy that has one of everything and of counters that rise.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use lanekeeper::compile::series::{By, Direction, LaneEvent, REPAIR_KINDS, Reading, Series};
+use lanekeeper::config;
+use lanekeeper::lane::LaneId;
+use lanekeeper::metrics::server::{Source, bind, serve};
+use lanekeeper::metrics::{Scrape, encode, xfrm_stat};
+use lanekeeper::policy::Policy;
+use lanekeeper_common::verdict::{BlockReason, ParseReason};
+use serde_json::Value;
+use tokio::runtime::Runtime;
+use xtask::lab::prometheus::{JOB, Prometheus};
+use xtask::setup::prometheus::{Programs, find};
+use xtask::workspace::Workspace;
+
+/// One of everything that has a series.
+const FILE: &str = r#"
+[[class]]
+name = "voice"
+fallback = "default"
+[[class]]
+name = "bulk"
+lanes = 2
+[[class]]
+name = "default"
+[[tunnel]]
+name = "branch-7"
+local = "192.0.2.1"
+remote = "192.0.2.2"
+classes = ["voice", "bulk", "default"]
+device = { type = "xfrm", name = "lk-branch7", if-id = 42, mtu = 1400 }
+routes = ["10.2.0.0/16"]
+[tunnel.ike]
+local-id = "moon.example"
+remote-id = "sun.example"
+auth = { psk-file = "/etc/lanekeeper/branch-7.psk" }
+[[tenant]]
+name = "acme"
+sources = ["10.1.0.0/16"]
+[[rule]]
+name = "sip"
+class = "voice"
+protocol = "udp"
+destination-port = ["5060"]
+[[rule]]
+name = "backup"
+tenant = "acme"
+class = "bulk"
+protocol = "tcp"
+[[port]]
+name = "lan0"
+classify = "xdp"
+[default]
+class = "default"
+"#;
+
+/// A kernel's file with errors of ours and of others.
+const XFRM_STAT: &str = "XfrmInError 0\nXfrmInStateSeqError 3\nXfrmOutPolBlock 2\nXfrmOutNoStates 1\n";
+
+/// Counters that rise by the time since the start.
+struct Rising {
+    policy: Policy,
+    start: Instant,
+    applied_at: u64,
+}
+
+impl Rising {
+    fn new() -> Self {
+        let loaded = config::parse_text("see.toml", FILE).unwrap_or_else(|errors| panic!("{errors}"));
+        Self { policy: loaded.policy, start: Instant::now(), applied_at: now() - 60 }
+    }
+
+    /// All lanes but voice's.
+    fn up(&self) -> BTreeSet<LaneId> {
+        let lane = |class: &str, index| LaneId { tunnel: "branch-7".into(), class: class.into(), index };
+        [lane("bulk", 0), lane("bulk", 1), lane("default", 0)].into()
+    }
+
+    fn readings(&self, n: u64) -> Vec<Reading> {
+        let mut all = Vec::new();
+        let mut count = |series, times: u64| {
+            all.push(Reading { series, packets: n * times, bytes: n * times * 200 });
+        };
+        for tenant in ["", "acme"] {
+            for class in &self.policy.classes {
+                let (tenant, class) = (tenant.to_owned(), class.name.clone());
+                count(Series::ClassOut { tenant: tenant.clone(), class: class.clone() }, 40);
+                count(Series::ClassIn { tenant: tenant.clone(), class: class.clone() }, 30);
+                for reason in BlockReason::ALL {
+                    count(Series::Blocked { tenant: tenant.clone(), class: class.clone(), reason }, 2);
+                }
+            }
+        }
+        for tunnel in &self.policy.tunnels {
+            for lane in &tunnel.lanes {
+                let (tunnel, index) = (tunnel.name.clone(), lane.index);
+                let class = self.policy.classes[lane.class.0].name.clone();
+                for direction in [Direction::Out, Direction::In] {
+                    count(Series::Lane { tunnel: tunnel.clone(), class: class.clone(), index, direction }, 50);
+                }
+                for event in [LaneEvent::Rekey, LaneEvent::ReplayError, LaneEvent::IntegrityError] {
+                    count(Series::Event { tunnel: tunnel.clone(), class: class.clone(), index, event }, 1);
+                }
+            }
+        }
+        count(Series::Fallback { tunnel: "branch-7".into(), class: "voice".into(), to: "default".into() }, 5);
+        for (tenant, rule) in [("", "sip"), ("acme", "backup")] {
+            count(Series::Rule { tenant: tenant.into(), rule: rule.into() }, 7);
+        }
+        for by in [By::Xdp, By::Tc] {
+            count(Series::Port { interface: "lan0".into(), by }, 9);
+        }
+        for reason in ParseReason::ALL {
+            count(Series::Parse { reason }, 1);
+        }
+        for kind in REPAIR_KINDS {
+            count(Series::Repair { kind: kind.to_owned() }, 1);
+        }
+        count(Series::Overrun, 1);
+        all
+    }
+}
+
+impl Source for Rising {
+    fn page(&self) -> Result<String, String> {
+        let n = u64::try_from(self.start.elapsed().as_millis()).expect("a short test") / 10;
+        let errors: Vec<(String, u64)> =
+            xfrm_stat::parse(XFRM_STAT).into_iter().map(|(name, count)| (name, count * n)).collect();
+        encode(&Scrape {
+            policy: &self.policy,
+            up: &self.up(),
+            readings: &self.readings(n),
+            generation: 3,
+            reload_success: true,
+            reload_at: self.applied_at,
+            xfrm_errors: &errors,
+        })
+        .map_err(|error| error.to_string())
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// Serves until it is dropped.
+struct Agent {
+    address: SocketAddr,
+    _runtime: Runtime,
+}
+
+impl Agent {
+    fn start() -> Self {
+        let runtime = Runtime::new().unwrap();
+        let listener = runtime.block_on(bind("127.0.0.1:0".parse().unwrap())).unwrap();
+        let address = listener.local_addr().unwrap();
+        runtime.spawn(serve(listener, Arc::new(Rising::new())));
+        Self { address, _runtime: runtime }
+    }
+
+    fn page(&self) -> String {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.split_once("\r\n\r\n").expect("a head and a page").1.to_owned()
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+fn programs() -> Programs {
+    find(&Workspace::find().unwrap()).expect("`cargo xtask setup` brings Prometheus")
+}
+
+fn dashboards() -> PathBuf {
+    Workspace::find().unwrap().root().join("dashboards")
+}
+
+fn promtool(arguments: &[&str], input: &str) -> (bool, String) {
+    let mut command = Command::new(programs().promtool);
+    command.args(arguments).current_dir(dashboards());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    (output.status.success(), said)
+}
+
+/// A query as Grafana would send it: with all there is where many may be chosen, else with one value.
+fn filled(expr: &str, values: &BTreeMap<String, String>) -> String {
+    let mut text = expr.replace("$__rate_interval", "4s");
+    for (variable, value) in values {
+        text = text.replace(&format!("\"${variable}\""), &format!("\"{value}\""));
+    }
+    assert!(!text.contains('$'), "a variable is left: {text}");
+    text
+}
+
+#[test]
+fn see_promtool_finds_nothing_wrong_with_the_page() {
+    let page = Agent::start().page();
+    let (fine, said) = promtool(&["check", "metrics"], &page);
+    assert!(fine && said.trim().is_empty(), "{said}\n{page}");
+    // It would have said something.
+    let (fine, said) = promtool(&["check", "metrics"], "# TYPE x_total gauge\nx_total 1\n");
+    assert!(!fine, "{said}");
+}
+
+#[test]
+fn see_every_rule_is_one_and_every_alert_fires_and_is_silent() {
+    let (fine, said) = promtool(&["check", "rules", "rules.yml"], "");
+    assert!(fine && said.contains("SUCCESS"), "{said}");
+    let (fine, said) = promtool(&["test", "rules", "rules.test.yml"], "");
+    assert!(fine && said.contains("SUCCESS"), "{said}");
+}
+
+#[test]
+fn see_every_query_of_every_panel_returns_numbers() {
+    let agent = Agent::start();
+    let folder = tempfile::tempdir().unwrap();
+    let rules = dashboards().join("rules.yml");
+    let mut prometheus = Prometheus::start(&programs(), folder.path(), agent.address, &rules).unwrap();
+    prometheus
+        .wait_until("six scrapes", |asker| {
+            let scrapes = asker.now("count_over_time(lanekeeper_generation[1m])").unwrap_or_default();
+            scrapes.first().is_some_and(|scrapes| scrapes.values[0] >= 6.0)
+        })
+        .unwrap();
+    let asker = prometheus.asker();
+    let mut wrong = Vec::new();
+    let mut asked = 0;
+    for name in ["fleet", "gateway", "tunnel", "tenant", "agent"] {
+        let board = board(&dashboards().join(format!("{name}.json")));
+        let mut values = BTreeMap::new();
+        for variable in board["templating"]["list"].as_array().unwrap() {
+            let name = variable["name"].as_str().unwrap();
+            let Some(query) = variable["query"]["query"].as_str() else { continue };
+            let (selector, label) =
+                query.strip_prefix("label_values(").unwrap().strip_suffix(')').unwrap().rsplit_once(", ").unwrap();
+            let found = asker.label_values(&filled(selector, &values), label).unwrap();
+            assert!(!found.is_empty(), "{query}: nothing to choose from");
+            let value = match (variable["multi"].as_bool().unwrap(), variable["allValue"].as_str()) {
+                (true, Some(all)) => all.to_owned(),
+                (true, None) => found.join("|"),
+                (false, _) => found[0].clone(),
+            };
+            values.insert(name.to_owned(), value);
+        }
+        assert_eq!(values["job"], JOB);
+        for panel in board["panels"].as_array().unwrap() {
+            for target in panel["targets"].as_array().into_iter().flatten() {
+                let query = filled(target["expr"].as_str().unwrap(), &values);
+                let answer = match target["instant"].as_bool().unwrap() {
+                    true => asker.now(&query),
+                    false => asker.range(&query, now() - 2, now()),
+                };
+                let what = match &answer {
+                    Err(error) => format!("{error:#}"),
+                    Ok(series) if series.is_empty() => "no data".to_owned(),
+                    Ok(series) if series.iter().flat_map(|one| &one.values).any(|value| !value.is_finite()) => {
+                        format!("not a number: {series:?}")
+                    }
+                    Ok(_) => String::new(),
+                };
+                asked += 1;
+                if !what.is_empty() {
+                    wrong.push(format!("{name}, {}: {query}: {what}", panel["title"]));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty() && asked > 80, "{asked} asked\n{}", wrong.join("\n"));
+    // The rules run on the same page: what is wrong there on purpose is on its way to an alert, and nothing else.
+    let alerts = asker.api("alerts", &[]).unwrap();
+    let pending: BTreeSet<&str> = alerts["data"]["alerts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|alert| alert["labels"]["alertname"].as_str().unwrap())
+        .collect();
+    assert!(pending.contains("LanekeeperLaneDown") && pending.contains("LanekeeperFallingBack"), "{pending:?}");
+    for silent in ["LanekeeperTunnelDown", "LanekeeperAgentGone", "LanekeeperReloadFailed", "LanekeeperRekeyOverdue"] {
+        assert!(!pending.contains(silent), "{pending:?}");
+    }
+}
+
+fn board(file: &Path) -> Value {
+    serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap()
+}
