@@ -116,8 +116,11 @@ pub enum Error {
         /// Most bytes.
         limit: usize,
     },
-    /// A request id that the ingress program would not look for.
-    #[error("lane {lane}: request id {reqid:#x} is outside of 0x4c4b0000..0x4c4bffff")]
+    /// A request id that the ingress program would not find.
+    #[error(
+        "lane {lane}: too many lanes have request ids that end like {reqid:#x}; have strongSwan give its CHILD_SA another by \
+         `reqid = ...` in swanctl.conf"
+    )]
     Reqid {
         /// The lane.
         lane: LaneId,

@@ -12,7 +12,7 @@
 use crate::intervals::{Intervals4, Intervals6};
 
 /// Names the pin folder. Rises with every change to this file that changes a map's shape or meaning.
-pub const VERSION: u32 = 7;
+pub const VERSION: u32 = 8;
 
 /// Names of the programs in the object.
 pub mod program {
@@ -150,8 +150,11 @@ pub const MAX_NAMES: usize = 131072;
 /// Bytes of an encoded name.
 pub const NAME_BYTES: usize = 192;
 
-/// Request ids of lanes: these 16 upper bits, then 16 that tell them apart.
+/// Request ids of lanes that we name ourselves: these 16 upper bits, then 16 that tell them apart.
 pub const REQID_PREFIX: u32 = 0x4c4b;
+/// Places of [`Generation::reqids`] in a row at which a lane may be: charon's own request ids count up from 1, and meet the
+/// lower halves of ours.
+pub const REQID_PLACES: usize = 8;
 /// No rule: the default applied.
 pub const NO_RULE: u32 = u32::MAX;
 /// No lane in a table of lane numbers, or chosen.
@@ -373,6 +376,8 @@ pub struct LaneEntry {
     pub mark: u32,
     /// First of its counters.
     pub counters: u32,
+    /// Of its states; 0 where it has none.
+    pub reqid: u32,
     /// Its class.
     pub class: u16,
     /// Zero.
@@ -490,7 +495,8 @@ pub struct Generation {
     pub steers: [Steer; MAX_STEERS],
     /// Lanes.
     pub lanes: [LaneEntry; MAX_LANES],
-    /// Number in `lanes` by the lower half of the request id; [`NO_LANE`] where there is none.
+    /// Number in `lanes` by the lower half of the request id, or in one of the places behind that, [`REQID_PLACES`] in all;
+    /// [`NO_LANE`] where the row ends. [`crate::lane::of_reqid`] finds it.
     pub reqids: [u16; 65536],
 }
 
@@ -762,7 +768,7 @@ shared! {
     TunnelEntry { u32, u16, u16, u16, u16 }
     Hop { u32, u16, u16, u32 }
     Steer { [Hop; MAX_HOPS], u32, u32 }
-    LaneEntry { u32, u32, u16, u16 }
+    LaneEntry { u32, u32, u32, u16, u16 }
     Tenant { TupleSet, u32, u16, u16, u16, u16, u32 }
     Head { u32, u32, TupleSet, Asked }
     Asked { u32, u16, u16, u16, u16, u16, u16 }

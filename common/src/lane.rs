@@ -6,7 +6,7 @@
 //! lanes leaves the verifier more states than it will look at.) With no lane of the class up, the next class of the
 //! fallback chain is tried; at its end the packet is dropped.
 
-use crate::abi::{Hop, MAX_HOPS, MAX_LANES_OF_CLASS, Steer};
+use crate::abi::{Generation, Hop, LaneEntry, MAX_HOPS, MAX_LANES, MAX_LANES_OF_CLASS, NO_LANE, REQID_PLACES, Steer};
 use crate::classify::mix;
 use crate::{blur, opaque};
 
@@ -67,9 +67,59 @@ fn among(hop: &Hop, hash: u32, ups: u32) -> u16 {
     opaque(ups.trailing_zeros()) as u16
 }
 
+/// The lane whose states have that request id.
+#[inline(always)]
+pub fn of_reqid(generation: &Generation, reqid: u32) -> Option<&LaneEntry> {
+    for place in 0..REQID_PLACES {
+        let number = generation.reqids[(reqid as usize + place) & 0xffff];
+        if number == NO_LANE {
+            return None;
+        }
+        let lane = &generation.lanes[number as usize & (MAX_LANES - 1)];
+        if lane.reqid == reqid {
+            return Some(lane);
+        }
+    }
+    None
+}
+
+/// Files a lane, whose entry is there already, under its request id. False where too many are filed there.
+#[cfg(feature = "host")]
+pub fn file(generation: &mut Generation, number: u16) -> bool {
+    let reqid = generation.lanes[usize::from(number)].reqid as usize;
+    let places = (reqid..reqid + REQID_PLACES).map(|place| place & 0xffff);
+    match places.into_iter().find(|place| generation.reqids[*place] == NO_LANE) {
+        Some(place) => {
+            generation.reqids[place] = number;
+            true
+        }
+        None => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(feature = "host")]
+    #[test]
+    fn lanes_whose_request_ids_meet_are_told_apart() {
+        let mut generation = Generation::zeroed();
+        generation.reqids.fill(NO_LANE);
+        let reqids: alloc::vec::Vec<u32> = (0..REQID_PLACES as u32).map(|n| n << 16 | 0xfffe).collect();
+        for (number, reqid) in reqids.iter().enumerate() {
+            generation.lanes[number] = LaneEntry { reqid: *reqid, counters: number as u32 + 1, ..LaneEntry::default() };
+            assert!(file(&mut generation, number as u16));
+        }
+        for (number, reqid) in reqids.iter().enumerate() {
+            assert_eq!(of_reqid(&generation, *reqid).map(|lane| lane.counters), Some(number as u32 + 1));
+        }
+        for absent in [0, 5, 0x4c4b_fffe, 0xfffd, 0x1_ffff] {
+            assert_eq!(of_reqid(&generation, absent), None, "{absent:#x}");
+        }
+        generation.lanes[100].reqid = 0x9999_fffe;
+        assert!(!file(&mut generation, 100));
+    }
 
     fn steer(hops: &[(u32, u16, u16, u32)]) -> Steer {
         let mut steer = Steer { len: hops.len() as u32, ..Steer::default() };

@@ -3,11 +3,10 @@
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_xfrm_state};
 use aya_ebpf::helpers::generated::bpf_skb_get_xfrm_state;
 use aya_ebpf::programs::TcContext;
-use lanekeeper_common::abi::{
-    MAX_LANES, MAX_TUNNELS, NO_LANE, NO_VLAN, Parsed, Passage, REQID_PREFIX, counter, device_flag,
-};
+use lanekeeper_common::abi::{MAX_LANES, MAX_TUNNELS, NO_LANE, NO_VLAN, Parsed, Passage, counter, device_flag};
 use lanekeeper_common::classify;
 use lanekeeper_common::decide::{Arrival, Decision, Surroundings, decide};
+use lanekeeper_common::lane;
 use lanekeeper_common::mark;
 use lanekeeper_common::packet::Family;
 use lanekeeper_common::rules::Tables;
@@ -99,16 +98,12 @@ pub fn count_in(ctx: &TcContext) -> i32 {
     let (Some(device), Some(live)) = (device(&skb), Live::read()) else { return TC_ACT_UNSPEC };
     let generation = live.generation();
     let tunnel = &generation.tunnels[device.tunnel as usize & (MAX_TUNNELS - 1)];
-    let number = if tunnel.only != 0 {
-        tunnel.only - 1
+    let lane = if tunnel.only != 0 {
+        &generation.lanes[(tunnel.only - 1) as usize & (MAX_LANES - 1)]
     } else {
-        let Some(reqid) = reqid(&skb) else { return TC_ACT_UNSPEC };
-        if reqid >> 16 == REQID_PREFIX { generation.reqids[reqid as usize & 0xffff] } else { NO_LANE }
+        let Some(lane) = reqid(&skb).and_then(|reqid| lane::of_reqid(generation, reqid)) else { return TC_ACT_UNSPEC };
+        lane
     };
-    if number == NO_LANE {
-        return TC_ACT_UNSPEC;
-    }
-    let lane = &generation.lanes[number as usize & (MAX_LANES - 1)];
     let Some(parsed) = read(&skb, skb.layer(device.flags), skb.tag(), 0) else { return TC_ACT_UNSPEC };
     let amount = amount(&skb, parsed.network, parsed.transport, parsed.protocol);
     let tenant = if tunnel.owner != 0 {

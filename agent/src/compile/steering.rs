@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use lanekeeper_common::abi::{
-    Generation, Hop, LaneEntry, MAX_HOPS, MAX_LANES, MAX_LANES_OF_CLASS, MAX_STEERS, NO_LANE, OuterKey, REQID_PREFIX,
-    Steer, TunnelEntry,
+    Generation, Hop, LaneEntry, MAX_HOPS, MAX_LANES, MAX_LANES_OF_CLASS, MAX_STEERS, NO_LANE, OuterKey, Steer,
+    TunnelEntry,
 };
+use lanekeeper_common::lane;
 use lanekeeper_common::verdict::BlockReason;
 
 use super::registry::{Key, Registry};
@@ -79,13 +80,14 @@ fn lanes(
         own.insert(*class, Hop { group, first: place as u16, lanes: of_class.len() as u16, counter: 0 });
         for (bit, lane) in of_class.into_iter().enumerate() {
             let id = LaneId { tunnel: tunnel.name.clone(), class: name.clone(), index: lane.index };
-            if lane.reqid >> 16 != REQID_PREFIX {
-                return Err(Error::Reqid { lane: id, reqid: lane.reqid });
-            }
             let key = Key::Lane { tunnel: tunnel.name.clone(), class: name.clone(), index: lane.index };
             let counters = registry.number(key)?;
-            generation.lanes[place] = LaneEntry { mark: lane.mark, counters, class: class.0 as u16, _pad: 0 };
-            generation.reqids[lane.reqid as usize & 0xffff] = place as u16;
+            let (mark, reqid) = (lane.mark, lane.reqid);
+            generation.lanes[place] = LaneEntry { mark, counters, reqid, class: class.0 as u16, _pad: 0 };
+            // One that is another's connection's may not have come up yet.
+            if reqid != 0 && !lane::file(generation, place as u16) {
+                return Err(Error::Reqid { lane: id, reqid });
+            }
             if let Some(dscp) = policy.classes[class.0].outer_dscp {
                 let (local, remote) = (outer_address(tunnel.local), outer_address(tunnel.remote));
                 let key = OuterKey { local, remote, mark: lane.mark, mask: policy.mark_mask };
