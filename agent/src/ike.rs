@@ -1,4 +1,4 @@
-//! Managed keying: charon makes the lanes' CHILD_SAs, told so over VICI.
+//! Keying by charon, over VICI. Managed: it makes the lanes' CHILD_SAs, told so by us. [`adopted`]: by somebody else.
 //!
 //! Pure: [`Connection`] (what to load), [`machine`] (when to initiate, what is up). Shell: [`run`].
 
@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::lane::LaneId;
+use crate::policy::adopt::Traits;
 
+pub mod adopted;
 mod cause;
 pub mod connection;
 pub mod credentials;
@@ -29,6 +31,8 @@ pub use observe::{Loaded, observe, remove, remove_one};
 pub enum Event {
     /// A CHILD_SA of that lane carries traffic now.
     LaneUp(LaneId),
+    /// A CHILD_SA of an adopted connection carries traffic of that lane now, and these tie the lane to it.
+    Adopted(LaneId, Traits),
     /// No CHILD_SA of that lane is left.
     LaneDown(LaneId),
     /// A lane's CHILD_SA was replaced by a fresh one; it stayed up.
@@ -54,6 +58,15 @@ pub enum Event {
         /// What was tried, what came of it, and the cure.
         reason: String,
     },
+    /// Something stands against CHILD_SAs of an adopted tunnel, until another such word or [`Event::Sound`].
+    Unfit {
+        /// The tunnel.
+        tunnel: String,
+        /// What, of each, and the cure.
+        reason: String,
+    },
+    /// Nothing stands against any CHILD_SA of that adopted tunnel any more.
+    Sound(String),
 }
 
 /// A connection and what proves our identity in it.

@@ -2,6 +2,7 @@
 //!
 //! Made from [`crate::config`] alone. Knows nothing of the kernel or charon; no I/O.
 
+pub mod adopt;
 pub mod cgroup;
 pub mod dscp;
 pub mod icmp;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+pub use adopt::Adopt;
 pub use selection::{Masked, Selection};
 
 /// What the operator writes as `i-know` so that a key file may hold keys of counter-mode ciphers (GCM, CTR, CCM,
@@ -124,12 +126,14 @@ pub struct Lane {
     pub class: ClassIndex,
     /// 0..lanes of that class.
     pub index: u8,
-    /// skb->mark under [`Policy::mark_mask`], already shifted into the mask; not zero; unique in the tunnel.
+    /// skb->mark under [`Policy::mark_mask`], already shifted into the mask; not zero; unique in the tunnel. An adopted
+    /// tunnel's is what its CHILD_SA has: 0 before that is known.
     pub mark: u32,
     /// Fixed request id of its states and policies; unique in the policy, the same at every run while tunnel, class and
-    /// index keep their names.
+    /// index keep their names. An adopted tunnel's is charon's own: 0 before that is known.
     pub reqid: u32,
-    /// What tells it from its twins in IKE, `CLASS.INDEX`; both ends derive the same. Also the name of its CHILD_SA.
+    /// What tells it from its twins in IKE, `CLASS.INDEX`; both ends derive the same. Also the name of its CHILD_SA, where
+    /// that is ours.
     pub label: String,
 }
 
@@ -170,6 +174,8 @@ pub enum Keying {
     Ike(Ike),
     /// Ourselves by netlink, from a file.
     Static(Static),
+    /// strongSwan, by a connection of the operator's own that we follow and leave alone.
+    Adopted(Adopt),
 }
 
 /// A managed IKE connection.

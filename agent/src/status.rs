@@ -52,7 +52,7 @@ pub struct TunnelStatus {
     pub local: String,
     /// The peer's.
     pub remote: String,
-    /// `ike` or `static`.
+    /// `ike`, `static` or `adopted`.
     pub keying: String,
     /// What last went wrong between charon and the peer, or why charon cannot be reached, until all lanes are up.
     #[serde(default)]
@@ -147,6 +147,7 @@ impl Status {
                 keying: match tunnel.keying {
                     Keying::Ike(_) => "ike".into(),
                     Keying::Static(_) => "static".into(),
+                    Keying::Adopted(_) => "adopted".into(),
                 },
                 trouble: None,
                 lanes,

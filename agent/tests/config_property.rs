@@ -1,7 +1,7 @@
 //! Whatever a file says, the answer is a policy or a list of errors, never a panic.
 
 use lanekeeper::config::{self, Facts, Source};
-use lanekeeper::policy::Policy;
+use lanekeeper::policy::{Keying, Policy};
 use proptest::prelude::*;
 
 const SAMPLE: &str = include_str!("../../config.sample.toml");
@@ -28,12 +28,18 @@ fn sound(policy: &Policy) {
     for tunnel in &policy.tunnels {
         let lanes: usize = tunnel.classes.iter().map(|class| usize::from(policy.classes[class.0].lanes)).sum();
         assert_eq!(tunnel.lanes.len(), lanes);
+        if let Keying::Adopted(_) = tunnel.keying {
+            // Marks and request ids are charon's, and not known yet.
+            assert!(tunnel.lanes.iter().all(|lane| (lane.mark, lane.reqid) == (0, 0)));
+            continue;
+        }
         for (position, lane) in tunnel.lanes.iter().enumerate() {
             assert_eq!(lane.mark, (position as u32 + 1) << shift);
             assert_eq!(lane.mark & !policy.mark_mask, 0);
         }
     }
-    let mut reqids: Vec<u32> = policy.tunnels.iter().flat_map(|tunnel| &tunnel.lanes).map(|lane| lane.reqid).collect();
+    let ours = policy.tunnels.iter().filter(|tunnel| !matches!(tunnel.keying, Keying::Adopted(_)));
+    let mut reqids: Vec<u32> = ours.flat_map(|tunnel| &tunnel.lanes).map(|lane| lane.reqid).collect();
     let count = reqids.len();
     reqids.sort_unstable();
     reqids.dedup();
@@ -71,6 +77,8 @@ fn piece() -> impl Strategy<Value = String> {
             "[tunnel.ike]\n",
             "[tunnel.device]\n",
             "[tunnel.static]\n",
+            "[tunnel.adopt]\n",
+            "[[tunnel.adopt.children]]\n",
             "[tunnel.ike.auth]\n",
             "[rule]\n",
             "[[mark]]\n",

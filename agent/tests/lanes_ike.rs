@@ -173,14 +173,14 @@ impl End {
 fn ike_of(policy: &Policy) -> &Ike {
     match &policy.tunnels[0].keying {
         Keying::Ike(ike) => ike,
-        Keying::Static(_) => panic!("not managed"),
+        Keying::Static(_) | Keying::Adopted(_) => panic!("not managed"),
     }
 }
 
 fn ike_mut(policy: &mut Policy) -> &mut Ike {
     match &mut policy.tunnels[0].keying {
         Keying::Ike(ike) => ike,
-        Keying::Static(_) => panic!("not managed"),
+        Keying::Static(_) | Keying::Adopted(_) => panic!("not managed"),
     }
 }
 

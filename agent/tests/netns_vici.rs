@@ -115,14 +115,14 @@ fn connection(policy: &Policy) -> Connection {
 fn ike_of(policy: &Policy) -> &Ike {
     match &policy.tunnels[0].keying {
         Keying::Ike(ike) => ike,
-        Keying::Static(_) => panic!("not managed"),
+        Keying::Static(_) | Keying::Adopted(_) => panic!("not managed"),
     }
 }
 
 fn ike_mut(policy: &mut Policy) -> &mut Ike {
     match &mut policy.tunnels[0].keying {
         Keying::Ike(ike) => ike,
-        Keying::Static(_) => panic!("not managed"),
+        Keying::Static(_) | Keying::Adopted(_) => panic!("not managed"),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The file's shape: what can be written where, each value typed and with its place, nothing resolved yet. The JSON
 //! Schema is made from these types, so their comments are what an editor shows.
 
+mod adopt;
 mod class;
 mod port;
 mod rule;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use toml::de::DeTable;
 
+pub use adopt::{Adopt, Children};
 pub use class::Class;
 pub use port::Port;
 pub use rule::Rule;

@@ -466,12 +466,44 @@ pub enum Problem {
         object: String,
     },
     /// No keying, or two of them.
-    #[error("{object} has {found}; it needs one of \"ike\" and \"static\"")]
+    #[error("{object} has {found}; it needs one of \"ike\", \"static\" and \"adopt\"")]
     Keying {
         /// Which tunnel.
         object: String,
         /// `neither` or `both`.
-        found: &'static str,
+        found: String,
+    },
+    /// What strongSwan's own configuration says of an adopted connection.
+    #[error(
+        "{object}: {key} is not ours to say: strongSwan makes the SAs of an adopted connection as swanctl.conf has it"
+    )]
+    NotOurs {
+        /// Which tunnel.
+        object: String,
+        /// Which key.
+        key: &'static str,
+    },
+    /// A device whose lanes are not found by the marks of packets.
+    #[error("{object}: the SAs of an adopted connection are reached by an XFRM interface alone")]
+    AdoptDevice {
+        /// Which tunnel.
+        object: String,
+    },
+    /// A class whose lanes nobody could become.
+    #[error("{object}: no CHILD_SA of the adopted connection is class \"{class}\"'s")]
+    NoChildren {
+        /// Which tunnel.
+        object: String,
+        /// Which of its classes.
+        class: String,
+    },
+    /// CHILD_SAs of a class that the tunnel does not carry.
+    #[error("{object}: class \"{class}\" is not among the tunnel's classes")]
+    ChildrenOfOther {
+        /// Where.
+        object: String,
+        /// Which class.
+        class: String,
     },
     /// No authentication, or two of them.
     #[error("{object}: auth has {found}")]
@@ -615,7 +647,29 @@ impl Problem {
             Self::EmptyTenant { .. } => {
                 Some("add interfaces = [\"vlan12\"] or sources = [\"10.1.12.0/24\"]".to_owned())
             }
-            Self::Keying { .. } => Some("[tunnel.ike] for strongSwan, [tunnel.static] for keys from a file".to_owned()),
+            Self::Keying { .. } => Some(
+                "[tunnel.ike] for strongSwan, [tunnel.adopt] for a connection of your own swanctl.conf, [tunnel.static] for \
+                 keys from a file"
+                    .to_owned(),
+            ),
+            Self::NotOurs { key, .. } => {
+                let there = match *key {
+                    "replay-window" => "replay_window",
+                    "local-ts" => "local_ts",
+                    _ => "remote_ts",
+                };
+                Some(format!("write it as {there} of the child in swanctl.conf, and take it out here"))
+            }
+            Self::AdoptDevice { .. } => Some(
+                "write type = \"xfrm\" and the if-id that the children have as if_id_in and if_id_out in swanctl.conf".to_owned(),
+            ),
+            Self::NoChildren { class, .. } => Some(format!(
+                "add {{ class = \"{class}\", names = [\"{class}*\"] }} to its children, or take \"{class}\" out of the \
+                 tunnel's classes"
+            )),
+            Self::ChildrenOfOther { class, .. } => {
+                Some(format!("add \"{class}\" to the classes of the tunnel, or take the entry out"))
+            }
             Self::Auth { .. } => Some(
                 "write { psk-file = \"...\" } or { certificate = \"...\", key = \"...\", ca = \"...\" }".to_owned(),
             ),

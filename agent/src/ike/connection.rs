@@ -75,7 +75,7 @@ impl Connection {
         let tunnel = &policy.tunnels[index.0];
         let ike = match &tunnel.keying {
             Keying::Ike(ike) => ike,
-            Keying::Static(_) => return None,
+            Keying::Static(_) | Keying::Adopted(_) => return None,
         };
         let selection = |lane: &Lane| tunnel.selection(lane, policy.mark_mask);
         let children: Vec<(String, Message)> = tunnel

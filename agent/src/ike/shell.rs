@@ -333,9 +333,12 @@ fn seed() -> u64 {
     now.as_nanos() as u64 ^ (u64::from(std::process::id()) << 32)
 }
 
-fn log(event: &Event) {
+pub(super) fn log(event: &Event) {
     match event {
         Event::LaneUp(lane) => info!(%lane, "lane up"),
+        Event::Adopted(lane, traits) => {
+            info!(%lane, mark = format_args!("{:#x}", traits.mark), reqid = traits.reqid, "adopted lane up");
+        }
         Event::LaneDown(lane) => warn!(%lane, "lane down"),
         Event::Rekeyed(lane) => debug!(%lane, "lane rekeyed"),
         Event::TunnelUp(tunnel) => info!(%tunnel, "tunnel up"),
@@ -343,5 +346,7 @@ fn log(event: &Event) {
         Event::CharonGone { reason } => warn!(%reason, "charon gone"),
         Event::CharonBack { version } => info!(%version, "charon back"),
         Event::Trouble { tunnel, reason } => warn!(%tunnel, %reason, "trouble"),
+        Event::Unfit { tunnel, reason } => warn!(%tunnel, %reason, "not steered"),
+        Event::Sound(tunnel) => info!(%tunnel, "trouble over"),
     }
 }

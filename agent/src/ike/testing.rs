@@ -57,6 +57,6 @@ pub fn policy() -> Policy {
 pub fn ike(policy: &mut Policy) -> &mut Ike {
     match &mut policy.tunnels[0].keying {
         Keying::Ike(ike) => ike,
-        Keying::Static(_) => unreachable!("the test policy is managed"),
+        Keying::Static(_) | Keying::Adopted(_) => unreachable!("the test policy is managed"),
     }
 }

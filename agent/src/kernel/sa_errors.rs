@@ -1,5 +1,6 @@
 //! What the kernel counts against each SA of ours.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::netlink::Netlink;
@@ -21,14 +22,14 @@ pub struct SaErrors {
     pub integrity: u32,
 }
 
-/// Of every SA with a request id of ours, charon's included.
-pub async fn sa_errors(netlink: &Netlink) -> Result<Vec<SaErrors>, Error> {
+/// Of every SA with a request id of ours, charon's included, or with one of the `adopted`.
+pub async fn sa_errors(netlink: &Netlink, adopted: &BTreeSet<u32>) -> Result<Vec<SaErrors>, Error> {
     let messages = state::dump_without_keys(netlink).await;
     let messages = messages.map_err(|failure| Error::Dump { what: "XFRM states", cause: failure.to_string() })?;
     let mut found = Vec::new();
     for message in messages {
         let info = &message.user_sa_info;
-        if REQIDS.contains(&info.reqid) {
+        if REQIDS.contains(&info.reqid) || adopted.contains(&info.reqid) {
             found.push(SaErrors {
                 destination: state::ip(&info.id.daddr, info.family),
                 spi: info.id.spi,

@@ -115,6 +115,8 @@ impl Desired {
                 Keying::Ike(_) => {
                     desired.charon_lanes.extend(tunnel.lanes.iter().map(|lane| (lane.reqid, if_id)));
                 }
+                // Its states and policies are between charon and whoever wrote swanctl.conf.
+                Keying::Adopted(_) => {}
                 Keying::Static(how) => desired.add_lanes(policy.mark_mask, tunnel, how, keys)?,
             }
         }

@@ -27,8 +27,10 @@ use crate::config::Shelf;
 use crate::control::server::{Call, Server};
 use crate::control::{Reply, Request};
 use crate::ike::Event;
+use crate::ike::adopted::{Followed, follow};
 use crate::kernel::{self, Watch, What};
 use crate::metrics::server::{bind, serve};
+use crate::policy::adopt;
 
 /// Between two looks at everything, for what no event told.
 const RESYNC: Duration = Duration::from_secs(5);
@@ -69,6 +71,15 @@ struct Agent {
     errors: Errors,
     /// Carries charon's events into the data path.
     events: Option<JoinHandle<()>>,
+    /// Follows adopted tunnels.
+    following: Option<Following>,
+}
+
+/// The tasks that follow adopted tunnels, and which.
+struct Following {
+    vici: PathBuf,
+    tunnels: Vec<Followed>,
+    tasks: [JoinHandle<()>; 2],
 }
 
 /// Which way a change goes.
@@ -95,6 +106,7 @@ pub async fn run(places: &Places, config: &Path) -> Result<(), Error> {
     let mut agent = Agent::start(places, config).await?;
     let (calls, mut mailbox) = mpsc::channel::<Call>(16);
     let control = tokio::spawn(server.serve(calls));
+    let learning = agent.live.learning();
     notify(&[NotifyState::Ready, NotifyState::Status("running")]);
     let mut resync = every(RESYNC);
     let mut count = every(COUNT);
@@ -143,6 +155,7 @@ pub async fn run(places: &Places, config: &Path) -> Result<(), Error> {
                     tracing::warn!("which cgroups are there is not known, trying again: {error}");
                 }
             }
+            () = learning.notified() => agent.learn().await,
             _ = count.tick() => agent.count_errors().await,
             _ = resync.tick() => {
                 agent.tick().await;
@@ -167,7 +180,9 @@ impl Agent {
         let additions = Additions::recall(&places.runtime_dir)?;
         let mut shelf = Shelf::default();
         let wanted = Wanted::read_again(config, &mut shelf)?
-            .with(|policy| additions.put_back_into(policy, &places.runtime_dir))?;
+            .with(|policy| additions.put_back_into(policy, &places.runtime_dir))?
+            .look()
+            .await;
         let mut world = World::open(&places.bpffs)?;
         // Before anything is made: a file that cannot be had whole leaves no pins behind.
         world.survey(&wanted).await?;
@@ -176,8 +191,11 @@ impl Agent {
             None => None,
         };
         let before = memory::recall(&places.runtime_dir);
-        let found = before.as_ref().ok().and_then(|before| before.as_ref()).map(Remembered::policy);
-        let live = Live::new(world.dataplane()?, config, Arc::clone(&wanted.policy), found)?;
+        let mut found = before.as_ref().ok().and_then(|before| before.as_ref()).map(|it| it.policy().clone());
+        if let Some(found) = &mut found {
+            adopt::learn(found, &wanted.learned);
+        }
+        let live = Live::new(world.dataplane()?, config, Arc::clone(&wanted.policy), found.as_ref())?;
         let mut agent = Self {
             config: config.into(),
             runtime_dir: places.runtime_dir.clone(),
@@ -191,11 +209,14 @@ impl Agent {
             hearsay_since: Instant::now(),
             errors: Errors::default(),
             events: None,
+            following: None,
         };
         if let Some((address, listener)) = metrics {
             agent.metrics = Some(agent.serve_metrics(address, listener));
         }
         agent.start_charon();
+        agent.live.learn(&agent.wanted.learned)?;
+        agent.follow();
         if let Err(refused) = settle(&mut agent.world, &agent.live, &agent.wanted, WithoutCharon::Proceed).await {
             let before = before.and_then(|before| before.map(Remembered::wanted).transpose());
             return Err(agent.give_up(refused, before).await);
@@ -215,6 +236,7 @@ impl Agent {
                 if self.world.charon().map(Charon::vici) != self.wanted.vici() {
                     self.start_charon();
                 }
+                self.take_learned();
                 settle(&mut self.world, &self.live, &self.wanted, WithoutCharon::Proceed).await.map(Some)
             }
             Ok(None) => Ok(None),
@@ -246,6 +268,53 @@ impl Agent {
         let (charon, events) = Charon::start(&self.wanted.policy.vici);
         self.events = Some(tokio::spawn(listen_to_charon(self.live.clone(), events)));
         self.world.set_charon(Some(charon))
+    }
+
+    /// Has the adopted tunnels of what is wanted followed, and no others.
+    fn follow(&mut self) {
+        let tunnels = Followed::all(&self.wanted.policy);
+        let vici = self.wanted.policy.vici.clone();
+        if self.following.as_ref().is_some_and(|now| (&now.vici, &now.tunnels) == (&vici, &tunnels)) {
+            return;
+        }
+        self.follow_no_more();
+        if tunnels.is_empty() {
+            return;
+        }
+        let (events, inbox) = mpsc::channel(64);
+        let tasks = [
+            tokio::spawn(follow(vici.clone(), tunnels.clone(), self.live.learned(), events)),
+            tokio::spawn(listen_to_charon(self.live.clone(), inbox)),
+        ];
+        self.following = Some(Following { vici, tunnels, tasks });
+    }
+
+    fn follow_no_more(&mut self) {
+        for task in self.following.take().into_iter().flat_map(|following| following.tasks) {
+            task.abort();
+        }
+    }
+
+    /// Has the tables find adopted lanes by what is known of their CHILD_SAs now.
+    async fn learn(&mut self) {
+        if !self.take_learned() {
+            return;
+        }
+        if let Err(error) = settle(&mut self.world, &self.live, &self.wanted, WithoutCharon::Proceed).await {
+            tracing::error!(
+                "adopted CHILD_SAs have come up, and nothing is steered to them yet, trying again: {error}"
+            );
+        }
+    }
+
+    /// What is wanted gets what is known of adopted lanes; true where that is news.
+    fn take_learned(&mut self) -> bool {
+        let learned = self.live.learned();
+        let news = self.wanted.learned != learned;
+        if news {
+            self.wanted = Arc::new(Wanted::clone(&self.wanted).learn(learned));
+        }
+        news
     }
 
     async fn answer(&mut self, request: &Request) -> Reply {
@@ -362,6 +431,8 @@ impl Agent {
             Way::On => WithoutCharon::Refuse,
             Way::Back => WithoutCharon::Proceed,
         };
+        // What was read knows nothing of the CHILD_SAs of adopted tunnels.
+        let wanted = Arc::new(Arc::unwrap_or_clone(wanted).learn(self.live.learned()));
         let before = std::mem::replace(&mut self.wanted, wanted);
         let other_charon = self.world.charon().map(Charon::vici) != self.wanted.vici();
         let charon = if other_charon { self.start_charon() } else { None };
@@ -369,6 +440,7 @@ impl Agent {
             Ok(changes) => {
                 self.live.settled();
                 self.hearsay_since = Instant::now();
+                self.follow();
                 if let Some(charon) = charon {
                     charon.retire(before.loads.keys()).await;
                 }
@@ -382,6 +454,7 @@ impl Agent {
             }
             Err(refused) => {
                 self.wanted = before;
+                self.take_learned();
                 if other_charon {
                     // The task before is gone with its events; a new one asks charon for all that is up.
                     self.start_charon();
@@ -403,6 +476,7 @@ impl Agent {
         if let Some((before, _)) = self.unconfirmed.take_if(|(_, deadline)| *deadline <= Instant::now()) {
             self.go_back(before, "not confirmed in time").await;
         }
+        self.take_learned();
         match settle(&mut self.world, &self.live, &self.wanted, WithoutCharon::Proceed).await {
             Ok(repaired) => {
                 for op in repaired {
@@ -417,7 +491,7 @@ impl Agent {
 
     /// Adds what the kernel counts against SAs to their lanes.
     async fn count_errors(&mut self) {
-        let outcome = match self.world.sa_errors().await {
+        let outcome = match self.world.sa_errors(&self.wanted).await {
             Ok(sas) => self.live.tally(&self.errors.since(&self.wanted.policy, &sas)),
             Err(error) => Err(error),
         };
@@ -464,6 +538,7 @@ impl Agent {
         if let Some(events) = self.events.take() {
             events.abort();
         }
+        self.follow_no_more();
         if let Err(error) = self.live.tally(&[]) {
             tracing::warn!("the last events of lanes are not counted: {error}");
         }

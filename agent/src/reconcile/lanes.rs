@@ -6,6 +6,7 @@ use crate::compile::series::LaneEvent;
 use crate::ike::{Event, LaneStatus, TunnelStatus};
 use crate::lane::LaneId;
 use crate::metrics::IsUp;
+use crate::policy::adopt::{Learned, Traits};
 use crate::policy::{Keying, Policy, Selection};
 use crate::status::Standing;
 
@@ -26,6 +27,10 @@ pub struct Lanes {
     lanes: BTreeMap<LaneId, Lane>,
     /// Those that a change has taken away or given other values, for as long as it may be taken back.
     parked: BTreeMap<(LaneId, Values), Lane>,
+    /// Adopted lanes that are up, whether or not the tables have these values.
+    adopted: Learned,
+    /// What is known of adopted lanes that have been up.
+    learned: Learned,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,12 +94,15 @@ impl Lanes {
             let is_open = open.contains(&id);
             let keyed = match (keying, known.map(|lane| lane.keyed)) {
                 (Keying::Static(_), _) => Keyed::Static,
-                (Keying::Ike(_), Some(keyed @ Keyed::Charon { .. })) => keyed,
-                (Keying::Ike(_), Some(Keyed::Static) | None) => Keyed::Charon { told: false },
+                (Keying::Adopted(_), _) if self.adopted.contains_key(&id) => Keyed::Charon { told: true },
+                (Keying::Ike(_) | Keying::Adopted(_), Some(keyed @ Keyed::Charon { .. })) => keyed,
+                (Keying::Ike(_) | Keying::Adopted(_), Some(Keyed::Static) | None) => Keyed::Charon { told: false },
             };
-            let up = match keyed {
-                Keyed::Static => true,
-                Keyed::Charon { .. } => match known {
+            let adopted = self.adopted.get(&id).filter(|_| matches!(keying, Keying::Adopted(_)));
+            let up = match (keyed, adopted) {
+                (Keyed::Static, _) => true,
+                (Keyed::Charon { .. }, Some(traits)) => values.are(traits),
+                (Keyed::Charon { .. }, None) => match known {
                     Some(lane) => lane.standing.up && lane.keyed != Keyed::Static,
                     // A first look: what an agent before this one left open stays so until charon has been asked.
                     None => is_open && !self.knows(&id),
@@ -151,13 +159,31 @@ impl Lanes {
     pub fn on(&mut self, event: &Event, now: u64) -> Vec<Effect> {
         match event {
             Event::LaneUp(lane) => self.tell(lane, true, now),
-            Event::LaneDown(lane) => self.tell(lane, false, now),
+            Event::Adopted(lane, traits) => {
+                // charon gives a request id anew when nobody has it any more.
+                self.learned.retain(|_, other| other.reqid != traits.reqid);
+                self.learned.insert(lane.clone(), *traits);
+                self.adopted.insert(lane.clone(), *traits);
+                // Before the tables have them it carries nothing, and what it had before is gone.
+                let up = self.lanes.get(lane).is_some_and(|known| known.values.are(traits));
+                self.tell(lane, up, now)
+            }
+            Event::LaneDown(lane) => {
+                self.adopted.remove(lane);
+                self.tell(lane, false, now)
+            }
             // It opens nothing: a lane that is closed because it has other values now may be rekeyed with the old ones.
             Event::Rekeyed(lane) if self.knows(lane) => vec![Effect::Tally(lane.clone(), LaneEvent::Rekey)],
             // Lanes stay what they were: charon's SAs are the kernel's, and what is lost is told lane by lane.
             Event::CharonGone { .. } | Event::CharonBack { .. } => Vec::new(),
             Event::Rekeyed(_) | Event::TunnelUp(_) | Event::TunnelDown(_) | Event::Trouble { .. } => Vec::new(),
+            Event::Unfit { .. } | Event::Sound(_) => Vec::new(),
         }
+    }
+
+    /// What the tables should have of adopted lanes.
+    pub fn learned(&self) -> &Learned {
+        &self.learned
     }
 
     /// Lanes of which charon has not said a word since its task began, or since they have their values.
@@ -219,6 +245,13 @@ fn lanes_of(policy: &Policy) -> impl Iterator<Item = (LaneId, Values, &Keying)> 
     })
 }
 
+impl Values {
+    /// They are those of that CHILD_SA.
+    fn are(&self, traits: &Traits) -> bool {
+        (self.mark, self.reqid) == (traits.mark, traits.reqid)
+    }
+}
+
 impl Lane {
     fn set(&mut self, id: &LaneId, up: bool, now: u64) -> Option<Effect> {
         if self.standing.up == up {
@@ -238,7 +271,7 @@ impl IsUp for Lanes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::{Auth, DeviceKind, Ike, Start};
+    use crate::policy::{Adopt, Auth, DeviceKind, Ike, Start, adopt};
     use crate::status::tests::policy as static_policy;
 
     fn ike_policy() -> Policy {
@@ -290,6 +323,77 @@ mod tests {
         let lanes =
             [("voice", 0), ("bulk", 0), ("bulk", 1), ("default", 0)].map(|(class, index)| lane(id(class, index)));
         vec![TunnelStatus { tunnel: "branch-7".into(), up: true, lanes: lanes.into(), trouble: None }]
+    }
+
+    /// The policy with its tunnel adopted, and what is known of some lanes.
+    fn adopted_policy(learned: &Learned) -> Policy {
+        let mut policy = static_policy();
+        policy.tunnels[0].keying = Keying::Adopted(Adopt { connection: "office".into(), children: vec![] });
+        adopt::learn(&mut policy, learned);
+        policy
+    }
+
+    fn adopted(class: &str, index: u8, mark: u32, reqid: u32) -> Event {
+        Event::Adopted(id(class, index), Traits { mark, reqid })
+    }
+
+    #[test]
+    fn an_adopted_lane_opens_when_the_tables_have_its_values() {
+        let mut lanes = Lanes::default();
+        assert_eq!(lanes.install(&adopted_policy(&Learned::new()), &[], 5), []);
+        assert_eq!(lanes.on(&adopted("voice", 0, 7, 3), 6), []);
+        assert!(lanes.down().contains(&&id("voice", 0)));
+        let policy = adopted_policy(lanes.learned());
+        assert_eq!((policy.tunnels[0].lanes[0].mark, policy.tunnels[0].lanes[0].reqid), (7, 3));
+        assert_eq!(lanes.leave(&policy), []);
+        assert_eq!(lanes.install(&policy, &[], 7), [Effect::Open(id("voice", 0))]);
+        // Told again it is no news; a rekey keeps the values.
+        assert_eq!(lanes.on(&adopted("voice", 0, 7, 3), 8), []);
+        assert_eq!(lanes.standing(&id("voice", 0)), Standing { up: true, since: 7 });
+    }
+
+    #[test]
+    fn an_adopted_lane_falls_at_once_and_rises_at_once_where_its_values_stay() {
+        let mut lanes = Lanes::default();
+        let _ = lanes.on(&adopted("voice", 0, 7, 3), 1);
+        let policy = adopted_policy(lanes.learned());
+        let _ = lanes.install(&policy, &[], 2);
+        assert_eq!(lanes.on(&Event::LaneDown(id("voice", 0)), 3), [Effect::Close(id("voice", 0))]);
+        // Nothing is to be loaded for a lane that fell, nor opened by a load.
+        assert_eq!(*lanes.learned(), Learned::from([(id("voice", 0), Traits { mark: 7, reqid: 3 })]));
+        assert_eq!(lanes.install(&policy, &[], 4), []);
+        assert_eq!(lanes.on(&adopted("voice", 0, 7, 3), 5), [Effect::Open(id("voice", 0))]);
+    }
+
+    #[test]
+    fn an_adopted_lane_with_other_values_is_closed_until_the_tables_have_them() {
+        let mut lanes = Lanes::default();
+        let _ = lanes.on(&adopted("voice", 0, 7, 3), 1);
+        let _ = lanes.install(&adopted_policy(lanes.learned()), &[], 2);
+        assert_eq!(lanes.on(&adopted("voice", 0, 7, 4), 3), [Effect::Close(id("voice", 0))]);
+        let policy = adopted_policy(lanes.learned());
+        assert_eq!(lanes.leave(&policy), []);
+        assert_eq!(lanes.install(&policy, &[], 4), [Effect::Open(id("voice", 0))]);
+    }
+
+    #[test]
+    fn a_request_id_is_one_adopted_lanes_alone() {
+        let mut lanes = Lanes::default();
+        let _ = lanes.on(&adopted("voice", 0, 7, 3), 1);
+        let _ = lanes.on(&Event::LaneDown(id("voice", 0)), 2);
+        let _ = lanes.on(&adopted("bulk", 1, 8, 3), 3);
+        assert_eq!(*lanes.learned(), Learned::from([(id("bulk", 1), Traits { mark: 8, reqid: 3 })]));
+    }
+
+    #[test]
+    fn an_agent_that_has_looked_keeps_the_adopted_lanes_that_it_finds_open() {
+        let look = Learned::from([(id("voice", 0), Traits { mark: 7, reqid: 3 })]);
+        let policy = adopted_policy(&look);
+        let mut lanes = Lanes::found(&policy, &[id("voice", 0), id("default", 0)], 1);
+        assert_eq!(lanes.on(&adopted("voice", 0, 7, 3), 2), []);
+        assert_eq!(lanes.install(&policy, &[id("voice", 0), id("default", 0)], 3), []);
+        // The other one closes when charon is heard to lack it.
+        assert_eq!(lanes.on(&Event::LaneDown(id("default", 0)), 4), [Effect::Close(id("default", 0))]);
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use tokio::sync::Notify;
+
 use super::Error;
 use super::lanes::{Effect, Lanes};
 use super::troubles::Troubles;
@@ -14,6 +16,7 @@ use crate::kernel::dataplane::Gate;
 use crate::lane::LaneId;
 use crate::metrics::{Scrape, encode, server::Source, xfrm_stat};
 use crate::policy::Policy;
+use crate::policy::adopt::Learned;
 use crate::status::{Reload, Status};
 
 /// Shared between the tasks of the agent.
@@ -24,6 +27,8 @@ pub struct Live {
     /// Whoever holds the state may wait for it, and for nothing else.
     gate: Arc<Mutex<Gate>>,
     state: Arc<Mutex<State>>,
+    /// Something new is known of adopted lanes, which the tables may not have yet.
+    learning: Arc<Notify>,
 }
 
 struct State {
@@ -66,7 +71,7 @@ impl Live {
             confirm_by: None,
             not_ready: Some("the file is not in place yet".to_owned()),
         };
-        Ok(Self { dataplane, gate, state: Arc::new(Mutex::new(state)) })
+        Ok(Self { dataplane, gate, state: Arc::new(Mutex::new(state)), learning: Arc::default() })
     }
 
     /// Closes the lanes that get other marks with the tables of this policy.
@@ -106,7 +111,29 @@ impl Live {
         let state = &mut *state;
         let effects = state.lanes.on(event, now());
         state.troubles.on(event, &state.lanes);
-        self.carry_out(state, effects)
+        self.carry_out(state, effects)?;
+        match event {
+            Event::Adopted(..) => self.learning.notify_one(),
+            Event::LaneUp(_) | Event::LaneDown(_) | Event::Rekeyed(_) | Event::TunnelUp(_) | Event::TunnelDown(_) => {}
+            Event::CharonGone { .. } | Event::CharonBack { .. } | Event::Trouble { .. } => {}
+            Event::Unfit { .. } | Event::Sound(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Takes what a look at charon has told of adopted lanes.
+    pub fn learn(&self, learned: &Learned) -> Result<(), Error> {
+        learned.iter().try_for_each(|(lane, traits)| self.on(&Event::Adopted(lane.clone(), *traits)))
+    }
+
+    /// What the tables should have of adopted lanes.
+    pub fn learned(&self) -> Learned {
+        lock(&self.state).lanes.learned().clone()
+    }
+
+    /// Wakes whoever waits for it when that has changed.
+    pub fn learning(&self) -> Arc<Notify> {
+        Arc::clone(&self.learning)
     }
 
     /// Counts what happened to lanes outside the data path, with what has waited for it.
@@ -181,7 +208,7 @@ impl Live {
             confirm_within: state.confirm_by.map(|at| at.saturating_duration_since(Instant::now()).as_secs()),
             ..Status::of(&state.policy, |lane| state.lanes.standing(lane))
         };
-        for tunnel in status.tunnels.iter_mut().filter(|tunnel| tunnel.keying == "ike") {
+        for tunnel in status.tunnels.iter_mut().filter(|tunnel| tunnel.keying != "static") {
             tunnel.trouble = state.troubles.of(&tunnel.name);
         }
         Ok(status)

@@ -1,5 +1,6 @@
 //! `plan`, `apply` and `down`: one look, one change, and done. Where an agent runs, `apply` is its work instead.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,10 @@ use super::world::{WithoutCharon, World};
 use super::{Error, Places, Wanted, additions, lockfile, memory};
 use crate::control::server::{Call, Server};
 use crate::control::{Reply, Request};
+use crate::ike::adopted::Followed;
+use crate::lane::LaneId;
 use crate::plan::Plan;
+use crate::policy::{Policy, adopt};
 
 /// How `apply --confirm` ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +34,7 @@ pub enum Confirmed {
 
 /// What `apply` would change.
 pub async fn plan(places: &Places, file: &Path) -> Result<Plan, Error> {
-    let wanted = Wanted::read(file)?;
+    let wanted = Wanted::read(file)?.look().await;
     let survey = World::open(&places.bpffs)?.survey(&wanted).await?;
     match survey.charon {
         Some(error) => Err(error.into()),
@@ -50,15 +54,18 @@ pub async fn apply(
     // Taken before the first change: who is ended cannot go back. A terminal that hangs up is what going back is for.
     let signals = confirm_within.map(|_| Signals::new()).transpose()?;
     let before = memory::recall(&places.runtime_dir);
-    let found = before.as_ref().ok().and_then(|before| before.as_ref()).map(|before| before.policy().clone());
+    let mut found = before.as_ref().ok().and_then(|before| before.as_ref()).map(|before| before.policy().clone());
     let before = before.and_then(|before| before.map(Remembered::wanted).transpose());
     // Without a way back there is no trying.
     let before = if confirm_within.is_some() { Ok(before?) } else { before };
-    let wanted = Wanted::read(file)?;
+    let wanted = Wanted::read(file)?.look().await;
     let server = confirm_within.map(|_| Server::bind(&places.socket)).transpose()?;
     let mut world = World::open(&places.bpffs)?;
     if let Some(error) = world.survey(&wanted).await?.charon {
         return Err(error.into());
+    }
+    if let Some(found) = &mut found {
+        adopt::learn(found, &wanted.learned);
     }
     let opened = world.dataplane();
     let live = opened.and_then(|it| Live::new(it, &wanted.file, Arc::clone(&wanted.policy), found.as_ref()));
@@ -137,13 +144,14 @@ async fn put_in_place(
     wait: Duration,
 ) -> Result<usize, Error> {
     live.doubt();
+    live.learn(&wanted.learned)?;
     let listener = charons.then(|| {
         let (charon, events) = Charon::start(&wanted.policy.vici);
         world.set_charon(Some(charon));
         tokio::spawn(listen_to_charon(live.clone(), events))
     });
     let outcome = match settle(world, live, wanted, without).await {
-        Ok(changes) => all_up(live, wait).await.map(|()| changes.len()),
+        Ok(changes) => all_up(live, &wanted.policy, wait).await.map(|()| changes.len()),
         Err(error) => Err(error),
     };
     if let Some(charon) = world.set_charon(None) {
@@ -155,12 +163,18 @@ async fn put_in_place(
     outcome
 }
 
-async fn all_up(live: &Live, wait: Duration) -> Result<(), Error> {
+/// Adopted lanes are nobody's to wait for here: whoever wrote swanctl.conf has them come up, and `run` follows them.
+async fn all_up(live: &Live, policy: &Policy, wait: Duration) -> Result<(), Error> {
+    let adopted: BTreeSet<LaneId> = Followed::all(policy).iter().flat_map(Followed::lanes).collect();
+    for lane in live.down().iter().filter(|lane| adopted.contains(lane)) {
+        tracing::warn!(%lane, "down: `lanekeeper run` steers to it when it comes up, `apply` has looked once");
+    }
     let deadline = Instant::now() + wait;
     let mut look = interval(Duration::from_millis(50));
     loop {
         look.tick().await;
-        let down = live.down();
+        let mut down = live.down();
+        down.retain(|lane| !adopted.contains(lane));
         if down.is_empty() {
             return Ok(());
         }
@@ -218,6 +232,7 @@ async fn go_back(
 ) -> Result<(), Error> {
     match before? {
         Some(before) => {
+            let before = before.look().await;
             let charons = !before.loads.is_empty() || !refused.loads.is_empty();
             match put_in_place(world, live, &before, WithoutCharon::Proceed, charons, wait).await {
                 Err(late @ Error::LanesDown { .. }) => {

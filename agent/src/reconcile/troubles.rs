@@ -12,6 +12,8 @@ pub struct Troubles {
     charon: Option<String>,
     /// The last of each tunnel that is not whole.
     tunnels: BTreeMap<String, String>,
+    /// What stands against CHILD_SAs of adopted tunnels.
+    unfit: BTreeMap<String, String>,
 }
 
 impl Troubles {
@@ -28,13 +30,20 @@ impl Troubles {
                     self.tunnels.remove(&lane.tunnel);
                 }
             }
-            Event::LaneDown(_) | Event::TunnelUp(_) | Event::TunnelDown(_) => {}
+            Event::Unfit { tunnel, reason } => {
+                self.unfit.insert(tunnel.clone(), reason.clone());
+            }
+            Event::Sound(tunnel) => {
+                self.unfit.remove(tunnel);
+            }
+            Event::LaneDown(_) | Event::Adopted(..) | Event::TunnelUp(_) | Event::TunnelDown(_) => {}
         }
     }
 
     /// Of a tunnel that is charon's. Without charon nothing else is worth knowing.
     pub fn of(&self, tunnel: &str) -> Option<String> {
-        self.charon.as_ref().or_else(|| self.tunnels.get(tunnel)).cloned()
+        let known = || self.tunnels.get(tunnel).or_else(|| self.unfit.get(tunnel));
+        self.charon.as_ref().or_else(known).cloned()
     }
 }
 
@@ -66,6 +75,19 @@ mod tests {
         }
         assert_eq!(told(&mut troubles, &mut lanes, Event::LaneUp(lane("bulk", 1))), None);
         assert_eq!(told(&mut troubles, &mut lanes, Event::LaneDown(lane("bulk", 1))), None);
+    }
+
+    #[test]
+    fn what_stands_against_an_adopted_tunnel_stays_until_nothing_does() {
+        let (mut troubles, mut lanes) = (Troubles::default(), Lanes::default());
+        lanes.install(&testing::policy(), &[], 0);
+        let unfit = Event::Unfit { tunnel: "b7".into(), reason: "mark".into() };
+        assert_eq!(told(&mut troubles, &mut lanes, unfit).as_deref(), Some("mark"));
+        for class in [("voice", 0), ("bulk", 0), ("bulk", 1)] {
+            let up = Event::LaneUp(lane(class.0, class.1));
+            assert_eq!(told(&mut troubles, &mut lanes, up).as_deref(), Some("mark"));
+        }
+        assert_eq!(told(&mut troubles, &mut lanes, Event::Sound("b7".into())), None);
     }
 
     #[test]

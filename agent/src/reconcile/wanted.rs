@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use super::Error;
 use crate::config::{self, Shelf, Source};
-use crate::ike::{Connection, Credentials, Load};
+use crate::ike::{Connection, Credentials, Load, adopted};
 use crate::keyfile;
 use crate::plan::Desired;
+use crate::policy::adopt::{self, Learned};
 use crate::policy::{Keying, Policy, TunnelIndex};
 
 /// A file, read and thought through. Holds keys; its parts redact them.
@@ -22,6 +23,8 @@ pub struct Wanted {
     pub policy: Arc<Policy>,
     /// Connections for charon by the tunnel's name.
     pub loads: BTreeMap<String, Load>,
+    /// What is known of its adopted lanes; the policy has it.
+    pub learned: Learned,
     /// What there should be, but for the tables: their digest depends on the names that the kernel holds.
     pub desired: Desired,
 }
@@ -52,6 +55,7 @@ impl Wanted {
                 Keying::Static(how) => {
                     keys.insert(tunnel.name.clone(), keyfile::load(&how.key_file)?);
                 }
+                Keying::Adopted(_) => {}
                 Keying::Ike(ike) => {
                     let credentials = Credentials::read(ike)?;
                     if let Some(connection) = Connection::new(&policy, TunnelIndex(index)) {
@@ -63,13 +67,32 @@ impl Wanted {
         let mut desired = Desired::new(&policy, &keys)?;
         desired.connections =
             loads.values().map(|load| (load.connection.name.clone(), load.connection.digest)).collect();
-        Ok(Self { file: file.into(), sources, policy: Arc::new(policy), loads, desired })
+        Ok(Self { file: file.into(), sources, policy: Arc::new(policy), loads, learned: Learned::new(), desired })
     }
 
     /// Puts rules among those of the file.
     pub fn with(mut self, put_into: impl FnOnce(&mut Policy) -> Result<(), Error>) -> Result<Self, Error> {
         put_into(Arc::make_mut(&mut self.policy))?;
         Ok(self)
+    }
+
+    /// Takes what is known of its adopted lanes.
+    pub fn learn(mut self, learned: Learned) -> Self {
+        if !adopt::has_learned(&self.policy, &learned) {
+            adopt::learn(Arc::make_mut(&mut self.policy), &learned);
+        }
+        Self { learned, ..self }
+    }
+
+    /// The same with what charon has now. One that cannot be asked has nothing to say.
+    pub async fn look(self) -> Self {
+        match adopted::look(&self.policy).await {
+            Ok(learned) => self.learn(learned),
+            Err(error) => {
+                tracing::warn!("which CHILD_SAs adopted tunnels have is not known yet: {error}");
+                self
+            }
+        }
     }
 
     /// charon's socket, where a tunnel is charon's.

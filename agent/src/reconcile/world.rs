@@ -219,8 +219,9 @@ impl World {
     }
 
     /// What the kernel counts against the SAs of our lanes.
-    pub async fn sa_errors(&self) -> Result<Vec<SaErrors>, Error> {
-        Ok(sa_errors(&self.netlink).await?)
+    pub async fn sa_errors(&self, wanted: &Wanted) -> Result<Vec<SaErrors>, Error> {
+        let adopted = wanted.learned.values().map(|traits| traits.reqid).collect();
+        Ok(sa_errors(&self.netlink, &adopted).await?)
     }
 
     /// Carries out a plan towards nothing; returns how many things went.

@@ -1,5 +1,6 @@
 //! What the operator reads for each kind of bad input: the whole text.
 
+mod adopt;
 mod devices;
 mod files;
 mod mark;

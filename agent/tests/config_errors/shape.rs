@@ -123,8 +123,8 @@ gw.toml:2:1: error: tunnel 1: classes is missing
     add classes = ["voice", "default"]
 gw.toml:2:1: error: tunnel 1: device is missing
     add device = { type = "xfrm", name = "lk-branch7", if-id = 42 }
-gw.toml:2:1: error: tunnel 1 has neither "ike" nor "static"; it needs one of "ike" and "static"
-    [tunnel.ike] for strongSwan, [tunnel.static] for keys from a file
+gw.toml:2:1: error: tunnel 1 has neither "ike", "static" nor "adopt"; it needs one of "ike", "static" and "adopt"
+    [tunnel.ike] for strongSwan, [tunnel.adopt] for a connection of your own swanctl.conf, [tunnel.static] for keys from a file
 gw.toml:3:1: error: rule 1: class is missing
     add class = "default"
 gw.toml:4:1: error: tenant 1: name is missing

@@ -139,7 +139,7 @@ gw.toml:11:17: error: tunnel "branch-7": ike: start "trap" is not supported yet
 gw.toml:11:25: error: tunnel "branch-7": ike: "distinct" is not supported yet
     lanes are told apart by label, which takes strongSwan 5.9.6 or later on both ends
 gw.toml:11:48: error: tunnel "branch-7": ike: "mode" is not supported yet
-    let the agent load the connection, and take it out of swanctl.conf
+    for a connection of your own swanctl.conf take [tunnel.adopt] instead of [tunnel.ike]
 "#,
     );
 }
@@ -242,8 +242,8 @@ fn no_keying() {
     same(
         &changed("ike = { auth = { psk-file = \"branch-7.psk\" } }", ""),
         r#"
-gw.toml:5:1: error: tunnel "branch-7" has neither "ike" nor "static"; it needs one of "ike" and "static"
-    [tunnel.ike] for strongSwan, [tunnel.static] for keys from a file
+gw.toml:5:1: error: tunnel "branch-7" has neither "ike", "static" nor "adopt"; it needs one of "ike", "static" and "adopt"
+    [tunnel.ike] for strongSwan, [tunnel.adopt] for a connection of your own swanctl.conf, [tunnel.static] for keys from a file
 "#,
     );
 }
@@ -258,8 +258,8 @@ key-file = "x"
 [default]"#,
         ),
         r#"
-gw.toml:5:1: error: tunnel "branch-7" has both "ike" and "static"; it needs one of "ike" and "static"
-    [tunnel.ike] for strongSwan, [tunnel.static] for keys from a file
+gw.toml:5:1: error: tunnel "branch-7" has both "ike" and "static"; it needs one of "ike", "static" and "adopt"
+    [tunnel.ike] for strongSwan, [tunnel.adopt] for a connection of your own swanctl.conf, [tunnel.static] for keys from a file
 "#,
     );
 }

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 
 use super::FileKey;
+use super::adopt::Adopt;
 use super::shape::{Consent, Duration, Many, Starts};
 use crate::config::findings::{At, Spot};
 use crate::config::problem::Problem;
@@ -14,7 +15,7 @@ use crate::config::table::Table;
 use crate::config::value::{self, DeviceType};
 use crate::policy::Start;
 
-/// One IPsec peer and the device that leads to it. It needs one of `ike` and `static`.
+/// One IPsec peer and the device that leads to it. It needs one of `ike`, `static` and `adopt`.
 #[derive(Debug, JsonSchema)]
 #[schemars(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Tunnel {
@@ -50,13 +51,15 @@ pub struct Tunnel {
     /// Keys from a file, for labs and for peers that another program keys.
     #[schemars(rename = "static")]
     pub static_keys: Option<Static>,
+    /// Keys by IKE: a connection of your own swanctl.conf.
+    pub adopt: Option<Adopt>,
     #[schemars(skip)]
     pub(crate) object: String,
     #[schemars(skip)]
     pub(crate) spot: Spot,
-    /// `ike` and `static` as far as they are written at all.
+    /// Which of `ike`, `static` and `adopt` are written at all.
     #[schemars(skip)]
-    pub(crate) keyings: (bool, bool),
+    pub(crate) keyings: Vec<&'static str>,
 }
 
 impl Tunnel {
@@ -84,7 +87,8 @@ impl Tunnel {
             replay_window: table.number("replay-window", 0..=4096),
             ike: table.table("ike", format!("{object}: ike"), Ike::read),
             static_keys: table.table("static", format!("{object}: static"), Static::read),
-            keyings: (table.has("ike"), table.has("static")),
+            adopt: table.table("adopt", format!("{object}: adopt"), Adopt::read),
+            keyings: ["ike", "static", "adopt"].into_iter().filter(|key| table.has(key)).collect(),
             object,
             spot: table.spot,
         };
@@ -232,8 +236,9 @@ impl Ike {
             rekey_time: table.one("rekey-time", &value::SECONDS),
         };
         table.later("distinct", "lanes are told apart by label, which takes strongSwan 5.9.6 or later on both ends");
-        table.later("adopt", "let the agent load the connection, and take it out of swanctl.conf");
-        table.later("mode", "let the agent load the connection, and take it out of swanctl.conf");
+        let adopted = "for a connection of your own swanctl.conf take [tunnel.adopt] instead of [tunnel.ike]";
+        table.later("adopt", adopted);
+        table.later("mode", adopted);
         ike
     }
 }

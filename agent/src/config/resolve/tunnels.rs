@@ -1,5 +1,6 @@
 //! Tunnels: their ends, classes, lanes, devices and routes.
 
+mod adopt;
 mod ends;
 mod keying;
 mod room;
@@ -17,7 +18,7 @@ use crate::config::findings::{At, Findings};
 use crate::config::problem::Problem;
 use crate::config::value::DeviceType;
 use crate::policy::lanes::{self, Carried};
-use crate::policy::{Class, ClassIndex, Device, DeviceKind, Fallback, Policy, Tunnel, TunnelIndex};
+use crate::policy::{Class, ClassIndex, Device, DeviceKind, Fallback, Keying, Policy, Tunnel, TunnelIndex};
 
 /// Anti-replay window of a tunnel that names none: wide enough for what CPUs and queues reorder inside one class.
 const REPLAY_WINDOW: u32 = 128;
@@ -38,15 +39,17 @@ pub fn resolve(
     for tunnel in &document.tunnels {
         let (local, remote) = ends::resolve(tunnel, findings);
         check_inside(tunnel, findings);
+        let carried = carried(tunnel, names, classes, findings);
+        let keying = keying::resolve(tunnel, names, &carried, sources, findings);
         tunnels.push(Tunnel {
             name: tunnel.name.as_ref().map(|name| name.value.clone()).unwrap_or_default(),
             local,
             remote,
-            classes: carried(tunnel, names, classes, findings),
+            classes: carried,
             lanes: Vec::new(),
             device: device(tunnel),
             routes: tunnel.routes.iter().map(|route| route.value).collect(),
-            keying: keying::resolve(tunnel, sources, findings),
+            keying,
             replay_window: tunnel.replay_window.as_ref().map_or(REPLAY_WINDOW, |window| window.value),
             local_ts: selectors(&tunnel.local_ts),
             remote_ts: selectors(&tunnel.remote_ts),
@@ -61,6 +64,9 @@ pub fn resolve(
         let assigned = lanes::assign(&names, mask);
         for (tunnel, lanes) in tunnels.iter_mut().zip(assigned) {
             tunnel.lanes = lanes;
+            if let Keying::Adopted(_) = tunnel.keying {
+                crate::policy::adopt::unlearn(&mut tunnel.lanes);
+            }
         }
         shared::check_outer_dscp(document, &tunnels, classes, findings);
     }

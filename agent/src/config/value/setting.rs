@@ -20,6 +20,14 @@ pub const SOCKET: Kind<PathBuf> =
 pub const IDENTITY: Kind<String> =
     Kind { wanted: "an identity", example: "\"moon.example\"", text: identity, number: None };
 
+/// A connection of swanctl.conf.
+pub const CONNECTION: Kind<String> =
+    Kind { wanted: "a connection's name", example: "\"branch-7\"", text: not_empty, number: None };
+
+/// A child of a connection of swanctl.conf, or some of them.
+pub const CHILD: Kind<String> =
+    Kind { wanted: "a name or a pattern", example: "\"voice*\"", text: not_empty, number: None };
+
 /// One proposal in strongSwan's notation.
 pub const PROPOSAL: Kind<String> =
     Kind { wanted: "a proposal", example: "\"aes256gcm16-prfsha256-x25519\"", text: proposal, number: None };
@@ -83,16 +91,16 @@ pub const CLASSIFY: Kind<Classify> =
     Kind { wanted: "\"tc\", \"xdp\" or \"xdp-generic\"", example: "\"xdp\"", text: classify, number: None };
 
 /// Files to include.
-pub const PATTERN: Kind<String> = Kind {
-    wanted: "a path or a pattern",
-    example: "\"rules.d/*.toml\"",
-    text: |text| if text.is_empty() { Err(Reason::Empty) } else { Ok(text.to_owned()) },
-    number: None,
-};
+pub const PATTERN: Kind<String> =
+    Kind { wanted: "a path or a pattern", example: "\"rules.d/*.toml\"", text: not_empty, number: None };
 
 /// Any string, judged elsewhere.
 pub const TEXT: Kind<String> =
     Kind { wanted: "a string", example: "\"default\"", text: |text| Ok(text.to_owned()), number: None };
+
+fn not_empty(text: &str) -> Result<String, Reason> {
+    if text.is_empty() { Err(Reason::Empty) } else { Ok(text.to_owned()) }
+}
 
 fn file(text: &str) -> Result<PathBuf, Reason> {
     match text {

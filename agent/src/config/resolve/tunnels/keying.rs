@@ -2,27 +2,37 @@
 
 use std::path::PathBuf;
 
+use super::super::names::Names;
+use super::adopt;
 use crate::config::Source;
 use crate::config::document::{self, Tunnel};
 use crate::config::findings::{At, Findings};
 use crate::config::problem::Problem;
 use crate::config::resolve::files;
-use crate::policy::{Auth, Ike, Keying, Start, Static};
+use crate::policy::{Auth, ClassIndex, Ike, Keying, Start, Static};
 
-/// The one of `ike` and `static` that is there.
-pub fn resolve(tunnel: &Tunnel, sources: &[Source], findings: &mut Findings<'_>) -> Keying {
-    let found = match tunnel.keyings {
-        (true, true) => Some("both \"ike\" and \"static\""),
-        (false, false) => Some("neither \"ike\" nor \"static\""),
-        (true, false) | (false, true) => None,
+/// The one of `ike`, `static` and `adopt` that is there; the tunnel carries `carried`.
+pub fn resolve(
+    tunnel: &Tunnel,
+    names: &Names<'_>,
+    carried: &[ClassIndex],
+    sources: &[Source],
+    findings: &mut Findings<'_>,
+) -> Keying {
+    let found = match tunnel.keyings.as_slice() {
+        [] => Some("neither \"ike\", \"static\" nor \"adopt\"".to_owned()),
+        [_] => None,
+        [one, other] => Some(format!("both \"{one}\" and \"{other}\"")),
+        [one, others @ ..] => Some(format!("\"{one}\", \"{}\"", others.join("\" and \""))),
     };
     if let Some(found) = found {
         findings.problem(tunnel.spot, Problem::Keying { object: tunnel.object.clone(), found });
     }
     let path = |file: &Option<At<PathBuf>>| file.as_ref().map(|file| files::resolve(sources, file)).unwrap_or_default();
-    match &tunnel.static_keys {
-        Some(keys) => Keying::Static(Static { key_file: path(&keys.key_file), consent: keys.i_know.is_some() }),
-        None => Keying::Ike(ike(tunnel, path)),
+    match (&tunnel.static_keys, &tunnel.adopt) {
+        (Some(keys), _) => Keying::Static(Static { key_file: path(&keys.key_file), consent: keys.i_know.is_some() }),
+        (None, Some(adopt)) => adopt::resolve(tunnel, adopt, names, carried, findings),
+        (None, None) => Keying::Ike(ike(tunnel, path)),
     }
 }
 

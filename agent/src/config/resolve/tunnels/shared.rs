@@ -146,6 +146,10 @@ pub fn check_outer_dscp(
         if tunnel.local.is_unspecified() || tunnel.remote.is_unspecified() {
             continue;
         }
+        // Their marks are strongSwan's to say, once it does.
+        if let policy::Keying::Adopted(_) = tunnel.keying {
+            continue;
+        }
         let mut reported = false;
         for lane in &tunnel.lanes {
             let (holder, other) = *taken.entry((tunnel.local, tunnel.remote, lane.mark)).or_insert((at, lane));

@@ -1,0 +1,222 @@
+//! Keeps an eye on charon: whatever happens there, all is listed and bound anew, and what has changed is told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, warn};
+
+use super::{Bound, Child, Followed, Refusal};
+use crate::ike::Event;
+use crate::ike::sas::{EVENTS, Notice};
+use crate::ike::shell::log;
+use crate::lane::LaneId;
+use crate::policy::Policy;
+use crate::policy::adopt::{Learned, Traits};
+use crate::vici::{Client, Error, Listener, Message, Timeouts};
+
+/// Between two lists without an event.
+const RESYNC: Duration = Duration::from_secs(15);
+/// Events come in a row: a list after the last of them tells of all.
+const SETTLED: Duration = Duration::from_millis(10);
+/// Between attempts to reach charon.
+const RECONNECT: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+
+/// What has been told, and of whom.
+struct Follower {
+    tunnels: Vec<Followed>,
+    known: Learned,
+    /// What was told of each lane; nothing yet of those that are missing.
+    lanes: BTreeMap<LaneId, Option<Traits>>,
+    /// The reasons that were told of each tunnel.
+    troubles: BTreeMap<String, String>,
+    up: BTreeSet<String>,
+    cautions: BTreeSet<Refusal>,
+    gone: Option<String>,
+    events: mpsc::Sender<Event>,
+}
+
+/// What charon has.
+struct Seen {
+    /// Connections with an IKE_SA.
+    connections: BTreeSet<String>,
+    children: Vec<Child>,
+    /// Connections that are loaded, of those without an IKE_SA.
+    loaded: BTreeSet<String>,
+}
+
+/// Follows the tunnels' CHILD_SAs for as long as somebody listens. `known` is what was known of them before.
+pub async fn follow(vici: PathBuf, tunnels: Vec<Followed>, known: Learned, events: mpsc::Sender<Event>) {
+    let mut follower = Follower {
+        tunnels,
+        known,
+        lanes: BTreeMap::new(),
+        troubles: BTreeMap::new(),
+        up: BTreeSet::new(),
+        cautions: BTreeSet::new(),
+        gone: None,
+        events,
+    };
+    let mut pause = RECONNECT.0;
+    while !follower.events.is_closed() {
+        let (lasted, reason) = match follower.session(&vici).await {
+            Ok(()) => return,
+            Err((lasted, error)) => (lasted, error.to_string()),
+        };
+        if lasted {
+            pause = RECONNECT.0;
+        }
+        if follower.gone.as_ref() != Some(&reason) {
+            follower.gone = Some(reason.clone());
+            follower.tell(Event::CharonGone { reason }).await;
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(RECONNECT.1);
+    }
+}
+
+/// Which lanes of adopted tunnels are up now, and by which CHILD_SAs.
+pub async fn look(policy: &Policy) -> Result<Learned, Error> {
+    let tunnels = Followed::all(policy);
+    if tunnels.is_empty() {
+        return Ok(Learned::new());
+    }
+    let mut client = Client::connect(&policy.vici, Timeouts::default()).await?;
+    let seen = list(&mut client, &tunnels).await?;
+    Ok(tunnels.iter().flat_map(|tunnel| tunnel.bind(&seen.children, &Learned::new()).lanes).collect())
+}
+
+impl Follower {
+    /// One connection to charon; whether it was of use before it broke. Ends well when nobody listens any more.
+    async fn session(&mut self, vici: &Path) -> Result<(), (bool, Error)> {
+        let new = |error| (false, error);
+        let mut client = Client::connect(vici, Timeouts::default()).await.map_err(new)?;
+        // Events first, so that nothing happens unseen between the list and them.
+        let mut listener = Listener::connect(vici, Timeouts::default(), &EVENTS).await.map_err(new)?;
+        let version = client.request("version", Message::new()).await.map_err(new)?;
+        let version = version.text("version").unwrap_or_default().to_owned();
+        let mut back = Some(Event::CharonBack { version });
+        loop {
+            let seen = list(&mut client, &self.tunnels).await.map_err(|error| (back.is_none(), error))?;
+            if let Some(event) = back.take() {
+                self.gone = None;
+                self.tell(event).await;
+            }
+            self.take(&seen).await;
+            let mut next = match timeout(RESYNC, listener.next()).await {
+                Ok(event) => Some(event.map_err(|error| (true, error))?),
+                Err(_) => None,
+            };
+            while let Some((name, message)) = next {
+                if let Some(Notice::ChildRekeyed { new, .. }) = Notice::read(&name, &message) {
+                    self.rekeyed(new.reqid).await;
+                }
+                next = match timeout(SETTLED, listener.next()).await {
+                    Ok(event) => Some(event.map_err(|error| (true, error))?),
+                    Err(_) => None,
+                };
+            }
+            if self.events.is_closed() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Tells what is otherwise than it was told last.
+    async fn take(&mut self, seen: &Seen) {
+        for tunnel in self.tunnels.clone() {
+            let name = &tunnel.tunnel;
+            let Bound { lanes, mut refusals, cautions } = tunnel.bind(&seen.children, &self.known);
+            let up = seen.connections.contains(&tunnel.connection);
+            if !up && !seen.loaded.contains(&tunnel.connection) {
+                refusals.push(Refusal::NoConnection { connection: tunnel.connection.clone() });
+            }
+            match (up, self.up.contains(name)) {
+                (true, false) => {
+                    self.up.insert(name.clone());
+                    self.tell(Event::TunnelUp(name.clone())).await;
+                }
+                (false, true) => {
+                    self.up.remove(name);
+                    self.tell(Event::TunnelDown(name.clone())).await;
+                }
+                (true, true) | (false, false) => {}
+            }
+            for lane in tunnel.lanes() {
+                let now = lanes.get(&lane).copied();
+                if self.lanes.insert(lane.clone(), now) == Some(now) {
+                    continue;
+                }
+                match now {
+                    Some(traits) => {
+                        self.known.retain(|_, other| other.reqid != traits.reqid);
+                        self.known.insert(lane.clone(), traits);
+                        self.tell(Event::Adopted(lane, traits)).await;
+                    }
+                    None => self.tell(Event::LaneDown(lane)).await,
+                }
+            }
+            for caution in cautions {
+                if self.cautions.insert(caution.clone()) {
+                    warn!(tunnel = %name, "{caution}");
+                }
+            }
+            self.complain(name, &refusals).await;
+        }
+    }
+
+    async fn complain(&mut self, tunnel: &str, refusals: &[Refusal]) {
+        let reason = refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        let tunnel = tunnel.to_owned();
+        let before = if reason.is_empty() {
+            self.troubles.remove(&tunnel)
+        } else {
+            self.troubles.insert(tunnel.clone(), reason.clone())
+        };
+        match (before, reason.is_empty()) {
+            (None, true) => {}
+            (Some(_), true) => self.tell(Event::Sound(tunnel)).await,
+            (Some(before), false) if before == reason => {}
+            (Some(_) | None, false) => self.tell(Event::Unfit { tunnel, reason }).await,
+        }
+    }
+
+    async fn rekeyed(&self, reqid: u32) {
+        let has = |traits: &Option<Traits>| traits.is_some_and(|traits| traits.reqid == reqid);
+        if let Some((lane, _)) = self.lanes.iter().find(|(_, traits)| has(traits)) {
+            self.tell(Event::Rekeyed(lane.clone())).await;
+        }
+    }
+
+    async fn tell(&self, event: Event) {
+        log(&event);
+        if self.events.send(event).await.is_err() {
+            debug!("nobody listens to what charon does");
+        }
+    }
+}
+
+async fn list(client: &mut Client, tunnels: &[Followed]) -> Result<Seen, Error> {
+    let mut seen = Seen { connections: BTreeSet::new(), children: Vec::new(), loaded: BTreeSet::new() };
+    let within = Timeouts::default().answer;
+    client
+        .stream("list-sas", "list-sa", Message::new(), within, |message| {
+            for (connection, section) in message.sections() {
+                if matches!(section.text("state"), Some("ESTABLISHED" | "REKEYING")) {
+                    seen.connections.insert(connection.to_owned());
+                }
+                seen.children.extend(Child::read_all(connection, section));
+            }
+        })
+        .await?;
+    if tunnels.iter().any(|tunnel| !seen.connections.contains(&tunnel.connection)) {
+        client
+            .stream("list-conns", "list-conn", Message::new(), within, |message| {
+                seen.loaded.extend(message.sections().map(|(name, _)| name.to_owned()));
+            })
+            .await?;
+    }
+    Ok(seen)
+}

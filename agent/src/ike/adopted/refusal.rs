@@ -1,0 +1,105 @@
+//! Why nothing is steered to a CHILD_SA, and what would change that.
+
+/// What stands against a CHILD_SA of the operator's.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub enum Refusal {
+    /// It belongs to another device, or to none.
+    #[error(
+        "CHILD_SA {child:?} has if_id {if_id}, and the device {device}: write if_id_in = {device} and if_id_out = {device} in \
+         swanctl.conf{}",
+        or_here(*if_id)
+    )]
+    IfId {
+        /// The child.
+        child: String,
+        /// What it has; 0 for none.
+        if_id: u32,
+        /// What the tunnel's device has.
+        device: u32,
+    },
+    /// Bits that we do not write.
+    #[error(
+        "CHILD_SA {child:?} has mark {value:#x}, which is not within [mark] mask {ours:#010x}: take another mark_out in \
+         swanctl.conf, or a wider mask here"
+    )]
+    Mark {
+        /// The child.
+        child: String,
+        /// What it has.
+        value: u32,
+        /// Our bits.
+        ours: u32,
+    },
+    /// The kernel would not tell the two apart.
+    #[error(
+        "CHILD_SA {child:?} has mark {value:#x}/{mask:#x}, by which {other:?} is found as well: give each a mark_out of its own \
+         in swanctl.conf, and mark_in with set_mark_in = %same"
+    )]
+    Shared {
+        /// The child.
+        child: String,
+        /// What it has.
+        value: u32,
+        /// The bits that count.
+        mask: u32,
+        /// The other one.
+        other: String,
+    },
+    /// `down` could not leave it alone.
+    #[error(
+        "CHILD_SA {child:?} has reqid {reqid:#x}, one of those by which lanekeeper knows its own: take another reqid in \
+         swanctl.conf, or none"
+    )]
+    Reqid {
+        /// The child.
+        child: String,
+        /// What it has.
+        reqid: u32,
+    },
+    /// More SAs than lanes.
+    #[error("CHILD_SA {child:?} is one more than the {lanes} of class {class:?}: raise its lanes, or have fewer")]
+    Surplus {
+        /// The child.
+        child: String,
+        /// The class.
+        class: String,
+        /// Its lanes in each tunnel.
+        lanes: u8,
+    },
+    /// A label that names no lane, or one that is taken.
+    #[error(
+        "CHILD_SA {child:?} has label {label:?}, which is not that of a lane without one: write label = CLASS.INDEX in \
+         swanctl.conf, or name the child in `children` here"
+    )]
+    Label {
+        /// The child.
+        child: String,
+        /// What it has; empty for none.
+        label: String,
+    },
+    /// It is used; but foreign bits of a mark keep packets from it.
+    #[error(
+        "CHILD_SA {child:?} is found by all bits of its mark_out {value:#x}: packets on which others have set some are dropped; \
+         write mark_out = {value:#x}/{ours:#010x} in swanctl.conf"
+    )]
+    Wide {
+        /// The child.
+        child: String,
+        /// What it has.
+        value: u32,
+        /// Our bits.
+        ours: u32,
+    },
+    /// Nobody has loaded it.
+    #[error(
+        "strongSwan has no connection {connection:?}: `swanctl --load-conns` loads what swanctl.conf has; see its name there"
+    )]
+    NoConnection {
+        /// Its name.
+        connection: String,
+    },
+}
+
+fn or_here(if_id: u32) -> String {
+    if if_id == 0 { String::new() } else { format!(", or if-id = {if_id} here") }
+}

@@ -1,0 +1,194 @@
+use super::*;
+use crate::ike::testing;
+use crate::policy::ClassIndex;
+use crate::policy::adopt::Children;
+
+/// Tunnel `b7` of the tests of this room, adopted: voice has one lane and bulk two; if_id 42, mask 0xff.
+fn followed(children: &[(usize, &[&str])]) -> Followed {
+    let mut policy = testing::policy();
+    let entry = |&(class, names): &(usize, &[&str])| Children {
+        class: ClassIndex(class),
+        names: names.iter().map(|name| Pattern((*name).to_owned())).collect(),
+    };
+    let children = children.iter().map(entry).collect();
+    policy.tunnels[0].keying = Keying::Adopted(Adopt { connection: "office".to_owned(), children });
+    Followed::all(&policy).remove(0)
+}
+
+fn by_name() -> Followed {
+    followed(&[(0, &["voice*"]), (1, &["bulk-*"])])
+}
+
+fn child(name: &str, reqid: u32, mark: u32) -> Child {
+    Child {
+        connection: "office".to_owned(),
+        name: name.to_owned(),
+        id: reqid * 10,
+        installed: true,
+        reqid,
+        mark: (mark, 0xff),
+        if_id: 42,
+        label: None,
+    }
+}
+
+/// `CLASS.INDEX=REQID` of each lane, and what stands against the others.
+fn bound(followed: &Followed, children: &[Child], known: &Learned) -> (Vec<String>, Vec<String>) {
+    let Bound { lanes, refusals, .. } = followed.bind(children, known);
+    let lane = |(lane, traits): (LaneId, Traits)| format!("{}.{}={}", lane.class, lane.index, traits.reqid);
+    (lanes.into_iter().map(lane).collect(), refusals.iter().map(ToString::to_string).collect())
+}
+
+fn lanes(followed: &Followed, children: &[Child]) -> Vec<String> {
+    let (lanes, refusals) = bound(followed, children, &Learned::new());
+    assert_eq!(refusals, [] as [&str; 0]);
+    lanes
+}
+
+fn refusal(followed: &Followed, children: &[Child]) -> Vec<String> {
+    bound(followed, children, &Learned::new()).1
+}
+
+#[test]
+fn children_are_the_lanes_of_the_class_whose_pattern_fits() {
+    let children = [child("bulk-1", 7, 3), child("voice", 5, 1), child("bulk-0", 6, 2), child("management", 9, 9)];
+    assert_eq!(lanes(&by_name(), &children), ["bulk.0=6", "bulk.1=7", "voice.0=5"]);
+    assert_eq!(lanes(&by_name(), &[]), [] as [&str; 0]);
+}
+
+#[test]
+fn the_first_entry_that_fits_has_a_child() {
+    let followed = followed(&[(1, &["bulk*", "voice-bulk"]), (0, &["voice*"])]);
+    assert_eq!(lanes(&followed, &[child("voice-bulk", 5, 1), child("voice", 6, 2)]), ["bulk.0=5", "voice.0=6"]);
+}
+
+#[test]
+fn a_name_in_a_list_of_names_has_the_lane_of_its_place() {
+    let followed = followed(&[(0, &["voice"]), (1, &["day", "night"])]);
+    assert_eq!(lanes(&followed, &[child("night", 5, 1)]), ["bulk.1=5"]);
+    // Initiated twice under %unique marks.
+    assert_eq!(lanes(&followed, &[child("night", 5, 1), child("night", 6, 2)]), ["bulk.0=6", "bulk.1=5"]);
+}
+
+#[test]
+fn a_child_stays_on_its_lane_while_others_come_and_go() {
+    let lane = |index| LaneId { tunnel: "b7".into(), class: "bulk".into(), index };
+    let known = Learned::from([(lane(1), Traits { mark: 2, reqid: 6 })]);
+    let one = bound(&by_name(), &[child("bulk-0", 6, 2)], &known);
+    assert_eq!(one.0, ["bulk.1=6"]);
+    assert_eq!(bound(&by_name(), &[child("bulk-1", 7, 3), child("bulk-0", 6, 2)], &known).0, ["bulk.0=7", "bulk.1=6"]);
+    // The same request id under another mark is another.
+    assert_eq!(bound(&by_name(), &[child("bulk-0", 6, 4)], &known).0, ["bulk.0=6"]);
+}
+
+#[test]
+fn labels_say_whose_lane_a_child_is_where_no_names_do() {
+    let labelled = |label: &str, reqid| Child { label: Some(label.to_owned()), ..child("net", reqid, reqid) };
+    let followed = followed(&[]);
+    assert_eq!(lanes(&followed, &[labelled("bulk.1", 5), labelled("voice.0", 6)]), ["bulk.1=5", "voice.0=6"]);
+    for label in ["bulk.2", "video.0", "bulk.", "bulk"] {
+        let said = refusal(&followed, &[labelled(label, 5)]);
+        assert!(said.len() == 1 && said[0].contains(&format!("has label {label:?}")), "{said:?}");
+    }
+    assert_eq!(refusal(&followed, &[child("net", 5, 1)]).len(), 1);
+    let (lanes, refusals) = bound(&followed, &[labelled("voice.0", 5), labelled("voice.0", 6)], &Learned::new());
+    assert_eq!((lanes.as_slice(), refusals.len()), (["voice.0=5".to_owned()].as_slice(), 1));
+}
+
+#[test]
+fn a_rekey_is_no_second_child() {
+    let old = child("voice", 5, 1);
+    let new = Child { id: 99, ..old.clone() };
+    assert_eq!(lanes(&by_name(), &[old.clone(), new.clone()]), ["voice.0=5"]);
+    assert_eq!(lanes(&by_name(), &[Child { installed: false, ..old }, new]), ["voice.0=5"]);
+}
+
+#[test]
+fn children_of_other_connections_and_half_made_ones_are_nothing_to_us() {
+    let strange = Child { connection: "home".to_owned(), ..child("voice", 5, 1) };
+    let half = Child { installed: false, ..child("voice", 6, 1) };
+    assert_eq!(lanes(&by_name(), &[strange, half]), [] as [&str; 0]);
+}
+
+#[test]
+fn children_that_the_kernel_does_not_tell_apart_are_all_refused() {
+    let (voice, bulk) = (child("voice", 5, 1), child("bulk-0", 6, 2));
+    let marked = |child: &Child, mark| Child { mark, ..child.clone() };
+    for (one, other) in [
+        (marked(&voice, (1, 0xff)), marked(&bulk, (1, 0xff))),
+        (marked(&voice, (0x10, 0xf0)), marked(&bulk, (0x11, 0xff))),
+        (marked(&voice, (1, 0xff)), marked(&bulk, (0, 0))),
+        // One that nothing is steered to takes packets all the same.
+        (marked(&voice, (1, 0xff)), marked(&child("management", 9, 0), (1, u32::MAX))),
+    ] {
+        let (lanes, refusals) = bound(&by_name(), &[one, other.clone()], &Learned::new());
+        assert_eq!(lanes, [] as [&str; 0]);
+        assert!(refusals.iter().all(|said| said.contains("is found as well")), "{refusals:?}");
+        assert_eq!(refusals.len(), if other.name == "management" { 1 } else { 2 }, "{refusals:?}");
+    }
+    // Other devices are other policies.
+    let elsewhere = Child { if_id: 43, ..child("management", 9, 1) };
+    assert_eq!(lanes(&by_name(), &[voice.clone(), elsewhere]), ["voice.0=5"]);
+    // Alone, a child without a mark has all packets.
+    assert_eq!(lanes(&by_name(), &[marked(&voice, (0, 0))]), ["voice.0=5"]);
+}
+
+#[test]
+fn what_cannot_be_steered_to_is_said_with_the_cure() {
+    let voice = child("voice", 5, 1);
+    let refused = |change: fn(&mut Child)| {
+        let mut child = voice.clone();
+        change(&mut child);
+        refusal(&by_name(), &[child]).join("\n")
+    };
+    assert_eq!(
+        refused(|child| child.if_id = 0),
+        "CHILD_SA \"voice\" has if_id 0, and the device 42: write if_id_in = 42 and if_id_out = 42 in swanctl.conf"
+    );
+    assert!(refused(|child| child.if_id = 43).ends_with("in swanctl.conf, or if-id = 43 here"));
+    assert_eq!(
+        refused(|child| child.mark = (0x101, u32::MAX)),
+        "CHILD_SA \"voice\" has mark 0x101, which is not within [mark] mask 0x000000ff: take another mark_out in \
+         swanctl.conf, or a wider mask here"
+    );
+    assert_eq!(
+        refused(|child| child.reqid = 0x4c4b_0001),
+        "CHILD_SA \"voice\" has reqid 0x4c4b0001, one of those by which lanekeeper knows its own: take another reqid in \
+         swanctl.conf, or none"
+    );
+    let other = child("voice-2", 6, 2);
+    assert_eq!(
+        refusal(&by_name(), &[voice.clone(), other]),
+        ["CHILD_SA \"voice-2\" is one more than the 1 of class \"voice\": raise its lanes, or have fewer"]
+    );
+    assert_eq!(
+        refusal(&by_name(), &[voice.clone(), child("bulk-0", 6, 1)])[1],
+        "CHILD_SA \"voice\" has mark 0x1/0xff, by which \"bulk-0\" is found as well: give each a mark_out of its own in \
+         swanctl.conf, and mark_in with set_mark_in = %same"
+    );
+    assert_eq!(
+        refusal(&followed(&[]), &[Child { label: Some("office".into()), ..voice.clone() }]),
+        [
+            "CHILD_SA \"voice\" has label \"office\", which is not that of a lane without one: write label = CLASS.INDEX in \
+          swanctl.conf, or name the child in `children` here"
+        ]
+    );
+    assert_eq!(
+        Refusal::NoConnection { connection: "office".into() }.to_string(),
+        "strongSwan has no connection \"office\": `swanctl --load-conns` loads what swanctl.conf has; see its name there"
+    );
+}
+
+#[test]
+fn a_mark_that_counts_foreign_bits_is_used_and_warned_of() {
+    let wide = Child { mark: (7, u32::MAX), ..child("voice", 5, 7) };
+    let Bound { lanes, refusals, cautions } = by_name().bind(&[wide], &Learned::new());
+    assert_eq!((lanes.into_values().next(), refusals), (Some(Traits { mark: 7, reqid: 5 }), vec![]));
+    assert_eq!(
+        cautions.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        [
+            "CHILD_SA \"voice\" is found by all bits of its mark_out 0x7: packets on which others have set some are dropped; \
+          write mark_out = 0x7/0x000000ff in swanctl.conf"
+        ]
+    );
+}

@@ -1,0 +1,145 @@
+//! Adopted connections.
+
+use super::{changed, same};
+
+const IKE: &str = "ike = { auth = { psk-file = \"branch-7.psk\" } }";
+
+/// The fine config with its tunnel adopted.
+fn adopted(adopt: &str) -> String {
+    changed(IKE, &format!("adopt = {adopt}"))
+}
+
+#[test]
+fn adopted_by_names_or_by_labels_is_fine() {
+    same(&adopted("{ connection = \"office\" }"), "");
+    let children = "[{ class = \"voice\", names = \"voice*\" }, { class = \"default\", names = [\"a\", \"b\"] }]";
+    same(&adopted(&format!("{{ connection = \"office\", children = {children} }}")), "");
+}
+
+#[test]
+fn an_adopted_connection_without_a_name() {
+    same(
+        &adopted("{ connection = \"\" }"),
+        r#"
+gw.toml:11:24: error: tunnel "branch-7": adopt: connection is empty
+    give it a value, or leave the key out
+"#,
+    );
+    same(
+        &adopted("{ conn = \"office\" }"),
+        r#"
+gw.toml:11:9: error: tunnel "branch-7": adopt: connection is missing
+    add connection = "branch-7"
+gw.toml:11:11: error: tunnel "branch-7": adopt: unknown key "conn"
+    keys here: connection, children
+"#,
+    );
+}
+
+#[test]
+fn a_class_without_children() {
+    same(
+        &adopted("{ connection = \"office\", children = [{ class = \"voice\", names = [\"voice*\"] }] }"),
+        r#"
+gw.toml:11:9: error: tunnel "branch-7": no CHILD_SA of the adopted connection is class "default"'s
+    add { class = "default", names = ["default*"] } to its children, or take "default" out of the tunnel's classes
+"#,
+    );
+}
+
+#[test]
+fn children_of_a_class_that_is_not_there_or_not_carried() {
+    let children = "[{ class = \"vioce\", names = [\"v\"] }, { class = \"default\", names = [\"*\"] }]";
+    same(
+        &adopted(&format!("{{ connection = \"office\", children = {children} }}")),
+        r#"
+gw.toml:11:56: error: tunnel "branch-7": adopt: children 1: no class is named "vioce"
+    did you mean "voice"?
+"#,
+    );
+    let fine = super::FINE.replacen("[\"voice\", \"default\"]", "[\"default\"]", 1);
+    let children = "[{ class = \"voice\", names = [\"v\"] }, { class = \"default\", names = [\"*\"] }]";
+    same(
+        &super::said(&fine.replacen(IKE, &format!("adopt = {{ connection = \"office\", children = {children} }}"), 1)),
+        r#"
+gw.toml:11:56: error: tunnel "branch-7": adopt: children 1: class "voice" is not among the tunnel's classes
+    add "voice" to the classes of the tunnel, or take the entry out
+"#,
+    );
+}
+
+#[test]
+fn children_with_too_little_or_twice_the_same() {
+    let children = "[{ class = \"voice\" }, { names = [\"*\"] }, { class = \"voice\", names = [\"a\", \"a\"] }, \
+                    { class = \"default\", names = [] }]";
+    same(
+        &adopted(&format!("{{ connection = \"office\", children = {children} }}")),
+        r#"
+gw.toml:11:46: error: tunnel "branch-7": adopt: children 1: names is missing
+    add names = ["voice*"]
+gw.toml:11:67: error: tunnel "branch-7": adopt: children 2: class is missing
+    add class = "voice"
+gw.toml:11:96: error: tunnel "branch-7": adopt: children has "voice" twice
+    say it once
+gw.toml:11:119: error: tunnel "branch-7": adopt: children 3: names has "a" twice
+    say it once
+gw.toml:11:156: error: tunnel "branch-7": adopt: children 4: names is an empty list
+    name the CHILD_SAs of the class, or take the entry out
+"#,
+    );
+}
+
+#[test]
+fn keys_that_swanctl_conf_has_to_say() {
+    same(
+        &changed(
+            IKE,
+            "adopt = { connection = \"office\" }\nreplay-window = 64\nlocal-ts = \"10.1.0.0/16\"\nremote-ts = \"10.2.0.0/16\"",
+        ),
+        r#"
+gw.toml:12:17: error: tunnel "branch-7": replay-window is not ours to say: strongSwan makes the SAs of an adopted connection as swanctl.conf has it
+    write it as replay_window of the child in swanctl.conf, and take it out here
+gw.toml:13:12: error: tunnel "branch-7": local-ts is not ours to say: strongSwan makes the SAs of an adopted connection as swanctl.conf has it
+    write it as local_ts of the child in swanctl.conf, and take it out here
+gw.toml:14:13: error: tunnel "branch-7": remote-ts is not ours to say: strongSwan makes the SAs of an adopted connection as swanctl.conf has it
+    write it as remote_ts of the child in swanctl.conf, and take it out here
+"#,
+    );
+}
+
+#[test]
+fn a_device_that_is_no_xfrm_interface() {
+    let text = super::FINE.replacen(IKE, "adopt = { connection = \"office\" }", 1);
+    let text = text.replacen("[\"voice\", \"default\"]", "[\"default\"]", 1);
+    same(
+        &super::said(&text.replacen(
+            "type = \"xfrm\", name = \"lk-branch7\", if-id",
+            "type = \"vti\", name = \"lk-branch7\", key",
+            1,
+        )),
+        r#"
+gw.toml:10:19: error: tunnel "branch-7": the SAs of an adopted connection are reached by an XFRM interface alone
+    write type = "xfrm" and the if-id that the children have as if_id_in and if_id_out in swanctl.conf
+"#,
+    );
+}
+
+#[test]
+fn two_and_three_keyings() {
+    let cure = "    [tunnel.ike] for strongSwan, [tunnel.adopt] for a connection of your own swanctl.conf, [tunnel.static] for \
+                keys from a file";
+    same(
+        &changed(IKE, &format!("{IKE}\nadopt = {{ connection = \"office\" }}")),
+        &format!(
+            "gw.toml:5:1: error: tunnel \"branch-7\" has both \"ike\" and \"adopt\"; it needs one of \"ike\", \"static\" and \
+             \"adopt\"\n{cure}"
+        ),
+    );
+    same(
+        &changed(IKE, &format!("{IKE}\nadopt = {{ connection = \"office\" }}\nstatic = {{ key-file = \"k\" }}")),
+        &format!(
+            "gw.toml:5:1: error: tunnel \"branch-7\" has \"ike\", \"static\" and \"adopt\"; it needs one of \"ike\", \"static\" and \
+             \"adopt\"\n{cure}"
+        ),
+    );
+}
