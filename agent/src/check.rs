@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use lanekeeper_common::abi::MAX_HINTS;
 use serde::Serialize;
 
+use crate::compile::sockets::{From, Why, unmarked};
 use crate::compile::{Registry, compile};
-use crate::config::{self, Errors, Finding, Loaded, Place, Warnings};
+use crate::config::{self, Caution, Errors, Finding, Loaded, Place, Warnings};
 use crate::explain::near::Field;
 use crate::explain::shadow;
 use crate::policy::Policy;
@@ -67,7 +69,8 @@ fn inspect(path: &Path) -> Result<Loaded, Errors> {
     match compile(&loaded.policy, &mut Registry::default()) {
         Ok(tables) => {
             let shadows = shadow::shadows(&loaded.policy, &tables);
-            warn(&mut loaded, &shadows.rules);
+            let cautions = cautions(&loaded.policy, &shadows.rules);
+            warn(&mut loaded, cautions);
             Ok(loaded)
         }
         Err(error) => {
@@ -77,13 +80,33 @@ fn inspect(path: &Path) -> Result<Loaded, Errors> {
     }
 }
 
-/// Adds a warning for each, but for those that the config warns of itself, and keeps all in the order of the files.
-fn warn(loaded: &mut Loaded, shadowed: &[shadow::Shadowed]) {
-    let Loaded { policy, warnings, sources } = loaded;
+/// What the config itself does not warn of, by the place of the rule.
+fn cautions(policy: &Policy, shadowed: &[shadow::Shadowed]) -> Vec<(usize, Caution)> {
     let after_all = after_all(policy);
-    for one in shadowed.iter().filter(|one| !after_all[one.rule]) {
-        let caution = one.caution(policy);
-        let place = Place::read(&policy.rules[one.rule].place);
+    let is_shadowed = |rule: &usize| after_all[*rule] || shadowed.iter().any(|one| one.rule == *rule);
+    let covered = shadowed.iter().filter(|one| !after_all[one.rule]).map(|one| (one.rule, one.caution(policy)));
+    let unmarked = unmarked(policy).into_iter().filter(|(rule, _)| !is_shadowed(rule));
+    covered.chain(unmarked.map(|(rule, why)| (rule, no_mark(policy, rule, &why)))).collect()
+}
+
+/// As a warning says why a rule marks no socket.
+fn no_mark(policy: &Policy, rule: usize, why: &Why) -> Caution {
+    let object = policy.rules[rule].label();
+    match why {
+        Why::Unseen(fields) => Caution::SocketUnseen { object, fields: fields.join(", ") },
+        Why::Open(From::Rule(before)) => Caution::SocketOpen { object, before: policy.rules[*before].label_at() },
+        Why::Open(From::Tenant(tenant)) => {
+            Caution::SocketOpen { object, before: format!("tenant \"{}\"", policy.tenants[*tenant].name) }
+        }
+        Why::Room => Caution::SocketRoom { object, most: MAX_HINTS },
+    }
+}
+
+/// Adds a warning for each, and keeps all in the order of the files.
+fn warn(loaded: &mut Loaded, cautions: Vec<(usize, Caution)>) {
+    let Loaded { policy, warnings, sources } = loaded;
+    for (rule, caution) in cautions {
+        let place = Place::read(&policy.rules[rule].place);
         warnings.0.push(Finding { place, message: caution.to_string(), help: caution.cure() });
     }
     let source = |place: &Place| sources.iter().position(|source| source.name == place.file);

@@ -7,6 +7,7 @@ pub mod memory;
 pub mod registry;
 pub mod series;
 mod shape;
+pub mod sockets;
 mod steering;
 mod tenants;
 mod tuples;

@@ -8,6 +8,7 @@ mod devices;
 mod interfaces;
 mod link;
 pub mod lookup;
+mod namespace;
 mod netlink;
 mod route;
 mod sa_errors;

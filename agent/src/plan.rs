@@ -15,8 +15,8 @@ pub use objects::{
     Address, Algorithm, Direction, Link, LinkKind, Mark, PolicyDirection, Route, RouteVia, Selector, State, StateId,
     XfrmPolicy, XfrmPolicyId,
 };
-pub use observed::{DeviceInUse, LaneTraces, Observed};
-pub use op::{Op, Room};
+pub use observed::{DeviceInUse, Extent, LaneTraces, Observed};
+pub use op::{Op, Room, Spared};
 
 /// Route protocol id of every route that is ours, and IFA_PROTO of every address.
 pub const PROTOCOL: u8 = 76;

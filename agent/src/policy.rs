@@ -54,6 +54,9 @@ pub struct Policy {
     pub vici: PathBuf,
     /// Bytes that compiling and keeping it may take; `None` for what a full data path takes.
     pub memory_limit: Option<u64>,
+    /// Sockets of cgroups that rules name get the mark of their class before the route lookup: that of class n is as with
+    /// [`Port`].
+    pub mark_sockets: bool,
     /// In the file's order.
     pub classes: Vec<Class>,
     /// In the file's order.
@@ -324,6 +327,24 @@ impl Classify {
             Self::Tc => "tc",
             Self::Xdp => "xdp",
             Self::XdpGeneric => "xdp-generic",
+        }
+    }
+}
+
+impl Rule {
+    /// As a warning at its place calls it.
+    pub fn label(&self) -> String {
+        match &self.name {
+            Some(name) => format!("rule \"{}\"", name.escape_debug()),
+            None => "this rule".to_owned(),
+        }
+    }
+
+    /// As one elsewhere does.
+    pub fn label_at(&self) -> String {
+        match &self.name {
+            Some(name) => format!("rule \"{}\" ({})", name.escape_debug(), self.place),
+            None => format!("the rule at {}", self.place),
         }
     }
 }

@@ -231,6 +231,7 @@ pub(crate) mod tests {
             metrics_listen: None,
             vici: "/var/run/charon.vici".into(),
             memory_limit: None,
+            mark_sockets: false,
             classes: vec![
                 class("voice", 1, Fallback::Class(ClassIndex(2))),
                 class("bulk", 2, Fallback::Block),

@@ -206,6 +206,46 @@ fn classify_check_warns_of_rules_that_are_never_reached() {
 }
 
 #[test]
+fn classify_check_warns_of_rules_that_mark_no_socket() {
+    let user = User::new();
+    let rules = "
+[[rule]]
+name = \"urgent\"
+class = \"voice\"
+dscp = [\"ef\"]
+[[rule]]
+name = \"backup\"
+class = \"default\"
+cgroup = \"/backup\"
+[[rule]]
+class = \"default\"
+cgroup = \"/bulk\"
+length = \"0-99\"
+[[rule]]
+class = \"voice\"
+cgroup = \"/calls\"
+";
+    user.write("b.toml", &format!("{FILE}{rules}"));
+    assert_eq!(user.types(&["check", "b.toml"]).err, "");
+    user.write("b.toml", &format!("{FILE}{rules}[host]\nmark-sockets = true\n"));
+    let said = user.types(&["check", "b.toml"]);
+    assert_eq!(
+        (said.code, said.err.as_str()),
+        (
+            0,
+            concat!(
+                "b.toml:34:1: warning: rule \"backup\" marks no socket: of packets alone is known whether rule \"urgent\" ",
+                "(b.toml:30:1) has them first\n",
+                "    move it before that, or give both one class; what is a tenant's by its source is known only then\n",
+                "b.toml:38:1: warning: this rule marks no socket: its length are known of packets alone\n",
+                "    for a mark before the route lookup leave them out; at the tunnel's device they match in any case\n",
+            )
+        ),
+        "{said:?}"
+    );
+}
+
+#[test]
 fn classify_check_says_once_what_stands_behind_a_rule_for_everything() {
     let user = User::new();
     let all = "\n[[rule]]\nname = \"all\"\nclass = \"voice\"\n";

@@ -70,6 +70,7 @@ fn reader_keys() -> BTreeSet<String> {
         ("metrics", "[metrics]"),
         ("ike", "[ike]"),
         ("limits", "[limits]"),
+        ("host", "[host]"),
         ("default", "[default]"),
         ("class", "[[class]]"),
         ("tunnel", "[[tunnel]]"),

@@ -28,6 +28,18 @@ pub mod program {
     pub const XDP: &str = "lanekeeper_xdp";
     /// What every tunnel needs.
     pub const TUNNEL: [&str; 3] = [OUT, IN, OUTER];
+    /// cgroup/sock_create: the mark of what is certain of all that a new socket will send.
+    pub const SOCKET: &str = "lanekeeper_socket";
+    /// cgroup/connect4: the same, where it goes being known by then.
+    pub const CONNECT4: &str = "lanekeeper_connect4";
+    /// cgroup/connect6.
+    pub const CONNECT6: &str = "lanekeeper_connect6";
+    /// cgroup/sendmsg4: as for a new socket, by the rules of now.
+    pub const SENDMSG4: &str = "lanekeeper_sendmsg4";
+    /// cgroup/sendmsg6.
+    pub const SENDMSG6: &str = "lanekeeper_sendmsg6";
+    /// All that work on sockets, loaded where sockets are to be marked.
+    pub const OF_SOCKETS: [&str; 5] = [SOCKET, CONNECT4, CONNECT6, SENDMSG4, SENDMSG6];
 }
 
 /// Names of the maps in the object, which are also the names of their pins.
@@ -54,6 +66,10 @@ pub mod map {
     pub const INTERFACES: &str = "INTERFACES";
     /// HASH: u64 id of a cgroup -> u32, the number of its path.
     pub const CGROUPS: &str = "CGROUPS";
+    /// HASH: the number of a cgroup's path -> [`super::Guide`] to the marks of its sockets.
+    pub const GUIDES: &str = "GUIDES";
+    /// LRU_HASH: u64 cookie of a socket -> [`super::Socket`].
+    pub const SOCKETS: &str = "SOCKETS";
     /// LRU_HASH: [`super::FragmentKey`] -> [`super::FragmentValue`].
     pub const FRAGMENTS: &str = "FRAGMENTS";
     /// PERCPU_ARRAY: [`super::Counters`], of which counter n is n % COUNTERS_TOGETHER of value n / COUNTERS_TOGETHER.
@@ -71,7 +87,7 @@ pub mod map {
     /// PERCPU_ARRAY of 1: [`super::Passages`]. Not pinned either.
     pub const PASSAGES: &str = "PASSAGES";
     /// All that are pinned.
-    pub const ALL: [&str; 17] = [
+    pub const ALL: [&str; 19] = [
         ACTIVE,
         GENERATIONS,
         DIGESTS,
@@ -83,6 +99,8 @@ pub mod map {
         DEVICES,
         INTERFACES,
         CGROUPS,
+        GUIDES,
+        SOCKETS,
         FRAGMENTS,
         COUNTERS,
         SCRATCH,
@@ -106,6 +124,10 @@ pub const MAX_INTERFACES: usize = 16384;
 pub const MAX_CGROUPS: usize = 1024;
 /// Levels of the hierarchy of cgroups at which a packet's are looked for, the root's included.
 pub const MAX_CGROUP_LEVELS: u32 = 16;
+/// Parts of rules that a cgroup's sockets are judged by, and one after the other: what the first of them leave open stays open.
+pub const MAX_HINTS: usize = 32;
+/// Sockets of cgroups that rules name, made last.
+pub const MAX_SOCKETS: usize = 16384;
 /// Tenants; number 0 stands for none.
 pub const MAX_TENANTS: usize = 16384;
 /// Classes of a policy.
@@ -728,6 +750,62 @@ pub struct Scratch {
     pub search: Search,
 }
 
+/// What can be said of a rule before there is a packet, or of one combination of the members of its lists.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Hint {
+    /// Destination prefix.
+    pub destination: [u64; 2],
+    /// Its mask.
+    pub destination_mask: [u64; 2],
+    /// First and last destination port.
+    pub destination_port: [u16; 2],
+    /// Protocol; [`ANY_PROTOCOL`] for any.
+    pub protocol: u16,
+    /// 4 or 6; 0 for both.
+    pub family: u8,
+    /// [`hint_flag`]s.
+    pub flags: u8,
+    /// Of the rule's class, under the mask of the [`Guide`]; one of other bits is no class's.
+    pub mark: u32,
+    /// Zero.
+    pub _pad: u32,
+}
+
+/// Bits of [`Hint::flags`].
+pub mod hint_flag {
+    /// The rule has fields of which only a packet shows whether they match.
+    pub const UNSEEN: u8 = 1;
+    /// Packets without ports do not match.
+    pub const PORTS: u8 = 2;
+}
+
+/// How the sockets of a cgroup are marked, and of those below it that have no guide of their own.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Guide {
+    /// Cookie of the network namespace: sockets of others send nothing by this host's own hand.
+    pub namespace: u64,
+    /// The bits of the mark that are ours.
+    pub mask: u32,
+    /// How many hints count.
+    pub len: u32,
+    /// In the order of the rules.
+    pub hints: [Hint; MAX_HINTS],
+}
+
+/// A socket that was made in a cgroup with a [`Guide`].
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Socket {
+    /// Id of the cgroup that it was made in.
+    pub cgroup: u64,
+    /// The mark that it has from us, under the mask: another one is its program's own.
+    pub mark: u32,
+    /// Zero.
+    pub _pad: u32,
+}
+
 /// An ESP packet on its way out, by what its lane leaves on it.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -790,6 +868,9 @@ shared! {
     Said { u32, u32, u16, u16, u32, u32, u32 }
     Search { u64, TupleSet, u32, u32, u32, u16, u16, u32, u32 }
     Scratch { Parsed, Said, Search }
+    Hint { [u64; 2], [u64; 2], [u16; 2], u16, u8, u8, u32, u32 }
+    Guide { u64, u32, u32, [Hint; MAX_HINTS] }
+    Socket { u64, u32, u32 }
     OuterKey { [u64; 2], [u64; 2], u32, u32 }
     Name { [u8; NAME_BYTES] }
 }

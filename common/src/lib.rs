@@ -1,8 +1,8 @@
 //! What a packet means and what becomes of it, the same in the kernel and on the host.
 //!
 //! `packet` reads headers, `rules` finds the first rule that matches, `classify` turns that into tenant and class, `lane`
-//! picks the CHILD_SA, `flow` keeps what was said of a flow, `decide` is the way from a packet that was read to its lane. `abi` is what kernel and agent share in
-//! maps.
+//! picks the CHILD_SA, `flow` keeps what was said of a flow, `decide` is the way from a packet that was read to its lane, `socket` what can be
+//! said before there is a packet. `abi` is what kernel and agent share in maps.
 #![no_std]
 #![deny(unsafe_code)]
 
@@ -19,6 +19,7 @@ pub mod lane;
 pub mod mark;
 pub mod packet;
 pub mod rules;
+pub mod socket;
 pub mod stamp;
 pub mod verdict;
 

@@ -18,16 +18,18 @@ mod passage;
 #[cfg(target_arch = "bpf")]
 mod port;
 #[cfg(target_arch = "bpf")]
+mod socket;
+#[cfg(target_arch = "bpf")]
 mod stats;
 #[cfg(target_arch = "bpf")]
 mod tables;
 
 #[cfg(target_arch = "bpf")]
 mod programs {
-    use aya_ebpf::macros::{classifier, xdp};
-    use aya_ebpf::programs::{TcContext, XdpContext};
+    use aya_ebpf::macros::{cgroup_sock, cgroup_sock_addr, classifier, xdp};
+    use aya_ebpf::programs::{SockAddrContext, SockContext, TcContext, XdpContext};
 
-    use crate::{act, outer, port};
+    use crate::{act, outer, port, socket};
 
     // Inlined into their entry points: the verifier of 6.1 tracks no precision through calls, those of global functions
     // included, takes every number for precise instead, and so finds no two ways alike. `lanekeeper_wan` makes no
@@ -69,6 +71,49 @@ mod programs {
     pub fn lanekeeper_xdp(ctx: XdpContext) -> u32 {
         port::hand_over(&ctx)
     }
+
+    /// cgroup/sock_create.
+    #[cgroup_sock(sock_create)]
+    #[inline(always)]
+    pub fn lanekeeper_socket(ctx: SockContext) -> i32 {
+        socket::create(&ctx);
+        ALLOW
+    }
+
+    /// cgroup/connect4.
+    #[cgroup_sock_addr(connect4)]
+    #[inline(always)]
+    pub fn lanekeeper_connect4(ctx: SockAddrContext) -> i32 {
+        socket::connect4(&ctx);
+        ALLOW
+    }
+
+    /// cgroup/connect6.
+    #[cgroup_sock_addr(connect6)]
+    #[inline(always)]
+    pub fn lanekeeper_connect6(ctx: SockAddrContext) -> i32 {
+        socket::connect6(&ctx);
+        ALLOW
+    }
+
+    /// cgroup/sendmsg4.
+    #[cgroup_sock_addr(sendmsg4)]
+    #[inline(always)]
+    pub fn lanekeeper_sendmsg4(ctx: SockAddrContext) -> i32 {
+        socket::sendmsg(&ctx);
+        ALLOW
+    }
+
+    /// cgroup/sendmsg6.
+    #[cgroup_sock_addr(sendmsg6)]
+    #[inline(always)]
+    pub fn lanekeeper_sendmsg6(ctx: SockAddrContext) -> i32 {
+        socket::sendmsg(&ctx);
+        ALLOW
+    }
+
+    /// What a program of a cgroup returns to have the call go on.
+    const ALLOW: i32 = 1;
 }
 
 #[cfg(not(target_arch = "bpf"))]

@@ -4,9 +4,9 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use lanekeeper_common::abi::{
     COUNTERS_TOGETHER, Candidates, Counters, Device, FIELDS, FLOWS_OF_BLOCK, FlowBlock, FragmentKey, FragmentValue,
-    Generation, Heads, Ingress, MAX_CGROUPS, MAX_COUNTERS, MAX_DEVICES, MAX_FLOWS, MAX_FRAGMENTS, MAX_GROUPS,
-    MAX_INGRESS, MAX_NAMES, MAX_OUTER, MAX_RECORDS, MAX_TALLIES, MAX_TENANTS, Name, OuterKey, Passages, Record,
-    Scratch, Tenant,
+    Generation, Guide, Heads, Ingress, MAX_CGROUPS, MAX_COUNTERS, MAX_DEVICES, MAX_FLOWS, MAX_FRAGMENTS, MAX_GROUPS,
+    MAX_INGRESS, MAX_NAMES, MAX_OUTER, MAX_RECORDS, MAX_SOCKETS, MAX_TALLIES, MAX_TENANTS, Name, OuterKey, Passages,
+    Record, Scratch, Socket, Tenant,
 };
 
 /// bpf.h; hash maps that are large and seldom full take memory as they fill.
@@ -37,6 +37,10 @@ pub static DEVICES: HashMap<u32, Device> = HashMap::with_max_entries(MAX_DEVICES
 pub static INTERFACES: HashMap<u32, Ingress> = HashMap::with_max_entries(MAX_INGRESS as u32, BPF_F_NO_PREALLOC);
 #[map]
 pub static CGROUPS: HashMap<u64, u32> = HashMap::with_max_entries(MAX_CGROUPS as u32, BPF_F_NO_PREALLOC);
+#[map]
+pub static GUIDES: HashMap<u32, Guide> = HashMap::with_max_entries(MAX_CGROUPS as u32, BPF_F_NO_PREALLOC);
+#[map]
+pub static SOCKETS: LruHashMap<u64, Socket> = LruHashMap::with_max_entries(MAX_SOCKETS as u32, 0);
 #[map]
 pub static FLOWS: PerCpuArray<FlowBlock> = PerCpuArray::with_max_entries((MAX_FLOWS / FLOWS_OF_BLOCK) as u32, 0);
 #[map]

@@ -200,14 +200,16 @@ fn dscps(rule: &Rule) -> u64 {
     }
 }
 
-fn network(prefix: &IpNet) -> Address {
+/// Its address as records have it.
+pub(super) fn network(prefix: &IpNet) -> Address {
     match prefix {
         IpNet::V4(prefix) => halves(u32::from(prefix.network()).into()),
         IpNet::V6(prefix) => halves(prefix.network().into()),
     }
 }
 
-fn mask(prefix: &IpNet) -> Address {
+/// Its mask likewise.
+pub(super) fn mask(prefix: &IpNet) -> Address {
     match prefix {
         IpNet::V4(prefix) => halves(u32::from(prefix.netmask()).into()),
         IpNet::V6(prefix) => halves(prefix.netmask().into()),

@@ -41,6 +41,32 @@ pub enum Caution {
         /// The rules before it, with their places; never none.
         before: Vec<String>,
     },
+    /// Fields that are not known of a socket.
+    #[error("{object} marks no socket: its {fields} are known of packets alone")]
+    SocketUnseen {
+        /// Which rule.
+        object: String,
+        /// `dscp, length`.
+        fields: String,
+    },
+    /// Something before it that is not known of a socket.
+    #[error("{object} marks no socket: of packets alone is known whether {before} has them first")]
+    SocketOpen {
+        /// Which rule.
+        object: String,
+        /// A rule with its place, or a tenant.
+        before: String,
+    },
+    /// Behind too many rules.
+    #[error(
+        "{object} marks no socket: {most} rules or members of their lists are looked at for one, and there are more before it"
+    )]
+    SocketRoom {
+        /// Which rule.
+        object: String,
+        /// How many.
+        most: usize,
+    },
     /// An earlier tenant has it.
     #[error("{object} gets nothing of {what}: {before} has it first")]
     TenantShadowed {
@@ -114,6 +140,15 @@ impl Caution {
             Self::RuleShadowed { .. } | Self::RuleCovered { .. } => {
                 "first match wins: move it up, or take it out".to_owned()
             }
+            Self::SocketUnseen { .. } => {
+                "for a mark before the route lookup leave them out; at the tunnel's device they match in any case"
+                    .to_owned()
+            }
+            Self::SocketOpen { .. } => {
+                "move it before that, or give both one class; what is a tenant's by its source is known only then"
+                    .to_owned()
+            }
+            Self::SocketRoom { .. } => "move it up".to_owned(),
             Self::TenantShadowed { .. } => {
                 "the first tenant that matches has the packet: move it up, or take it out".to_owned()
             }

@@ -21,7 +21,7 @@ pub use adopt::{Adopt, Children};
 pub use class::Class;
 pub use port::Port;
 pub use rule::Rule;
-pub use settings::{Default, IkeDaemon, Limits, Mark, Metrics};
+pub use settings::{Default, Host, IkeDaemon, Limits, Mark, Metrics};
 pub use tenant::Tenant;
 pub use tunnel::{Auth, Device, Tunnel};
 
@@ -47,6 +47,8 @@ pub struct Document {
     pub ike: Option<IkeDaemon>,
     /// What Lanekeeper may take of this machine.
     pub limits: Option<Limits>,
+    /// What this host itself sends.
+    pub host: Option<Host>,
     /// What becomes of traffic that no rule matches.
     pub default: Option<Default>,
     /// QoS classes.
@@ -76,6 +78,7 @@ impl Document {
             metrics: root.table("metrics", "[metrics]".to_owned(), Metrics::read),
             ike: root.table("ike", "[ike]".to_owned(), IkeDaemon::read),
             limits: root.table("limits", "[limits]".to_owned(), Limits::read),
+            host: root.table("host", "[host]".to_owned(), Host::read),
             default: root.table("default", "[default]".to_owned(), Default::read),
             classes: root.tables("class", |table, _| Class::read(table)),
             tunnels: root.tables("tunnel", |table, _| Tunnel::read(table)),
@@ -96,6 +99,7 @@ impl Document {
         keep_first(&mut self.metrics, other.metrics, "[metrics]", |metrics| metrics.spot, findings);
         keep_first(&mut self.ike, other.ike, "[ike]", |ike| ike.spot, findings);
         keep_first(&mut self.limits, other.limits, "[limits]", |limits| limits.spot, findings);
+        keep_first(&mut self.host, other.host, "[host]", |host| host.spot, findings);
         keep_first(&mut self.default, other.default, "[default]", |default| default.spot, findings);
         self.classes.extend(other.classes);
         self.tunnels.extend(other.tunnels);
@@ -112,13 +116,15 @@ impl Document {
     /// The first of each kind of thing that stands in it beside rules, by its key.
     pub fn others(&self) -> Vec<(&'static str, Spot)> {
         // All of them are named here, so that the next one is not forgotten.
-        let Self { include, mark, metrics, ike, limits, default, classes, tunnels, rules: _, tenants, ports } = self;
+        let Self { include, mark, metrics, ike, limits, host, default, classes, tunnels, rules: _, tenants, ports } =
+            self;
         let things = [
             ("include", include.first().map(|include| include.spot)),
             ("mark", mark.as_ref().map(|mark| mark.spot)),
             ("metrics", metrics.as_ref().map(|metrics| metrics.spot)),
             ("ike", ike.as_ref().map(|ike| ike.spot)),
             ("limits", limits.as_ref().map(|limits| limits.spot)),
+            ("host", host.as_ref().map(|host| host.spot)),
             ("default", default.as_ref().map(|default| default.spot)),
             ("class", classes.first().map(|class| class.spot)),
             ("tunnel", tunnels.first().map(|tunnel| tunnel.spot)),

@@ -186,7 +186,7 @@ pub enum Problem {
     /// More classes than marks, where ports write those of classes.
     #[error(
         "[mark]: mask {mask:#010x} is too small: it has a mark for {room} of the {classes} classes, of which {object} writes one \
-         on each packet"
+         on packets"
     )]
     MaskClasses {
         /// As written, or the default.
@@ -195,7 +195,7 @@ pub enum Problem {
         room: u32,
         /// How many classes there are.
         classes: u32,
-        /// The first port.
+        /// The first port, or `[host]`.
         object: String,
     },
     /// A port that leads into a tunnel.

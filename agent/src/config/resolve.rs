@@ -6,6 +6,7 @@
 mod added;
 mod classes;
 mod files;
+mod host;
 mod mark;
 mod names;
 mod ports;
@@ -36,6 +37,7 @@ pub fn resolve(document: &Document, sources: &[Source], facts: &Facts, findings:
     let rules = rules::resolve(document, &class_names, &tenant_names, mark_mask, findings);
     let tunnels = tunnels::resolve(document, &class_names, &classes, mark_mask, sources, findings);
     let ports = ports::resolve(document, mark_mask, findings);
+    let mark_sockets = host::mark_sockets(document, mark_mask, findings);
     files::check(document, sources, facts, findings);
     let policy = Policy {
         mark_mask,
@@ -48,6 +50,7 @@ pub fn resolve(document: &Document, sources: &[Source], facts: &Facts, findings:
             None => PathBuf::from(VICI),
         },
         memory_limit: document.limits.as_ref().and_then(|limits| limits.memory.as_ref()).map(|memory| memory.value),
+        mark_sockets,
         classes,
         tunnels,
         rules,

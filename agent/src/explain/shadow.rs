@@ -26,7 +26,7 @@ use crate::compile::Tables;
 use crate::compile::registry::Key;
 use crate::config::Caution;
 use crate::model::Model;
-use crate::policy::{Policy, Rule};
+use crate::policy::Policy;
 
 /// Packets that are tried before the exact way: most rules that are reached have one among the first of these, and most of
 /// those that are not are shadowed by one rule that these find.
@@ -54,17 +54,8 @@ pub struct Shadowed {
 impl Shadowed {
     /// As a warning says it.
     pub fn caution(&self, policy: &Policy) -> Caution {
-        let object = match &policy.rules[self.rule].name {
-            Some(name) => format!("rule \"{}\"", name.escape_debug()),
-            None => "this rule".to_owned(),
-        };
-        let before = self.by.iter().map(|rule| {
-            let Rule { name, place, .. } = &policy.rules[*rule];
-            name.as_ref().map_or_else(
-                || format!("the rule at {place}"),
-                |name| format!("rule \"{}\" ({place})", name.escape_debug()),
-            )
-        });
+        let object = policy.rules[self.rule].label();
+        let before = self.by.iter().map(|rule| policy.rules[*rule].label_at());
         Caution::RuleCovered { object, before: before.collect() }
     }
 

@@ -19,6 +19,7 @@ pub fn policy() -> Policy {
         metrics_listen: None,
         vici: PathBuf::from("/nowhere"),
         memory_limit: None,
+        mark_sockets: false,
         classes: vec![class("voice", 1), class("bulk", 2)],
         tunnels: vec![Tunnel {
             name: "b7".to_owned(),

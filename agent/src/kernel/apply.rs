@@ -43,6 +43,8 @@ async fn carry_out(netlink: &Netlink, op: &Op) -> Result<(), Failure> {
         | Op::Detach { .. }
         | Op::AttachPort { .. }
         | Op::DetachPort { .. }
+        | Op::AttachSockets
+        | Op::DetachSockets
         | Op::RemoveDataplane
         | Op::LoadConnection { .. }
         | Op::UnloadConnection { .. } => Ok(()),

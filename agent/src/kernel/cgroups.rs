@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where it is mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,11 @@ impl Hierarchy {
         });
         let (_, point) = mounts.min_by_key(|(part, _)| *part)?;
         Some(Self(unescape(point)))
+    }
+
+    /// The folder of its root.
+    pub fn root(&self) -> &Path {
+        &self.0
     }
 
     /// The id of the cgroup of that path: the number of its folder's inode (kernfs, on 64 bits). `None` where there is none.

@@ -16,6 +16,7 @@ mod live;
 mod object;
 mod pins;
 mod ports;
+mod sockets;
 mod trial;
 mod window;
 mod xdp;
@@ -33,6 +34,7 @@ use lanekeeper_common::stamp::Stamp;
 use crate::compile::registry::Key;
 use crate::compile::{self, Registry, Tables};
 use crate::lane::LaneId;
+use crate::plan::Extent;
 use crate::policy::Classify;
 use devices::{device_name, is_dressed, remove_filters};
 pub use gate::Gate;
@@ -90,6 +92,31 @@ pub enum Error {
     NoEthernet {
         /// The interface.
         interface: String,
+    },
+    /// Nothing that sockets could be marked by.
+    #[error(
+        "no cgroup2 is mounted, by whose cgroups sockets are marked: mount it (`mount -t cgroup2 none /sys/fs/cgroup`), or write \
+         mark-sockets = false in [host]"
+    )]
+    NoHierarchy,
+    /// A program could not be put on the root of cgroup2.
+    #[error(
+        "program {program} on the root of cgroup2: {cause}; see that nobody else holds that hook for itself alone \
+         (`bpftool cgroup tree`), or write mark-sockets = false in [host]"
+    )]
+    AttachSocket {
+        /// The program.
+        program: &'static str,
+        /// The kernel's words.
+        cause: String,
+    },
+    /// Sockets of this one cannot be told from those of others.
+    #[error(
+        "the kernel does not tell the number of this network namespace: {cause}; write mark-sockets = false in [host]"
+    )]
+    Namespace {
+        /// The kernel's words.
+        cause: io::Error,
     },
     /// A test run failed.
     #[error("test run of {program}: {cause}")]
@@ -174,6 +201,8 @@ pub struct Observed {
     pub attached: Vec<(String, String)>,
     /// Interfaces with programs of a port; `None` where these are not those of any way to classify.
     pub ports: BTreeMap<String, Option<Classify>>,
+    /// How many of the programs that mark sockets are there.
+    pub sockets: Extent,
 }
 
 /// The loaded data path. Everything in it is pinned and outlives the process.
@@ -339,7 +368,9 @@ fn observe(object: &Object, registry: &Registry, folder: &Path) -> Result<Observ
     }
     attached.sort();
     let ports = ports::observe(folder)?;
-    Ok(Observed { digest: (stamp != Stamp::NONE).then_some(digest), generation: stamp.generation(), attached, ports })
+    let sockets = sockets::extent(folder)?;
+    let (digest, generation) = ((stamp != Stamp::NONE).then_some(digest), stamp.generation());
+    Ok(Observed { digest, generation, attached, ports, sockets })
 }
 
 fn forgive_absent(result: Result<(), MapError>) -> Result<(), MapError> {

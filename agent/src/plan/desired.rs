@@ -35,6 +35,8 @@ pub struct Desired {
     pub attached: BTreeSet<String>,
     /// Interfaces whose packets are classified as they come in, whether or not they exist.
     pub ports: BTreeMap<String, Classify>,
+    /// Sockets of cgroups that rules name are marked.
+    pub sockets: bool,
 }
 
 /// Why a policy and its keys make no desired state.
@@ -107,7 +109,7 @@ impl Desired {
     /// Of this policy; `keys` holds the read key files by tunnel name.
     pub fn new(policy: &Policy, keys: &BTreeMap<String, Keys>) -> Result<Self, Error> {
         let ports = policy.ports.iter().map(|port| (port.name.clone(), port.classify)).collect();
-        let mut desired = Self { ports, ..Self::default() };
+        let mut desired = Self { ports, sockets: policy.mark_sockets, ..Self::default() };
         for tunnel in &policy.tunnels {
             desired.add_device(tunnel);
             let if_id = tunnel.device.kind.if_id();

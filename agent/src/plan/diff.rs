@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::{
-    Address, Desired, LinkKind, Observed, Op, PolicyDirection, Route, RouteVia, State, StateId, XfrmPolicy,
+    Address, Desired, Extent, LinkKind, Observed, Op, PolicyDirection, Route, RouteVia, State, StateId, XfrmPolicy,
     XfrmPolicyId,
 };
 
@@ -100,8 +100,8 @@ enum Turn {
     StaleInboundPolicies,
     StaleInboundStates,
     UnblockRoutes,
-    /// Of what a port needs some may not be to be had, and no tunnel is to wait for it.
-    Ports,
+    /// Of what ports and sockets need some may not be to be had, and no tunnel is to wait for it.
+    Spared,
     Dataplane,
 }
 
@@ -119,6 +119,7 @@ pub fn diff(desired: &Desired, observed: &Observed) -> Result<Plan, Conflicts> {
     steps.addresses(desired, &kept);
     steps.dataplane(desired, &kept);
     steps.ports(desired, observed);
+    steps.sockets(desired, observed);
     steps.states(desired, observed);
     steps.policies(desired, observed);
     steps.charon(desired, observed);
@@ -302,8 +303,16 @@ impl Steps {
         // One that does not exist is a port as soon as it does.
         for (interface, classify) in desired.ports.iter().filter(|(name, _)| exists(name)) {
             if wanted(interface).is_some() && observed.ports.get(interface) != Some(&Some(*classify)) {
-                self.push(Turn::Ports, Op::AttachPort { interface: interface.clone(), classify: *classify });
+                self.push(Turn::Spared, Op::AttachPort { interface: interface.clone(), classify: *classify });
             }
+        }
+    }
+
+    fn sockets(&mut self, desired: &Desired, observed: &Observed) {
+        match (desired.tables.is_some() && desired.sockets, observed.sockets) {
+            (true, Extent::None | Extent::Part) => self.push(Turn::Spared, Op::AttachSockets),
+            (false, Extent::Part | Extent::Whole) => self.push(Turn::StalePrograms, Op::DetachSockets),
+            (true, Extent::Whole) | (false, Extent::None) => {}
         }
     }
 

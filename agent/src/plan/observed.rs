@@ -33,6 +33,20 @@ pub struct Observed {
     /// Interfaces with programs of a port, and what they were put there for; `None` where some of them are missing or too
     /// many. Filled by `reconcile`.
     pub ports: BTreeMap<String, Option<Classify>>,
+    /// How many of the programs that mark sockets are there; filled by `reconcile`.
+    pub sockets: Extent,
+}
+
+/// How much there is of what belongs together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Extent {
+    /// Nothing.
+    #[default]
+    None,
+    /// Some of it.
+    Part,
+    /// All of it.
+    Whole,
 }
 
 /// A device that is not ours.

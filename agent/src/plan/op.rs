@@ -62,6 +62,8 @@ pub enum Op {
         #[serde(serialize_with = "name")]
         classify: Classify,
     },
+    /// Put the programs that mark sockets on the root of cgroup2; executed by `reconcile`.
+    AttachSockets,
     /// Have charon know this connection in its desired form; executed by `reconcile`.
     LoadConnection {
         /// Its name, `lk-TUNNEL`.
@@ -94,6 +96,8 @@ pub enum Op {
         /// Interface.
         interface: String,
     },
+    /// Take the programs that mark sockets off; executed by `reconcile`.
+    DetachSockets,
     /// Remove an address of ours.
     RemoveAddress(Address),
     /// Remove a policy of ours.
@@ -122,7 +126,56 @@ pub enum Room {
     Charon,
 }
 
+/// What tunnels go on without where it cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Spared {
+    /// A port's programs.
+    Port(String),
+    /// The programs that mark sockets.
+    Sockets,
+}
+
+impl fmt::Display for Spared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port(interface) => write!(f, "port {interface:?} has no program"),
+            Self::Sockets => f.write_str("no sockets are marked"),
+        }
+    }
+}
+
 impl Op {
+    /// What is missing where it fails, for what is no tunnel's.
+    pub fn spared(&self) -> Option<Spared> {
+        match self {
+            Self::AttachPort { interface, .. } => Some(Spared::Port(interface.clone())),
+            Self::AttachSockets => Some(Spared::Sockets),
+            Self::AddRoute(_)
+            | Self::AddLink(_)
+            | Self::SetMtu { .. }
+            | Self::LinkUp { .. }
+            | Self::AddAddress(_)
+            | Self::AddState(_)
+            | Self::AddPolicy(_)
+            | Self::UpdatePolicy(_)
+            | Self::DisablePolicy { .. }
+            | Self::LoadTables { .. }
+            | Self::Attach { .. }
+            | Self::LoadConnection { .. }
+            | Self::UnloadConnection { .. }
+            | Self::FlushLane { .. }
+            | Self::Detach { .. }
+            | Self::DetachPort { .. }
+            | Self::DetachSockets
+            | Self::RemoveAddress(_)
+            | Self::RemovePolicy(_)
+            | Self::RemoveState(_)
+            | Self::RemoveLink { .. }
+            | Self::RemoveRoute(_)
+            | Self::RemoveDataplane => None,
+        }
+    }
+
     /// Whose hands carry it out.
     pub fn room(&self) -> Room {
         match self {
@@ -131,6 +184,8 @@ impl Op {
             | Self::Detach { .. }
             | Self::AttachPort { .. }
             | Self::DetachPort { .. }
+            | Self::AttachSockets
+            | Self::DetachSockets
             | Self::RemoveDataplane => Room::Dataplane,
             Self::LoadConnection { .. } | Self::UnloadConnection { .. } => Room::Charon,
             Self::AddRoute(_)
@@ -168,6 +223,8 @@ impl fmt::Display for Op {
             Self::Attach { device } => write!(f, "+ programs dev {device}"),
             Self::AttachPort { interface, classify } => write!(f, "+ port {interface} classify {}", classify.name()),
             Self::DetachPort { interface } => write!(f, "- port {interface}"),
+            Self::AttachSockets => f.write_str("+ programs of sockets"),
+            Self::DetachSockets => f.write_str("- programs of sockets"),
             Self::LoadConnection { name, changed: false, .. } => write!(f, "+ connection {name}"),
             Self::LoadConnection { name, changed: true, .. } => write!(f, "~ connection {name}"),
             Self::UnloadConnection { name } => write!(f, "- connection {name}"),

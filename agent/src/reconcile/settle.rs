@@ -6,20 +6,18 @@ use super::live::Live;
 use super::world::{WithoutCharon, World};
 use super::{Error, Wanted};
 use crate::ike;
-use crate::plan::Op;
+use crate::plan::{Op, Spared};
 
 /// Looks and changes before what remains is an error. The kernel does things of its own: with a primary IPv4 address go its
 /// secondary ones, and an IPv6 address of another length is refused while the old one is there.
 pub const PASSES: usize = 3;
 
-/// Makes the machine what `wanted` says. Returns what was changed. A port that cannot be had is an error in the end, or with
+/// Makes the machine what `wanted` says. Returns what was changed. A port or the marking of sockets that cannot be had is an error in the end, or with
 /// [`WithoutCharon::Proceed`] a warning: tunnels go on without it.
 pub async fn settle(world: &mut World, live: &Live, wanted: &Wanted, without: WithoutCharon) -> Result<Vec<Op>, Error> {
     let (mut done, mut failed) = (Vec::new(), BTreeMap::new());
-    let is_failed = |failed: &BTreeMap<String, Error>, op: &Op| match op {
-        Op::AttachPort { interface, .. } => failed.contains_key(interface),
-        _ => false,
-    };
+    let is_failed =
+        |failed: &BTreeMap<Spared, Error>, op: &Op| op.spared().is_some_and(|spared| failed.contains_key(&spared));
     for _ in 0..PASSES {
         let survey = world.survey(wanted).await?;
         if survey.plan.ops.is_empty() && !done.is_empty() {
@@ -55,12 +53,12 @@ pub async fn settle(world: &mut World, live: &Live, wanted: &Wanted, without: Wi
     if left.is_empty() { told(failed, without).map(|()| done) } else { Err(Error::Unsettled { left: lines(&left) }) }
 }
 
-/// What became of ports that cannot be had.
-fn told(failed: BTreeMap<String, Error>, without: WithoutCharon) -> Result<(), Error> {
-    for (port, error) in failed {
+/// What became of what cannot be had.
+fn told(failed: BTreeMap<Spared, Error>, without: WithoutCharon) -> Result<(), Error> {
+    for (spared, error) in failed {
         match without {
             WithoutCharon::Refuse => return Err(error),
-            WithoutCharon::Proceed => tracing::warn!("port {port:?} has no program, trying again: {error}"),
+            WithoutCharon::Proceed => tracing::warn!("{spared}, trying again: {error}"),
         }
     }
     Ok(())
@@ -82,7 +80,12 @@ pub fn kind(op: &Op) -> &'static str {
         Op::AddState(_) | Op::RemoveState(_) | Op::FlushLane { .. } => "state",
         Op::AddPolicy(_) | Op::UpdatePolicy(_) | Op::RemovePolicy(_) => "policy",
         Op::LoadTables { .. } | Op::RemoveDataplane => "tables",
-        Op::Attach { .. } | Op::Detach { .. } | Op::AttachPort { .. } | Op::DetachPort { .. } => "programs",
+        Op::Attach { .. }
+        | Op::Detach { .. }
+        | Op::AttachPort { .. }
+        | Op::DetachPort { .. }
+        | Op::AttachSockets
+        | Op::DetachSockets => "programs",
         Op::LoadConnection { .. } | Op::UnloadConnection { .. } => "connection",
     }
 }

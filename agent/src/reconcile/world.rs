@@ -12,7 +12,7 @@ use crate::ike;
 use crate::kernel::dataplane::{self, Dataplane};
 use crate::kernel::{Netlink, SaErrors, apply, interfaces, sa_errors, snapshot};
 use crate::lane::LaneId;
-use crate::plan::{Desired, LaneTraces, Observed, Op, Plan, diff};
+use crate::plan::{Desired, LaneTraces, Observed, Op, Plan, Spared, diff};
 use crate::policy::{Keying, Policy, Rule};
 
 /// The data path, shared with what reads its counters.
@@ -113,6 +113,7 @@ impl World {
         observed.tables = dataplane.digest;
         observed.attached = dataplane.attached.into_iter().map(|(device, _)| device).collect();
         observed.ports = dataplane.ports;
+        observed.sockets = dataplane.sockets;
         Ok(observed)
     }
 
@@ -148,14 +149,14 @@ impl World {
         }
     }
 
-    /// Carries the plan out, in its order; stops at the first operation that fails, but for ports, of which those that failed
-    /// come back with the reason. `live` is told before lanes get other marks, and when the tables have them.
+    /// Carries the plan out, in its order; stops at the first operation that fails, but for what tunnels go on without: what of
+    /// that failed comes back with the reason. `live` is told before lanes get other marks, and when the tables have them.
     pub async fn carry_out(
         &mut self,
         wanted: &Wanted,
         survey: &Survey,
         live: &Live,
-    ) -> Result<BTreeMap<String, Error>, Error> {
+    ) -> Result<BTreeMap<Spared, Error>, Error> {
         let stay = !survey.plan.ops.iter().any(|op| matches!(op, Op::LoadTables { .. }));
         if let Some(tables) = survey.tables.as_ref().filter(|_| stay) {
             lock(&*self.dataplane()?).adopt(tables);
@@ -171,8 +172,8 @@ impl World {
         live.install(&wanted.policy)?;
         let mut failed = BTreeMap::new();
         for op in after {
-            match (self.execute(wanted, survey, op).await, op) {
-                (Err(error), Op::AttachPort { interface, .. }) => drop(failed.insert(interface.clone(), error)),
+            match (self.execute(wanted, survey, op).await, op.spared()) {
+                (Err(error), Some(spared)) => drop(failed.insert(spared, error)),
                 (done, _) => done?,
             }
         }
@@ -183,6 +184,7 @@ impl World {
             self.know_interfaces().await?;
         }
         self.know_cgroups(&wanted.policy)?;
+        self.guide_sockets(&wanted.policy)?;
         self.dress_wan(wanted)?;
         Ok(failed)
     }
@@ -203,6 +205,11 @@ impl World {
         }
         self.missing = missing;
         Ok(())
+    }
+
+    /// Tells the data path how sockets are marked by the rules that it has.
+    pub fn guide_sockets(&mut self, policy: &Policy) -> Result<(), Error> {
+        Ok(lock(&*self.dataplane()?).guide_sockets(policy)?)
     }
 
     /// Tells the data path by which devices packets may come in.
@@ -231,6 +238,7 @@ impl World {
             match op {
                 Op::Detach { device } => lock(&*self.dataplane()?).detach(device)?,
                 Op::DetachPort { interface } => lock(&*self.dataplane()?).detach_port(interface)?,
+                Op::DetachSockets => lock(&*self.dataplane()?).detach_sockets()?,
                 Op::RemoveDataplane => self.remove_dataplane()?,
                 Op::UnloadConnection { name } => ike::remove_one(vici, tunnel_of(name)).await?,
                 netlink => apply(&self.netlink, netlink).await?,
@@ -269,6 +277,11 @@ impl World {
                 lock(&*self.dataplane()?).attach_port(interface, *classify, &found)?;
             }
             Op::DetachPort { interface } => lock(&*self.dataplane()?).detach_port(interface)?,
+            Op::AttachSockets => {
+                self.guide_sockets(&wanted.policy)?;
+                lock(&*self.dataplane()?).attach_sockets()?;
+            }
+            Op::DetachSockets => lock(&*self.dataplane()?).detach_sockets()?,
             Op::RemoveDataplane => self.remove_dataplane()?,
             Op::LoadConnection { name, changed, .. } => {
                 let load = wanted.loads.values().find(|load| load.connection.name == *name);

@@ -68,8 +68,42 @@ name = "lan0"
 "#,
         ),
         r#"
-gw.toml:15:8: error: [mark]: mask 0x00000003 is too small: it has a mark for 3 of the 4 classes, of which port "lan0" writes one on each packet
+gw.toml:15:8: error: [mark]: mask 0x00000003 is too small: it has a mark for 3 of the 4 classes, of which port "lan0" writes one on packets
     take fewer classes, or a mask of 3 bits such as 0x00000007
+"#,
+    );
+}
+
+#[test]
+fn a_mask_too_small_for_the_classes_of_sockets() {
+    same(
+        &with(
+            r#"[mark]
+mask = 0x3
+[[class]]
+name = "bulk"
+[[class]]
+name = "video"
+[host]
+mark-sockets = true
+"#,
+        ),
+        r#"
+gw.toml:15:8: error: [mark]: mask 0x00000003 is too small: it has a mark for 3 of the 4 classes, of which [host] writes one on packets
+    take fewer classes, or a mask of 3 bits such as 0x00000007
+"#,
+    );
+}
+
+#[test]
+fn a_setting_of_the_host_that_is_none() {
+    same(
+        &with("[host]\nmark-sockets = \"yes\"\n[host.mark]\n"),
+        r#"
+gw.toml:15:16: error: [host]: mark-sockets takes true or false, not a string
+    for example true
+gw.toml:16:7: error: [host]: unknown key "mark"
+    keys here: mark-sockets
 "#,
     );
 }

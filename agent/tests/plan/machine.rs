@@ -1,6 +1,6 @@
 //! The kernel and charon as a model: what each operation does, and what the kernel does by itself.
 
-use lanekeeper::plan::{Address, Desired, LaneTraces, Link, Observed, Op, Route, RouteVia, State, diff};
+use lanekeeper::plan::{Address, Desired, Extent, LaneTraces, Link, Observed, Op, Route, RouteVia, State, diff};
 
 /// Panics where the kernel would refuse.
 pub fn carry_out(machine: &mut Observed, op: &Op) {
@@ -62,6 +62,14 @@ pub fn carry_out(machine: &mut Observed, op: &Op) {
             machine.ports.insert(interface, Some(classify));
         }
         Op::DetachPort { interface } => assert!(machine.ports.remove(&interface).is_some(), "{op}"),
+        Op::AttachSockets => {
+            assert!(machine.sockets != Extent::Whole && machine.tables.is_some(), "no place: {op}");
+            machine.sockets = Extent::Whole;
+        }
+        Op::DetachSockets => {
+            assert_ne!(machine.sockets, Extent::None, "{op}");
+            machine.sockets = Extent::None;
+        }
         Op::RemoveAddress(address) => {
             assert!(machine.addresses.remove(&address), "{op}");
             let is_ipv4 = |other: &Address| other.device == address.device && other.address.addr().is_ipv4();

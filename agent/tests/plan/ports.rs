@@ -1,6 +1,6 @@
-//! Programs of ports follow the interfaces that they are for.
+//! Programs that tunnels go on without: those of ports follow the interfaces that they are for, those of sockets the file.
 
-use lanekeeper::plan::{Desired, DeviceInUse, Observed, Op, Plan, diff};
+use lanekeeper::plan::{Desired, DeviceInUse, Extent, Observed, Op, Plan, diff};
 use lanekeeper::policy::Classify;
 
 use crate::machine::carry_out;
@@ -41,4 +41,24 @@ fn ports_follow_their_interfaces() {
     let plan = bring(&mut machine, &Desired::default());
     assert_eq!(ports(&plan), ["- port lan0"]);
     assert!(machine.ports.is_empty());
+}
+
+#[test]
+fn programs_of_sockets_are_there_whole_or_not_at_all() {
+    let mut wanted = desired(&Sketch { tunnels: Vec::new(), tables: Some(1), mask: 0xff });
+    wanted.sockets = true;
+    let mut machine = Observed::default();
+    let bring = |machine: &mut Observed, wanted: &Desired| {
+        let plan = diff(wanted, machine).unwrap();
+        plan.ops.iter().for_each(|op| carry_out(machine, op));
+        plan.ops.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(bring(&mut machine, &wanted), ["~ tables 0000000000000001", "+ programs of sockets"]);
+    assert_eq!(bring(&mut machine, &wanted), [""; 0]);
+    machine.sockets = Extent::Part;
+    assert_eq!(bring(&mut machine, &wanted), ["+ programs of sockets"]);
+    wanted.sockets = false;
+    assert_eq!(bring(&mut machine, &wanted), ["- programs of sockets"]);
+    machine.sockets = Extent::Part;
+    assert_eq!(bring(&mut machine, &Desired::default()), ["- programs of sockets", "- tables, programs and pins"]);
 }

@@ -153,6 +153,7 @@ pub fn policy(sketch: &Sketch) -> Policy {
         metrics_listen: None,
         vici: "/run/charon.vici".into(),
         memory_limit: None,
+        mark_sockets: false,
         classes: vec![Class { name: "voice".into(), lanes: 1, fallback: Fallback::Block, outer_dscp: None }],
         tunnels,
         rules: Vec::new(),

@@ -145,6 +145,7 @@ pub fn policy(family: &Family, rules: usize) -> Policy {
         metrics_listen: None,
         vici: "/nowhere".into(),
         memory_limit: None,
+        mark_sockets: false,
         default_class: ClassIndex(0),
         classes,
         tunnels: vec![tunnel],

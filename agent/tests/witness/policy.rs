@@ -128,6 +128,7 @@ pub fn policy(random: &mut Random) -> Policy {
         metrics_listen: None,
         vici: "/nowhere".into(),
         memory_limit: None,
+        mark_sockets: false,
         default_class: ClassIndex(random.below(classes.len())),
         classes,
         tunnels,

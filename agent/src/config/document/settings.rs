@@ -80,6 +80,25 @@ impl Limits {
     }
 }
 
+/// What this host itself sends.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Host {
+    /// Sockets of cgroups that rules name get the mark of their class, 1 under `[mark] mask` for the first one, when they are
+    /// made and when they connect: before the route lookup. Only where it is certain by then which rule all that they send
+    /// matches first.
+    #[schemars(with = "Option<bool>", extend("default" = false))]
+    pub mark_sockets: Option<At<bool>>,
+    #[schemars(skip)]
+    pub(crate) spot: Spot,
+}
+
+impl Host {
+    pub(super) fn read(table: &mut Table<'_, '_, '_, '_>) -> Self {
+        Self { mark_sockets: table.flag("mark-sockets"), spot: table.spot }
+    }
+}
+
 /// What becomes of traffic that no rule matches.
 #[derive(Debug, JsonSchema)]
 #[schemars(rename_all = "kebab-case", deny_unknown_fields)]

@@ -2,7 +2,7 @@
 
 use super::names::Names;
 use crate::config::document::Document;
-use crate::config::findings::Findings;
+use crate::config::findings::{Findings, Spot};
 use crate::config::problem::Problem;
 use crate::policy::Port;
 
@@ -22,12 +22,17 @@ pub fn resolve(document: &Document, mask: u32, findings: &mut Findings<'_>) -> V
         let classify = port.classify.as_ref().map(|classify| classify.value).unwrap_or_default();
         ports.push(Port { name: name.value.clone(), classify });
     }
-    let (room, classes) = (mask >> mask.trailing_zeros().min(31), document.classes.len() as u32);
-    if let Some((port, name)) = document.ports.iter().find_map(|port| Some((port, port.name.as_ref()?)))
-        && classes > room
-    {
-        let spot = document.mark.as_ref().and_then(|mark| mark.mask.as_ref()).map_or(name.spot, |mask| mask.spot);
-        findings.problem(spot, Problem::MaskClasses { mask, room, classes, object: port.object.clone() });
+    if let Some((port, name)) = document.ports.iter().find_map(|port| Some((port, port.name.as_ref()?))) {
+        check_room(document, mask, name.spot, &port.object, findings);
     }
     ports
+}
+
+/// An error where the mask has not a mark for every class, of which `object` writes one.
+pub fn check_room(document: &Document, mask: u32, spot: Spot, object: &str, findings: &mut Findings<'_>) {
+    let (room, classes) = (mask >> mask.trailing_zeros().min(31), document.classes.len() as u32);
+    if classes > room {
+        let spot = document.mark.as_ref().and_then(|mark| mark.mask.as_ref()).map_or(spot, |mask| mask.spot);
+        findings.problem(spot, Problem::MaskClasses { mask, room, classes, object: object.to_owned() });
+    }
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::compile::{Registry, compile};
-use crate::policy::{Tenant, TenantIndex};
+use crate::policy::{Rule, Tenant, TenantIndex};
 use crate::status::tests::policy;
 
 /// What shadows what, by their places.

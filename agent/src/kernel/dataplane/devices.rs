@@ -110,7 +110,8 @@ impl Dataplane {
     pub(super) fn renew(&mut self) -> Result<(), Error> {
         let devices = self.object.hash::<u32, Device>(map::DEVICES)?;
         let known: Vec<u32> = devices.keys().collect::<Result<_, _>>().map_err(|e| Error::map(map::DEVICES, e))?;
-        let links = pins::linked(&self.folder)?;
+        let mut links = pins::linked(&self.folder)?;
+        links.retain(|(ifindex, _)| *ifindex != pins::NO_DEVICE);
         let numbers: BTreeSet<u32> = known.iter().copied().chain(links.iter().map(|(ifindex, _)| *ifindex)).collect();
         for ifindex in numbers {
             let Some(device) = device_name(ifindex) else {
@@ -130,7 +131,8 @@ impl Dataplane {
                 self.put(program::OUTER, On { device: &device, ifindex, hook: TcAttachType::Egress })?;
             }
         }
-        self.renew_ports()
+        self.renew_ports()?;
+        self.renew_sockets()
     }
 }
 

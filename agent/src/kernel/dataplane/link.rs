@@ -1,16 +1,20 @@
-//! Pinned links: where one is attached, and detaching it at once. Removing the pin alone detaches some milliseconds later,
-//! when the kernel frees the inode, and packets go through the program until then; aya has no call for either.
+//! Pinned links: where one is attached, another program in it, and detaching it at once. Removing the pin alone detaches some
+//! milliseconds later, when the kernel frees the inode, and packets go through the program until then; aya has no call for these,
+//! for all kinds of links.
 #![allow(unsafe_code)]
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+
+use super::Error;
 
 /// linux/bpf.h, enum bpf_cmd.
 const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+const BPF_LINK_UPDATE: libc::c_int = 29;
 const BPF_LINK_DETACH: libc::c_int = 34;
 
 /// The part of union bpf_attr that BPF_OBJ_GET reads.
@@ -29,7 +33,7 @@ struct GetInfo {
     info: u64,
 }
 
-/// struct bpf_link_info as far as links of TCX and XDP fill it in alike.
+/// struct bpf_link_info as far as links of TCX, XDP and cgroups fill it in.
 #[derive(Default)]
 #[repr(C)]
 struct Info {
@@ -37,14 +41,23 @@ struct Info {
     id: u32,
     prog_id: u32,
     _pad: u32,
-    ifindex: u32,
-    /// attach_type of TCX; nothing for XDP.
-    attach_type: u32,
+    /// ifindex of TCX and XDP, then attach_type of TCX; both together the id of a cgroup.
+    at: [u32; 2],
 }
 
 /// enum bpf_link_type.
+const BPF_LINK_TYPE_CGROUP: u32 = 3;
 const BPF_LINK_TYPE_XDP: u32 = 6;
 const BPF_LINK_TYPE_TCX: u32 = 11;
+
+/// The part that BPF_LINK_UPDATE reads.
+#[repr(C)]
+struct Update {
+    link_fd: u32,
+    new_prog_fd: u32,
+    flags: u32,
+    old_prog_fd: u32,
+}
 
 /// The part that BPF_LINK_DETACH reads.
 #[repr(C)]
@@ -63,9 +76,50 @@ pub fn detach(pin: &Path) -> io::Result<()> {
     }
 }
 
+/// The same, and removes the pin; fine where either is gone.
+pub fn remove(pin: &Path) -> Result<(), Error> {
+    let _ = detach(pin);
+    match std::fs::remove_file(pin) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::folder(pin.to_owned(), error)),
+    }
+}
+
+/// Puts another program of its kind into the pinned link, in one step. ENOLINK where it is attached to nothing.
+pub fn update(pin: &Path, program: BorrowedFd<'_>) -> io::Result<()> {
+    let fd = open(pin)?;
+    let (link_fd, new_prog_fd) = (fd.as_raw_fd() as u32, program.as_raw_fd() as u32);
+    let update = Update { link_fd, new_prog_fd, flags: 0, old_prog_fd: 0 };
+    // SAFETY: the kernel reads `update`, which outlives the call.
+    match unsafe { libc::syscall(libc::SYS_bpf, BPF_LINK_UPDATE, &raw const update, size_of::<Update>()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// The ifindex of the device that the pinned link of TCX or XDP is attached to: 0 once somebody detached it or the device is gone,
 /// which leaves link and pin where they are.
 pub fn ifindex(pin: &Path) -> io::Result<u32> {
+    let info = info(pin)?;
+    match info.kind {
+        BPF_LINK_TYPE_TCX | BPF_LINK_TYPE_XDP => Ok(info.at[0]),
+        _ => Err(io::Error::from(io::ErrorKind::InvalidData)),
+    }
+}
+
+/// The id of the cgroup that the pinned link is attached to, likewise.
+pub fn cgroup(pin: &Path) -> io::Result<u64> {
+    let info = info(pin)?;
+    let [first, second] = info.at.map(u64::from);
+    match info.kind {
+        BPF_LINK_TYPE_CGROUP if cfg!(target_endian = "big") => Ok(first << 32 | second),
+        BPF_LINK_TYPE_CGROUP => Ok(second << 32 | first),
+        _ => Err(io::Error::from(io::ErrorKind::InvalidData)),
+    }
+}
+
+fn info(pin: &Path) -> io::Result<Info> {
     let fd = open(pin)?;
     let mut info = Info::default();
     let get =
@@ -73,8 +127,7 @@ pub fn ifindex(pin: &Path) -> io::Result<u32> {
     // SAFETY: the kernel reads `get` and writes at most `info_len` bytes to `info`, all of whose bit patterns are valid;
     // both outlive the call.
     match unsafe { libc::syscall(libc::SYS_bpf, BPF_OBJ_GET_INFO_BY_FD, &raw const get, size_of::<GetInfo>()) } {
-        0 if matches!(info.kind, BPF_LINK_TYPE_TCX | BPF_LINK_TYPE_XDP) => Ok(info.ifindex),
-        0 => Err(io::Error::from(io::ErrorKind::InvalidData)),
+        0 => Ok(info),
         _ => Err(io::Error::last_os_error()),
     }
 }

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
-use aya::programs::{ProgramError, SchedClassifier, Xdp};
+use aya::programs::{Program, ProgramError, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod};
 use lanekeeper_common::abi::{map, program};
 
@@ -52,6 +52,11 @@ impl Object {
         let program: &mut Xdp = program.ok_or_else(|| Error::missing(name))?;
         loaded(name, program.load())?;
         Ok(program)
+    }
+
+    /// A program of any kind, perhaps not loaded.
+    pub fn any(&mut self, name: &str) -> Result<&mut Program, Error> {
+        self.ebpf.program_mut(name).ok_or_else(|| Error::missing(name))
     }
 
     /// A program of tc by its name in `abi`, loaded.

@@ -19,6 +19,9 @@ pub fn folder(root: &Path) -> PathBuf {
     family(root).join(format!("v{}", abi::VERSION))
 }
 
+/// In the place of an ifindex: the link is on no device.
+pub const NO_DEVICE: u32 = 0;
+
 /// The pins of links, `IFINDEX_PROGRAM`. bpffs takes no dots, so devices go by number.
 pub fn links(folder: &Path) -> PathBuf {
     folder.join("links")
@@ -68,9 +71,9 @@ type Shape = (MapType, usize, usize, usize);
 
 fn shape(name: &str) -> Shape {
     use abi::{
-        COUNTERS_TOGETHER, Candidates, Counters, Device, FIELDS, FragmentKey, FragmentValue, Generation, Heads,
+        COUNTERS_TOGETHER, Candidates, Counters, Device, FIELDS, FragmentKey, FragmentValue, Generation, Guide, Heads,
         Ingress, MAX_CGROUPS, MAX_COUNTERS, MAX_DEVICES, MAX_FRAGMENTS, MAX_GROUPS, MAX_INGRESS, MAX_NAMES, MAX_OUTER,
-        MAX_RECORDS, MAX_TALLIES, MAX_TENANTS, Name, OuterKey, Record, Scratch, Tenant,
+        MAX_RECORDS, MAX_SOCKETS, MAX_TALLIES, MAX_TENANTS, Name, OuterKey, Record, Scratch, Socket, Tenant,
     };
     match name {
         map::ACTIVE => (MapType::Array, 4, 8, 1),
@@ -84,6 +87,8 @@ fn shape(name: &str) -> Shape {
         map::DEVICES => (MapType::Hash, 4, size_of::<Device>(), MAX_DEVICES),
         map::INTERFACES => (MapType::Hash, 4, size_of::<Ingress>(), MAX_INGRESS),
         map::CGROUPS => (MapType::Hash, 8, 4, MAX_CGROUPS),
+        map::GUIDES => (MapType::Hash, 4, size_of::<Guide>(), MAX_CGROUPS),
+        map::SOCKETS => (MapType::LruHash, 8, size_of::<Socket>(), MAX_SOCKETS),
         map::FRAGMENTS => (MapType::LruHash, size_of::<FragmentKey>(), size_of::<FragmentValue>(), MAX_FRAGMENTS),
         map::COUNTERS => (MapType::PerCpuArray, 4, size_of::<Counters>(), MAX_COUNTERS / COUNTERS_TOGETHER),
         map::SCRATCH => (MapType::PerCpuArray, 4, size_of::<Scratch>(), 1),

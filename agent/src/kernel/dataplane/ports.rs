@@ -36,7 +36,7 @@ impl Dataplane {
         self.put(program::PORT, entering(port, ifindex))?;
         for (other, name) in xdp::PINS {
             if other != classify {
-                xdp::detach(&pins::link(&self.folder, ifindex, name))?;
+                link::remove(&pins::link(&self.folder, ifindex, name))?;
             }
         }
         self.put_xdp(classify, port, ifindex)
@@ -47,7 +47,7 @@ impl Dataplane {
         forget_gone(&self.folder)?;
         let Ok(ifindex) = ifindex(port) else { return Ok(()) };
         for (_, name) in xdp::PINS {
-            xdp::detach(&pins::link(&self.folder, ifindex, name))?;
+            link::remove(&pins::link(&self.folder, ifindex, name))?;
         }
         attach::detach(program::PORT, entering(port, ifindex), &self.folder)?;
         if self.registry.get(&Key::Clsact(ifindex)).is_some() {
@@ -114,7 +114,7 @@ fn filtered() -> Result<Vec<(String, u32)>, Error> {
 pub(super) fn forget_gone(folder: &Path) -> Result<(), Error> {
     for (ifindex, name) in pins::linked(folder)? {
         if PINNED.contains(&name.as_str()) && device_name(ifindex).is_none() {
-            xdp::detach(&pins::link(folder, ifindex, &name))?;
+            link::remove(&pins::link(folder, ifindex, &name))?;
         }
     }
     Ok(())

@@ -27,7 +27,7 @@ pub fn attach(program: &mut Xdp, classify: Classify, interface: &str, ifindex: u
                 // The pin holds the link; giving up ours detaches nothing.
                 Ok(link) => return keep(program, link).map(drop).map_err(failed),
                 // Somebody detached it, or its interface is gone and another took the number.
-                Err(error) if errno(&error) == Some(libc::ENOLINK) => detach(pin)?,
+                Err(error) if errno(&error) == Some(libc::ENOLINK) => link::remove(pin)?,
                 Err(error) => return Err(failed(chain(&error))),
             }
         }
@@ -65,15 +65,5 @@ fn errno(error: &ProgramError) -> Option<i32> {
         ProgramError::SyscallError(SyscallError { io_error, .. }) => io_error.raw_os_error(),
         ProgramError::XdpError(XdpError::NetlinkError(error)) => error.raw_os_error(),
         _ => None,
-    }
-}
-
-/// Detaches the link behind a pin, and removes the pin; fine where either is gone.
-pub fn detach(pin: &Path) -> Result<(), Error> {
-    let _ = link::detach(pin);
-    match std::fs::remove_file(pin) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(Error::folder(pin.to_owned(), error)),
     }
 }

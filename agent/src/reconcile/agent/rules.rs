@@ -112,6 +112,10 @@ impl Agent {
         let refused = match edited {
             Ok(true) => {
                 self.replace_list(Arc::new(after));
+                // Packets have the list; what sockets have of it is repaired with all else.
+                if let Err(error) = self.world.guide_sockets(&self.wanted.policy) {
+                    tracing::warn!("sockets are marked by the rules before, trying again: {error}");
+                }
                 return Ok(());
             }
             Ok(false) => {
