@@ -3,6 +3,7 @@
 mod apply;
 mod ask;
 mod devices;
+mod doctor;
 mod down;
 mod emit;
 mod explain;
@@ -133,6 +134,14 @@ pub enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// What on this box will break it, each with its cure; exits 1 where there is something
+    Doctor {
+        /// The file, for what only its tunnels are broken by
+        file: Option<PathBuf>,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
     /// What becomes of packets: tenant, rule, class, lane and mark; where the file runs also device, policy and SA
     Explain {
         /// The file
@@ -238,6 +247,7 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Verb::Rules { verb } => rules::rules(&places.socket(), verb),
         Verb::Status { json } => ask::status(&places.socket(), json),
         Verb::Devices { json } => devices::devices(&places.socket(), json),
+        Verb::Doctor { file, json } => doctor::doctor(&places, file.as_deref(), json),
         Verb::Completions { shell } => emit::completions(shell),
         Verb::Man => emit::man(),
     }

@@ -3,6 +3,7 @@
 mod address;
 mod apply;
 mod cgroups;
+pub mod checkup;
 pub mod dataplane;
 mod devices;
 mod interfaces;

@@ -3,11 +3,13 @@
 //! One direction: `config` -> `policy` -> `compile` -> `plan` -> `kernel`. Only `reconcile` sees all.
 
 pub mod check;
+pub mod checkup;
 pub mod cli;
 pub mod compile;
 pub mod config;
 pub mod control;
 pub mod devices;
+pub mod doctor;
 pub mod explain;
 pub mod ike;
 pub mod import;

@@ -330,6 +330,20 @@ fn attach_devices_needs_neither_root_nor_agent() {
 }
 
 #[test]
+fn attach_doctor_exits_with_1_where_something_is_wrong() {
+    let user = User::new();
+    let said = user.types(&["doctor", "a.toml", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    let findings = report["findings"].as_array().unwrap();
+    let bpffs = findings.iter().find(|finding| finding["problem"].as_str().unwrap().contains("no bpffs")).unwrap();
+    assert_eq!((said.code, &bpffs["cure"]), (1, &"mount -t bpf bpf bpf".into()), "{said:?}");
+    let said = user.types(&["doctor", "a.toml"]);
+    assert!(said.code == 1 && said.out.contains("\n    run: mount -t bpf bpf bpf\n"), "{said:?}");
+    let said = user.types(&["doctor", "no.toml"]);
+    assert!(said.code == 2 && said.err.contains("no such file"), "{said:?}");
+}
+
+#[test]
 fn every_shell_has_its_completions() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let said = User::new().types(&["completions", shell]);

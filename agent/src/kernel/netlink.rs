@@ -82,6 +82,12 @@ impl Netlink {
         answers(stream).await.map(drop)
     }
 
+    /// One object.
+    pub(super) async fn get_xfrm(&self, message: XfrmMessage) -> Result<Vec<XfrmMessage>, Failure> {
+        let stream = self.xfrm.clone().request(request(message, NLM_F_ACK)).map_err(|_| Failure::Closed)?;
+        Ok(answers(stream).await?.unwrap_or_default())
+    }
+
     pub(super) async fn dump_xfrm(&self, message: XfrmMessage) -> Result<Vec<XfrmMessage>, Failure> {
         for _ in 0..DUMP_TRIES {
             let request = request(message.clone(), NLM_F_DUMP);

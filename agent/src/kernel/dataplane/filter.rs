@@ -44,13 +44,15 @@ pub fn delete_clsact(ifindex: u32) -> io::Result<()> {
     }
 }
 
-fn filters(ifindex: u32, hook: u16) -> io::Result<Vec<TcMessage>> {
+/// All of a hook, anybody's.
+pub fn filters(ifindex: u32, hook: u16) -> io::Result<Vec<TcMessage>> {
     let mut message = TcMessage::with_index(ifindex as i32);
     message.header.parent = TcHandle { major: 0xffff, minor: hook };
     ask(RouteNetlinkMessage::GetTrafficFilter(message), NLM_F_DUMP)
 }
 
-fn bpf_program(filter: &TcMessage) -> Option<Program> {
+/// The program of a cls_bpf filter.
+pub fn bpf_program(filter: &TcMessage) -> Option<Program> {
     let options = filter.attributes.iter().find_map(|attribute| match attribute {
         TcAttribute::Options(options) => Some(options),
         _ => None,
@@ -67,7 +69,7 @@ fn bpf_program(filter: &TcMessage) -> Option<Program> {
 }
 
 /// One request and its answers, up to the acknowledgement or the end of the dump.
-fn ask(request: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<TcMessage>> {
+pub fn ask(request: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<TcMessage>> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;

@@ -1,0 +1,104 @@
+//! charon: whether it is there, new enough, and leaves the kernel's objects to those who want them.
+
+use super::settings::Settings;
+use super::{Finding, Scope};
+
+const CHECK: &str = "charon";
+
+/// What is known of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Charon {
+    /// Why it does not answer, or is too old, with the cure.
+    pub trouble: Option<String>,
+    /// Plugins that it has loaded.
+    pub plugins: Vec<String>,
+    /// Its strongswan.conf, where that could be read.
+    pub settings: Option<Settings>,
+    /// VTI devices of the box.
+    pub vti: Vec<String>,
+}
+
+/// Only for tunnels that charon keys, or for what it does by itself.
+pub fn findings(charon: Option<&Charon>, scope: &Scope) -> Vec<Finding> {
+    let Some(charon) = charon else { return Vec::new() };
+    let mut findings = Vec::new();
+    if let Some(trouble) = charon.trouble.as_ref().filter(|_| scope.tunnels.iter().any(|tunnel| tunnel.by_charon)) {
+        findings.push(Finding::advise(
+            CHECK,
+            "no lane can come up: charon does not answer as it must".to_owned(),
+            trouble.clone(),
+        ));
+    }
+    let has = |plugin: &str| charon.plugins.iter().any(|loaded| loaded == plugin);
+    let without = |plugin: &str| {
+        format!("set load = no in section charon.plugins.{plugin} of strongswan.conf and restart charon")
+    };
+    if has("kernel-libipsec") {
+        let problem =
+            "charon encrypts by itself (kernel-libipsec): its SAs are not in the kernel, and no lane finds one"
+                .to_owned();
+        findings.push(Finding::advise(CHECK, problem, without("kernel-libipsec")));
+    }
+    if has("connmark") && !charon.vti.is_empty() {
+        let problem = format!(
+            "charon's connmark plugin restores marks of connections, beside VTI {}: what VTI has marked goes astray",
+            charon.vti.join(", ")
+        );
+        findings.push(Finding::advise(CHECK, problem, without("connmark")));
+    }
+    if let Some(settings) = &charon.settings {
+        findings.extend(routes(settings));
+    }
+    findings
+}
+
+/// Routes for CHILD_SAs with an if_id, from 5.9.10 on where they are wished for.
+fn routes(settings: &Settings) -> Option<Finding> {
+    let wished = settings.is_on("charon.plugins.kernel-netlink.install_routes_xfrmi", false)
+        && settings.is_on("charon.install_routes", true);
+    wished.then(|| {
+        let problem = "charon installs routes of its own for XFRM interfaces (install_routes_xfrmi): they go before ours, and come \
+                       and go with the SAs"
+            .to_owned();
+        let file = settings.file.as_deref().unwrap_or("strongswan.conf");
+        let cure = format!("set install_routes_xfrmi = no in section charon.plugins.kernel-netlink of {file} and restart charon");
+        Finding::advise(CHECK, problem, cure)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{said, scope};
+    use super::*;
+
+    #[test]
+    fn what_keeps_lanes_down_is_said() {
+        let mut settings = Settings::of("/etc/strongswan.conf");
+        settings.read("charon { plugins { kernel-netlink { install_routes_xfrmi = yes } } }", &mut |_| Vec::new());
+        let charon = Charon {
+            trouble: Some("charon is not at /run/x: start it".into()),
+            plugins: ["vici", "connmark", "kernel-libipsec"].map(str::to_owned).into(),
+            settings: Some(settings),
+            vti: vec!["vti1".into()],
+        };
+        assert_eq!(
+            said(&findings(Some(&charon), &scope())),
+            [
+                "no lane can come up: charon does not answer as it must -> charon is not at /run/x: start it",
+                "charon encrypts by itself (kernel-libipsec): its SAs are not in the kernel, and no lane finds one -> set load = no \
+                 in section charon.plugins.kernel-libipsec of strongswan.conf and restart charon",
+                "charon's connmark plugin restores marks of connections, beside VTI vti1: what VTI has marked goes astray -> set \
+                 load = no in section charon.plugins.connmark of strongswan.conf and restart charon",
+                "charon installs routes of its own for XFRM interfaces (install_routes_xfrmi): they go before ours, and come and \
+                 go with the SAs -> set install_routes_xfrmi = no in section charon.plugins.kernel-netlink of \
+                 /etc/strongswan.conf and restart charon",
+            ]
+        );
+    }
+
+    #[test]
+    fn connmark_alone_is_fine_and_so_is_a_silent_charon_that_nobody_needs() {
+        let charon = Charon { trouble: Some("x".into()), plugins: vec!["connmark".into()], ..Charon::default() };
+        assert_eq!(findings(Some(&charon), &Scope::default()), []);
+    }
+}
