@@ -14,6 +14,8 @@ use crate::workspace::Workspace;
 
 /// Suites that guests take their kernels from, wherever this machine itself stands.
 const SUITES: &[&str] = &["bookworm", "bookworm-backports", "sid"];
+/// Suites whose packages' sources hold rule sets, after the machine's own: what one has not, another may have.
+const SOURCE_SUITES: &[&str] = &["bookworm", "trixie", "sid"];
 /// Indexes older than this are fetched again before something is installed.
 const FRESH: Duration = Duration::from_secs(12 * 60 * 60);
 
@@ -28,9 +30,18 @@ impl Apt {
     /// Writes the configuration and fetches the indexes if there are none or they are old.
     pub fn open(workspace: &Workspace) -> Result<Self> {
         let codename = codename().context("this is no Debian: /etc/os-release names no VERSION_CODENAME of it")?;
-        let folder = workspace.target("apt");
+        Self::at(workspace.target("apt"), codename, &Self::suites)
+    }
+
+    /// One that knows where the sources of packages are, and no package.
+    pub fn open_sources(workspace: &Workspace) -> Result<Self> {
+        let codename = codename().context("this is no Debian: /etc/os-release names no VERSION_CODENAME of it")?;
+        Self::at(workspace.target("apt-sources"), codename, &Self::source_suites)
+    }
+
+    fn at(folder: PathBuf, codename: String, lists: &dyn Fn(&Self) -> Result<Lists>) -> Result<Self> {
         let apt = Self { config: folder.join("apt.conf"), codename };
-        let changed = apt.configure(&folder)?;
+        let changed = apt.configure(&folder, &lists(&apt)?)?;
         let stamp = folder.join("updated");
         if changed || is_older(&stamp, FRESH) {
             apt.update()?;
@@ -80,6 +91,38 @@ impl Apt {
         Ok(files)
     }
 
+    /// Downloads the upstream archive of a package's source into `folder`, which apt checks against the signed indexes: of
+    /// the first version that there is. Returns the version and the file.
+    pub fn download_source(&self, package: &str, folder: &Path) -> Result<(String, PathBuf)> {
+        let mut versions = self.versions(package)?;
+        versions.dedup();
+        let mut failures = Vec::new();
+        for version in &versions {
+            shell::remove_folder(folder)?;
+            fs::create_dir_all(folder)?;
+            let mut command = self.command("apt-get");
+            command.current_dir(folder).args(["source", "-q", "--download-only", "--tar-only"]);
+            if let Err(error) = shell::read(command.arg(format!("{package}={version}"))) {
+                failures.push(format!("{error:#}"));
+                continue;
+            }
+            let files = fs::read_dir(folder)?.filter_map(Result::ok).map(|entry| entry.path());
+            let is_archive = |file: &PathBuf| {
+                let name = file.file_name().unwrap_or_default().to_string_lossy();
+                name.contains(".orig.tar.") && !name.ends_with(".asc")
+            };
+            if let Some(file) = files.into_iter().find(is_archive) {
+                return Ok((version.clone(), file));
+            }
+            failures.push(format!("{package} {version} has no .orig.tar"));
+        }
+        let found = if versions.is_empty() { "no version".to_owned() } else { versions.join(", ") };
+        bail!(
+            "Debian's suites have {found} of the source of {package}, and none could be fetched\n{}",
+            failures.join("\n")
+        )
+    }
+
     /// The command line that installs `packages`, from the machine's backports where `backports` says so.
     ///
     /// A policy-rc.d keeps the services among them from starting; the shell removes it whatever happens.
@@ -110,24 +153,43 @@ impl Apt {
         command
     }
 
-    fn configure(&self, folder: &Path) -> Result<bool> {
-        for part in ["lists/partial", "cache/archives/partial", "parts", "preferences"] {
-            fs::create_dir_all(folder.join(part)).with_context(|| format!("cannot make target/apt/{part}"))?;
-        }
-        let own = sources::of_machine(Path::new("/etc/apt"));
-        let mut list = sources::named(&own, &self.codename);
-        let archive = list.iter().find(|source| source.suite == self.codename && !source.is_security()).cloned();
-        let archive = archive.with_context(|| format!("/etc/apt has no source of the suite {}", self.codename))?;
+    /// The machine's suites and ours, with their packages.
+    fn suites(&self) -> Result<Lists> {
         let backports = format!("{}-backports", self.codename);
+        let (mut list, archive) = self.own()?;
         for suite in SUITES.iter().copied().chain([backports.as_str()]) {
             if !list.iter().any(|source| source.suite == suite && !source.is_security()) {
                 list.push(Source { suite: suite.to_string(), ..archive.clone() });
             }
         }
-        let lines: String = list.iter().map(|source| format!("{source}\n")).collect();
         let foreign = SUITES.iter().filter(|suite| !suite.starts_with(&self.codename));
-        let pins: String =
-            foreign.map(|suite| format!("Package: *\nPin: release n={suite}\nPin-Priority: 50\n\n")).collect();
+        let pins = foreign.map(|suite| format!("Package: *\nPin: release n={suite}\nPin-Priority: 50\n\n")).collect();
+        Ok(Lists { lines: list.iter().map(|source| format!("{source}\n")).collect(), pins })
+    }
+
+    /// The machine's suite and others, with the sources of their packages.
+    fn source_suites(&self) -> Result<Lists> {
+        let (_, archive) = self.own()?;
+        let others = SOURCE_SUITES.iter().copied().filter(|suite| *suite != self.codename);
+        let suites = [self.codename.as_str()].into_iter().chain(others);
+        let line = |suite: &str| Source { suite: suite.to_owned(), ..archive.clone() }.of_sources() + "\n";
+        Ok(Lists { lines: suites.map(line).collect(), pins: String::new() })
+    }
+
+    /// The machine's sources, and the one of its suite.
+    fn own(&self) -> Result<(Vec<Source>, Source)> {
+        let own = sources::of_machine(Path::new("/etc/apt"));
+        let list = sources::named(&own, &self.codename);
+        let archive = list.iter().find(|source| source.suite == self.codename && !source.is_security()).cloned();
+        let archive = archive.with_context(|| format!("/etc/apt has no source of the suite {}", self.codename))?;
+        Ok((list, archive))
+    }
+
+    fn configure(&self, folder: &Path, lists: &Lists) -> Result<bool> {
+        for part in ["lists/partial", "cache/archives/partial", "parts", "preferences"] {
+            let part = folder.join(part);
+            fs::create_dir_all(&part).with_context(|| format!("cannot make {}", part.display()))?;
+        }
         let at = folder.display();
         let config = format!(
             "Dir::Etc::SourceList \"{at}/sources.list\";\nDir::Etc::SourceParts \"{at}/parts\";\n\
@@ -138,11 +200,19 @@ impl Apt {
              Acquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";\n\
              Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled \"false\";\n"
         );
-        let mut changed = shell::write_if_changed(&folder.join("sources.list"), lines.as_bytes())?;
-        changed |= shell::write_if_changed(&folder.join("preferences/suites"), pins.as_bytes())?;
+        let mut changed = shell::write_if_changed(&folder.join("sources.list"), lists.lines.as_bytes())?;
+        changed |= shell::write_if_changed(&folder.join("preferences/suites"), lists.pins.as_bytes())?;
         changed |= shell::write_if_changed(&self.config, config.as_bytes())?;
         Ok(changed)
     }
+}
+
+/// What an apt is told of archives.
+struct Lists {
+    /// Of sources.list.
+    lines: String,
+    /// Of preferences.
+    pins: String,
 }
 
 /// The suite this machine was installed from, if it is a Debian.

@@ -5,6 +5,7 @@
 
 pub mod cargo;
 pub mod compiler;
+pub mod foreign;
 pub mod lack;
 pub mod packages;
 pub mod prometheus;
@@ -42,6 +43,8 @@ pub enum Need {
     Deny,
     /// Debian's Prometheus with its promtool, unpacked.
     Prometheus,
+    /// Rule sets of others.
+    ForeignRules,
     /// An unpacked guest kernel.
     Kernel(Label),
 }
@@ -57,6 +60,7 @@ pub const EVERYTHING: &[Need] = &[
     Need::Compiler,
     Need::Deny,
     Need::Prometheus,
+    Need::ForeignRules,
     Need::Kernel(Label::V6_1),
     Need::Kernel(Label::V6_12),
     Need::Kernel(Label::V7_2),
@@ -102,6 +106,7 @@ pub fn ensure(workspace: &Workspace, needs: &[Need]) -> Result<()> {
             Need::Compiler => drop(compiler::ensure(workspace, compiler::asked()?)?),
             Need::Deny => cargo::deny(workspace)?,
             Need::Prometheus => drop(prometheus::ensure(workspace)?),
+            Need::ForeignRules => foreign::ensure(workspace)?,
             Need::Kernel(label) => drop(kernel::ensure(workspace, *label)?),
         }
     }

@@ -134,7 +134,14 @@ fn prepare(workspace: &Workspace, tier: Tier, kernels: &[Label]) -> Result<()> {
     let needs: &[Need] = match tier {
         Tier::Unit => &[Need::Deny],
         Tier::Prog => &[Need::BuildPackages, Need::Linker, Need::Compiler],
-        Tier::Netns => &[Need::BuildPackages, Need::LabPackages, Need::Linker, Need::Compiler, Need::Prometheus],
+        Tier::Netns => &[
+            Need::BuildPackages,
+            Need::LabPackages,
+            Need::Linker,
+            Need::Compiler,
+            Need::Prometheus,
+            Need::ForeignRules,
+        ],
         Tier::Guest => &[Need::BuildPackages, Need::GuestPackages, Need::LabPackages, Need::Linker, Need::Compiler],
     };
     if tier != Tier::Unit && !shell::is_root() {

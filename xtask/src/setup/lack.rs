@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anyhow::Result;
 
 use super::packages::{self, Package};
-use super::{Need, cargo, compiler, prometheus};
+use super::{Need, cargo, compiler, foreign, prometheus};
 use crate::guest::kernel::{self, Label};
 use crate::workspace::Workspace;
 use crate::{apt, shell};
@@ -32,6 +32,8 @@ pub enum Lack {
     Deny,
     /// Prometheus with its promtool.
     Prometheus,
+    /// Rule sets in the source of this package.
+    ForeignRules(&'static str),
     /// A guest kernel.
     Kernel(Label),
 }
@@ -45,7 +47,7 @@ impl Machine {
     fn brings(self, lack: &Lack) -> bool {
         match lack {
             Lack::Package(_) => self.debian && self.root,
-            Lack::Compiler(_) | Lack::Prometheus | Lack::Kernel(_) => self.debian,
+            Lack::Compiler(_) | Lack::Prometheus | Lack::ForeignRules(_) | Lack::Kernel(_) => self.debian,
             Lack::Linker | Lack::Deny => true,
         }
     }
@@ -61,6 +63,12 @@ impl Machine {
             Lack::Deny => format!("cargo-deny {} (set-up builds it)", cargo::DENY),
             Lack::Prometheus if self.debian => "Prometheus (set-up unpacks it)".to_string(),
             Lack::Prometheus => "the programs prometheus and promtool, in Debian's package prometheus".to_string(),
+            Lack::ForeignRules(package) if self.debian => {
+                format!("the rule sets of {package} (set-up unpacks its source)")
+            }
+            Lack::ForeignRules(package) => {
+                format!("the rule sets of {package}: target/foreign/{package}, as set-up makes it on a Debian")
+            }
             Lack::Kernel(label) if self.debian => format!("the guest kernel {label} (set-up unpacks it)"),
             Lack::Kernel(label) => {
                 format!("the guest kernel {label}: target/guest/{label}, as set-up makes it on a Debian")
@@ -74,12 +82,16 @@ pub fn lacks(workspace: &Workspace, needs: &[Need], machine: Machine) -> Result<
     let packages = packages::missing(workspace, needs, machine.debian);
     let mut lacks: Vec<Lack> = packages.into_iter().map(Lack::Package).collect();
     for need in needs {
+        if *need == Need::ForeignRules {
+            lacks.extend(foreign::missing(workspace).into_iter().map(|origin| Lack::ForeignRules(origin.package)));
+        }
         lacks.extend(match need {
             Need::BuildPackages
             | Need::GuestPackages
             | Need::LabPackages
             | Need::BenchPackages
-            | Need::FuzzPackages => None,
+            | Need::FuzzPackages
+            | Need::ForeignRules => None,
             Need::Linker => (!cargo::has_linker(workspace)).then_some(Lack::Linker),
             Need::Compiler => compiler::lack(workspace, compiler::asked()?).map(Lack::Compiler),
             Need::Deny => (!cargo::has_deny(workspace)).then_some(Lack::Deny),
@@ -135,6 +147,7 @@ mod tests {
             Lack::Compiler(why),
             Lack::Deny,
             Lack::Prometheus,
+            Lack::ForeignRules("firehol"),
             Lack::Kernel(Label::V6_12),
         ]
     }
@@ -150,6 +163,7 @@ mod tests {
         let expected = "as root, `cargo xtask setup` brings what is missing:\n  the package tcpdump\n  \
                         bpf-linker 0.13.0 (set-up builds it)\n  a compiler for BPF (set-up unpacks rustc-web)\n  \
                         cargo-deny 0.20.2 (set-up builds it)\n  Prometheus (set-up unpacks it)\n  \
+                        the rule sets of firehol (set-up unpacks its source)\n  \
                         the guest kernel 6.12 (set-up unpacks it)";
         assert_eq!(refusal(&everything(), USER).unwrap(), expected);
         // What needs no package, a user's set-up brings as well.
@@ -170,6 +184,7 @@ mod tests {
                         the program tcpdump, in Debian's package tcpdump\n  bpf-linker 0.13.0 (set-up builds it)\n  \
                         a compiler for BPF: there is no nightly compiler\n  cargo-deny 0.20.2 (set-up builds it)\n  \
                         the programs prometheus and promtool, in Debian's package prometheus\n  \
+                        the rule sets of firehol: target/foreign/firehol, as set-up makes it on a Debian\n  \
                         the guest kernel 6.12: target/guest/6.12, as set-up makes it on a Debian";
         assert_eq!(refusal(&everything(), OTHER).unwrap(), expected);
         assert_eq!(refusal(&[Lack::Linker, Lack::Deny], OTHER), None);

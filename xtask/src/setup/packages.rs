@@ -91,6 +91,8 @@ const BENCH: &[Package] = &[
     program("iptables", "iptables-legacy-restore"),
     program("ipset", "ipset"),
 ];
+/// What unpacks the sources of packages.
+const FOREIGN: &[Package] = &[program("xz-utils", "xz"), program("tar", "tar")];
 const EMULATOR: &str = "qemu-system-x86";
 const EMULATOR_PROGRAM: &str = "qemu-system-x86_64";
 /// QEMU 7.2 crashes a guest kernel under software emulation; 10.0 runs it.
@@ -126,6 +128,7 @@ pub fn of(needs: &[Need]) -> Vec<Package> {
         Need::LabPackages => LAB.to_vec(),
         Need::BenchPackages => BENCH.to_vec(),
         Need::FuzzPackages => vec![program("g++", "g++")],
+        Need::ForeignRules => FOREIGN.to_vec(),
         Need::Linker | Need::Compiler | Need::Deny | Need::Prometheus | Need::Kernel(_) => Vec::new(),
     };
     needs.iter().flat_map(of).collect()

@@ -22,6 +22,11 @@ impl Source {
     pub fn is_security(&self) -> bool {
         self.suite.ends_with("-security")
     }
+
+    /// The line for the sources of its packages.
+    pub fn of_sources(&self) -> String {
+        format!("deb-src [signed-by={}] {} {} main", self.signed_by, self.uri, self.suite)
+    }
 }
 
 impl fmt::Display for Source {
