@@ -115,16 +115,18 @@ pub enum Error {
         /// The bound.
         most: usize,
     },
-    /// Chains that are entered over and over.
+    /// Jumps that would take too long: each puts the rules behind it in order anew.
     #[error(
-        "{place}: chain \"{chain}\" and those that it leads to are jumped to so often that their rules do not end: jump to it \
-         from fewer rules, of wider conditions"
+        "{place}: the jump to chain \"{chain}\" is one too many: each jump puts the rules behind it in order anew, with this \
+         one more than {most} of them: jump to it from fewer rules, of wider conditions"
     )]
     Again {
         /// The rule.
         place: String,
         /// Where it leads.
         chain: String,
+        /// The bound.
+        most: usize,
     },
 }
 

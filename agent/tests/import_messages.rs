@@ -57,7 +57,7 @@ fn errors() -> Vec<Error> {
         Error::Nothing { file: file(), what: "table", cure: "give it what `iptables-save` writes" },
         Error::Long { place: s("rules.v4:9"), most: 200_000 },
         Error::Deep { place: s("rules.v4:9"), chain: s("ip mangle voice"), most: 16 },
-        Error::Again { place: s("rules.v4:9"), chain: s("ip mangle voice") },
+        Error::Again { place: s("rules.v4:9"), chain: s("ip mangle voice"), most: 100_000_000 },
     ]
 }
 

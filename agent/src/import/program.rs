@@ -364,7 +364,7 @@ impl Walk<'_> {
         }
         self.work.set(self.work.get() + JUMP + after.len());
         if self.work.get() > MOST_WORK {
-            return Err(Error::Again { place: line.origin.place.clone(), chain: chain.clone() });
+            return Err(Error::Again { place: line.origin.place.clone(), chain: chain.clone(), most: MOST_WORK });
         }
         self.chain(chain, after, jumps + 1)
     }

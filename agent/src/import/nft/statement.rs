@@ -120,6 +120,8 @@ impl Reader<'_> {
                 Some(_) => (self.any_of(&key, right)?, true),
                 None => (key.has_some(right)?, true),
             },
+            // `tcp flags ! syn,ack`: none of them.
+            "!" => (key.has_some(right)?, false),
             "<" | ">" | "<=" | ">=" => (self.compared(&key, op, right)?, true),
             _ => return Err(Reason::Unknown { what: format!("the comparison {op}") }),
         };
