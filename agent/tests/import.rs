@@ -4,18 +4,16 @@
 #[path = "witness/random.rs"]
 mod random;
 
+#[path = "imported/filters.rs"]
+mod filters;
 mod imported;
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use imported::Decider;
-use imported::packet::{Packet, packet};
+use filters::agrees;
 use lanekeeper::import::{Imported, Reason, Traffic, classbench, iptables, nft};
-use lanekeeper::model::Model;
-use random::Random;
 
 /// Exit code, standard output, standard error.
 fn types(words: &[&str], input: &str) -> (i32, String, String) {
@@ -356,86 +354,6 @@ fn the_printed_file_checks_with_its_tunnel_filled_in_or_included_by_a_file_that_
     write("gw.toml", &format!("include = [\"rules.toml\"]\n{tunnel}"));
     let (code, _, said) = check("gw.toml");
     assert_eq!(code, 0, "{said}");
-}
-
-/// A line of a filter set, read apart from the import.
-struct Filter {
-    nets: [(u128, u128); 2],
-    ports: [(u16, u16); 2],
-    protocol: (u8, u8),
-    flags: (u8, u8),
-}
-
-fn filter(line: &str) -> Filter {
-    let line = line.trim().strip_prefix('@').unwrap().replace(" : ", ":");
-    let words: Vec<&str> = line.split_whitespace().collect();
-    let net = |word: &str| {
-        let (address, length) = word.split_once('/').unwrap();
-        let length: u32 = length.parse().unwrap();
-        let (value, bits) = match address.parse().unwrap() {
-            std::net::IpAddr::V4(v4) => (u128::from(v4.to_bits()), 32),
-            std::net::IpAddr::V6(v6) => (v6.to_bits(), 128),
-        };
-        let mask = if length == 0 { 0 } else { (u128::MAX >> (128 - bits)) & !((1u128 << (bits - length)) - 1) };
-        (value & mask, mask)
-    };
-    let ports = |word: &str| {
-        let (low, high) = word.split_once(':').unwrap();
-        (low.parse().unwrap(), high.parse().unwrap())
-    };
-    let bits = |word: &str| {
-        let (value, mask) = word.split_once('/').unwrap();
-        let hex = |text: &str| u16::from_str_radix(&text[2..], 16).unwrap();
-        (hex(value), hex(mask))
-    };
-    let (protocol, flags) = (bits(words[4]), bits(words.get(5).unwrap_or(&"0x0000/0x0000")));
-    Filter {
-        nets: [net(words[0]), net(words[1])],
-        ports: [ports(words[2]), ports(words[3])],
-        protocol: (protocol.0 as u8, protocol.1 as u8),
-        flags: ((flags.0 >> 8) as u8, (flags.1 >> 8) as u8),
-    }
-}
-
-fn matches(filter: &Filter, packet: &Packet) -> bool {
-    let number = |address| match address {
-        std::net::IpAddr::V4(v4) => u128::from(v4.to_bits()),
-        std::net::IpAddr::V6(v6) => v6.to_bits(),
-    };
-    let within = |(value, mask): (u128, u128), address| number(address) & mask == value;
-    let any = (0, u16::MAX);
-    let port =
-        |span: (u16, u16), port: Option<u16>| span == any || port.is_some_and(|port| (span.0..=span.1).contains(&port));
-    within(filter.nets[0], packet.source)
-        && within(filter.nets[1], packet.destination)
-        && port(filter.ports[0], packet.ports.map(|ports| ports.0))
-        && port(filter.ports[1], packet.ports.map(|ports| ports.1))
-        && packet.protocol & filter.protocol.1 == filter.protocol.0
-        && (filter.flags.1 == 0 || (packet.protocol == 6 && packet.tcp_flags & filter.flags.1 == filter.flags.0))
-}
-
-/// The first filter that matches says the class of each of these packets. How many packets each class had.
-fn agrees(name: &str, text: &str, packets: u32) -> BTreeMap<String, u32> {
-    let imported = classbench::import(name, text, 4).unwrap();
-    assert_eq!(imported.left_out, [], "{name}");
-    let filters: Vec<Filter> = text.lines().filter(|line| !line.trim().is_empty()).map(filter).collect();
-    let decider = Decider::new(&imported.file);
-    let model = Model::all_up(&decider.tables);
-    let mut random = Random::new(filters.len() as u64);
-    let mut classes = BTreeMap::new();
-    let is_v4 = !text.lines().next().unwrap().contains("::");
-    for number in 0..packets {
-        let packet = packet(&mut random, &decider.policy, number);
-        if packet.source.is_ipv4() != is_v4 {
-            continue;
-        }
-        let first = filters.iter().position(|filter| matches(filter, &packet));
-        let wanted = first.map_or("default".to_owned(), |first| format!("class-{}", first % 4 + 1));
-        let (class, rule) = decider.class(&model, &packet.frame, None);
-        assert_eq!(class, wanted, "{name}: filter {first:?}, but {rule}: {packet:?}");
-        *classes.entry(class).or_default() += 1;
-    }
-    classes
 }
 
 /// Lines of the form's every kind: whole and no prefixes, ranges, masks, flags, any protocol.

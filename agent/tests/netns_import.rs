@@ -6,179 +6,13 @@
 mod random;
 
 mod imported;
+#[path = "imported/router.rs"]
+mod router;
 
-use std::collections::BTreeMap;
-use std::io::{IoSliceMut, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::process::Stdio;
-use std::time::{Duration, Instant};
-
-use imported::Decider;
-use imported::packet::{INGRESS, Packet, packet};
-use lanekeeper::import::{self, Imported, Traffic, file};
-use lanekeeper::model::Model;
-use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrLike, bind,
-    recvmsg, sendto, socket,
-};
+use imported::packet::INGRESS;
+use lanekeeper::import;
 use random::Random;
-use xtask::lab::netns::Netns;
-
-/// A router: packets come in by `lan0` and `lan1`, from their other ends, and leave by `wan`.
-struct Router(Netns);
-
-impl Router {
-    fn new(name: &str) -> Self {
-        let netns = Netns::new(&format!("lk-import-{name}")).unwrap();
-        netns
-            .sh("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv4.conf.all.rp_filter=0 \
-                    net.ipv4.conf.default.rp_filter=0 net.ipv6.conf.default.accept_dad=0
-                 ip link add lan0 address 02:00:00:00:00:00 type veth peer name peer0
-                 ip link add lan1 address 02:00:00:00:00:01 type veth peer name peer1
-                 ip link add wan type veth peer name far
-                 for link in lan0 peer0 lan1 peer1 wan far; do ip link set $link up; done
-                 ip addr add 10.255.255.1/24 dev wan
-                 ip -6 addr add fd00::1/64 dev wan nodad
-                 for next in 10.255.255.2 fd00::2; do ip neigh add $next lladdr 02:00:00:00:02:00 dev wan nud permanent; done
-                 ip route add default via 10.255.255.2
-                 ip -6 route add default via fd00::2")
-            .unwrap();
-        Self(netns)
-    }
-
-    /// What a program prints that is given this.
-    fn pipe(&self, program: &[&str], text: &str) -> String {
-        let mut command = self.0.command(program[0]);
-        let mut child = command
-            .args(&program[1..])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
-        assert!(output.status.success(), "{program:?}: {}\n{text}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// Loads rules of iptables or ip6tables and imports the dump.
-    fn iptables(&self, tool: &str, rules: &str) -> Imported {
-        self.pipe(&[&format!("{tool}-legacy-restore")], rules);
-        let dump = self.pipe(&[&format!("{tool}-legacy-save")], "");
-        import::iptables::import("dump", &dump, Traffic::Forwarded).unwrap_or_else(|error| panic!("{error}\n{dump}"))
-    }
-
-    /// Loads rules of nft and imports the dump.
-    fn nft(&self, rules: &str) -> Imported {
-        self.pipe(&["nft", "-f", "-"], rules);
-        let dump = self.pipe(&["nft", "-j", "list", "ruleset"], "");
-        import::nft::import("dump", &dump, Traffic::Forwarded).unwrap_or_else(|error| panic!("{error}\n{dump}"))
-    }
-
-    /// Every packet that the kernel forwards has the mark of its class. How many packets each class had.
-    fn agrees(&self, imported: &Imported, seed: u64, packets: u32) -> BTreeMap<String, u32> {
-        let decider = Decider::new(&imported.file);
-        let model = Model::all_up(&decider.tables);
-        let mut random = Random::new(seed);
-        let (sent, marks) = self.0.ns().run(|| Ok(forward(&decider, &mut random, packets))).unwrap();
-        let mut classes = BTreeMap::new();
-        for (id, packet) in sent.iter().enumerate() {
-            let Some(mark) = marks.get(&(MAGIC | id as u32)) else { continue };
-            let (class, rule) = decider.class(&model, &packet.frame, Some(packet.ingress));
-            let kernel = file::class(*mark);
-            assert_eq!(class, kernel, "{packet:?} by {rule}\n{:#?}\n{}", imported.left_out, imported.file);
-            *classes.entry(class).or_default() += 1;
-        }
-        classes
-    }
-}
-
-/// Upper half of what identifies a packet.
-const MAGIC: u32 = 0xa5c3_0000;
-
-/// Sends packets, a handful at a time, and gathers the marks of those that come out.
-fn forward(decider: &Decider, random: &mut Random, packets: u32) -> (Vec<Packet>, BTreeMap<u32, u32>) {
-    let out = listen("wan");
-    let into = INGRESS.map(|_| raw(SockProtocol::EthIp));
-    let links = [address_of("peer0", 0), address_of("peer1", 0)];
-    let (mut sent, mut marks) = (Vec::new(), BTreeMap::new());
-    while (sent.len() as u32) < packets {
-        let first = sent.len();
-        for id in first..first + 64 {
-            let packet = packet(random, &decider.policy, MAGIC | id as u32);
-            let place = INGRESS.iter().position(|name| *name == packet.ingress).unwrap();
-            sendto(into[place].as_raw_fd(), &packet.frame, &links[place], MsgFlags::empty()).unwrap();
-            sent.push(packet);
-        }
-        // What is dropped does not come: a batch that is whole needs no waiting.
-        let end = Instant::now() + Duration::from_millis(50);
-        while marks.range(MAGIC | first as u32..).count() < 64 && Instant::now() < end {
-            match receive(&out) {
-                // The kernel sends some of its own.
-                Some((id, mark)) if id >> 16 == MAGIC >> 16 => drop(marks.insert(id, mark)),
-                Some(_) => {}
-                None => std::thread::sleep(Duration::from_micros(200)),
-            }
-        }
-    }
-    (sent, marks)
-}
-
-fn raw(protocol: SockProtocol) -> OwnedFd {
-    socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, protocol).unwrap()
-}
-
-/// `ETH_P_ALL` or none.
-fn address_of(link: &str, protocol: u16) -> LinkAddr {
-    let index = nix::net::if_::if_nametoindex(link).unwrap();
-    let raw = libc::sockaddr_ll {
-        sll_family: libc::AF_PACKET as u16,
-        sll_protocol: protocol.to_be(),
-        sll_ifindex: index as i32,
-        sll_hatype: 0,
-        sll_pkttype: 0,
-        sll_halen: 0,
-        sll_addr: [0; 8],
-    };
-    // SAFETY: it points to a whole sockaddr_ll, and the length says so.
-    unsafe { LinkAddr::from_raw((&raw const raw).cast(), Some(size_of_val(&raw) as u32)) }.unwrap()
-}
-
-/// A packet socket that says the mark of what it sees.
-fn listen(link: &str) -> OwnedFd {
-    let fd = raw(SockProtocol::EthAll);
-    bind(fd.as_raw_fd(), &address_of(link, libc::ETH_P_ALL as u16)).unwrap();
-    let on: libc::c_int = 1;
-    // SAFETY: the kernel reads one int from `on`, which outlives the call.
-    let set = unsafe {
-        let size = size_of_val(&on) as u32;
-        libc::setsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVMARK, (&raw const on).cast(), size)
-    };
-    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
-    fd
-}
-
-/// The next packet's last four bytes and its mark.
-fn receive(fd: &OwnedFd) -> Option<(u32, u32)> {
-    loop {
-        let mut bytes = [0; 2048];
-        let mut control = nix::cmsg_space!([u8; 64]);
-        let mut parts = [IoSliceMut::new(&mut bytes)];
-        let message = recvmsg::<LinkAddr>(fd.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::empty()).ok()?;
-        let outgoing = message.address.is_some_and(|from| from.pkttype() == libc::PACKET_OUTGOING);
-        let mark = message.cmsgs().unwrap().find_map(|control| match control {
-            ControlMessageOwned::Unknown(own) if own.cmsg_header.cmsg_type == libc::SO_MARK => {
-                Some(u32::from_ne_bytes(own.data_bytes[..4].try_into().unwrap()))
-            }
-            _ => None,
-        });
-        let length = message.bytes;
-        if outgoing && length >= 38 {
-            return Some((u32::from_be_bytes(bytes[length - 4..length].try_into().unwrap()), mark.unwrap()));
-        }
-    }
-}
+use router::Router;
 
 /// A mangle table of the usual kind: classes by port, some with RETURN behind them, some overruled later.
 const IPTABLES: &str = r#"*mangle
@@ -214,10 +48,10 @@ COMMIT
 
 #[test]
 fn classify_agrees_with_iptables_on_each_packet() {
-    let router = Router::new("v4");
+    let router = Router::new("lk-import-v4");
     let imported = router.iptables("iptables", IPTABLES);
     assert_eq!(imported.left_out, []);
-    let classes = router.agrees(&imported, 1, 12_000);
+    let classes = router.agrees(&imported, &INGRESS, 1, 12_000);
     println!("{classes:?}");
     assert!(classes.values().sum::<u32>() > 11_000 && classes.len() > 12, "{classes:?}");
 }
@@ -244,6 +78,7 @@ table inet qos {
         tcp flags & (fin|syn|rst|ack) == syn counter meta mark set 5
         tcp flags { rst, ack } meta mark set 0x1a
         tcp flags psh meta mark set mark xor 0x40
+        tcp flags ! syn,ack,rst meta mark set 0x1b
         meta mark and 0xf == 0x3 ip6 daddr 2001:db8::/32 meta mark set 0x33
         meta mark { 4, 5 } iifname "lan1" meta mark set 0x45
         icmp type { echo-request, echo-reply } meta mark set 0xa
@@ -280,10 +115,10 @@ table ip four {
 
 #[test]
 fn classify_agrees_with_nft_on_each_packet() {
-    let router = Router::new("nft");
+    let router = Router::new("lk-import-nft");
     let imported = router.nft(NFT);
     assert_eq!(imported.left_out, []);
-    let classes = router.agrees(&imported, 2, 12_000);
+    let classes = router.agrees(&imported, &INGRESS, 2, 12_000);
     println!("{classes:?}");
     assert!(classes.values().sum::<u32>() > 9_000 && classes.len() > 12, "{classes:?}");
 }
@@ -346,15 +181,15 @@ fn mangle(random: &mut Random, six: bool) -> String {
 
 #[test]
 fn classify_agrees_with_iptables_on_tables_drawn_at_random() {
-    let router = Router::new("random");
+    let router = Router::new("lk-import-random");
     for seed in 0..24 {
         let six = seed % 3 == 2;
         let rules = mangle(&mut Random::new(seed), six);
         let imported = router.iptables(if six { "ip6tables" } else { "iptables" }, &rules);
         let unmet = |lost: &&import::LeftOut| lost.reason != import::Reason::ForeignMark;
         assert_eq!(imported.left_out.iter().find(unmet), None, "{rules}");
-        let classes = router.agrees(&imported, seed, 1_024);
+        let classes = router.agrees(&imported, &INGRESS, seed, 1_024);
         assert!(classes.values().sum::<u32>() > 900, "{classes:?}\n{rules}");
-        router.0.sh("iptables-legacy -t mangle -F; ip6tables-legacy -t mangle -F").unwrap();
+        router.netns.sh("iptables-legacy -t mangle -F; ip6tables-legacy -t mangle -F").unwrap();
     }
 }

@@ -18,7 +18,7 @@ pub struct Packet {
     pub dscp: u8,
     pub tcp_flags: u8,
     pub icmp_type: u8,
-    pub ingress: &'static str,
+    pub ingress: String,
     /// From the IP header on.
     pub length: usize,
     pub frame: Vec<u8>,
@@ -27,8 +27,9 @@ pub struct Packet {
 /// Interfaces that packets come in by.
 pub const INGRESS: [&str; 2] = ["lan0", "lan1"];
 
-/// A packet for a rule drawn at random, with some fields of another one; `id` are its last four bytes.
-pub fn packet(random: &mut Random, policy: &Policy, id: u32) -> Packet {
+/// A packet for a rule drawn at random, with some fields of another one, that comes in by one of these links; `id` are its
+/// last four bytes.
+pub fn packet(random: &mut Random, policy: &Policy, links: &[&str], id: u32) -> Packet {
     let any = Rule::default();
     let draw = |random: &mut Random| match policy.rules.len() {
         0 => &any,
@@ -63,9 +64,10 @@ pub fn packet(random: &mut Random, policy: &Policy, id: u32) -> Packet {
         list => random.pick(list),
     };
     let ingress = match of(random).interface.as_slice() {
-        [] => random.pick(&INGRESS),
-        list => INGRESS.into_iter().find(|name| list.iter().any(|own| own == name)).unwrap_or(INGRESS[1]),
-    };
+        [] => random.pick(links),
+        list => links.iter().find(|name| list.iter().any(|own| own == *name)).unwrap_or(&links[links.len() - 1]),
+    }
+    .to_owned();
     let lengths: Vec<(u16, u16)> = of(random).length.clone();
     let length = corner(random, &lengths, 100);
     whole(Packet {
@@ -151,7 +153,7 @@ fn is_forwarded(address: IpAddr) -> bool {
 }
 
 /// The bytes, the identification behind them.
-fn whole(mut packet: Packet) -> Packet {
+pub fn whole(mut packet: Packet) -> Packet {
     let id = std::mem::take(&mut packet.frame);
     let mut transport = Vec::new();
     if let Some((source, destination)) = packet.ports {
@@ -173,8 +175,7 @@ fn whole(mut packet: Packet) -> Packet {
         let length = (transport.len() as u16).to_be_bytes();
         transport[4..6].copy_from_slice(&length);
     }
-    let place = INGRESS.iter().position(|name| *name == packet.ingress).unwrap() as u8;
-    let mut frame = vec![2, 0, 0, 0, 0, place, 2, 0, 0, 0, 1, place];
+    let mut frame = vec![2, 0, 0, 0, 0, 0, 2, 0, 0, 0, 1, 0];
     match (packet.source, packet.destination) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
             let mut ip = vec![0x45, packet.dscp << 2];

@@ -30,6 +30,8 @@ pub const ORIGINS: &[Origin] = &[
     Origin { package: "iptables", files: &["*/iptables/tests/shell/testcases/*/dumps/*"] },
     // nft tables of hosts and routers, some with marks.
     Origin { package: "foomuuri", files: &["*/test/*/golden.txt"] },
+    // Filter sets in the manner of ClassBench, and packets with the filter that each is to match.
+    Origin { package: "dpdk", files: &["*/app/test-acl/input/*"] },
     // Dumps of nft, of a load balancer that marks.
     Origin { package: "nftlb", files: &["*/tests/*/output.nft"] },
 ];
