@@ -4,7 +4,7 @@ mod witness;
 
 use lanekeeper::compile::sockets::guides;
 use lanekeeper::policy::{Policy, cgroup};
-use lanekeeper_common::abi::{ANY_PROTOCOL, Guide, Hint, MAX_HINTS};
+use lanekeeper_common::abi::{ANY_PROTOCOL, Guide};
 use lanekeeper_common::mark::of_class;
 use lanekeeper_common::socket::{Facts, mapped, mark};
 use std::net::IpAddr;
@@ -17,8 +17,7 @@ use witness::random::Random;
 fn guide(policy: &Policy, own: &str) -> Option<Guide> {
     let guides = guides(policy);
     let hints = std::iter::successors(Some(own), |path| cgroup::above(path)).find_map(|path| guides.get(path))?;
-    let mut guide =
-        Guide { namespace: 0, mask: policy.mark_mask, len: hints.len() as u32, hints: [Hint::default(); MAX_HINTS] };
+    let mut guide = Guide { mask: policy.mark_mask, len: hints.len() as u32, ..Guide::default() };
     guide.hints[..hints.len()].copy_from_slice(hints);
     Some(guide)
 }

@@ -782,7 +782,7 @@ pub mod hint_flag {
 
 /// How the sockets of a cgroup are marked, and of those below it that have no guide of their own.
 #[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Guide {
     /// Cookie of the network namespace: sockets of others send nothing by this host's own hand.
     pub namespace: u64,
@@ -790,6 +790,10 @@ pub struct Guide {
     pub mask: u32,
     /// How many hints count.
     pub len: u32,
+    /// Always 0, which the verifier does not know: see `blur`.
+    pub zero: u32,
+    /// Zero.
+    pub _pad: u32,
     /// In the order of the rules.
     pub hints: [Hint; MAX_HINTS],
 }
@@ -869,7 +873,7 @@ shared! {
     Search { u64, TupleSet, u32, u32, u32, u16, u16, u32, u32 }
     Scratch { Parsed, Said, Search }
     Hint { [u64; 2], [u64; 2], [u16; 2], u16, u8, u8, u32, u32 }
-    Guide { u64, u32, u32, [Hint; MAX_HINTS] }
+    Guide { u64, u32, u32, u32, u32, [Hint; MAX_HINTS] }
     Socket { u64, u32, u32 }
     OuterKey { [u64; 2], [u64; 2], u32, u32 }
     Name { [u8; NAME_BYTES] }

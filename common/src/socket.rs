@@ -5,6 +5,7 @@
 //! device. So a mark is never that of a rule which an earlier one could have overtaken.
 
 use crate::abi::{ANY_PROTOCOL, Guide, Hint, MAX_HINTS, hint_flag};
+use crate::blur;
 use crate::packet::Address;
 
 /// Protocols whose packets have ports: TCP, UDP, SCTP.
@@ -61,7 +62,7 @@ pub const fn mapped(address: u32) -> Address {
 }
 
 /// How far the hints have been gone through.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Judgement {
     /// The mark of those that may match; 0 before the first.
     pub open: u32,
@@ -69,9 +70,18 @@ pub struct Judgement {
     pub mark: u32,
 }
 
+impl Judgement {
+    /// Before the first. Before 6.7 the verifier takes a callback of bpf_loop to be called once (kernel commit
+    /// ab5cfac139ab), and cuts out what it does only after a call before: of a plain zero it would know that none is open.
+    #[inline(always)]
+    pub fn begin(guide: &Guide) -> Self {
+        Self { open: blur(guide.zero, 0), mark: blur(guide.zero, 0) }
+    }
+}
+
 /// The mark under the guide's mask; 0 where none is certain. The kernel has it step by bpf_loop.
 pub fn mark(guide: &Guide, facts: &Facts) -> u32 {
-    let mut judgement = Judgement::default();
+    let mut judgement = Judgement::begin(guide);
     let _ = (0..MAX_HINTS as u32).take_while(|place| step(guide, facts, *place, &mut judgement)).count();
     judgement.mark
 }
@@ -141,8 +151,7 @@ mod tests {
     const UDP: Facts = Facts { family: 4, protocol: 17, destination: None };
 
     fn guide(hints: &[Hint]) -> Guide {
-        let mut guide =
-            Guide { namespace: 0, mask: 0xf0, len: hints.len() as u32, hints: [Hint::default(); MAX_HINTS] };
+        let mut guide = Guide { mask: 0xf0, len: hints.len() as u32, ..Guide::default() };
         guide.hints[..hints.len()].copy_from_slice(hints);
         guide
     }

@@ -193,7 +193,7 @@ pub extern "C" fn lanekeeper_mark(number: u32, kind: u32, upper: u64, lower: u64
     let Some(guide) = (unsafe { GUIDES.get(number) }) else { return 0 };
     let destination = if port == NOWHERE { None } else { Some(([upper, lower], port as u16)) };
     let facts = Facts { family: kind as u8, protocol: (kind >> 8) as u16, destination };
-    let mut judging = Judging { guide, facts, judgement: Judgement::default() };
+    let mut judging = Judging { guide, facts, judgement: Judgement::begin(guide) };
     let context = (&raw mut judging).cast::<c_void>();
     // SAFETY: `mark_step` is a callback of bpf_loop's kind, and takes what lies on this stack until it returns.
     unsafe { bpf_loop(MAX_HINTS as u32, mark_step as *mut c_void, context, 0) };

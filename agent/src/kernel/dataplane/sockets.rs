@@ -8,7 +8,7 @@ use std::path::Path;
 
 use aya::programs::links::{FdLink, LinkError};
 use aya::programs::{CgroupAttachMode, Program, ProgramError};
-use lanekeeper_common::abi::{Guide, Hint, MAX_HINTS, map, program};
+use lanekeeper_common::abi::{Guide, Hint, map, program};
 
 use super::object::chain;
 use super::{Dataplane, Error, forgive_absent, link, pins};
@@ -80,7 +80,7 @@ impl Dataplane {
 }
 
 fn guide(namespace: u64, mask: u32, hints: &[Hint]) -> Guide {
-    let mut guide = Guide { namespace, mask, len: hints.len() as u32, hints: [Hint::default(); MAX_HINTS] };
+    let mut guide = Guide { namespace, mask, len: hints.len() as u32, ..Guide::default() };
     guide.hints[..hints.len()].copy_from_slice(hints);
     guide
 }
