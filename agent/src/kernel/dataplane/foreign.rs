@@ -19,13 +19,15 @@ pub fn foreign(device: &str, ifindex: u32, xdp: Option<u32>) -> Result<Vec<Progr
     for (egress, hook, attach) in
         [(false, TcHandle::MIN_INGRESS, TcAttachType::Ingress), (true, TcHandle::MIN_EGRESS, TcAttachType::Egress)]
     {
-        for filter in filter::filters(ifindex, hook).map_err(|error| error.to_string())? {
-            let name = filter::bpf_program(&filter).map(|program| program.name);
+        let filters = filter::filters(ifindex, hook).map_err(|error| error.to_string())?;
+        // What stands before the filters of a preference and a kind is listed as one of handle 0.
+        for filter in filters.iter().filter(|filter| u32::from(filter.header.handle) != 0) {
+            let name = filter::bpf_program(filter).map(|program| program.name);
             if name.as_deref().is_some_and(is_ours) {
                 continue;
             }
             let preference = (filter.header.info >> 16) as u16;
-            let known = program(At::Filter { egress, preference }, name.unwrap_or_else(|| kind(&filter)));
+            let known = program(At::Filter { egress, preference }, name.unwrap_or_else(|| kind(filter)));
             // A filter of a kind with tables is listed more than once.
             if !found.iter().any(|other: &Program| other.at == known.at) {
                 found.push(known);
