@@ -73,7 +73,7 @@ fn problems() -> Vec<Problem> {
         Problem::FallbackLong { class: s("a"), object: object.clone(), length: 9, most: 8, chain: s("a -> b -> c") },
         Problem::IfIdTaken { object: object.clone(), if_id: 42, other: other(), first: place(), free: 43 },
         Problem::KeyTaken { object: object.clone(), key: 42, other: other(), first: place(), free: 43 },
-        Problem::KeyOfPort { object: object.clone(), key: 2, port: s("port \"lan0\""), class: s("bulk"), free: 3 },
+        Problem::KeyIsMark { object: object.clone(), key: 2, by: s("port \"lan0\""), free: 3 },
         Problem::KeyTwice { object: s("tunnel \"b\": device") },
         Problem::OfOtherDevice { object: s("tunnel \"b\": device"), key: "if-id", kind: "vti", of: "xfrm" },
         Problem::OneLane { object: object.clone(), device: "a VTI", what: s("class \"bulk\" has 2") },

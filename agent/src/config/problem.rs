@@ -266,17 +266,15 @@ pub enum Problem {
         /// One that is free.
         free: u32,
     },
-    /// A key that a port's packets have for a mark.
-    #[error("{object}: key {key:#x} is the mark that {port} gives to packets of class \"{class}\"")]
-    KeyOfPort {
+    /// A key that other packets of ours have for a mark.
+    #[error("{object}: key {key:#x} is a mark that {by} gives to packets")]
+    KeyIsMark {
         /// Which tunnel.
         object: String,
         /// As written.
         key: u32,
-        /// Which port.
-        port: String,
-        /// Which class.
-        class: String,
+        /// A port, or another tunnel.
+        by: String,
         /// One that is free.
         free: u32,
     },
@@ -606,7 +604,7 @@ impl Problem {
             }
             Self::IfIdTaken { free, .. } => Some(format!("{free} is free; both ends of a tunnel may differ in it")),
             Self::KeyTaken { free, .. } => Some(format!("{free} is free; both ends of a tunnel may differ in it")),
-            Self::KeyOfPort { free, .. } => {
+            Self::KeyIsMark { free, .. } => {
                 Some(format!("whatever has its mark enters a VTI, wherever it is routed to: take {free:#x}"))
             }
             Self::KeyTwice { .. } => Some("write key alone, or ikey and okey".to_owned()),

@@ -132,15 +132,32 @@ gw.toml:20:65: error: tunnel "branch-8": key 43 is taken by tunnel "branch-7", s
 }
 
 #[test]
-fn a_key_that_a_port_writes() {
+fn a_key_that_is_a_mark() {
     let port = "[[port]]\nname = \"lan0\"\n";
     same(
         &said(&format!("{}{port}", vti("key = 2"))),
         r#"
-gw.toml:11:53: error: tunnel "branch-7": key 0x2 is the mark that port "lan0" gives to packets of class "default"
+gw.toml:11:53: error: tunnel "branch-7": key 0x2 is a mark that port "lan0" gives to packets
     whatever has its mark enters a VTI, wherever it is routed to: take 0x3
 "#,
     );
     same(&said(&format!("{}{port}", vti("key = 3"))), "");
+    same(
+        &said(&format!("{}[host]\nmark-sockets = true\n", vti("key = 2"))),
+        r#"
+gw.toml:11:53: error: tunnel "branch-7": key 0x2 is a mark that [host] gives to packets
+    whatever has its mark enters a VTI, wherever it is routed to: take 0x3
+"#,
+    );
     same(&said(&vti("key = 2")), "");
+    // Its bits under the mask are a lane's, whatever the others are.
+    let beside = |key: &str| format!("{}{}", vti(key), second("192.0.2.3", "type = \"xfrm\", if-id = 42"));
+    same(
+        &said(&beside("key = 0x101")),
+        r#"
+gw.toml:11:53: error: tunnel "branch-7": key 0x101 is a mark that tunnel "branch-8" gives to packets
+    whatever has its mark enters a VTI, wherever it is routed to: take 0x102
+"#,
+    );
+    same(&said(&beside("key = 0x100")), "");
 }

@@ -86,35 +86,24 @@ fn check_ends(document: &Document, findings: &mut Findings<'_>) {
     }
 }
 
-/// Keys are marks of policies that have no interface: two tunnels' must differ, and so must they from what ports write.
+/// Keys are marks of policies that have no interface: two tunnels' must differ, and so must they from what ports and sockets
+/// are given, and from the marks of lanes, which packets that came in by an XFRM interface keep.
 fn check_keys(document: &Document, classes: &[Class], mask: u32, findings: &mut Findings<'_>) {
-    let keys = |tunnel: &'_ Tunnel| {
+    let value = |at: &At<u32>| (at.value, at.spot);
+    let keys = |tunnel: &Tunnel| {
         let (input, output) = tunnel.device.as_ref().map_or((None, None), |device| device.keys());
-        let value = |at: &At<u32>| (at.value, at.spot);
-        (input.map(value), output.map(value))
+        [input.map(value), output.map(value)]
     };
-    let shift = mask.trailing_zeros().min(31);
-    let class_of = |key: u32| classes.get(((key & mask) >> shift).checked_sub(1)? as usize);
-    let ports = !document.ports.is_empty();
-    let used: HashSet<u32> = document
-        .tunnels
-        .iter()
-        .map(keys)
-        .flat_map(|(input, output)| [input, output])
-        .flatten()
-        .map(|(key, _)| key)
-        .collect();
-    let free = |key: u32| {
-        let fits = |free: &u32| !(used.contains(free) || ports && class_of(*free).is_some());
-        (key..=u32::MAX).chain(1..).find(fits).unwrap_or_default()
-    };
-    let mut taken = [Taken(HashMap::new()), Taken(HashMap::new())];
+    let used: HashSet<u32> = document.tunnels.iter().flat_map(keys).flatten().map(|(key, _)| key).collect();
+    let taken = |key: &u32| used.contains(key) || writer(document, classes, key & mask, mask).is_some();
+    let free = |key: u32| (key..=u32::MAX).chain(1..).find(|free| !taken(free)).unwrap_or_default();
+    let mut holders = [Taken(HashMap::new()), Taken(HashMap::new())];
     for tunnel in &document.tunnels {
-        let (input, output) = keys(tunnel);
         // Said once of a key for both directions.
         let mut said = None;
-        for (taken, (key, spot)) in taken.iter_mut().zip([input, output]).filter_map(|(taken, at)| Some((taken, at?))) {
-            let clash = taken.take(key, tunnel, spot);
+        for (holders, key) in holders.iter_mut().zip(keys(tunnel)) {
+            let Some((key, spot)) = key else { continue };
+            let clash = holders.take(key, tunnel, spot);
             if said == Some(spot) {
                 continue;
             }
@@ -123,13 +112,30 @@ fn check_keys(document: &Document, classes: &[Class], mask: u32, findings: &mut 
                 let (other, first) = (holder.object.clone(), findings.place(first));
                 findings.problem(spot, Problem::KeyTaken { object, key, other, first, free: free(key) });
                 said = Some(spot);
-            } else if let (Some(port), Some(class)) = (document.ports.first(), class_of(key)) {
-                let (port, class) = (port.object.clone(), class.name.clone());
-                findings.problem(spot, Problem::KeyOfPort { object, key, port, class, free: free(key) });
+            } else if let Some(by) = writer(document, classes, key & mask, mask) {
+                findings.problem(spot, Problem::KeyIsMark { object, key, by, free: free(key) });
                 said = Some(spot);
             }
         }
     }
+}
+
+/// Who writes this mark: what gives packets that of their class, or the tunnel one of whose lanes has it.
+fn writer(document: &Document, classes: &[Class], mark: u32, mask: u32) -> Option<String> {
+    let number = mark >> mask.trailing_zeros().min(31);
+    let lanes = |tunnel: &Tunnel| -> u32 {
+        let of_class =
+            |name: &At<String>| classes.iter().find(|class| class.name == name.value).map_or(0, |class| class.lanes);
+        match tunnel.device.as_ref().and_then(|device| device.kind.as_ref()).map(|kind| kind.value) {
+            Some(DeviceType::Xfrm) | None => tunnel.classes.iter().map(|name| u32::from(of_class(name))).sum(),
+            Some(DeviceType::Vti) => 0,
+        }
+    };
+    let port = document.ports.first().map(|port| port.object.clone());
+    let sockets = document.host.as_ref().and_then(|host| host.mark_sockets.as_ref()).filter(|asked| asked.value);
+    let of_class = port.or(sockets.map(|_| "[host]".to_owned())).filter(|_| number as usize <= classes.len());
+    let tunnel = || document.tunnels.iter().find(|tunnel| number <= lanes(tunnel)).map(|tunnel| tunnel.object.clone());
+    if number == 0 { None } else { of_class.or_else(tunnel) }
 }
 
 /// Lanes whose ESP packets leave alike by what is read of them there, addresses and mark, and not with the same DSCP. Of
