@@ -12,7 +12,7 @@ use xtask::lab::{Family, Side};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_lanekeeper");
 
-/// One of every kind, ours told by its alias alone.
+/// One of every kind, ours told by its alias alone. On those that are up the kernel's own IPv6 would go on sending.
 const DEVICES: &str = "
     ip link add wan0 type dummy
     ip addr add 198.51.100.2/24 dev wan0
@@ -22,6 +22,7 @@ const DEVICES: &str = "
     ip link set blue up
     ip link add ours type xfrm dev wan0 if_id 42
     ip link set ours alias lanekeeper
+    echo 1 > /proc/sys/net/ipv6/conf/ours/disable_ipv6
     ip link set ours mtu 1400 up
     ip link add lk-theirs type xfrm dev wan0 if_id 0x2b
     ip link set lk-theirs alias 'lanekeeper of old'
@@ -29,6 +30,7 @@ const DEVICES: &str = "
     ip link add v4 type vti local 198.51.100.2 remote 203.0.113.2 ikey 1 okey 2 dev wan0
     ip link add v6 type vti6 local 2001:db8:a::2 remote 2001:db8:b::2 key 3
     ip link add g4 type gre local 198.51.100.2 remote 203.0.113.2 key 7 fwmark 0x20 dev wan0
+    echo 1 > /proc/sys/net/ipv6/conf/g4/disable_ipv6
     ip link set g4 master blue up
     ip link add gt4 type gretap local 198.51.100.2 remote 203.0.113.3
     ip link add g6 type ip6gre local 2001:db8:a::2 remote 2001:db8:b::2 ikey 8 okey 9
