@@ -1,12 +1,12 @@
 //! What a gateway itself sends, by the cgroup of the socket, in a kernel that has SAs to count it.
 
-use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
+use xtask::lab::cgroup::Cgroup;
 use xtask::lab::gateways::Gateways;
 use xtask::lab::scenario::{Class, Keying, Scenario};
 use xtask::lab::traffic::{Flow, Traffic};
@@ -16,34 +16,6 @@ const BINARY: &str = env!("CARGO_BIN_EXE_lanekeeper");
 
 /// Far above what it takes: the CPU is emulated, and the agent looks for cgroups every second.
 const LIMIT: Duration = Duration::from_secs(60);
-
-/// A cgroup of ours; removed, those below it before it.
-struct Cgroup(PathBuf);
-
-impl Cgroup {
-    fn new(path: &str) -> Self {
-        let folder = Path::new("/sys/fs/cgroup").join(path.trim_start_matches('/'));
-        fs::create_dir(&folder).unwrap();
-        Self(folder)
-    }
-
-    /// Sockets are of the cgroup in which they are made, wherever their process goes then.
-    fn during<T>(&self, work: impl FnOnce() -> T) -> T {
-        let enter = |folder: &Path| fs::write(folder.join("cgroup.procs"), "0").unwrap();
-        enter(&self.0);
-        let done = work();
-        enter(Path::new("/sys/fs/cgroup"));
-        done
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir(&self.0) {
-            eprintln!("{}: {error}", self.0.display());
-        }
-    }
-}
 
 fn scenario() -> Scenario {
     let rule = |class, path| format!("[[rule]]\nclass = \"{class}\"\ncgroup = \"{path}\"\n\n");
@@ -62,7 +34,7 @@ fn sent(gateways: &Gateways) -> [u64; 3] {
 
 #[test]
 fn classify_host_traffic_of_two_cgroups_takes_two_lanes() {
-    let slice = Cgroup::new("/lk-system.slice");
+    let slice = Cgroup::new("/lk-system.slice").unwrap();
     let gateways = Gateways::start("cgroups", scenario(), Path::new(BINARY)).unwrap();
     let address =
         |side: Side, port| SocketAddr::new(side.tunnel_address(Family::V4).parse::<IpNet>().unwrap().addr(), port);
@@ -82,7 +54,7 @@ fn classify_host_traffic_of_two_cgroups_takes_two_lanes() {
         [0, 1, 2].map(|class| after[class] - before[class])
     };
     // The service is not there when the agent starts, and its packets are of the slice until the agent has seen it.
-    let backup = Cgroup::new("/lk-system.slice/lk-backup.service");
+    let backup = Cgroup::new("/lk-system.slice/lk-backup.service").unwrap();
     let deadline = Instant::now() + LIMIT;
     while backup.during(|| send(flow(7000, 1))) != [1, 0, 0] {
         assert!(Instant::now() < deadline, "the service is not seen within {LIMIT:?}");

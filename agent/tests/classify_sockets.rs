@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use ipnet::IpNet;
 use nix::sys::socket::{getsockopt, setsockopt, sockopt};
+use xtask::lab::cgroup::Cgroup;
 use xtask::lab::gateways::Gateways;
 use xtask::lab::netns::Ns;
 use xtask::lab::scenario::{Class, Keying, Scenario};
@@ -20,34 +21,6 @@ const BINARY: &str = env!("CARGO_BIN_EXE_lanekeeper");
 
 /// Far above what it takes: the CPU is emulated, and the agent looks for cgroups every second.
 const LIMIT: Duration = Duration::from_secs(60);
-
-/// A cgroup of ours; removed.
-struct Cgroup(PathBuf);
-
-impl Cgroup {
-    fn new(path: &str) -> Self {
-        let folder = Path::new("/sys/fs/cgroup").join(path.trim_start_matches('/'));
-        fs::create_dir(&folder).unwrap();
-        Self(folder)
-    }
-
-    /// Sockets are of the cgroup in which they are made, wherever their process goes then.
-    fn during<T>(&self, work: impl FnOnce() -> T) -> T {
-        let enter = |folder: &Path| fs::write(folder.join("cgroup.procs"), "0").unwrap();
-        enter(&self.0);
-        let done = work();
-        enter(Path::new("/sys/fs/cgroup"));
-        done
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir(&self.0) {
-            eprintln!("{}: {error}", self.0.display());
-        }
-    }
-}
 
 /// Marks 1 and 2. What of /lk-sockets/mixed goes to port 9999 by UDP is the slice's class.
 fn scenario(service: &str) -> Scenario {
@@ -191,8 +164,8 @@ fn pinned(gateways: &Gateways) -> Vec<PathBuf> {
 
 #[test]
 fn classify_sockets_before_the_route_lookup() {
-    let slice = Cgroup::new("/lk-sockets");
-    let (backup, mixed) = (Cgroup::new("/lk-sockets/backup"), Cgroup::new("/lk-sockets/mixed"));
+    let slice = Cgroup::new("/lk-sockets").unwrap();
+    let (backup, mixed) = (Cgroup::new("/lk-sockets/backup").unwrap(), Cgroup::new("/lk-sockets/mixed").unwrap());
     let mut gateways = Gateways::start("sockets", scenario("backup"), Path::new(BINARY)).unwrap();
     let ns = gateways.lab().gateway(Side::A);
     ns.sh(ROUTES).unwrap();

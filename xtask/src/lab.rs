@@ -19,6 +19,7 @@ use nix::unistd::mkdtemp;
 pub mod agent;
 pub mod capture;
 pub mod certificates;
+pub mod cgroup;
 pub mod charon;
 pub mod congestion;
 pub mod dump;
