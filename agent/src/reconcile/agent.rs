@@ -1,5 +1,6 @@
 //! `lanekeeper run`: puts the file in place, then keeps it there.
 
+mod following;
 mod rules;
 
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use self::following::Following;
 use super::additions::Additions;
 use super::charon::Charon;
 use super::errors::Errors;
@@ -27,7 +29,6 @@ use crate::config::Shelf;
 use crate::control::server::{Call, Server};
 use crate::control::{Reply, Request};
 use crate::ike::Event;
-use crate::ike::adopted::{Followed, follow};
 use crate::kernel::{self, Watch, What};
 use crate::metrics::server::{bind, serve};
 use crate::policy::adopt;
@@ -73,13 +74,6 @@ struct Agent {
     events: Option<JoinHandle<()>>,
     /// Follows adopted tunnels.
     following: Option<Following>,
-}
-
-/// The tasks that follow adopted tunnels, and which.
-struct Following {
-    vici: PathBuf,
-    tunnels: Vec<Followed>,
-    tasks: [JoinHandle<()>; 2],
 }
 
 /// Which way a change goes.
@@ -268,53 +262,6 @@ impl Agent {
         let (charon, events) = Charon::start(&self.wanted.policy.vici);
         self.events = Some(tokio::spawn(listen_to_charon(self.live.clone(), events)));
         self.world.set_charon(Some(charon))
-    }
-
-    /// Has the adopted tunnels of what is wanted followed, and no others.
-    fn follow(&mut self) {
-        let tunnels = Followed::all(&self.wanted.policy);
-        let vici = self.wanted.policy.vici.clone();
-        if self.following.as_ref().is_some_and(|now| (&now.vici, &now.tunnels) == (&vici, &tunnels)) {
-            return;
-        }
-        self.follow_no_more();
-        if tunnels.is_empty() {
-            return;
-        }
-        let (events, inbox) = mpsc::channel(64);
-        let tasks = [
-            tokio::spawn(follow(vici.clone(), tunnels.clone(), self.live.learned(), events)),
-            tokio::spawn(listen_to_charon(self.live.clone(), inbox)),
-        ];
-        self.following = Some(Following { vici, tunnels, tasks });
-    }
-
-    fn follow_no_more(&mut self) {
-        for task in self.following.take().into_iter().flat_map(|following| following.tasks) {
-            task.abort();
-        }
-    }
-
-    /// Has the tables find adopted lanes by what is known of their CHILD_SAs now.
-    async fn learn(&mut self) {
-        if !self.take_learned() {
-            return;
-        }
-        if let Err(error) = settle(&mut self.world, &self.live, &self.wanted, WithoutCharon::Proceed).await {
-            tracing::error!(
-                "adopted CHILD_SAs have come up, and nothing is steered to them yet, trying again: {error}"
-            );
-        }
-    }
-
-    /// What is wanted gets what is known of adopted lanes; true where that is news.
-    fn take_learned(&mut self) -> bool {
-        let learned = self.live.learned();
-        let news = self.wanted.learned != learned;
-        if news {
-            self.wanted = Arc::new(Wanted::clone(&self.wanted).learn(learned));
-        }
-        news
     }
 
     async fn answer(&mut self, request: &Request) -> Reply {
