@@ -130,16 +130,19 @@ mod tests {
         Xfrm { policies: vec![policy], states: vec![sa] }
     }
 
-    fn passage(xfrm: &Xfrm, way: Way, verdict: &Verdict) -> Passage {
-        let flow = Flow {
+    fn flow() -> Flow {
+        Flow {
             source: "10.1.0.5".parse().unwrap(),
             destination: "10.2.0.9".parse().unwrap(),
             protocol: 17,
             ports: (4000, 5060),
             ingress: None,
-        };
+        }
+    }
+
+    fn passage(xfrm: &Xfrm, way: Way, verdict: &Verdict) -> Passage {
         let tunnel = tunnel(&policy(), &way);
-        Passage::new(&policy(), xfrm, way, Some(&flow), tunnel, verdict)
+        Passage::new(&policy(), xfrm, way, Some(&flow()), tunnel, verdict)
     }
 
     #[test]
@@ -168,16 +171,9 @@ mod tests {
         let mut xfrm = xfrm();
         xfrm.policies[0].if_id = 0;
         xfrm.states[0].if_id = 0;
-        let flow = Flow {
-            source: "10.1.0.5".parse().unwrap(),
-            destination: "10.2.0.9".parse().unwrap(),
-            protocol: 17,
-            ports: (4000, 5060),
-            ingress: None,
-        };
         let way = Way::Device("lk-branch7".into());
         let tunnel = tunnel(&policy, &way);
-        let found = Passage::new(&policy, &xfrm, way, Some(&flow), tunnel, &verdict(1, None));
+        let found = Passage::new(&policy, &xfrm, way, Some(&flow()), tunnel, &verdict(1, None));
         assert!(found.policy.is_some() && found.sa.is_some(), "{found:?}");
     }
 
