@@ -33,6 +33,9 @@ pub const UNREACHABLE_METRIC: u32 = u32::MAX - 1;
 /// XFRM priority of the policies that we install; tells them from charon's, whose priorities lie above 100,000.
 pub const POLICY_PRIORITY: u32 = 0x4c4b;
 
+/// Preference of our tc filters, where the kernel has no TCX: low enough to come first.
+pub const FILTER_PREFERENCE: u16 = 0x4c;
+
 /// Soft byte limit of the states that we install, which tells them from charon's: never reached, and nobody else's idea.
 pub const STATE_TAG: u64 = u64::MAX - PROTOCOL as u64;
 

@@ -1,6 +1,7 @@
 //! Others' programs and filters on our devices and ports.
 
 use super::{Finding, Scope};
+use crate::plan::FILTER_PREFERENCE;
 
 /// One of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +54,11 @@ fn finding(program: &Program, scope: &Scope) -> Option<Finding> {
             let way = way(egress);
             let problem =
                 format!("a tc filter that is not ours, pref {preference} {name}, is on {device} {way}: {effect}");
+            // To delete a preference is to delete all filters of it.
+            if *preference == FILTER_PREFERENCE {
+                let cure = "give it another preference than ours, in the program that put it there";
+                return Some(Finding::advise("program", problem, cure));
+            }
             Some(Finding::run("program", problem, format!("tc filter del dev {device} {way} pref {preference}")))
         }
         At::Tcx { egress } => {
@@ -93,6 +99,7 @@ mod tests {
             program("lk-b7", At::Filter { egress: true, preference: 10 }),
             program("lk-b7", At::Tcx { egress: false }),
             program("lan0", At::Filter { egress: false, preference: 5 }),
+            program("lan0", At::Filter { egress: false, preference: 76 }),
             program("lan0", At::Filter { egress: true, preference: 5 }),
             program("wan0", At::Filter { egress: false, preference: 5 }),
             program("lan0", At::Xdp),
@@ -109,6 +116,8 @@ mod tests {
                  or drop the packet -> have the program that put it there leave this device out",
                 "a tc filter that is not ours, pref 5 matchall, is on lan0 ingress: it sees what ours has marked, and may change the \
                  mark or drop the packet -> tc filter del dev lan0 ingress pref 5",
+                "a tc filter that is not ours, pref 76 matchall, is on lan0 ingress: it sees what ours has marked, and may change the \
+                 mark or drop the packet -> give it another preference than ours, in the program that put it there",
                 "XDP on port lan1 is another's, matchall: ours waits, and tc classifies -> write classify = \"tc\" for the port, or \
                  take the other program off",
                 "lk-b7 has an ingress qdisc in the place of clsact: our program cannot be attached -> tc qdisc del dev lk-b7 ingress",

@@ -16,9 +16,9 @@ use netlink_packet_route::tc::TcHandle as Parent;
 
 use super::object::chain;
 use super::{Error, filter, link, pins};
+use crate::plan::FILTER_PREFERENCE;
 
-/// The place of our filters where there is no TCX: "LK" as a number, low enough to come first.
-const PRIORITY: u16 = 0x4c;
+/// With [`FILTER_PREFERENCE`] the place of our filters where there is no TCX.
 const HANDLE: TcHandle = TcHandle::new(0, 0x4c4b);
 
 /// Whether this kernel has TCX (6.6).
@@ -87,7 +87,7 @@ fn attach_filter(program: &mut SchedClassifier, on: On<'_>) -> Result<bool, Erro
         Err(error) if errno(&error) == Some(libc::EEXIST) => false,
         Err(error) => return Err(failed(on, &error)),
     };
-    let options = NlOptions { priority: PRIORITY, handle: HANDLE, classid: None };
+    let options = NlOptions { priority: FILTER_PREFERENCE, handle: HANDLE, classid: None };
     let link = match program.attach_with_options(on.device, on.hook, TcAttachOptions::Netlink(options)) {
         Ok(link) => link,
         Err(ProgramError::TcError(error)) if errno(&error) == Some(libc::EEXIST) => {
@@ -102,7 +102,7 @@ fn attach_filter(program: &mut SchedClassifier, on: On<'_>) -> Result<bool, Erro
 }
 
 fn ours(on: On<'_>) -> io::Result<SchedClassifierLink> {
-    SchedClassifierLink::attached(on.device, on.hook, PRIORITY, HANDLE, None)
+    SchedClassifierLink::attached(on.device, on.hook, FILTER_PREFERENCE, HANDLE, None)
 }
 
 fn errno(error: &TcError) -> Option<i32> {
@@ -146,7 +146,7 @@ fn in_our_place(on: On<'_>) -> Result<Option<filter::Program>, Error> {
     if has_tcx() || on.device.is_empty() {
         return Ok(None);
     }
-    filter::program(on.ifindex, hook, PRIORITY, HANDLE.into()).map_err(|error| failed(on, &error))
+    filter::program(on.ifindex, hook, FILTER_PREFERENCE, HANDLE.into()).map_err(|error| failed(on, &error))
 }
 
 /// Takes away the clsact qdisc that we made, unless somebody has filters there; true where it is gone.
