@@ -9,6 +9,7 @@ use xtask::demo::stage::warm_up;
 use xtask::lab::capture::Capture;
 use xtask::lab::dump;
 use xtask::lab::gateways::{Gateways, LANES_UP, LanePackets};
+use xtask::lab::sa;
 use xtask::lab::scenario::{Class, DEVICE, IF_ID, Keying, PSK, Scenario};
 use xtask::lab::traffic::{Flow, Tally, Traffic};
 use xtask::lab::{Family, Side};
@@ -228,6 +229,10 @@ fn attach_adopted_steers_every_class_to_the_operators_own_sas() {
         assert!(of_lanes(way) - were(way) >= 7 * 400, "{way}: {} after {}", of_lanes(way), were(way));
     }
     assert_eq!(now.sum("lanekeeper_lane_up", &[]) as usize, 4);
+    // charon deletes what was rekeyed some seconds later, and the kernel's counts of it go with it.
+    wait("the SAs before the rekey are gone", Duration::from_secs(60), || {
+        sa::list(&stage.0.lab().gateway(Side::A)).unwrap().len() == 2 * CHILDREN.len()
+    });
 
     // The agent dies and another one comes: no packet is lost.
     let traffic = Traffic::start(&stage.flows(1500)).unwrap();

@@ -19,7 +19,7 @@ use clap::Args;
 use self::claims::Claim;
 use self::stage::Show;
 use crate::alone::alone;
-use crate::guest::boot::{Boot, Outcome};
+use crate::guest::boot::{Boot, Outcome, PROCESSORS};
 use crate::guest::kernel::Label;
 use crate::setup::{self, Need};
 use crate::shell::{self, say};
@@ -76,7 +76,14 @@ impl Demo {
             "this machine's kernel lacks ESP or XFRM interfaces, or another was asked for: a guest with {kernel}"
         ));
         let script = script(binary, &self.flags(live))?;
-        let boot = Boot { kernel, name: format!("demo-{kernel}"), prefix: String::new(), script, limit: LIMIT };
+        let boot = Boot {
+            kernel,
+            name: format!("demo-{kernel}"),
+            processors: PROCESSORS,
+            prefix: String::new(),
+            script,
+            limit: LIMIT,
+        };
         match boot.run(workspace)? {
             Outcome::Exited(status) => Ok(ExitCode::from(status)),
             failure => bail!("guest {kernel}: {failure}; its console is in {}", boot.out(workspace).display()),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use clap::Args;
 
-use self::boot::{Boot, Outcome};
+use self::boot::{Boot, Outcome, PROCESSORS};
 use self::kernel::Label;
 use crate::setup::{self, Need};
 use crate::shell;
@@ -43,6 +43,7 @@ impl Guest {
         let boot = Boot {
             kernel: self.kernel,
             name: self.name.clone().unwrap_or_else(|| self.kernel.to_string()),
+            processors: PROCESSORS,
             prefix: String::new(),
             script: command.join(" "),
             limit: Duration::from_secs(self.timeout),

@@ -18,7 +18,7 @@ use clap::{Args, ValueEnum};
 
 use crate::alone::alone;
 use crate::ebpf;
-use crate::guest::boot::{Boot, Outcome};
+use crate::guest::boot::{Boot, Outcome, PROCESSORS};
 use crate::guest::kernel::Label;
 use crate::setup::{self, Need};
 use crate::shell::{self, quote, say};
@@ -195,6 +195,7 @@ fn in_guest(workspace: &Workspace, kernel: Label) -> Result<Counts> {
     let boot = Boot {
         kernel,
         name: format!("verifier-{kernel}"),
+        processors: PROCESSORS,
         prefix: String::new(),
         script,
         limit: Duration::from_secs(180),

@@ -22,6 +22,9 @@ const MAIN: &str = include_str!("main.sh");
 /// What mounts the shares; the other modules are read through them.
 const FIRST_MODULES: &[&str] = &["virtio_pci", "9pnet_virtio", "9p", "overlay"];
 
+/// What a guest has that runs alone.
+pub const PROCESSORS: usize = 2;
+
 /// Under software emulation a kernel now and then spins before its first line: seen once in ten boots of 7.2 on a busy machine.
 const ATTEMPTS: u32 = 3;
 /// A boot takes 5 s on an idle machine, 20 s on a busy one, a minute where fifteen processes share two cores.
@@ -37,6 +40,8 @@ pub struct Boot {
     pub kernel: Label,
     /// Its folder below `target/guest/out`, emptied first; the guest sees it as `/out`.
     pub name: String,
+    /// Its processors. With more of them than cores, one spins for a lock whose holder the host has put to sleep.
+    pub processors: usize,
     /// What stands before each line that it prints.
     pub prefix: String,
     /// What bash runs in it, as root, in the workspace's folder.
@@ -112,7 +117,7 @@ impl Boot {
     }
 
     fn once(&self, kernel: &Kernel, initramfs: &Path, out: &Path, limit: Duration) -> Result<Outcome> {
-        let mut machine = machine(kernel, initramfs, out).spawn().context("cannot run QEMU")?;
+        let mut machine = machine(self.processors, kernel, initramfs, out).spawn().context("cannot run QEMU")?;
         let console = File::create(out.join("console")).context("cannot write the console's log")?;
         let up = || out.join("up").exists();
         let watched = watch(&mut machine, (console, &self.prefix), START, up, limit)?;
@@ -187,11 +192,12 @@ fn status(out: &Path) -> Option<u8> {
     fs::read_to_string(out.join("status")).ok()?.trim().parse().ok()
 }
 
-fn machine(kernel: &Kernel, initramfs: &Path, out: &Path) -> Command {
+fn machine(processors: usize, kernel: &Kernel, initramfs: &Path, out: &Path) -> Command {
     // setpriv: no guest outlives this process.
     let mut machine = Command::new("setpriv");
     machine.args(["--pdeathsig", "KILL", "--", "qemu-system-x86_64"]);
-    machine.args(["-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "2048", "-smp", "2"]);
+    machine.args(["-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "2048"]);
+    machine.args(["-smp", &processors.to_string()]);
     machine.args(["-display", "none", "-serial", "stdio", "-monitor", "none", "-no-reboot", "-nic", "none"]);
     machine.args(["-virtfs", &share("root", Path::new("/"), true)]);
     machine.args(["-virtfs", &share("modules", &kernel.modules(), true)]);
