@@ -110,7 +110,7 @@ impl Scope {
             local: tunnel.local,
             remote: tunnel.remote,
             routes: tunnel.routes.clone(),
-            marks: tunnel.lanes.iter().map(|lane| tunnel.device.kind.asks_with(lane.mark)).collect(),
+            marks: tunnel.lanes.iter().map(|lane| tunnel.device.kind.asks_with(lane.mark, policy.mark_mask)).collect(),
             by_charon: match tunnel.keying {
                 Keying::Ike(_) | Keying::Adopted(_) => true,
                 Keying::Static(_) => false,

@@ -13,7 +13,7 @@ pub use desired::{Desired, Error};
 pub use diff::{Conflict, Conflicts, Plan, diff};
 pub use objects::{
     Address, Algorithm, Direction, Link, LinkKind, Mark, PolicyDirection, Route, RouteVia, Selector, State, StateId,
-    XfrmPolicy, XfrmPolicyId,
+    Treatment, XfrmPolicy, XfrmPolicyId, is_our_priority,
 };
 pub use observed::{DeviceInUse, Extent, LaneTraces, Observed};
 pub use op::{Op, Room, Spared};
@@ -35,6 +35,9 @@ pub const POLICY_PRIORITY: u32 = 0x4c4b;
 
 /// Preference of our tc filters, where the kernel has no TCX: low enough to come first.
 pub const FILTER_PREFERENCE: u16 = 0x4c;
+
+/// XFRM priority of the policies that block what others would have encrypted: any other one is preferred.
+pub const BLOCK_PRIORITY: u32 = u32::MAX - 1;
 
 /// Soft byte limit of the states that we install, which tells them from charon's: never reached, and nobody else's idea.
 pub const STATE_TAG: u64 = u64::MAX - PROTOCOL as u64;

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 pub use adopt::Adopt;
-pub use selection::{Masked, Selection};
+pub use selection::{Masked, Mode, Selection, Selectors};
 
 /// What the operator writes as `i-know` so that a key file may hold keys of counter-mode ciphers (GCM, CTR, CCM,
 /// ChaCha20-Poly1305): after a reboot the sequence numbers, and with them the nonces, begin again under the same key,
@@ -167,6 +167,14 @@ pub enum DeviceKind {
         input_key: u32,
         /// IFLA_VTI_OKEY: the mark of what leaves, whatever mark the packet has; likewise.
         output_key: u32,
+    },
+    /// GRE over transport-mode SAs that are for nothing but GRE between the tunnel's ends: one lane, whose mark its outer
+    /// packets have.
+    Gre {
+        /// In the GRE header, both ways.
+        key: Option<u32>,
+        /// Of the outer packets, not zero.
+        ttl: u8,
     },
 }
 

@@ -77,7 +77,12 @@ fn problems() -> Vec<Problem> {
         Problem::KeyTwice { object: s("tunnel \"b\": device") },
         Problem::OfOtherDevice { object: s("tunnel \"b\": device"), key: "if-id", kind: "vti", of: "xfrm" },
         Problem::OneLane { object: object.clone(), device: "a VTI", what: s("class \"bulk\" has 2") },
-        Problem::EndsTaken { object: object.clone(), device: "a VTI", other: other(), first: place() },
+        Problem::EndsTaken {
+            object: object.clone(),
+            why: "a VTI takes all ESP between them",
+            other: other(),
+            first: place(),
+        },
         Problem::DeviceTaken { object: object.clone(), name: s("lk-a"), other: other(), first: place() },
         Problem::OuterDscpDiffers {
             object: object.clone(),

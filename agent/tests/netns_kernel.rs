@@ -6,8 +6,9 @@ use std::time::Duration;
 use lanekeeper::kernel::{Event, Netlink, Watch, What, apply, snapshot};
 use lanekeeper::plan::{
     ALIAS, Desired, Link, LinkKind, Mark, Observed, Op, POLICY_PRIORITY, Plan, PolicyDirection, REQIDS, Route,
-    RouteVia, Selector, UNREACHABLE_METRIC, XfrmPolicy, XfrmPolicyId, diff,
+    RouteVia, Selector, Treatment, UNREACHABLE_METRIC, XfrmPolicy, XfrmPolicyId, diff,
 };
+use lanekeeper::policy::Mode;
 use xtask::lab::dump::{difference, machine};
 use xtask::lab::netns::Netns;
 
@@ -76,13 +77,15 @@ fn desired() -> Desired {
                     PolicyDirection::Out => ("192.0.2.1", "192.0.2.2"),
                     PolicyDirection::In | PolicyDirection::Fwd => ("192.0.2.2", "192.0.2.1"),
                 };
-                let selector = Selector { source: any.parse().unwrap(), destination: any.parse().unwrap() };
+                let selector =
+                    Selector { source: any.parse().unwrap(), destination: any.parse().unwrap(), protocol: 0 };
                 desired.policies.push(XfrmPolicy {
                     id: XfrmPolicyId { direction, selector, mark: Some(Mark::new(lane + 1, 0xff)), if_id: 42 },
                     priority: POLICY_PRIORITY,
                     source: source.parse().unwrap(),
                     destination: destination.parse().unwrap(),
                     reqid: REQIDS.start() + lane,
+                    treatment: Treatment::Encrypt(Mode::Tunnel),
                 });
             }
         }

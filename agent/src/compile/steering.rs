@@ -45,7 +45,7 @@ pub fn steering(policy: &Policy, registry: &mut Registry, generation: &mut Gener
             owner: owners.get(&TunnelIndex(place)).map_or(0, |owner| owner.0 as u16 + 1),
             only: match tunnel.device.kind {
                 DeviceKind::Xfrm { .. } => 0,
-                DeviceKind::Vti { .. } => next_lane as u16 + 1,
+                DeviceKind::Vti { .. } | DeviceKind::Gre { .. } => next_lane as u16 + 1,
             },
             _pad: 0,
         };

@@ -308,13 +308,13 @@ pub enum Problem {
         /// What is too much.
         what: String,
     },
-    /// A second tunnel between the ends of one whose device takes all ESP between them.
-    #[error("{object}: {other} has the same local and remote, see {first}, and {device} takes all ESP between them")]
+    /// A second tunnel between the ends of one whose device, or whose SAs, take all between them.
+    #[error("{object}: {other} has the same local and remote, see {first}, and {why}")]
     EndsTaken {
         /// The later tunnel.
         object: String,
-        /// The device of one of the two, with its article.
-        device: &'static str,
+        /// What the two cannot share.
+        why: &'static str,
         /// The earlier tunnel.
         other: String,
         /// Where it is.

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::route;
 use crate::kernel::lookup::{Flow, Outbound, Sa, Way, Xfrm};
 use crate::model::Verdict;
-use crate::policy::{Policy, TunnelIndex};
+use crate::policy::{DeviceKind, Policy, Tunnel, TunnelIndex, protocol};
 
 /// What it meets, as things are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -36,10 +36,12 @@ impl Passage {
     ) -> Self {
         let leaves = verdict.blocked.is_none();
         let taken = tunnel.zip(flow).filter(|_| leaves).and_then(|(tunnel, flow)| {
-            let kind = policy.tunnels[tunnel.0].device.kind;
-            xfrm.policy(flow, kind.if_id(), kind.asks_with(verdict.mark))
+            let tunnel = &policy.tunnels[tunnel.0];
+            let (kind, flow) = (tunnel.device.kind, asked(tunnel, flow));
+            let taken = xfrm.policy(&flow, kind.if_id(), kind.asks_with(verdict.mark, policy.mark_mask))?;
+            Some((taken, xfrm.state(taken, &flow).copied()))
         });
-        let sa = taken.and_then(|taken| xfrm.state(taken)).copied();
+        let (taken, sa) = (taken.map(|(taken, _)| taken), taken.and_then(|(_, sa)| sa));
         let (device, unrouted) = match way {
             Way::Device(device) => (Some(device), None),
             Way::Nowhere(why) => (None, Some(why)),
@@ -87,6 +89,21 @@ pub fn tunnel(policy: &Policy, way: &Way) -> Option<TunnelIndex> {
     policy.tunnels.iter().position(|tunnel| tunnel.device.name == *device).map(TunnelIndex)
 }
 
+/// What the policies of a tunnel's device are asked about.
+fn asked(tunnel: &Tunnel, flow: &Flow) -> Flow {
+    match tunnel.device.kind {
+        DeviceKind::Xfrm { .. } | DeviceKind::Vti { .. } => flow.clone(),
+        // The packet that it has made of it.
+        DeviceKind::Gre { .. } => Flow {
+            source: tunnel.local,
+            destination: tunnel.remote,
+            protocol: protocol::GRE,
+            ports: (0, 0),
+            ingress: None,
+        },
+    }
+}
+
 /// What the kernel looks at in a packet.
 pub fn flow(packet: &Packet, ingress: Option<String>) -> Flow {
     Flow {
@@ -105,7 +122,7 @@ mod tests {
     use super::*;
     use crate::kernel::lookup::Template;
     use crate::plan::Mark;
-    use crate::policy::{ClassIndex, DeviceKind};
+    use crate::policy::{ClassIndex, Mode};
     use crate::status::tests::policy;
 
     fn verdict(mark: u32, blocked: Option<BlockReason>) -> Verdict {
@@ -124,7 +141,7 @@ mod tests {
             mark,
             if_id: 42,
             block: false,
-            template: Some(Template { source, destination, reqid: 0x4c4b_0002 }),
+            template: Some(Template { source, destination, reqid: 0x4c4b_0002, mode: Mode::Tunnel }),
         };
         let sa = Sa { spi: 0xc0ff_ee01, source, destination, reqid: 0x4c4b_0002, if_id: 42, mark, added: 1 };
         Xfrm { policies: vec![policy], states: vec![sa] }
@@ -163,6 +180,20 @@ mod tests {
         }
     }
 
+    /// Of a packet with this mark, at the device of a tunnel.
+    fn passage_of(policy: &Policy, xfrm: &Xfrm, mark: u32) -> Passage {
+        let flow = Flow {
+            source: "10.1.0.5".parse().unwrap(),
+            destination: "10.2.0.9".parse().unwrap(),
+            protocol: 17,
+            ports: (4000, 5060),
+            ingress: None,
+        };
+        let way = Way::Device("lk-branch7".into());
+        let tunnel = tunnel(policy, &way);
+        Passage::new(policy, xfrm, way, Some(&flow), tunnel, &verdict(mark, None))
+    }
+
     /// Its key stands in the place of the packet's mark.
     #[test]
     fn a_vti_asks_by_its_key() {
@@ -171,9 +202,22 @@ mod tests {
         let mut xfrm = xfrm();
         xfrm.policies[0].if_id = 0;
         xfrm.states[0].if_id = 0;
-        let way = Way::Device("lk-branch7".into());
-        let tunnel = tunnel(&policy, &way);
-        let found = Passage::new(&policy, &xfrm, way, Some(&flow()), tunnel, &verdict(1, None));
+        let found = passage_of(&policy, &xfrm, 1);
+        assert!(found.policy.is_some() && found.sa.is_some(), "{found:?}");
+    }
+
+    #[test]
+    fn a_gre_device_asks_about_the_packet_that_it_makes() {
+        let mut policy = policy();
+        policy.tunnels[0].device.kind = DeviceKind::Gre { key: None, ttl: 64 };
+        let (local, remote) = (policy.tunnels[0].local, policy.tunnels[0].remote);
+        let mut xfrm = xfrm();
+        let outbound = &mut xfrm.policies[0];
+        (outbound.if_id, outbound.protocol) = (0, protocol::GRE);
+        (outbound.source, outbound.destination) = (local.into(), remote.into());
+        xfrm.states[0].if_id = 0;
+        // Bits of others are on the packet inside alone.
+        let found = passage_of(&policy, &xfrm, 0xab02);
         assert!(found.policy.is_some() && found.sa.is_some(), "{found:?}");
     }
 

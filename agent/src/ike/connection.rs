@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::credentials::Credentials;
 use crate::lane::LaneId;
-use crate::policy::{Auth, Ike, Keying, Lane, Masked, Policy, Selection, Start, Tunnel, TunnelIndex};
+use crate::policy::{Auth, Ike, Keying, Lane, Masked, Mode, Policy, Selection, Start, Tunnel, TunnelIndex};
 use crate::vici::Message;
 
 /// First part of every connection's name.
@@ -196,10 +196,19 @@ impl Connection {
 
 fn child_message(selection: &Selection, tunnel: &Tunnel, ike: &Ike, lane: &Lane) -> Message {
     let mark = |(value, mask): Masked| format!("{value:#010x}/{mask:#010x}");
+    let selectors = tunnel.selectors();
+    let selector = |net: &IpNet| match selectors.protocol {
+        0 => net.to_string(),
+        protocol => format!("{net}[{protocol}]"),
+    };
+    let mode = match tunnel.device.kind.mode() {
+        Mode::Tunnel => "tunnel",
+        Mode::Transport => "transport",
+    };
     let mut child = Message::new()
-        .with("mode", "tunnel")
-        .with_list("local_ts", tunnel.local_ts.iter().map(IpNet::to_string))
-        .with_list("remote_ts", tunnel.remote_ts.iter().map(IpNet::to_string))
+        .with("mode", mode)
+        .with_list("local_ts", selectors.local.iter().map(selector))
+        .with_list("remote_ts", selectors.remote.iter().map(selector))
         .with("reqid", lane.reqid.to_string())
         .with("mark_in", mark(selection.input))
         .with("mark_out", mark(selection.output));

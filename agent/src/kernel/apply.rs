@@ -102,6 +102,10 @@ fn hint(op: &Op, failure: &Failure) -> String {
             LinkKind::Vti { local, remote, .. } => format!(
                 "; another device has that name, or another VTI lies between {local} and {remote}: see `ip -d link show`"
             ),
+            LinkKind::Gre { local, remote, .. } => format!(
+                "; another device has that name, or another GRE device lies between {local} and {remote}: see \
+                 `ip -d link show`"
+            ),
             LinkKind::Other => String::new(),
         },
         Op::AddLink(Link { kind, .. }) if failure.is(libc::EOPNOTSUPP) => match kind {
@@ -112,6 +116,10 @@ fn hint(op: &Op, failure: &Failure) -> String {
             LinkKind::Vti { local, .. } => {
                 let module = if local.is_ipv4() { "ip_vti (CONFIG_NET_IPVTI)" } else { "ip6_vti (CONFIG_IPV6_VTI)" };
                 format!("; this kernel has no VTIs: load the module {module}")
+            }
+            LinkKind::Gre { local, .. } => {
+                let module = if local.is_ipv4() { "ip_gre (CONFIG_NET_IPGRE)" } else { "ip6_gre (CONFIG_IPV6_GRE)" };
+                format!("; this kernel has no GRE devices: load the module {module}")
             }
             LinkKind::Other => String::new(),
         },
@@ -164,12 +172,19 @@ mod tests {
         Op::AddLink(Link { name: "lk1".into(), kind, mtu: 1400, up: true, disable_policy: true })
     }
 
+    fn gre() -> Op {
+        let (local, remote) = ("2001:db8::1".parse().unwrap(), "2001:db8::2".parse().unwrap());
+        let kind = LinkKind::Gre { local, remote, key: None, ttl: 64, fwmark: 1 };
+        Op::AddLink(Link { name: "lk2".into(), kind, mtu: 1400, up: true, disable_policy: false })
+    }
+
     fn state() -> Op {
         Op::AddState(State {
             id: StateId { destination: "192.0.2.2".parse().unwrap(), spi: 0x1001, mark: Some(Mark::new(1, 0xff)) },
             source: "192.0.2.1".parse().unwrap(),
             reqid: 0x4c4b_0000,
             if_id: 42,
+            mode: crate::policy::Mode::Tunnel,
             set_mark: None,
             replay_window: 0,
             algorithm: Algorithm::Aes128Gcm16,
@@ -201,6 +216,7 @@ mod tests {
                 "; another device has that name, or another VTI lies between 192.0.2.1 and 192.0.2.2: see `ip -d link show`",
             ),
             (vti(), libc::EOPNOTSUPP, "; this kernel has no VTIs: load the module ip_vti (CONFIG_NET_IPVTI)"),
+            (gre(), libc::EOPNOTSUPP, "; this kernel has no GRE devices: load the module ip6_gre (CONFIG_IPV6_GRE)"),
             (route(), libc::ENETDOWN, "; the device of 10.2.0.0/16 is gone or down"),
             (
                 state(),

@@ -1,12 +1,13 @@
 //! Tunnels' devices by rtnetlink.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    AfSpecInet, AfSpecUnspec, InetDevConf, InfoData, InfoKind, InfoVti, InfoXfrm, LinkAttribute, LinkFlags, LinkInfo,
-    LinkMessage,
+    AfSpecInet, AfSpecUnspec, GreIOFlags, InetDevConf, InfoData, InfoGre, InfoGre6, InfoKind, InfoVti, InfoXfrm,
+    LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 
 use super::netlink::{Failure, Netlink};
@@ -62,6 +63,14 @@ impl Devices {
     }
 }
 
+/// IFLA_GRE_TOS: the outer DSCP is the inner one's.
+const INHERIT_TOS: u8 = 1;
+/// IFLA_GRE_FLAGS of linux/if_tunnel.h, of GRE over IPv6.
+const IFLA_GRE_FLAGS: u16 = 13;
+/// IP6_TNL_F_IGN_ENCAP_LIMIT, or GRE would come behind a header of destination options, and IP6_TNL_F_USE_ORIG_TCLASS: the
+/// outer DSCP is the inner one's.
+const INHERIT_CLASS_NO_LIMIT: u32 = 0x1 | 0x2;
+
 /// What a device is to be made with; `None` where no tunnel has its kind.
 fn info(kind: LinkKind) -> Option<Vec<LinkInfo>> {
     let (kind, parts) = match kind {
@@ -71,7 +80,26 @@ fn info(kind: LinkKind) -> Option<Vec<LinkInfo>> {
             let keys = [InfoVti::IKey(input_key), InfoVti::OKey(output_key)];
             (kind, InfoData::Vti([InfoVti::Local(local), InfoVti::Remote(remote)].into_iter().chain(keys).collect()))
         }
-        LinkKind::Other => return None,
+        LinkKind::Gre { local: IpAddr::V4(local), remote: IpAddr::V4(remote), key, ttl, fwmark } => {
+            let mut parts = vec![InfoGre::Local(local), InfoGre::Remote(remote), InfoGre::Ttl(ttl)];
+            parts.extend([InfoGre::Tos(INHERIT_TOS), InfoGre::PathMTUDiscovery(true), InfoGre::FwMask(fwmark)]);
+            if let Some(key) = key {
+                parts.extend([InfoGre::IFlags(GreIOFlags::Key), InfoGre::OFlags(GreIOFlags::Key)]);
+                parts.extend([InfoGre::IKey(key), InfoGre::OKey(key)]);
+            }
+            (InfoKind::GreTun, InfoData::GreTun(parts))
+        }
+        LinkKind::Gre { local: IpAddr::V6(local), remote: IpAddr::V6(remote), key, ttl, fwmark } => {
+            let mut parts = vec![InfoGre6::Local(local), InfoGre6::Remote(remote), InfoGre6::Ttl(ttl)];
+            let flags = DefaultNla::new(IFLA_GRE_FLAGS, INHERIT_CLASS_NO_LIMIT.to_ne_bytes().to_vec());
+            parts.extend([InfoGre6::Other(flags), InfoGre6::FwMask(fwmark)]);
+            if let Some(key) = key {
+                parts.extend([InfoGre6::IFlags(GreIOFlags::Key), InfoGre6::OFlags(GreIOFlags::Key)]);
+                parts.extend([InfoGre6::IKey(key), InfoGre6::OKey(key)]);
+            }
+            (InfoKind::GreTun6, InfoData::GreTun6(parts))
+        }
+        LinkKind::Gre { .. } | LinkKind::Other => return None,
     };
     Some(vec![LinkInfo::Kind(kind), LinkInfo::Data(parts)])
 }
@@ -104,7 +132,55 @@ fn read(data: InfoData) -> LinkKind {
                 output_key,
             })
         }
+        InfoData::GreTun(parts) => {
+            let mut gre = Gre::default();
+            for part in parts {
+                match part {
+                    InfoGre::Local(is) => gre.local = Some(is.into()),
+                    InfoGre::Remote(is) => gre.remote = Some(is.into()),
+                    InfoGre::OFlags(flags) => gre.has_key = flags.contains(GreIOFlags::Key),
+                    InfoGre::OKey(is) => gre.key = is,
+                    InfoGre::Ttl(is) => gre.ttl = is,
+                    InfoGre::FwMask(is) => gre.fwmark = is,
+                    _ => {}
+                }
+            }
+            gre.link()
+        }
+        InfoData::GreTun6(parts) => {
+            let mut gre = Gre::default();
+            for part in parts {
+                match part {
+                    InfoGre6::Local(is) => gre.local = Some(is.into()),
+                    InfoGre6::Remote(is) => gre.remote = Some(is.into()),
+                    InfoGre6::OFlags(flags) => gre.has_key = flags.contains(GreIOFlags::Key),
+                    InfoGre6::OKey(is) => gre.key = is,
+                    InfoGre6::Ttl(is) => gre.ttl = is,
+                    InfoGre6::FwMask(is) => gre.fwmark = is,
+                    _ => {}
+                }
+            }
+            gre.link()
+        }
         _ => LinkKind::Other,
+    }
+}
+
+/// What of a GRE device has been read.
+#[derive(Default)]
+struct Gre {
+    local: Option<IpAddr>,
+    remote: Option<IpAddr>,
+    has_key: bool,
+    key: u32,
+    ttl: u8,
+    fwmark: u32,
+}
+
+impl Gre {
+    fn link(self) -> LinkKind {
+        let Self { local: Some(local), remote: Some(remote), ttl, fwmark, .. } = self else { return LinkKind::Other };
+        LinkKind::Gre { local, remote, key: self.has_key.then_some(self.key), ttl, fwmark }
     }
 }
 
@@ -129,11 +205,16 @@ pub(super) async fn index(netlink: &Netlink, name: &str) -> Result<u32, Failure>
 
 /// Down, and with our alias.
 pub(super) async fn add(netlink: &Netlink, link: &Link) -> Result<(), Failure> {
-    let message = message(vec![
+    let mut message = message(vec![
         LinkAttribute::IfName(link.name.clone()),
         LinkAttribute::Mtu(link.mtu),
         LinkAttribute::LinkInfo(info(link.kind).ok_or(Failure::Errno(libc::EOPNOTSUPP))?),
     ]);
+    if matches!(link.kind, LinkKind::Gre { .. }) {
+        // Routing protocols are what it is taken for.
+        message.header.flags = LinkFlags::Multicast;
+        message.header.change_mask = LinkFlags::Multicast;
+    }
     netlink.route(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL).await?;
     // The kernel takes no alias at creation.
     let marked = set(netlink, &link.name, vec![LinkAttribute::IfAlias(ALIAS.to_owned())], false).await;
@@ -193,7 +274,15 @@ mod tests {
             input_key: 0x0102_0304,
             output_key: 42,
         };
-        for kind in [LinkKind::Xfrm { if_id: 42 }, vti(v4), vti(v6)] {
+        let gre = |[local, remote]: [&str; 2], key| LinkKind::Gre {
+            local: local.parse().unwrap(),
+            remote: remote.parse().unwrap(),
+            key,
+            ttl: 32,
+            fwmark: 0x100,
+        };
+        let gres = [gre(v4, None), gre(v4, Some(42)), gre(v6, None), gre(v6, Some(42))];
+        for kind in [LinkKind::Xfrm { if_id: 42 }, vti(v4), vti(v6)].into_iter().chain(gres) {
             let data = info(kind).unwrap().into_iter().find_map(|info| match info {
                 LinkInfo::Data(data) => Some(data),
                 _ => None,

@@ -14,6 +14,7 @@ use serde::{Serialize, Serializer};
 
 use super::{Error, Netlink};
 use crate::plan::Mark;
+use crate::policy::Mode;
 
 /// What the kernel looks at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,13 +68,16 @@ pub struct Outbound {
 /// The states that a policy asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Template {
-    /// Outer source.
+    /// Outer source; in transport mode nothing goes by it.
     pub source: IpAddr,
-    /// Outer destination.
+    /// Outer destination; likewise.
     pub destination: IpAddr,
     /// Their request id.
     #[serde(serialize_with = "hex")]
     pub reqid: u32,
+    /// Tunnel or transport.
+    #[serde(skip)]
+    pub mode: Mode,
 }
 
 /// A state, without its keys.
@@ -114,13 +118,18 @@ impl Xfrm {
         self.policies.iter().filter(|policy| policy.takes(flow, if_id, mark)).min_by_key(|policy| policy.priority)
     }
 
-    /// The state that a policy's packets take: the youngest that fits.
-    pub fn state(&self, policy: &Outbound) -> Option<&Sa> {
+    /// The state that this packet of a policy takes: the youngest that fits.
+    pub fn state(&self, policy: &Outbound, flow: &Flow) -> Option<&Sa> {
         let template = policy.template?;
+        // As xfrm_tmpl_resolve_one has it.
+        let (source, destination) = match template.mode {
+            Mode::Tunnel => (template.source, template.destination),
+            Mode::Transport => (flow.source, flow.destination),
+        };
         // The policy's mark looks for the state, not the packet's.
         let mark = policy.mark.map_or(0, |mark| mark.value & mark.mask);
         let fits = |sa: &&Sa| {
-            (sa.reqid, sa.source, sa.destination) == (template.reqid, template.source, template.destination)
+            (sa.reqid, sa.source, sa.destination) == (template.reqid, source, destination)
                 && sa.if_id == policy.if_id
                 && has(sa.mark, mark)
         };
@@ -233,6 +242,7 @@ mod tests {
             source: "192.0.2.1".parse().unwrap(),
             destination: "192.0.2.2".parse().unwrap(),
             reqid: 0x4c4b_0000 + mark,
+            mode: Mode::Tunnel,
         };
         Outbound {
             priority,
@@ -248,7 +258,7 @@ mod tests {
     }
 
     fn sa(spi: u32, mark: u32, added: u64) -> Sa {
-        let Template { source, destination, reqid } = policy(0, mark).template.unwrap();
+        let Template { source, destination, reqid, mode: _ } = policy(0, mark).template.unwrap();
         Sa { spi, source, destination, reqid, if_id: 42, mark: Some(Mark::new(mark, 0xff)), added }
     }
 
@@ -300,14 +310,26 @@ mod tests {
         ];
         let xfrm = Xfrm { policies: vec![], states };
         // Among those of one second the last.
-        assert_eq!(xfrm.state(&policy(1, 2)).map(|sa| sa.spi), Some(3));
-        assert_eq!(xfrm.state(&policy(1, 7)), None);
-        assert_eq!(xfrm.state(&Outbound { template: None, ..policy(1, 2) }), None);
+        assert_eq!(xfrm.state(&policy(1, 2), &flow()).map(|sa| sa.spi), Some(3));
+        assert_eq!(xfrm.state(&policy(1, 7), &flow()), None);
+        assert_eq!(xfrm.state(&Outbound { template: None, ..policy(1, 2) }, &flow()), None);
+    }
+
+    #[test]
+    fn in_transport_mode_a_state_has_the_packets_own_addresses() {
+        let mut policy = policy(1, 2);
+        let any = "0.0.0.0".parse().unwrap();
+        let reqid = 0x4c4b_0002;
+        policy.template = Some(Template { source: any, destination: any, reqid, mode: Mode::Transport });
+        let flow = Flow { source: "192.0.2.1".parse().unwrap(), destination: "192.0.2.2".parse().unwrap(), ..flow() };
+        let xfrm = Xfrm { policies: vec![], states: vec![sa(1, 2, 10)] };
+        assert!(xfrm.state(&policy, &flow).is_some());
+        assert_eq!(xfrm.state(&policy, &Flow { source: any, ..flow }), None);
     }
 
     #[test]
     fn a_state_without_a_mark_is_for_every_one() {
         let xfrm = Xfrm { policies: vec![], states: vec![Sa { mark: None, ..sa(1, 2, 10) }] };
-        assert!(xfrm.state(&policy(1, 2)).is_some());
+        assert!(xfrm.state(&policy(1, 2), &flow()).is_some());
     }
 }

@@ -1,8 +1,8 @@
-//! XFRM states by netlink: ESP, tunnel mode, either family inside.
+//! XFRM states by netlink: ESP, in tunnel mode with either family inside, or in transport mode.
 
 use std::net::IpAddr;
 
-use netlink_packet_xfrm::constants::{AF_INET6, XFRM_MODE_TUNNEL, XFRM_STATE_AF_UNSPEC};
+use netlink_packet_xfrm::constants::{AF_INET6, XFRM_MODE_TRANSPORT, XFRM_MODE_TUNNEL, XFRM_STATE_AF_UNSPEC};
 use netlink_packet_xfrm::state::{DelGetMessage, GetDumpMessage, ModifyMessage};
 use netlink_packet_xfrm::{
     Address, Alg, AlgAead, AlgAuth, Mark as WireMark, ReplayEsn, UserSaInfo, XfrmAttrs, XfrmMessage,
@@ -12,6 +12,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::netlink::{Failure, Netlink};
 use crate::keyfile::{Algorithm, Key};
 use crate::plan::{Mark, REQIDS, STATE_TAG, State, StateId};
+use crate::policy::Mode;
 
 /// Above this the window does not fit `xfrm_usersa_info` and goes by XFRMA_REPLAY_ESN_VAL, with or without ESN.
 const SMALL_WINDOW: u32 = 32;
@@ -81,11 +82,16 @@ fn message(state: &State) -> ModifyMessage {
     info.source(&state.source);
     info.id.spi = state.id.spi;
     info.id.proto = libc::IPPROTO_ESP as u8;
-    info.mode = XFRM_MODE_TUNNEL;
     info.lifetime_cfg.soft_byte_limit = STATE_TAG;
     info.reqid = state.reqid;
-    // Without it the inner family is the outer one's.
-    info.flags = XFRM_STATE_AF_UNSPEC;
+    match state.mode {
+        Mode::Tunnel => {
+            info.mode = XFRM_MODE_TUNNEL;
+            // Without it the inner family is the outer one's.
+            info.flags = XFRM_STATE_AF_UNSPEC;
+        }
+        Mode::Transport => info.mode = XFRM_MODE_TRANSPORT,
+    }
     if state.replay_window <= SMALL_WINDOW {
         info.replay_window = state.replay_window as u8;
     } else {
@@ -159,6 +165,7 @@ fn read(message: &ModifyMessage) -> State {
         source: ip(&info.saddr, info.family),
         reqid: info.reqid,
         if_id,
+        mode: if info.mode == XFRM_MODE_TRANSPORT { Mode::Transport } else { Mode::Tunnel },
         set_mark: set.map(|value| Mark { value, mask: set_mask }),
         replay_window,
         algorithm,
@@ -236,6 +243,7 @@ mod tests {
                     source: "2001:db8::1".parse().unwrap(),
                     reqid: *REQIDS.start(),
                     if_id: 42,
+                    mode: if mark.is_some() { Mode::Tunnel } else { Mode::Transport },
                     set_mark: mark,
                     replay_window,
                     algorithm,
@@ -254,6 +262,7 @@ mod tests {
             source: "192.0.2.1".parse().unwrap(),
             reqid: *REQIDS.start(),
             if_id: 1,
+            mode: Mode::Tunnel,
             set_mark: None,
             replay_window: 0,
             algorithm: Algorithm::Aes128Gcm16,

@@ -4,14 +4,16 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use netlink_packet_xfrm::constants::{
-    AF_INET, AF_INET6, XFRM_MODE_TUNNEL, XFRM_POLICY_FWD, XFRM_POLICY_IN, XFRM_POLICY_OUT,
+    AF_INET, AF_INET6, XFRM_MODE_TRANSPORT, XFRM_MODE_TUNNEL, XFRM_POLICY_BLOCK, XFRM_POLICY_FWD, XFRM_POLICY_IN,
+    XFRM_POLICY_OUT,
 };
 use netlink_packet_xfrm::policy::{DelGetMessage, ModifyMessage};
 use netlink_packet_xfrm::{Selector as WireSelector, UserTemplate, XfrmAttrs, XfrmMessage};
 
 use super::netlink::{Failure, Netlink};
 use super::state::{ip, wire_mark};
-use crate::plan::{Mark, POLICY_PRIORITY, PolicyDirection, REQIDS, Selector, XfrmPolicy, XfrmPolicyId};
+use crate::plan::{Mark, PolicyDirection, REQIDS, Selector, Treatment, XfrmPolicy, XfrmPolicyId, is_our_priority};
+use crate::policy::Mode;
 
 /// All with a request id of ours in their template, charon's included.
 pub(super) async fn dump(netlink: &Netlink) -> Result<Vec<XfrmPolicy>, Failure> {
@@ -35,7 +37,7 @@ pub(super) async fn remove(netlink: &Netlink, id: &XfrmPolicyId) -> Result<(), F
 pub(super) async fn flush(netlink: &Netlink, reqid: u32, if_id: u32) -> Result<(), Failure> {
     for message in dump_raw(netlink).await? {
         let found = Parts::of(&message);
-        let theirs = message.user_policy_info.priority != POLICY_PRIORITY;
+        let theirs = !is_our_priority(message.user_policy_info.priority);
         if theirs && found.template.is_some_and(|template| template.reqid == reqid) && found.if_id == if_id {
             let info = &message.user_policy_info;
             match delete(netlink, info.selector, info.direction, found.mark, if_id).await {
@@ -80,11 +82,17 @@ fn message(policy: &XfrmPolicy) -> ModifyMessage {
     info.selector = wire_selector(&policy.id.selector);
     info.direction = wire_direction(policy.id.direction);
     info.priority = policy.priority;
+    if policy.treatment == Treatment::Block {
+        info.action = XFRM_POLICY_BLOCK;
+    }
     let mut template = UserTemplate::default();
     template.source(&policy.source);
     template.destination(&policy.destination);
     template.protocol(libc::IPPROTO_ESP as u8);
-    template.mode(XFRM_MODE_TUNNEL);
+    template.mode(match policy.treatment {
+        Treatment::Encrypt(Mode::Transport) => XFRM_MODE_TRANSPORT,
+        Treatment::Encrypt(Mode::Tunnel) | Treatment::Block => XFRM_MODE_TUNNEL,
+    });
     template.reqid(policy.reqid);
     message.nlas.push(XfrmAttrs::Template(vec![template]));
     message.nlas.push(XfrmAttrs::IfId(policy.id.if_id));
@@ -131,6 +139,12 @@ fn read(message: &ModifyMessage) -> Option<XfrmPolicy> {
     let selector = Selector {
         source: IpNet::new(ip(&wire.saddr, wire.family), wire.prefixlen_s).ok()?,
         destination: IpNet::new(ip(&wire.daddr, wire.family), wire.prefixlen_d).ok()?,
+        protocol: wire.proto,
+    };
+    let treatment = match (info.action, template.mode) {
+        (XFRM_POLICY_BLOCK, _) => Treatment::Block,
+        (_, XFRM_MODE_TRANSPORT) => Treatment::Encrypt(Mode::Transport),
+        (_, _) => Treatment::Encrypt(Mode::Tunnel),
     };
     Some(XfrmPolicy {
         id: XfrmPolicyId { direction, selector, mark: parts.mark, if_id: parts.if_id },
@@ -138,6 +152,7 @@ fn read(message: &ModifyMessage) -> Option<XfrmPolicy> {
         source: ip(&template.saddr, template.family),
         destination: ip(&template.id.daddr, template.family),
         reqid: template.reqid,
+        treatment,
     })
 }
 
@@ -145,6 +160,7 @@ fn wire_selector(selector: &Selector) -> WireSelector {
     let mut wire = WireSelector::default();
     wire.source_prefix(&selector.source.addr(), selector.source.prefix_len());
     wire.destination_prefix(&selector.destination.addr(), selector.destination.prefix_len());
+    wire.proto = selector.protocol;
     wire.family = match selector.source.addr() {
         IpAddr::V4(_) => AF_INET,
         IpAddr::V6(_) => AF_INET6,
@@ -166,15 +182,23 @@ mod tests {
 
     #[test]
     fn what_is_written_reads_back() {
-        for (source, destination) in [("0.0.0.0/0", "10.2.0.0/16"), ("2001:db8:1::/48", "::/0")] {
+        let tunnel = Treatment::Encrypt(Mode::Tunnel);
+        for (source, destination, protocol, treatment) in [
+            ("0.0.0.0/0", "10.2.0.0/16", 0, tunnel),
+            ("2001:db8:1::/48", "::/0", 0, tunnel),
+            ("192.0.2.1/32", "192.0.2.2/32", 47, Treatment::Encrypt(Mode::Transport)),
+            ("192.0.2.1/32", "192.0.2.2/32", 47, Treatment::Block),
+        ] {
             for direction in [PolicyDirection::In, PolicyDirection::Fwd, PolicyDirection::Out] {
-                let selector = Selector { source: source.parse().unwrap(), destination: destination.parse().unwrap() };
+                let (source, destination) = (source.parse().unwrap(), destination.parse().unwrap());
+                let selector = Selector { source, destination, protocol };
                 let policy = XfrmPolicy {
                     id: XfrmPolicyId { direction, selector, mark: Some(Mark::new(2, 0xff)), if_id: 42 },
                     priority: crate::plan::POLICY_PRIORITY,
                     source: "192.0.2.1".parse().unwrap(),
                     destination: "192.0.2.2".parse().unwrap(),
                     reqid: *REQIDS.end(),
+                    treatment,
                 };
                 assert_eq!(read(&message(&policy)), Some(policy));
             }

@@ -6,11 +6,14 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::{
-    Address, Direction, Link, LinkKind, Mark, POLICY_PRIORITY, PolicyDirection, Route, RouteVia, Selector, State,
-    StateId, UNREACHABLE_METRIC, XfrmPolicy, XfrmPolicyId,
+    Address, BLOCK_PRIORITY, Direction, Link, LinkKind, Mark, POLICY_PRIORITY, PolicyDirection, Route, RouteVia,
+    Selector, State, StateId, Treatment, UNREACHABLE_METRIC, XfrmPolicy, XfrmPolicyId,
 };
 use crate::keyfile::Keys;
-use crate::policy::{Classify, DeviceKind, Keying, Lane, Policy, STATIC_KEY_CONSENT, Selection, Static, Tunnel};
+use crate::policy::{
+    Classify, DeviceKind, Keying, Lane, Mode, Policy, STATIC_KEY_CONSENT, Selection, Selectors, Static, Tunnel,
+    protocol,
+};
 
 /// What there should be. `Desired::default()` is a machine without Lanekeeper: what `down` wants.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -112,6 +115,7 @@ impl Desired {
         let mut desired = Self { ports, sockets: policy.mark_sockets, ..Self::default() };
         for tunnel in &policy.tunnels {
             desired.add_device(tunnel);
+            desired.policies.extend(blocks(tunnel));
             let if_id = tunnel.device.kind.if_id();
             match &tunnel.keying {
                 Keying::Ike(_) => {
@@ -131,6 +135,10 @@ impl Desired {
             DeviceKind::Xfrm { if_id } => LinkKind::Xfrm { if_id },
             DeviceKind::Vti { input_key, output_key } => {
                 LinkKind::Vti { local: tunnel.local, remote: tunnel.remote, input_key, output_key }
+            }
+            DeviceKind::Gre { key, ttl } => {
+                let fwmark = tunnel.lanes.first().map_or(0, |lane| lane.mark);
+                LinkKind::Gre { local: tunnel.local, remote: tunnel.remote, key, ttl, fwmark }
             }
         };
         // A VTI has asked for the policy by its key and forgotten the SA: any policy of others that fits would drop the packet.
@@ -194,6 +202,7 @@ impl Desired {
                     source,
                     reqid: lane.reqid,
                     if_id: selection.if_id,
+                    mode: tunnel.device.kind.mode(),
                     set_mark,
                     replay_window: if direction == Direction::In { tunnel.replay_window } else { 0 },
                     algorithm: sa.algorithm,
@@ -220,16 +229,18 @@ fn metric(destination: &IpNet) -> u32 {
 /// One per direction and pair of selectors of one family.
 fn policies(tunnel: &Tunnel, lane: &Lane, selection: &Selection) -> Vec<XfrmPolicy> {
     let mut policies = Vec::new();
-    for &local in &tunnel.local_ts {
-        for &remote in tunnel.remote_ts.iter().filter(|remote| remote.addr().is_ipv4() == local.addr().is_ipv4()) {
-            for direction in [PolicyDirection::In, PolicyDirection::Fwd, PolicyDirection::Out] {
+    let mode = tunnel.device.kind.mode();
+    let Selectors { local, remote, protocol } = tunnel.selectors();
+    for &local in &local {
+        for &remote in remote.iter().filter(|remote| remote.addr().is_ipv4() == local.addr().is_ipv4()) {
+            for &direction in directions(mode) {
                 let (selector, mark, source, destination) = match direction {
                     PolicyDirection::Out => {
-                        let selector = Selector { source: local, destination: remote };
+                        let selector = Selector { source: local, destination: remote, protocol };
                         (selector, selection.output, tunnel.local, tunnel.remote)
                     }
                     PolicyDirection::In | PolicyDirection::Fwd => {
-                        let selector = Selector { source: remote, destination: local };
+                        let selector = Selector { source: remote, destination: local, protocol };
                         (selector, selection.input, tunnel.remote, tunnel.local)
                     }
                 };
@@ -240,9 +251,41 @@ fn policies(tunnel: &Tunnel, lane: &Lane, selection: &Selection) -> Vec<XfrmPoli
                     source,
                     destination,
                     reqid: lane.reqid,
+                    treatment: Treatment::Encrypt(mode),
                 });
             }
         }
     }
     policies
+}
+
+/// What a transport-mode SA is for is never forwarded.
+fn directions(mode: Mode) -> &'static [PolicyDirection] {
+    match mode {
+        Mode::Tunnel => &[PolicyDirection::In, PolicyDirection::Fwd, PolicyDirection::Out],
+        Mode::Transport => &[PolicyDirection::In, PolicyDirection::Out],
+    }
+}
+
+/// Outer packets are the host's own and routed like any other: without its SA a GRE device would send in clear, and take what
+/// comes in clear. An XFRM interface and a VTI do neither.
+fn blocks(tunnel: &Tunnel) -> Vec<XfrmPolicy> {
+    let reqid = match (tunnel.device.kind, tunnel.lanes.first()) {
+        (DeviceKind::Gre { .. }, Some(lane)) => lane.reqid,
+        (DeviceKind::Gre { .. }, None) | (DeviceKind::Xfrm { .. } | DeviceKind::Vti { .. }, _) => return Vec::new(),
+    };
+    let (local, remote) = (IpNet::from(tunnel.local), IpNet::from(tunnel.remote));
+    let ways = [(PolicyDirection::In, remote, local), (PolicyDirection::Out, local, remote)];
+    let block = |(direction, from, to): (PolicyDirection, IpNet, IpNet)| {
+        let selector = Selector { source: from, destination: to, protocol: protocol::GRE };
+        XfrmPolicy {
+            id: XfrmPolicyId { direction, selector, mark: None, if_id: 0 },
+            priority: BLOCK_PRIORITY,
+            source: from.addr(),
+            destination: to.addr(),
+            reqid,
+            treatment: Treatment::Block,
+        }
+    };
+    ways.into_iter().map(block).collect()
 }

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::{
-    Address, Desired, Extent, LinkKind, Observed, Op, PolicyDirection, Route, RouteVia, State, StateId, XfrmPolicy,
-    XfrmPolicyId,
+    Address, Desired, Extent, LinkKind, Observed, Op, PolicyDirection, Route, RouteVia, State, StateId, Treatment,
+    XfrmPolicy, XfrmPolicyId,
 };
 
 /// What must change, in the order in which it must.
@@ -46,14 +46,16 @@ pub enum Conflict {
         /// The device that has it.
         other: String,
     },
-    /// A foreign VTI between the same ends, of which the kernel allows one.
+    /// A foreign VTI between the same ends, of which the kernel allows one, or GRE device, whose packets our policies would take.
     #[error(
-        "device {name} is a VTI between {local} and {remote}, as {other} is, which is not ours: take other addresses or an XFRM \
+        "device {name} is a {kind} between {local} and {remote}, as {other} is, which is not ours: take other addresses or an XFRM \
          interface, or remove it with `ip link del {other}`"
     )]
     EndsTaken {
         /// Our device.
         name: String,
+        /// What both are.
+        kind: &'static str,
         /// Outer address here.
         local: IpAddr,
         /// That of the peer.
@@ -139,7 +141,12 @@ fn conflicts(desired: &Desired, observed: &Observed) -> Vec<Conflict> {
                         Conflict::IfIdTaken { name: link.name.clone(), if_id, other: other.clone() }
                     }
                     LinkKind::Vti { local, remote, .. } => {
-                        Conflict::EndsTaken { name: link.name.clone(), local, remote, other: other.clone() }
+                        let (name, other) = (link.name.clone(), other.clone());
+                        Conflict::EndsTaken { name, kind: "VTI", local, remote, other }
+                    }
+                    LinkKind::Gre { local, remote, .. } => {
+                        let (name, other) = (link.name.clone(), other.clone());
+                        Conflict::EndsTaken { name, kind: "GRE device", local, remote, other }
                     }
                     LinkKind::Other => continue,
                 });
@@ -359,9 +366,10 @@ impl Steps {
             observed.policies.iter().map(|policy| (policy.id, policy)).collect();
         let wanted: BTreeSet<XfrmPolicyId> = desired.policies.iter().map(|policy| policy.id).collect();
         for want in &desired.policies {
-            let turn = match want.id.direction {
-                PolicyDirection::Out => Turn::OutboundPolicies,
-                PolicyDirection::In | PolicyDirection::Fwd => Turn::InboundPolicies,
+            let turn = match (want.treatment, want.id.direction) {
+                (Treatment::Block, _) => Turn::BlockRoutes,
+                (Treatment::Encrypt(_), PolicyDirection::Out) => Turn::OutboundPolicies,
+                (Treatment::Encrypt(_), PolicyDirection::In | PolicyDirection::Fwd) => Turn::InboundPolicies,
             };
             match there.get(&want.id) {
                 Some(have) if *have == want => {}
@@ -374,6 +382,7 @@ impl Steps {
                 // Charon would take over what is in its place, and we would then remove what is charon's.
                 let early = desired.charon_lanes.contains(&(have.reqid, have.id.if_id));
                 let turn = match (early, have.id.direction) {
+                    (true | false, _) if have.treatment == Treatment::Block => Turn::UnblockRoutes,
                     (true, PolicyDirection::Out) => Turn::ClearOutboundPolicies,
                     (true, PolicyDirection::In | PolicyDirection::Fwd) => Turn::ClearInboundPolicies,
                     (false, PolicyDirection::Out) => Turn::StaleOutboundPolicies,
@@ -393,8 +402,8 @@ impl Steps {
             }
         }
         // A lane that was charon's and is now static: what charon has in its place goes first.
-        let static_lanes: BTreeSet<(u32, u32)> =
-            desired.policies.iter().map(|policy| (policy.reqid, policy.id.if_id)).collect();
+        let keyed = desired.policies.iter().filter(|policy| policy.treatment != Treatment::Block);
+        let static_lanes: BTreeSet<(u32, u32)> = keyed.map(|policy| (policy.reqid, policy.id.if_id)).collect();
         let in_the_way = |lane: &(u32, u32)| static_lanes.contains(lane);
         let early = observed.charon.keys().any(in_the_way);
         for name in observed.connections.keys().filter(|name| !desired.connections.contains_key(*name)) {

@@ -6,9 +6,10 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 
+use super::{BLOCK_PRIORITY, POLICY_PRIORITY};
 use crate::keyfile::Key;
 pub use crate::keyfile::{Algorithm, Direction};
-use crate::policy::Masked;
+use crate::policy::{Masked, Mode};
 
 /// A tunnel's device of ours.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -45,6 +46,19 @@ pub enum LinkKind {
         input_key: u32,
         /// IFLA_VTI_OKEY.
         output_key: u32,
+    },
+    /// A GRE device, over IPv4 or IPv6, with multicast.
+    Gre {
+        /// Outer address here.
+        local: IpAddr,
+        /// That of the peer.
+        remote: IpAddr,
+        /// IFLA_GRE_IKEY and IFLA_GRE_OKEY.
+        key: Option<u32>,
+        /// IFLA_GRE_TTL.
+        ttl: u8,
+        /// IFLA_GRE_FWMARK: the mark of the outer flow, by which its policy is found.
+        fwmark: u32,
     },
     /// One that no tunnel has.
     #[default]
@@ -103,7 +117,7 @@ pub struct StateId {
     pub mark: Option<Mark>,
 }
 
-/// An ESP state in tunnel mode.
+/// An ESP state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct State {
     /// What the kernel finds it by.
@@ -116,6 +130,8 @@ pub struct State {
     pub reqid: u32,
     /// The interface that it belongs to.
     pub if_id: u32,
+    /// Tunnel or transport.
+    pub mode: Mode,
     /// XFRMA_SET_MARK: what the packet's mark becomes after the transform.
     pub set_mark: Option<Mark>,
     /// In packets; 0 checks nothing.
@@ -139,13 +155,15 @@ pub enum PolicyDirection {
     Out,
 }
 
-/// Inner source and destination, of one family.
+/// Source and destination of the packets, of one family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Selector {
-    /// Inner source.
+    /// Their source, inner to a tunnel.
     pub source: IpNet,
-    /// Inner destination.
+    /// Their destination.
     pub destination: IpNet,
+    /// IP protocol; 0 for any.
+    pub protocol: u8,
 }
 
 /// What identifies a policy in the kernel.
@@ -161,7 +179,17 @@ pub struct XfrmPolicyId {
     pub if_id: u32,
 }
 
-/// A policy that sends packets to one lane's states, or asks that they came from them.
+/// What becomes of a policy's packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Treatment {
+    /// Out, they go to the lane's states; in, they have to come from them.
+    Encrypt(Mode),
+    /// They are dropped.
+    Block,
+}
+
+/// A policy that sends packets to one lane's states, or asks that they came from them; or blocks where those are missing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct XfrmPolicy {
     /// What the kernel finds it by.
@@ -173,9 +201,23 @@ pub struct XfrmPolicy {
     pub source: IpAddr,
     /// Outer destination of its template.
     pub destination: IpAddr,
-    /// Of its template.
+    /// Of its template, which even one that blocks has: it is our sign.
     #[serde(serialize_with = "hex")]
     pub reqid: u32,
+    /// What becomes of its packets.
+    pub treatment: Treatment,
+}
+
+impl XfrmPolicy {
+    /// Whether we install it, not charon.
+    pub fn is_ours(&self) -> bool {
+        is_our_priority(self.priority)
+    }
+}
+
+/// Whether a policy with a request id of ours and this priority is one that we install.
+pub fn is_our_priority(priority: u32) -> bool {
+    priority == POLICY_PRIORITY || priority == BLOCK_PRIORITY
 }
 
 impl Mark {
@@ -198,7 +240,7 @@ impl From<Masked> for Mark {
 }
 
 impl LinkKind {
-    /// Whether the kernel takes only one of the two.
+    /// Whether there may be only one of the two.
     pub fn excludes(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Xfrm { if_id }, Self::Xfrm { if_id: other }) => if_id == other,
@@ -206,9 +248,14 @@ impl LinkKind {
             (Self::Vti { local, remote, .. }, Self::Vti { local: here, remote: there, .. }) => {
                 (local, remote) == (here, there)
             }
-            (Self::Xfrm { .. }, Self::Vti { .. } | Self::Other)
-            | (Self::Vti { .. }, Self::Xfrm { .. } | Self::Other)
-            | (Self::Other, Self::Xfrm { .. } | Self::Vti { .. } | Self::Other) => false,
+            // Those of GRE have the key, too, but our policies are for all GRE between the ends.
+            (Self::Gre { local, remote, .. }, Self::Gre { local: here, remote: there, .. }) => {
+                (local, remote) == (here, there)
+            }
+            (Self::Xfrm { .. }, Self::Vti { .. } | Self::Gre { .. } | Self::Other)
+            | (Self::Vti { .. }, Self::Xfrm { .. } | Self::Gre { .. } | Self::Other)
+            | (Self::Gre { .. }, Self::Xfrm { .. } | Self::Vti { .. } | Self::Other)
+            | (Self::Other, Self::Xfrm { .. } | Self::Vti { .. } | Self::Gre { .. } | Self::Other) => false,
         }
     }
 }
@@ -219,6 +266,13 @@ impl fmt::Display for LinkKind {
             Self::Xfrm { if_id } => write!(f, "xfrm if_id {if_id}"),
             Self::Vti { local, remote, input_key, output_key } => {
                 write!(f, "vti {local} > {remote} ikey {input_key} okey {output_key}")
+            }
+            Self::Gre { local, remote, key, ttl, fwmark } => {
+                write!(f, "gre {local} > {remote}")?;
+                if let Some(key) = key {
+                    write!(f, " key {key}")?;
+                }
+                write!(f, " ttl {ttl} fwmark {fwmark:#x}")
             }
             Self::Other => f.write_str("of another kind"),
         }
@@ -256,6 +310,9 @@ impl fmt::Display for StateId {
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "state {} src {} reqid {:#x} if_id {}", self.id, self.source, self.reqid, self.if_id)?;
+        if self.mode == Mode::Transport {
+            f.write_str(" mode transport")?;
+        }
         if let Some(mark) = self.set_mark {
             write!(f, " set-mark {mark}")?;
         }
@@ -276,6 +333,9 @@ impl fmt::Display for PolicyDirection {
 impl fmt::Display for XfrmPolicyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "dir {} src {} dst {}", self.direction, self.selector.source, self.selector.destination)?;
+        if self.selector.protocol != 0 {
+            write!(f, " proto {}", self.selector.protocol)?;
+        }
         if let Some(mark) = self.mark {
             write!(f, " mark {mark}")?;
         }
@@ -285,7 +345,12 @@ impl fmt::Display for XfrmPolicyId {
 
 impl fmt::Display for XfrmPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "policy {} reqid {:#x} {} > {}", self.id, self.reqid, self.source, self.destination)
+        let mode = match self.treatment {
+            Treatment::Block => return write!(f, "policy {} block", self.id),
+            Treatment::Encrypt(Mode::Tunnel) => "",
+            Treatment::Encrypt(Mode::Transport) => " mode transport",
+        };
+        write!(f, "policy {} reqid {:#x} {} > {}{mode}", self.id, self.reqid, self.source, self.destination)
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Address, Link, LinkKind, POLICY_PRIORITY, Route, State, XfrmPolicy};
-use crate::policy::Classify;
+use super::{Address, Link, LinkKind, Route, State, XfrmPolicy};
+use crate::policy::{Classify, Mode};
 
 /// A snapshot. The kernel shell fills the netlink parts, [`crate::reconcile`] those of data path and charon.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -68,9 +68,14 @@ pub struct LaneTraces {
 }
 
 impl LaneTraces {
-    /// Whether it is what a CHILD_SA that carries traffic takes at least: a state each way, a policy in, forward and out.
-    pub fn carry(&self) -> bool {
-        self.states >= 2 && self.policies >= 3
+    /// Whether it is what a CHILD_SA that carries traffic takes at least: a state each way, a policy in and out, and in tunnel
+    /// mode one to forward.
+    pub fn carry(&self, mode: Mode) -> bool {
+        let policies = match mode {
+            Mode::Tunnel => 3,
+            Mode::Transport => 2,
+        };
+        self.states >= 2 && self.policies >= policies
     }
 }
 
@@ -86,7 +91,7 @@ impl Observed {
 
     /// Sorts a policy with a request id of ours: static or charon's.
     pub fn add_policy(&mut self, policy: XfrmPolicy) {
-        if policy.priority == POLICY_PRIORITY {
+        if policy.is_ours() {
             self.policies.push(policy);
         } else {
             self.charon.entry((policy.reqid, policy.id.if_id)).or_default().policies += 1;

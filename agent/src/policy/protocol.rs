@@ -10,6 +10,9 @@ pub const TCP: u8 = 6;
 /// ICMPv6.
 pub const ICMPV6: u8 = 58;
 
+/// GRE.
+pub const GRE: u8 = 47;
+
 /// Every name, with its number. Where a number has several names the first is the one that is shown.
 pub const NAMES: &[(&str, u8)] = &[
     ("icmp", 1),

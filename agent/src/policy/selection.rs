@@ -1,6 +1,9 @@
 //! How the kernel finds the SAs of a lane: what states and policies have in common with packets, by the kind of the device.
 
-use super::{DeviceKind, Lane, Tunnel};
+use ipnet::IpNet;
+use serde::Serialize;
+
+use super::{DeviceKind, Lane, Tunnel, protocol};
 
 /// A mark and the bits of it that count.
 pub type Masked = (u32, u32);
@@ -18,19 +21,50 @@ pub struct Selection {
     pub sets_mark: bool,
 }
 
+/// What of a packet ESP encrypts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// All of it, behind a new IP header.
+    Tunnel,
+    /// What is behind its IP header.
+    Transport,
+}
+
+/// The packets that SAs are for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selectors {
+    /// Addresses on this side.
+    pub local: Vec<IpNet>,
+    /// Addresses on the peer's.
+    pub remote: Vec<IpNet>,
+    /// IP protocol; 0 for any.
+    pub protocol: u8,
+}
+
 impl DeviceKind {
     /// XFRMA_IF_ID of states and policies; 0 for none.
     pub fn if_id(self) -> u32 {
         match self {
             Self::Xfrm { if_id } => if_id,
-            Self::Vti { .. } => 0,
+            Self::Vti { .. } | Self::Gre { .. } => 0,
         }
     }
 
-    /// The mark by which the device asks for the policy of a packet that has `mark`.
-    pub fn asks_with(self, mark: u32) -> u32 {
+    /// Of states and policies.
+    pub fn mode(self) -> Mode {
+        match self {
+            Self::Xfrm { .. } | Self::Vti { .. } => Mode::Tunnel,
+            Self::Gre { .. } => Mode::Transport,
+        }
+    }
+
+    /// The mark by which the device asks for the policy of a packet that has `mark`; `mask` is that of all marks of lanes.
+    pub fn asks_with(self, mark: u32, mask: u32) -> u32 {
         match self {
             Self::Xfrm { .. } => mark,
+            // The outer flow takes the device's fwmark (ip_tunnel_xmit, ip6gre_tunnel_xmit).
+            Self::Gre { .. } => mark & mask,
             // vti_tunnel_xmit and vti6_tnl_xmit put it in the flow.
             Self::Vti { output_key, .. } => output_key,
         }
@@ -40,7 +74,7 @@ impl DeviceKind {
     pub fn most_lanes(self) -> Option<usize> {
         match self {
             Self::Xfrm { .. } => None,
-            Self::Vti { .. } => Some(1),
+            Self::Vti { .. } | Self::Gre { .. } => Some(1),
         }
     }
 }
@@ -52,10 +86,23 @@ impl Tunnel {
         match self.device.kind {
             // The device's packets ask by the mark that they have, and those that come in by the one that they have been given.
             DeviceKind::Xfrm { if_id } => Selection { if_id, input: mark, output: mark, sets_mark: true },
+            DeviceKind::Gre { .. } => Selection { if_id: 0, input: mark, output: mark, sets_mark: true },
             // The device asks by its own keys (vti_tunnel_xmit, vti_rcv_cb), and forgets by which SA a packet came: with a
             // mark of its own a later policy check would find the policy and miss the SA.
             DeviceKind::Vti { input_key, output_key } => {
                 Selection { if_id: 0, input: (input_key, u32::MAX), output: (output_key, u32::MAX), sets_mark: false }
+            }
+        }
+    }
+
+    /// What its SAs are for.
+    pub fn selectors(&self) -> Selectors {
+        match self.device.kind {
+            DeviceKind::Xfrm { .. } | DeviceKind::Vti { .. } => {
+                Selectors { local: self.local_ts.clone(), remote: self.remote_ts.clone(), protocol: 0 }
+            }
+            DeviceKind::Gre { .. } => {
+                Selectors { local: vec![self.local.into()], remote: vec![self.remote.into()], protocol: protocol::GRE }
             }
         }
     }

@@ -350,11 +350,14 @@ fn before_lanes(ops: &[Op]) -> usize {
 fn lacking(policy: &Policy, observed: &Observed) -> BTreeSet<LaneId> {
     let managed = policy.tunnels.iter().filter(|tunnel| matches!(tunnel.keying, Keying::Ike(_)));
     let lanes = managed.flat_map(|tunnel| {
-        let if_id = tunnel.device.kind.if_id();
-        tunnel.lanes.iter().map(move |lane| (tunnel, lane, (lane.reqid, if_id)))
+        let kind = tunnel.device.kind;
+        tunnel.lanes.iter().map(move |lane| (tunnel, lane, (lane.reqid, kind.if_id())))
     });
     lanes
-        .filter(|(_, _, traces)| !observed.charon.get(traces).is_some_and(LaneTraces::carry))
+        .filter(|(tunnel, _, traces)| {
+            let carries = |found: &LaneTraces| found.carry(tunnel.device.kind.mode());
+            !observed.charon.get(traces).is_some_and(carries)
+        })
         .map(|(tunnel, lane, _)| LaneId {
             tunnel: tunnel.name.clone(),
             class: policy.classes[lane.class.0].name.clone(),
@@ -377,6 +380,7 @@ pub(super) fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
     use crate::ike::testing;
+    use crate::policy::DeviceKind;
 
     #[test]
     fn lanes_are_made_known_behind_their_tables_and_before_their_connection() {
@@ -404,5 +408,13 @@ mod tests {
         let names = |observed| lacking(&policy, observed).iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(names(&observed), ["b7/bulk.0", "b7/bulk.1"]);
         assert_eq!(names(&Observed::default()).len(), 3);
+
+        // In transport mode nothing is forwarded.
+        let mut gre = testing::policy();
+        gre.tunnels[0].device.kind = DeviceKind::Gre { key: None, ttl: 64 };
+        gre.tunnels[0].lanes.truncate(1);
+        let mut observed = Observed::default();
+        observed.charon.insert((0x4c4b_0001, 0), LaneTraces { states: 2, policies: 2 });
+        assert_eq!(lacking(&gre, &observed), BTreeSet::new());
     }
 }

@@ -161,3 +161,63 @@ gw.toml:11:53: error: tunnel "branch-7": key 0x101 is a mark that tunnel "branch
     );
     same(&said(&beside("key = 0x100")), "");
 }
+
+/// The fine config, but its device is GRE and carries one class.
+fn gre(keys: &str) -> String {
+    vti(keys).replacen("type = \"vti\"", "type = \"gre\"", 1)
+}
+
+#[test]
+fn a_gre_device_has_a_key_and_a_ttl_at_will() {
+    same(&said(&gre("key = 7, ttl = 32")), "");
+    same(&said(&gre("mtu = 1400")), "");
+    same(
+        &said(&gre("ttl = 256")),
+        r#"
+gw.toml:11:53: error: tunnel "branch-7": device: ttl 256 is outside 1 to 255
+"#,
+    );
+    same(
+        &said(&gre("okey = 7")),
+        r#"
+gw.toml:11:47: error: tunnel "branch-7": device: okey is not for type = "gre"
+    take okey out: it is for type = "vti"
+"#,
+    );
+    same(
+        &changed("if-id = 42", "if-id = 42, ttl = 7"),
+        r#"
+gw.toml:10:60: error: tunnel "branch-7": device: ttl is not for type = "xfrm"
+    take ttl out: it is for type = "gre"
+"#,
+    );
+    let inside = gre("key = 7").replacen("[[tunnel]]", "[[tunnel]]\nlocal-ts = \"10.1.0.0/16\"", 1);
+    same(
+        &said(&inside),
+        r#"
+gw.toml:7:12: error: tunnel "branch-7": local-ts is not for type = "gre"
+    take local-ts out: it is for type = "xfrm"
+"#,
+    );
+}
+
+#[test]
+fn gre_is_of_one_tunnel_between_two_ends_and_esp_of_others_goes_there_too() {
+    let both = format!("{}{}", gre("key = 42"), second("192.0.2.2", "type = \"gre\", key = 43"));
+    same(
+        &said(&both),
+        r#"
+gw.toml:18:10: error: tunnel "branch-8": tunnel "branch-7" has the same local and remote, see gw.toml:8:9, and the SAs of both would be for all GRE between them
+    give one of the tunnels an address of its own, or make one tunnel with an XFRM interface of them
+"#,
+    );
+    same(&said(&format!("{}{}", gre("key = 42"), second("192.0.2.2", "type = \"xfrm\", if-id = 43"))), "");
+    let vti = format!("{}{}", gre("key = 42"), second("192.0.2.2", "type = \"vti\", key = 43"));
+    same(
+        &said(&vti),
+        r#"
+gw.toml:18:10: error: tunnel "branch-8": tunnel "branch-7" has the same local and remote, see gw.toml:8:9, and a VTI takes all ESP between them
+    give one of the tunnels an address of its own, or make one tunnel with an XFRM interface of them
+"#,
+    );
+}

@@ -110,9 +110,9 @@ gw.toml:14:11: error: tunnel "branch-7": route 10.2.0.0/16 leads into tunnel "br
 #[test]
 fn devices_of_later_versions() {
     same(
-        &changed("type = \"xfrm\"", "type = \"gre\""),
+        &changed("type = \"xfrm\"", "type = \"tun\""),
         r#"
-gw.toml:10:19: error: tunnel "branch-7": device: type "gre" is not supported yet
+gw.toml:10:19: error: tunnel "branch-7": device: type "tun" is not supported yet
     take type = "xfrm": one XFRM interface carries any number of lanes
 "#,
     );

@@ -1,6 +1,8 @@
 //! The kernel and charon as a model: what each operation does, and what the kernel does by itself.
 
-use lanekeeper::plan::{Address, Desired, Extent, LaneTraces, Link, Observed, Op, Route, RouteVia, State, diff};
+use lanekeeper::plan::{
+    Address, Desired, Extent, LaneTraces, Link, Observed, Op, Route, RouteVia, State, Treatment, diff,
+};
 
 /// Panics where the kernel would refuse.
 pub fn carry_out(machine: &mut Observed, op: &Op) {
@@ -38,7 +40,10 @@ pub fn carry_out(machine: &mut Observed, op: &Op) {
         }
         Op::AddPolicy(policy) => {
             assert!(machine.policies.iter().all(|other| other.id != policy.id), "EEXIST: {op}");
-            assert!(!machine.charon.contains_key(&(policy.reqid, policy.id.if_id)), "charon's is there: {op}");
+            // One that blocks is beside charon's.
+            let blocks = policy.treatment == Treatment::Block;
+            let charons = machine.charon.contains_key(&(policy.reqid, policy.id.if_id));
+            assert!(blocks || !charons, "charon's is there: {op}");
             machine.policies.push(policy);
         }
         Op::UpdatePolicy(policy) => {

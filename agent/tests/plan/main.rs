@@ -10,13 +10,13 @@ use ipnet::IpNet;
 use lanekeeper::keyfile::{self, Keys};
 use lanekeeper::plan::{
     Address, Conflict, Desired, DeviceInUse, Direction, Error, LaneTraces, LinkKind, Observed, Op, PolicyDirection,
-    REQIDS, RouteVia, State, UNREACHABLE_METRIC, XfrmPolicy, diff,
+    REQIDS, RouteVia, Selector, State, Treatment, UNREACHABLE_METRIC, XfrmPolicy, diff,
 };
 use lanekeeper::policy::{Keying, Policy, Static, Tunnel};
 use proptest::prelude::*;
 
 use crate::machine::{carry_out, drift, machine};
-use crate::sketch::{Sketch, desired, net, one, policy, sketch};
+use crate::sketch::{Kind, Sketch, desired, net, one, policy, sketch};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
@@ -73,6 +73,24 @@ proptest! {
     }
 
     #[test]
+    fn a_gre_device_is_up_only_before_a_policy_that_blocks(from in sketch(), to in sketch()) {
+        let mut machine = machine(&desired(&from));
+        for op in diff(&desired(&to), &machine).unwrap().ops {
+            carry_out(&mut machine, &op);
+            for link in machine.links.values().filter(|link| link.up) {
+                let LinkKind::Gre { local, remote, .. } = link.kind else { continue };
+                for (source, destination) in [(local, remote), (remote, local)] {
+                    let selector = Selector { source: source.into(), destination: destination.into(), protocol: 47 };
+                    let blocks = |policy: &XfrmPolicy| {
+                        policy.treatment == Treatment::Block && policy.id.selector == selector && policy.id.mark.is_none()
+                    };
+                    prop_assert!(machine.policies.iter().any(blocks), "{link} after {op}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_new_device_gets_traffic_only_with_programs_on_it(to in sketch()) {
         let wanted = desired(&to);
         prop_assume!(wanted.tables.is_some());
@@ -99,7 +117,9 @@ proptest! {
         for (op, applying) in ops.into_iter().chain(down.iter().map(|op| (op, false))) {
             carry_out(&mut machine, op);
             let looked_at = |policy: &&XfrmPolicy| {
-                policy.id.direction == PolicyDirection::Out && (!applying || wanted.policies.contains(policy))
+                policy.treatment != Treatment::Block
+                    && policy.id.direction == PolicyDirection::Out
+                    && (!applying || wanted.policies.contains(policy))
             };
             for policy in machine.policies.iter().filter(looked_at) {
                 let of_lane = |state: &&State| (state.reqid, state.if_id) == (policy.reqid, policy.id.if_id);
@@ -119,7 +139,10 @@ proptest! {
         let wanted = desired(&to);
         for op in diff(&wanted, &machine).unwrap().ops {
             if matches!(op, Op::LoadConnection { .. }) {
-                let taken = |policy: &XfrmPolicy| wanted.charon_lanes.contains(&(policy.reqid, policy.id.if_id));
+                let taken = |policy: &XfrmPolicy| {
+                    policy.treatment != Treatment::Block
+                        && wanted.charon_lanes.contains(&(policy.reqid, policy.id.if_id))
+                };
                 prop_assert!(!machine.policies.iter().any(taken), "{op}");
             }
             carry_out(&mut machine, &op);
@@ -279,7 +302,7 @@ fn a_foreign_device_of_our_name_is_an_error_that_names_the_cure() {
 #[test]
 fn a_vti_is_made_with_its_ends_and_keys_and_excludes_others_between_them() {
     let mut sketch = one(true);
-    sketch.tunnels[0].vti = true;
+    sketch.tunnels[0].kind = Kind::Vti;
     let wanted = desired(&sketch);
     let mut machine = machine(&wanted);
     let first = diff(&wanted, &Observed::default()).unwrap().to_string();
@@ -308,6 +331,32 @@ fn a_vti_is_made_with_its_ends_and_keys_and_excludes_others_between_them() {
         "device lk-t0 is a VTI between 192.0.2.1 and 192.0.2.2, as vpn0 is, which is not ours: take other addresses or an XFRM \
          interface, or remove it with `ip link del vpn0`"
     );
+}
+
+#[test]
+fn a_gre_device_stands_behind_policies_that_block_before_it_and_after_it() {
+    let mut sketch = one(false);
+    sketch.tunnels[0].kind = Kind::Gre;
+    let wanted = desired(&sketch);
+    let first = diff(&wanted, &Observed::default()).unwrap().to_string();
+    let said: Vec<&str> =
+        first.lines().filter(|line| line.starts_with("+ policy") || line.starts_with("+ link")).collect();
+    assert_eq!(
+        said,
+        [
+            "+ policy dir in src 192.0.2.2/32 dst 192.0.2.1/32 proto 47 if_id 0 block",
+            "+ policy dir out src 192.0.2.1/32 dst 192.0.2.2/32 proto 47 if_id 0 block",
+            "+ link lk-t0 gre 192.0.2.1 > 192.0.2.2 key 42 ttl 64 fwmark 0x1 mtu 1400",
+            "+ policy dir in src 192.0.2.2/32 dst 192.0.2.1/32 proto 47 mark 0x1/0xff if_id 0 reqid 0x4c4b0000 192.0.2.2 > \
+             192.0.2.1 mode transport",
+            "+ policy dir out src 192.0.2.1/32 dst 192.0.2.2/32 proto 47 mark 0x1/0xff if_id 0 reqid 0x4c4b0000 192.0.2.1 > \
+             192.0.2.2 mode transport",
+        ]
+    );
+    let down = diff(&Desired::default(), &machine(&wanted)).unwrap().to_string();
+    let gone = down.lines().position(|line| line == "- link lk-t0").unwrap();
+    let open = down.lines().position(|line| line.ends_with("proto 47 if_id 0")).unwrap();
+    assert!(gone < open, "{down}");
 }
 
 #[test]

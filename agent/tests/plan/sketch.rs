@@ -18,11 +18,18 @@ pub struct Sketch {
     pub mask: u32,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Xfrm,
+    Vti,
+    Gre,
+}
+
 #[derive(Debug, Clone)]
 pub struct TunnelSketch {
     pub name: usize,
     pub if_id: u32,
-    pub vti: bool,
+    pub kind: Kind,
     pub mtu: u32,
     pub lanes: u8,
     pub addresses: usize,
@@ -33,14 +40,14 @@ pub struct TunnelSketch {
 }
 
 fn tunnel_sketch() -> impl Strategy<Value = TunnelSketch> {
-    let kind = (1..5u32, any::<bool>());
+    let kind = (1..5u32, prop_oneof![Just(Kind::Xfrm), Just(Kind::Vti), Just(Kind::Gre)]);
     (0..4usize, kind, 1280..1283u32, 1..4u8, 0..3usize, 0..4usize, any::<bool>(), 0..2u32, 0..2u64).prop_map(
-        |(name, (if_id, vti), mtu, lanes, addresses, routes, keyed, seed, digest)| TunnelSketch {
+        |(name, (if_id, kind), mtu, lanes, addresses, routes, keyed, seed, digest)| TunnelSketch {
             name,
             if_id,
-            vti,
+            kind,
             mtu,
-            lanes: if vti { 1 } else { lanes },
+            lanes: if kind == Kind::Xfrm { lanes } else { 1 },
             addresses,
             routes,
             keyed,
@@ -87,9 +94,10 @@ impl TunnelSketch {
             classes: vec![ClassIndex(0)],
             lanes,
             device: Device {
-                kind: match self.vti {
-                    false => DeviceKind::Xfrm { if_id: self.if_id },
-                    true => DeviceKind::Vti { input_key: self.if_id, output_key: self.if_id },
+                kind: match self.kind {
+                    Kind::Xfrm => DeviceKind::Xfrm { if_id: self.if_id },
+                    Kind::Vti => DeviceKind::Vti { input_key: self.if_id, output_key: self.if_id },
+                    Kind::Gre => DeviceKind::Gre { key: Some(self.if_id), ttl: 64 },
                 },
                 name: format!("lk-t{}", self.name),
                 mtu: self.mtu,
@@ -181,7 +189,7 @@ pub fn one(keyed: bool) -> Sketch {
     let tunnel = TunnelSketch {
         name: 0,
         if_id: 42,
-        vti: false,
+        kind: Kind::Xfrm,
         mtu: 1400,
         lanes: 1,
         addresses: 1,

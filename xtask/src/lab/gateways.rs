@@ -142,7 +142,7 @@ fn lane_packets(scenario: &Scenario, side: Side, states: &[Sa]) -> LanePackets {
         let position = match scenario.device {
             Device::Xfrm => lane_of_reqid.get(&sa.reqid).copied(),
             // Of its only lane, whatever its mark.
-            Device::Vti => Some(0),
+            Device::Vti | Device::Gre => Some(0),
         };
         if let Some((class, lane)) = position.and_then(|position| lanes.get(position)) {
             *packets.entry((*class, *lane, sa.source == ours)).or_default() += sa.packets;

@@ -53,6 +53,8 @@ pub enum Device {
     Xfrm,
     /// A VTI or VTI6.
     Vti,
+    /// A GRE device.
+    Gre,
 }
 
 /// A `[[class]]`.
@@ -179,6 +181,7 @@ impl Scenario {
             match self.device {
                 Device::Xfrm => format!("type = \"xfrm\", if-id = {IF_ID}"),
                 Device::Vti => format!("type = \"vti\", key = {IF_ID}"),
+                Device::Gre => format!("type = \"gre\", key = {IF_ID}, ttl = 32"),
             },
             side.tunnel_address(Family::V4),
             side.tunnel_address(Family::V6),

@@ -124,15 +124,19 @@ pub struct Device {
     /// Of an XFRM interface, which needs it: what ties device, SAs and policies together; another one in each tunnel.
     #[schemars(with = "Option<u32>", range(min = 1))]
     pub if_id: Option<At<u32>>,
-    /// Of a VTI, which needs it or both of the next two: the mark of its policies; another one in each tunnel.
+    /// Of a VTI, which needs it or both of the next two: the mark of its policies; another one in each tunnel. Of a GRE device:
+    /// what stands in its packets, the same on both ends.
     #[schemars(with = "Option<u32>", range(min = 1))]
     pub key: Option<At<u32>>,
-    /// The same for what comes in alone.
+    /// A VTI's key for what comes in alone.
     #[schemars(with = "Option<u32>", range(min = 1))]
     pub ikey: Option<At<u32>>,
-    /// The same for what leaves alone.
+    /// A VTI's key for what leaves alone.
     #[schemars(with = "Option<u32>", range(min = 1))]
     pub okey: Option<At<u32>>,
+    /// Of a GRE device: TTL of its outer packets.
+    #[schemars(with = "Option<u32>", range(min = 1, max = 255), extend("default" = 64))]
+    pub ttl: Option<At<u32>>,
     /// Inner MTU in bytes: the WAN's, less what ESP adds (80 covers AES-GCM over IPv6).
     #[schemars(with = "Option<u32>", range(min = 576, max = 65535), extend("default" = 1400))]
     pub mtu: Option<At<u32>>,
@@ -153,6 +157,7 @@ impl Device {
             key: table.number("key", 1..=u32::MAX),
             ikey: table.number("ikey", 1..=u32::MAX),
             okey: table.number("okey", 1..=u32::MAX),
+            ttl: table.number("ttl", 1..=255),
             mtu: table.number("mtu", 576..=65535),
             addresses: table.many("addresses", &value::DEVICE_ADDRESS, "leave the key out for no addresses"),
         }
@@ -163,8 +168,9 @@ impl Device {
         let of_others: &[(&'static str, &'static str)] = match kind {
             DeviceType::Xfrm => {
                 table.require("if-id", "42");
-                &[("key", "vti"), ("ikey", "vti"), ("okey", "vti")]
+                &[("key", "vti"), ("ikey", "vti"), ("okey", "vti"), ("ttl", "gre")]
             }
+            DeviceType::Gre => &[("if-id", "xfrm"), ("ikey", "vti"), ("okey", "vti")],
             DeviceType::Vti => {
                 match (table.has("key"), table.has("ikey"), table.has("okey")) {
                     (true, false, false) | (false, true, true) => {}
@@ -176,7 +182,7 @@ impl Device {
                         table.problem(spot, Problem::KeyTwice { object });
                     }
                 }
-                &[("if-id", "xfrm")]
+                &[("if-id", "xfrm"), ("ttl", "gre")]
             }
         };
         for &(key, of) in of_others {
@@ -190,6 +196,10 @@ impl Device {
 
     /// The keys of a VTI: for what comes in, and for what leaves.
     pub(crate) fn keys(&self) -> (Option<&At<u32>>, Option<&At<u32>>) {
+        match self.kind.as_ref().map(|kind| kind.value) {
+            Some(DeviceType::Vti) => {}
+            Some(DeviceType::Xfrm | DeviceType::Gre) | None => return (None, None),
+        }
         (self.ikey.as_ref().or(self.key.as_ref()), self.okey.as_ref().or(self.key.as_ref()))
     }
 }

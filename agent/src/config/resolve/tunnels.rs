@@ -24,6 +24,8 @@ use crate::policy::{Class, ClassIndex, Device, DeviceKind, Fallback, Keying, Pol
 const REPLAY_WINDOW: u32 = 128;
 /// MTU of a device that names none: 1500 less ESP, UDP and an IPv6 header with room to spare.
 const MTU: u32 = 1400;
+/// TTL of a GRE device that names none: the kernel's own for what it sends.
+const TTL: u8 = 64;
 
 /// Every tunnel with its lanes.
 pub fn resolve(
@@ -169,6 +171,10 @@ fn device(tunnel: &document::Tunnel) -> Device {
                 let (input, output) = device.map_or((None, None), document::Device::keys);
                 DeviceKind::Vti { input_key: number(input), output_key: number(output) }
             }
+            DeviceType::Gre => DeviceKind::Gre {
+                key: device.and_then(|device| device.key.as_ref()).map(|key| key.value),
+                ttl: device.and_then(|device| device.ttl.as_ref()).map_or(TTL, |ttl| ttl.value as u8),
+            },
         },
         name: device.and_then(|device| device.name.as_ref()).map(|name| name.value.clone()).unwrap_or_default(),
         mtu: device.and_then(|device| device.mtu.as_ref()).map_or(MTU, |mtu| mtu.value),
@@ -203,6 +209,13 @@ fn check_inside(tunnel: &document::Tunnel, findings: &mut Findings<'_>) {
         }
     }
     let Some(device) = &tunnel.device else { return };
+    if let Some(DeviceType::Gre) = device.kind.as_ref().map(|kind| kind.value) {
+        let of_inside = [("local-ts", &tunnel.local_ts), ("remote-ts", &tunnel.remote_ts)];
+        for (key, first) in of_inside.into_iter().filter_map(|(key, ts)| Some((key, ts.first()?))) {
+            let (object, kind, of) = (object.clone(), DeviceType::Gre.name(), DeviceType::Xfrm.name());
+            findings.problem(first.spot, Problem::OfOtherDevice { object, key, kind, of });
+        }
+    }
     super::rules::no_twice(&device.addresses, &format!("{object}: device"), "addresses", ToString::to_string, findings);
     if let Some(mtu) = &device.mtu
         && mtu.value < IPV6_MTU

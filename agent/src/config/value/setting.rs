@@ -58,6 +58,8 @@ pub enum DeviceType {
     Xfrm,
     /// A VTI, or VTI6 between IPv6 addresses.
     Vti,
+    /// A GRE device, over IPv4 or IPv6.
+    Gre,
 }
 
 impl DeviceType {
@@ -66,6 +68,7 @@ impl DeviceType {
         match self {
             Self::Xfrm => "xfrm",
             Self::Vti => "vti",
+            Self::Gre => "gre",
         }
     }
 
@@ -74,6 +77,7 @@ impl DeviceType {
         match self {
             Self::Xfrm => "an XFRM interface",
             Self::Vti => "a VTI",
+            Self::Gre => "a GRE device",
         }
     }
 }
@@ -197,11 +201,14 @@ fn device_type(text: &str) -> Result<DeviceType, Reason> {
     match text {
         "xfrm" => Ok(DeviceType::Xfrm),
         "vti" => Ok(DeviceType::Vti),
-        "gre" | "tun" | "policy" | "none" => {
+        "gre" => Ok(DeviceType::Gre),
+        "tun" | "policy" | "none" => {
             let cure = "take type = \"xfrm\": one XFRM interface carries any number of lanes";
             Err(Reason::NotYet { value: text.to_owned(), cure })
         }
-        _ => Err(Reason::Unknown { value: text.to_owned(), cure: cure(text, "kinds of device", ["xfrm", "vti"]) }),
+        _ => {
+            Err(Reason::Unknown { value: text.to_owned(), cure: cure(text, "kinds of device", ["xfrm", "vti", "gre"]) })
+        }
     }
 }
 

@@ -165,3 +165,18 @@ fn the_child_of_a_vti_has_its_keys_for_marks() {
     assert_eq!(said, [marks[0], marks[1], marks[2], Some("0"), Some("tunnel")]);
     assert_eq!(connection.lanes[0].mark, (0x2a, u32::MAX));
 }
+
+#[test]
+fn the_child_of_a_gre_device_is_for_gre_between_the_ends_alone() {
+    let connection = connection(|policy| {
+        policy.tunnels[0].device.kind = DeviceKind::Gre { key: Some(7), ttl: 64 };
+        policy.tunnels[0].lanes.truncate(1);
+    });
+    let message = connection.load_conn(&psk());
+    let child = message.section("lk-b7").unwrap().section("children").unwrap().section("voice.0").unwrap();
+    let said = ["mode", "mark_in", "mark_out", "set_mark_in", "if_id_in"].map(|key| child.text(key));
+    let mark = Some("0x00000001/0x000000ff");
+    assert_eq!(said, [Some("transport"), mark, mark, Some("%same/0x000000ff"), Some("0")]);
+    let selectors = ["local_ts", "remote_ts"].map(|key| child.list(key).collect::<Vec<_>>());
+    assert_eq!(selectors, [["192.0.2.1/32[47]"], ["192.0.2.2/32[47]"]]);
+}

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_packet_xfrm::XfrmAttrs;
-use netlink_packet_xfrm::constants::{XFRM_POLICY_BLOCK, XFRM_POLICY_OUT};
+use netlink_packet_xfrm::constants::{XFRM_MODE_TRANSPORT, XFRM_POLICY_BLOCK, XFRM_POLICY_OUT};
 use netlink_packet_xfrm::policy::ModifyMessage as PolicyMessage;
 use netlink_packet_xfrm::state::ModifyMessage as StateMessage;
 
@@ -14,6 +14,7 @@ use super::{Flow, Outbound, Sa, Template, Way, Xfrm};
 use crate::kernel::netlink::{Failure, Netlink};
 use crate::kernel::{Error, state, xfrm_policy};
 use crate::plan::Mark;
+use crate::policy::Mode;
 
 /// Policies and states, ours and others'.
 pub async fn xfrm(netlink: &Netlink) -> Result<Xfrm, Error> {
@@ -42,6 +43,7 @@ fn outbound(message: &PolicyMessage) -> Option<Outbound> {
                     source: state::ip(&first.saddr, first.family),
                     destination: state::ip(&first.id.daddr, first.family),
                     reqid: first.reqid,
+                    mode: if first.mode == XFRM_MODE_TRANSPORT { Mode::Transport } else { Mode::Tunnel },
                 });
             }
             _ => {}

@@ -30,7 +30,9 @@ pub fn resolve(
     if let Some(kind) = tunnel.device.as_ref().and_then(|device| device.kind.as_ref()) {
         match kind.value {
             DeviceType::Xfrm => {}
-            DeviceType::Vti => findings.problem(kind.spot, Problem::AdoptDevice { object: tunnel.object.clone() }),
+            DeviceType::Vti | DeviceType::Gre => {
+                findings.problem(kind.spot, Problem::AdoptDevice { object: tunnel.object.clone() })
+            }
         }
     }
     let classes: Vec<At<String>> = adopt.children.iter().filter_map(|entry| entry.class.clone()).collect();

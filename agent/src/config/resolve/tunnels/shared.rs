@@ -65,20 +65,25 @@ pub fn check(document: &Document, classes: &[Class], mask: u32, findings: &mut F
 }
 
 /// A VTI is found by its ends alone, and what it finds no policy for is dropped (vti_rcv, vti6_rcv): nobody else gets ESP there.
+/// The policies of a GRE device name nothing but its ends.
 fn check_ends(document: &Document, findings: &mut Findings<'_>) {
     let mut by_ends = Taken(HashMap::new());
     for tunnel in &document.tunnels {
         let (Some(local), Some(remote)) = (&tunnel.local, &tunnel.remote) else { continue };
         let Some((earlier, spot)) = by_ends.take((local.value, remote.value), tunnel, local.spot) else { continue };
-        let kind = |tunnel: &Tunnel| Some(tunnel.device.as_ref()?.kind.as_ref()?.value);
-        let takes = |tunnel| match kind(tunnel)? {
-            DeviceType::Xfrm => None,
-            of @ DeviceType::Vti => Some(of.title()),
+        let kind = |tunnel: &Tunnel| {
+            let device = tunnel.device.as_ref()?;
+            Some(device.kind.as_ref()?.value)
         };
-        let Some(device) = takes(tunnel).or_else(|| takes(earlier)) else { continue };
+        let why = match (kind(tunnel), kind(earlier)) {
+            (Some(DeviceType::Vti), _) | (_, Some(DeviceType::Vti)) => "a VTI takes all ESP between them",
+            (Some(DeviceType::Gre), Some(DeviceType::Gre)) => "the SAs of both would be for all GRE between them",
+            (Some(DeviceType::Xfrm | DeviceType::Gre) | None, Some(DeviceType::Xfrm) | None)
+            | (Some(DeviceType::Xfrm) | None, Some(DeviceType::Gre)) => continue,
+        };
         let problem = Problem::EndsTaken {
             object: tunnel.object.clone(),
-            device,
+            why,
             other: earlier.object.clone(),
             first: findings.place(spot),
         };
@@ -127,7 +132,9 @@ fn writer(document: &Document, classes: &[Class], mark: u32, mask: u32) -> Optio
         let of_class =
             |name: &At<String>| classes.iter().find(|class| class.name == name.value).map_or(0, |class| class.lanes);
         match tunnel.device.as_ref().and_then(|device| device.kind.as_ref()).map(|kind| kind.value) {
-            Some(DeviceType::Xfrm) | None => tunnel.classes.iter().map(|name| u32::from(of_class(name))).sum(),
+            Some(DeviceType::Xfrm | DeviceType::Gre) | None => {
+                tunnel.classes.iter().map(|name| u32::from(of_class(name))).sum()
+            }
             Some(DeviceType::Vti) => 0,
         }
     };

@@ -1,0 +1,151 @@
+//! Tunnels whose device is GRE over transport-mode SAs: one lane, and no GRE in clear.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+
+use xtask::demo::stage::warm_up;
+use xtask::lab::capture::Capture;
+use xtask::lab::gateways::{Gateways, LANES_UP};
+use xtask::lab::scenario::{Class, DEVICE, Device, Keying, Scenario};
+use xtask::lab::traffic::{Flow, Tally, Traffic};
+use xtask::lab::{Family, Side, dump, netns};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_lanekeeper");
+const SIDES: [Side; 2] = [Side::A, Side::B];
+const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+const EF: u8 = 46;
+
+/// Both LANs are one tenant's, so that what comes in is counted by what it is for.
+fn scenario(keying: Keying, outer: Family) -> Scenario {
+    let sources: Vec<String> =
+        SIDES.into_iter().flat_map(|side| FAMILIES.map(|f| format!("{:?}", side.lan(f)))).collect();
+    let sources = sources.join(", ");
+    Scenario {
+        classes: vec![Class::new("voice").fallback("default"), Class::new("default")],
+        rules: format!(
+            "[[tenant]]\nname = \"lans\"\nsources = [{sources}]\n\n\
+             [[rule]]\nname = \"voice\"\ntenant = \"lans\"\nclass = \"voice\"\nprotocol = \"udp\"\ndscp = [\"ef\"]\n"
+        ),
+        device: Device::Gre,
+        outer,
+        ..Scenario::four_classes(keying)
+    }
+}
+
+fn dumps(gateways: &Gateways) -> [String; 2] {
+    SIDES.map(|side| dump::machine(&gateways.lab().gateway(side), &gateways.agent_of(side).bpffs()).unwrap())
+}
+
+/// Voice and what no rule matches, both families, each way another number of packets, and some of the gateway's own.
+fn both_ways(gateways: &Gateways) -> Vec<(Flow, Tally)> {
+    let lab = gateways.lab();
+    let mut flows = Vec::new();
+    for (from, family, dscp, count) in [
+        (Side::A, Family::V4, EF, 40),
+        (Side::A, Family::V6, EF, 20),
+        (Side::A, Family::V4, 0, 30),
+        (Side::A, Family::V6, 0, 25),
+        (Side::B, Family::V4, EF, 35),
+        (Side::B, Family::V6, 0, 45),
+    ] {
+        let port = 6000 + from as u16 * 100 + u16::from(dscp);
+        flows.push(Flow { dscp, count: Some(count), ..lab.flow("both", from, family, port) });
+    }
+    let source = SocketAddr::new([10, 1, 0, 1].into(), 6500);
+    let own = lab.flow("own", Side::A, Family::V4, 6500);
+    flows.push(Flow { from: lab.gateway(Side::A), source, count: Some(15), ..own });
+    let tallies = Traffic::run(&flows).unwrap();
+    flows.into_iter().zip(tallies).collect()
+}
+
+/// From A's LAN to B's; returns how many arrived.
+fn received(gateways: &Gateways) -> u64 {
+    let flows = FAMILIES.map(|family| Flow { count: Some(10), ..gateways.lab().flow("some", Side::A, family, 7000) });
+    Traffic::run(&flows).unwrap().iter().map(|tally| tally.received).sum()
+}
+
+/// Packets of a class that the tenant has sent into the tunnel of A, or got out of it.
+fn of_class(gateways: &Gateways, class: &str, direction: &str) -> u64 {
+    let labels = [("tenant", "lans"), ("class", class), ("direction", direction)];
+    gateways.agent_of(Side::A).metrics().unwrap().count("lanekeeper_class_packets_total", &labels)
+}
+
+fn carries_both_ways_and_leaves_nothing(name: &str, keying: Keying, outer: Family) {
+    // The modules make devices of their own in each namespace, which are nobody's to remove.
+    netns::run(Command::new("modprobe").args(["-a", "ip_gre", "ip6_gre"])).unwrap();
+    let mut gateways = Gateways::idle(name, scenario(keying, outer), Path::new(BINARY)).unwrap();
+    let found = dumps(&gateways);
+    let capture = Capture::start(&gateways.lab().wan()).unwrap();
+
+    // The peer is not there yet.
+    gateways.agent(Side::A).start().unwrap();
+    assert_eq!(received(&gateways), 0);
+    gateways.agent(Side::B).start().unwrap();
+    gateways.wait_for_lanes(LANES_UP).unwrap();
+    warm_up(gateways.lab()).unwrap();
+    let (voice, inward) = (of_class(&gateways, "voice", "out"), of_class(&gateways, "default", "in"));
+    for (flow, tally) in both_ways(&gateways) {
+        assert_eq!((tally.lost(), Some(tally.sent)), (0, flow.count), "{flow:?}");
+    }
+    assert_eq!(of_class(&gateways, "voice", "out") - voice, 60);
+    // What comes in is its lane's class's, and read behind GRE's header.
+    assert_eq!(of_class(&gateways, "default", "in") - inward, 80);
+    for side in SIDES {
+        let (kernel, counted) = (gateways.kernel_packets(side).unwrap(), gateways.metric_packets(side).unwrap());
+        println!("{side:?}: {kernel:?}");
+        assert!(kernel[&("default", 0, true)] > 0 && kernel[&("default", 0, false)] > 0, "{side:?}: {kernel:?}");
+        assert_eq!(kernel, counted, "{side:?}");
+        let agent = gateways.agent_of(side);
+        let output = agent.call(&["plan", &agent.config().to_string_lossy()]).unwrap();
+        assert_eq!(output.status.code(), Some(0), "the second plan of {side:?} is not empty: {output:?}");
+    }
+    let agent = gateways.agent_of(Side::A);
+    let packet = "udp 10.1.0.2:4000 > 10.2.0.2:5060 dscp ef in lan0";
+    let explained = agent.must(&["explain", &agent.config().to_string_lossy(), packet]).unwrap();
+    let ends = format!("policy  src {}/", Side::A.outer(outer));
+    for part in [format!("device  {DEVICE}\n").as_str(), &ends, " mark 0x1/0xff if_id 0 ", "\nsa      spi 0x"] {
+        assert!(explained.contains(part), "{part:?} is not in:\n{explained}");
+    }
+    let gateway = gateways.lab().gateway(Side::A);
+    let link = gateway.sh(&format!("ip -d link show {DEVICE}")).unwrap();
+    assert!(link.contains("MULTICAST") && link.contains(" 32 "), "{link}");
+
+    // Without SAs and their policies nothing leaves, and nothing that comes in clear is taken.
+    for side in SIDES {
+        gateways.agent(side).stop().unwrap();
+    }
+    gateway.sh("ip xfrm state flush").unwrap();
+    assert_eq!(received(&gateways), 0);
+    let mode = "ip xfrm policy | grep -c 'mode transport' || true";
+    let delete = "ip xfrm policy list | awk '/^src/ {s = $2; d = $4} /dir/ {way = $2} /mark/ {print way, s, d}' | \
+                  while read way s d; do ip xfrm policy delete dir $way src $s dst $d proto gre mark 1 mask 0xff; done";
+    gateway.sh(delete).unwrap();
+    assert_eq!(gateway.sh(mode).unwrap().trim(), "0");
+    assert_eq!(received(&gateways), 0);
+    // Nor without the device.
+    gateway.sh(&format!("ip link del {DEVICE}")).unwrap();
+    assert_eq!(received(&gateways), 0);
+    let seen = capture.stop().unwrap();
+    assert_eq!(seen.clear, 0, "{seen:?}");
+    assert!(seen.esp_total() > 195, "{seen:?}");
+    // The inner DSCP is the outer one's.
+    assert!(seen.dscp[&(Side::A.outer(outer), EF)] >= 60, "{seen:?}");
+
+    for side in SIDES {
+        gateways.agent_of(side).must(&["down"]).unwrap();
+    }
+    for (before, after) in found.iter().zip(dumps(&gateways)) {
+        assert_eq!(dump::difference(before, &after), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn attach_gre_with_charon() {
+    carries_both_ways_and_leaves_nothing("gre", Keying::Psk, Family::V4);
+}
+
+#[test]
+fn attach_gre6_with_static_keys() {
+    carries_both_ways_and_leaves_nothing("gre6", Keying::Static, Family::V6);
+}
