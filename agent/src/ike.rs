@@ -2,12 +2,12 @@
 //!
 //! Pure: [`Connection`] (what to load), [`machine`] (when to initiate, what is up). Shell: [`run`].
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::lane::LaneId;
+use crate::lane::{Condition, LaneId};
 use crate::policy::adopt::Traits;
 
 pub mod adopted;
@@ -35,6 +35,8 @@ pub enum Event {
     Adopted(LaneId, Traits),
     /// No CHILD_SA of that lane is left.
     LaneDown(LaneId),
+    /// No CHILD_SA of that lane is there, and charon waits for a packet to make one.
+    LaneOnDemand(LaneId),
     /// A lane's CHILD_SA was replaced by a fresh one; it stayed up.
     Rekeyed(LaneId),
     /// An IKE_SA with that tunnel's peer stands.
@@ -87,6 +89,17 @@ pub enum Standing {
     Close,
 }
 
+/// What the kernel lacks of a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lack {
+    /// States. That is how a lane on demand waits.
+    States,
+    /// States, and a packet has asked for them.
+    Asked,
+    /// Policies, with or without states.
+    Policies,
+}
+
 /// What to do.
 #[derive(Debug)]
 pub enum Command {
@@ -96,9 +109,11 @@ pub enum Command {
     Load(Box<Load>, Standing, oneshot::Sender<Result<(), Error>>),
     /// Unload a tunnel's connection (by the tunnel's name) and close its SAs.
     Unload(String, oneshot::Sender<Result<(), Error>>),
-    /// The kernel lacks states or policies of these lanes, and has those of all others. Lanes that are up and lack them for
-    /// long are closed, and made anew.
-    Lacking(BTreeSet<LaneId>),
+    /// The kernel lacks something of these lanes, and nothing of all others. Lanes that are up and lack it for long are closed,
+    /// and made anew; lanes on demand that lack their policies get new traps.
+    Lacking(BTreeMap<LaneId, Lack>),
+    /// A packet wanted to take the lane of that request id, and found no state: charon has heard it, too.
+    Acquired(u32),
     /// Tell how every tunnel is of whose SAs charon has been asked.
     Status(oneshot::Sender<Vec<TunnelStatus>>),
 }
@@ -121,8 +136,8 @@ pub struct TunnelStatus {
 pub struct LaneStatus {
     /// Its name.
     pub lane: LaneId,
-    /// Carries traffic.
-    pub up: bool,
+    /// Whether it carries traffic, or would with the first packet.
+    pub condition: Condition,
     /// Inbound and outbound SPI of the CHILD_SA that counts.
     pub spis: Option<(u32, u32)>,
 }

@@ -13,6 +13,28 @@ pub struct LaneId {
     pub index: u8,
 }
 
+/// How a lane is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Condition {
+    /// No packet may take it.
+    #[default]
+    Down,
+    /// A packet that takes it brings it up; until then the kernel drops what takes it.
+    OnDemand,
+    /// Its SAs stand.
+    Up,
+}
+
+impl Condition {
+    /// Whether packets may take the lane.
+    pub fn is_open(self) -> bool {
+        match self {
+            Self::Down => false,
+            Self::OnDemand | Self::Up => true,
+        }
+    }
+}
+
 impl fmt::Display for LaneId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}.{}", self.tunnel, self.class, self.index)

@@ -14,7 +14,7 @@ use self::list::*;
 pub use self::list::{Kind, METRICS, Metric};
 use self::page::Page;
 use crate::compile::series::{ALL_CLASSES, By, Direction, LaneEvent, REPAIR_KINDS, Reading, Series, counts_by_class};
-use crate::lane::LaneId;
+use crate::lane::{Condition, LaneId};
 use crate::policy::{ClassIndex, Fallback, Policy};
 
 /// All that one scrape shows.
@@ -22,8 +22,8 @@ use crate::policy::{ClassIndex, Fallback, Policy};
 pub struct Scrape<'a> {
     /// What runs.
     pub policy: &'a Policy,
-    /// Lanes that packets may take.
-    pub up: &'a dyn IsUp,
+    /// How lanes are.
+    pub lanes: &'a dyn Conditions,
     /// What the data path and the tallies have counted.
     pub readings: &'a [Reading],
     /// Which loading of the tables the data path uses.
@@ -36,15 +36,15 @@ pub struct Scrape<'a> {
     pub xfrm_errors: &'a [(String, u64)],
 }
 
-/// Knows which lanes are up.
-pub trait IsUp: std::fmt::Debug {
-    /// Whether packets may take the lane.
-    fn is_up(&self, lane: &LaneId) -> bool;
+/// Knows how lanes are.
+pub trait Conditions: std::fmt::Debug {
+    /// Of one lane.
+    fn condition(&self, lane: &LaneId) -> Condition;
 }
 
-impl IsUp for std::collections::BTreeSet<LaneId> {
-    fn is_up(&self, lane: &LaneId) -> bool {
-        self.contains(lane)
+impl Conditions for std::collections::BTreeMap<LaneId, Condition> {
+    fn condition(&self, lane: &LaneId) -> Condition {
+        self.get(lane).copied().unwrap_or_default()
     }
 }
 
@@ -150,9 +150,12 @@ fn lanes(page: &mut Page, scrape: &Scrape<'_>) {
         for lane in &tunnel.lanes {
             let class = &scrape.policy.classes[lane.class.0].name;
             let id = LaneId { tunnel: tunnel.name.clone(), class: class.clone(), index: lane.index };
-            let up = scrape.up.is_up(&id);
+            let condition = scrape.lanes.condition(&id);
+            let (up, on_demand) = (condition.is_open(), condition == Condition::OnDemand);
             any |= up;
-            page.set(&LANE_UP, &[&tunnel.name, class, &lane.index.to_string()], f64::from(u8::from(up)));
+            let index = lane.index.to_string();
+            page.set(&LANE_UP, &[&tunnel.name, class, &index], f64::from(u8::from(up)));
+            page.set(&LANE_ON_DEMAND, &[&tunnel.name, class, &index], f64::from(u8::from(on_demand)));
         }
         page.set(&TUNNEL_UP, &[&tunnel.name], f64::from(u8::from(any)));
     }
@@ -209,7 +212,7 @@ fn by(who: By) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::BTreeMap;
 
     use lanekeeper_common::abi::MAX_TENANT_CLASSES;
 
@@ -217,12 +220,17 @@ mod tests {
     use crate::policy::{Classify, Port, Rule, Tenant, TenantIndex};
     use crate::status::tests::policy;
 
+    /// `up` names the classes whose first lane is up, with a question mark where it is on demand.
     fn page(policy: &Policy, up: &[&str], readings: &[Reading]) -> String {
-        let up: BTreeSet<LaneId> =
-            up.iter().map(|class| LaneId { tunnel: "branch-7".into(), class: (*class).to_owned(), index: 0 }).collect();
+        let lane = |class: &str| LaneId { tunnel: "branch-7".into(), class: class.to_owned(), index: 0 };
+        let condition = |name: &&str| match name.strip_suffix('?') {
+            Some(class) => (lane(class), Condition::OnDemand),
+            None => (lane(name), Condition::Up),
+        };
+        let lanes: BTreeMap<LaneId, Condition> = up.iter().map(condition).collect();
         encode(&Scrape {
             policy,
-            up: &up,
+            lanes: &lanes,
             readings,
             generation: 3,
             reload_success: true,
@@ -303,12 +311,16 @@ mod tests {
     #[test]
     fn counts_land_on_their_lane() {
         let repairs = Reading { series: Series::Repair { kind: "route".into() }, packets: 2, bytes: 0 };
-        let page = page(&policy(), &["bulk"], &[lane("bulk", 0, 7), lane("bulk", 1, 2), repairs]);
+        let page = page(&policy(), &["bulk", "default?"], &[lane("bulk", 0, 7), lane("bulk", 1, 2), repairs]);
         let labels = |n| format!("{{tunnel=\"branch-7\",class=\"bulk\",lane=\"{n}\",direction=\"out\"}}");
         assert_eq!(value(&page, &format!("lanekeeper_lane_packets_total{}", labels(0))), "7");
         assert_eq!(value(&page, &format!("lanekeeper_lane_bytes_total{}", labels(1))), "200");
         assert_eq!(value(&page, "lanekeeper_lane_up{tunnel=\"branch-7\",class=\"bulk\",lane=\"0\"}"), "1");
         assert_eq!(value(&page, "lanekeeper_lane_up{tunnel=\"branch-7\",class=\"bulk\",lane=\"1\"}"), "0");
+        let on_demand =
+            |class| format!("lanekeeper_lane_on_demand{{tunnel=\"branch-7\",class=\"{class}\",lane=\"0\"}}");
+        assert_eq!((value(&page, &on_demand("bulk")), value(&page, &on_demand("default"))), ("0", "1"));
+        assert_eq!(value(&page, "lanekeeper_lane_up{tunnel=\"branch-7\",class=\"default\",lane=\"0\"}"), "1");
         assert_eq!(value(&page, "lanekeeper_tunnel_up{tunnel=\"branch-7\"}"), "1");
         assert_eq!(value(&page, "lanekeeper_xfrm_errors_total{error=\"XfrmInStateSeqError\"}"), "5");
         assert_eq!(value(&page, "lanekeeper_drift_repairs_total{kind=\"route\"}"), "2");

@@ -82,6 +82,8 @@ pub struct Class {
     pub fallback: Fallback,
     /// What the ESP packet carries, 0..=63; `None` leaves what the kernel copied.
     pub outer_dscp: Option<u8>,
+    /// Whether its lanes come up with their first packet, where this end begins; `None` as the tunnel says.
+    pub on_demand: Option<bool>,
 }
 
 /// Where packets go while none of a class's lanes is up.
@@ -206,6 +208,8 @@ pub struct Ike {
     pub esp_proposals: Vec<String>,
     /// Seconds between CHILD_SA rekeys; `None` for charon's default, 0 for never.
     pub rekey_time: Option<u32>,
+    /// Seconds without a packet after which a lane on demand is let go; `None` for never.
+    pub idle_timeout: Option<u32>,
 }
 
 /// Authentication.
@@ -232,6 +236,8 @@ pub enum Auth {
 pub enum Start {
     /// This end initiates and re-initiates.
     Start,
+    /// This end initiates a lane when a packet wants to take it.
+    Trap,
     /// This end only answers.
     None,
 }
@@ -353,6 +359,18 @@ impl Rule {
         match &self.name {
             Some(name) => format!("rule \"{}\" ({})", name.escape_debug(), self.place),
             None => format!("the rule at {}", self.place),
+        }
+    }
+}
+
+impl Ike {
+    /// How the lanes of that class come up.
+    pub fn start_of(&self, class: &Class) -> Start {
+        match (self.start, class.on_demand) {
+            (Start::None, _) => Start::None,
+            (Start::Start | Start::Trap, Some(true)) => Start::Trap,
+            (Start::Start | Start::Trap, Some(false)) => Start::Start,
+            (start @ (Start::Start | Start::Trap), None) => start,
         }
     }
 }

@@ -4,7 +4,7 @@ mod table;
 
 use serde::{Deserialize, Serialize};
 
-use crate::lane::LaneId;
+use crate::lane::{Condition, LaneId};
 use crate::policy::{Class, ClassIndex, Fallback, Keying, Policy, TunnelIndex};
 
 /// The answer to `lanekeeper status`.
@@ -46,6 +46,9 @@ pub struct TunnelStatus {
     pub name: String,
     /// Whether any of its lanes is up.
     pub up: bool,
+    /// Whether those that are up all wait for their first packet.
+    #[serde(default)]
+    pub on_demand: bool,
     /// Its device.
     pub device: String,
     /// The outer address here.
@@ -70,6 +73,9 @@ pub struct LaneStatus {
     pub lane: u8,
     /// Whether packets may take it.
     pub up: bool,
+    /// Whether it has no SA yet, and gets one with its next packet.
+    #[serde(default)]
+    pub on_demand: bool,
     /// Since when it is so, in seconds since 1970.
     pub since: u64,
     /// Of its states and policies.
@@ -108,7 +114,7 @@ pub struct Detour {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Standing {
     /// Whether packets may take it.
-    pub up: bool,
+    pub condition: Condition,
     /// Since when it is so, in seconds since 1970.
     pub since: u64,
 }
@@ -125,8 +131,16 @@ impl Status {
                 .map(|lane| {
                     let class = policy.classes[lane.class.0].name.clone();
                     let id = LaneId { tunnel: tunnel.name.clone(), class: class.clone(), index: lane.index };
-                    let Standing { up, since } = standing(&id);
-                    LaneStatus { class, lane: lane.index, up, since, reqid: lane.reqid, mark: lane.mark }
+                    let Standing { condition, since } = standing(&id);
+                    LaneStatus {
+                        class,
+                        lane: lane.index,
+                        up: condition.is_open(),
+                        on_demand: condition == Condition::OnDemand,
+                        since,
+                        reqid: lane.reqid,
+                        mark: lane.mark,
+                    }
                 })
                 .collect();
             let up = |class: ClassIndex| lanes.iter().any(|lane| lane.up && lane.class == policy.classes[class.0].name);
@@ -141,6 +155,7 @@ impl Status {
             tunnels.push(TunnelStatus {
                 name: tunnel.name.clone(),
                 up: lanes.iter().any(|lane| lane.up),
+                on_demand: lanes.iter().any(|lane| lane.up) && lanes.iter().all(|lane| lane.up == lane.on_demand),
                 device: tunnel.device.name.clone(),
                 local: tunnel.local.to_string(),
                 remote: tunnel.remote.to_string(),
@@ -183,7 +198,8 @@ pub fn fallback_name(policy: &Policy, fallback: Fallback) -> &str {
     }
 }
 
-/// Where a class's packets go in a tunnel while none of its own lanes is up there, and why; `None` while they go their way.
+/// Where a class's packets go in a tunnel while they may take none of its own lanes there, and why; `None` while they go
+/// their way.
 fn detour(
     policy: &Policy,
     tunnel: TunnelIndex,
@@ -218,7 +234,13 @@ pub(crate) mod tests {
 
     /// voice falls back to default, bulk (two lanes) to block; one tunnel carries all three.
     pub(crate) fn policy() -> Policy {
-        let class = |name: &str, lanes, fallback| Class { name: name.into(), lanes, fallback, outer_dscp: None };
+        let class = |name: &str, lanes, fallback| Class {
+            name: name.into(),
+            lanes,
+            fallback,
+            outer_dscp: None,
+            on_demand: None,
+        };
         let lane = |class, index, mark: u32, label: &str| Lane {
             class: ClassIndex(class),
             index,
@@ -268,7 +290,13 @@ pub(crate) mod tests {
     }
 
     fn with_up(labels: &[&str]) -> Status {
-        Status::of(&policy(), |id| Standing { up: labels.contains(&id.to_string().as_str()), since: 1_000 })
+        with(labels, Condition::Up)
+    }
+
+    fn with(labels: &[&str], condition: Condition) -> Status {
+        let named = |id: &LaneId| labels.contains(&id.to_string().as_str());
+        let condition = |id: &LaneId| if named(id) { condition } else { Condition::Down };
+        Status::of(&policy(), |id| Standing { condition: condition(id), since: 1_000 })
     }
 
     fn detours(labels: &[&str]) -> Vec<String> {
@@ -286,6 +314,16 @@ pub(crate) mod tests {
     #[test]
     fn one_of_two_lanes_is_enough() {
         assert_eq!(detours(&["branch-7/voice.0", "branch-7/bulk.1", "branch-7/default.0"]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_lane_on_demand_is_as_good_as_up() {
+        let status = with(&["branch-7/voice.0"], Condition::OnDemand);
+        assert!(status.detours.iter().all(|detour| detour.class != "voice"), "{:?}", status.detours);
+        let tunnel = &status.tunnels[0];
+        assert_eq!((tunnel.up, tunnel.on_demand), (true, true));
+        assert_eq!((tunnel.lanes[0].up, tunnel.lanes[0].on_demand), (true, true));
+        assert!(!tunnel.lanes[1].on_demand);
     }
 
     #[test]

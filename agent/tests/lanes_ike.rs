@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use lanekeeper::config;
 use lanekeeper::ike::{self, Command, Connection, Credentials, Event, Load, Standing, TunnelStatus};
-use lanekeeper::lane::LaneId;
+use lanekeeper::lane::{Condition, LaneId};
 use lanekeeper::policy::{Ike, Keying, Policy, Start, TunnelIndex};
 use lanekeeper::vici::{Listener, Timeouts};
 use tokio::runtime::Runtime;
@@ -75,7 +75,9 @@ impl Pair {
 
     fn wait_for_lanes(&self) {
         for side in [Side::A, Side::B] {
-            self.end(side).wait("all lanes up", PATIENCE, || self.status(side).lanes.iter().all(|lane| lane.up));
+            self.end(side).wait("all lanes up", PATIENCE, || {
+                self.status(side).lanes.iter().all(|lane| lane.condition == Condition::Up)
+            });
         }
     }
 
@@ -307,7 +309,7 @@ fn outlive_restart(pair: &mut Pair, side: Side) {
     let end = pair.end(side);
     let back = |event: &Event| matches!(event, Event::CharonBack { .. });
     end.wait("charon is told back", PATIENCE, || end.told().iter().any(back));
-    let fresh = || pair.status(side).lanes.iter().all(|lane| lane.up && lane.spis.is_some());
+    let fresh = || pair.status(side).lanes.iter().all(|lane| lane.condition == Condition::Up && lane.spis.is_some());
     end.wait("fresh CHILD_SAs for all lanes", PATIENCE, fresh);
     let after = pair.assert_kernel_has_lanes(side);
     assert!(after.iter().all(|(lane, spi)| before[lane] != *spi));

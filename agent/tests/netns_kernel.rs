@@ -357,16 +357,16 @@ fn another_namespace_is_another_machine() {
 }
 
 /// What a watch hears of one script, each kind once, in the order of first mention.
-fn heard(netns: &Netns, script: &str) -> Vec<What> {
+fn heard(netns: &Netns, script: &str) -> Vec<Event> {
     inside(netns, async |_| {
         let mut watch = Watch::open().unwrap();
         netns.sh(script).unwrap();
         let mut heard = Vec::new();
         while let Ok(event) = tokio::time::timeout(Duration::from_millis(300), watch.next()).await {
             match event.expect("the sockets live") {
-                Event::Changed(what) if !heard.contains(&what) => heard.push(what),
-                Event::Changed(_) => {}
                 Event::Overrun => panic!("a few messages are no flood"),
+                event @ (Event::Changed(_) | Event::Acquire(_)) if !heard.contains(&event) => heard.push(event),
+                Event::Changed(_) | Event::Acquire(_) => {}
             }
         }
         heard
@@ -395,6 +395,25 @@ fn a_watch_hears_of_ours_and_of_the_devices_of_others() {
             vec![What::Interface],
         ),
     ] {
+        let expected: Vec<Event> = expected.into_iter().map(Event::Changed).collect();
         assert_eq!(heard(&netns, script), expected, "{script}");
     }
+}
+
+#[test]
+fn a_watch_hears_of_the_state_that_a_packet_asks_for() {
+    let netns = gateway("acquire");
+    let reqid = REQIDS.start() + 7;
+    let policy = |destination, reqid| {
+        format!(
+            "ip xfrm policy add dir out src 0.0.0.0/0 dst {destination} mark 0x1 mask 0xff \
+                tmpl src 192.0.2.1 dst 192.0.2.2 proto esp reqid {reqid} mode tunnel\n"
+        )
+    };
+    netns.sh(&(policy("10.9.1.0/24", reqid) + &policy("10.9.2.0/24", 7))).unwrap();
+    let ping = |host, mark| format!("ping -c 1 -W 1 -m {mark} {host} || true");
+    assert_eq!(heard(&netns, &ping("10.9.1.1", 1)), [Event::Acquire(reqid)]);
+    // Another's policy, and another mark.
+    assert_eq!(heard(&netns, &ping("10.9.2.1", 1)), []);
+    assert_eq!(heard(&netns, &ping("10.9.1.1", 2)), []);
 }

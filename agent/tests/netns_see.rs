@@ -13,7 +13,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use lanekeeper::compile::series::{By, Direction, LaneEvent, REPAIR_KINDS, Reading, Series};
 use lanekeeper::config;
-use lanekeeper::lane::LaneId;
+use lanekeeper::lane::{Condition, LaneId};
 use lanekeeper::metrics::server::{Source, bind, serve};
 use lanekeeper::metrics::{Scrape, encode, xfrm_stat};
 use lanekeeper::policy::Policy;
@@ -82,9 +82,10 @@ impl Rising {
     }
 
     /// All lanes but voice's.
-    fn up(&self) -> BTreeSet<LaneId> {
+    fn lanes(&self) -> BTreeMap<LaneId, Condition> {
         let lane = |class: &str, index| LaneId { tunnel: "branch-7".into(), class: class.into(), index };
-        [lane("bulk", 0), lane("bulk", 1), lane("default", 0)].into()
+        let up = [lane("bulk", 0), lane("default", 0)].into_iter().map(|lane| (lane, Condition::Up));
+        up.chain([(lane("bulk", 1), Condition::OnDemand)]).collect()
     }
 
     fn readings(&self, n: u64) -> Vec<Reading> {
@@ -139,7 +140,7 @@ impl Source for Rising {
             xfrm_stat::parse(XFRM_STAT).into_iter().map(|(name, count)| (name, count * n)).collect();
         encode(&Scrape {
             policy: &self.policy,
-            up: &self.up(),
+            lanes: &self.lanes(),
             readings: &self.readings(n),
             generation: 3,
             reload_success: true,

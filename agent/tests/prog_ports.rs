@@ -72,7 +72,13 @@ fn interfaces() -> Vec<Interface> {
 /// Class 1 is udp to port 5060, class 2 what has VLAN id 12, class 0 the rest.
 fn policy() -> Policy {
     let mut policy = witness::policy::policy(&mut Random::new(1));
-    let class = |name: &str| Class { name: name.into(), lanes: 1, fallback: Fallback::Block, outer_dscp: None };
+    let class = |name: &str| Class {
+        name: name.into(),
+        lanes: 1,
+        fallback: Fallback::Block,
+        outer_dscp: None,
+        on_demand: None,
+    };
     let rule = |class| Rule { class: ClassIndex(class), ..Rule::default() };
     policy.mark_mask = 0x0000_ff00;
     policy.classes = vec![class("default"), class("voice"), class("bulk")];

@@ -15,7 +15,8 @@ fn policy() -> Policy {
     policy.rules.clear();
     policy.tenants.clear();
     policy.default_class = ClassIndex(0);
-    policy.classes = vec![Class { name: "all".into(), lanes: 1, fallback: Fallback::Block, outer_dscp: None }];
+    policy.classes =
+        vec![Class { name: "all".into(), lanes: 1, fallback: Fallback::Block, outer_dscp: None, on_demand: None }];
     policy.tunnels.truncate(1);
     policy.tunnels[0].classes = vec![ClassIndex(0)];
     let mark = 1 << policy.mark_mask.trailing_zeros();

@@ -16,7 +16,13 @@ fn policy(local: &str, remote: &str) -> Policy {
     policy.mark_mask = MASK;
     policy.default_class = ClassIndex(0);
     policy.classes = [("voice", Some(46)), ("bulk", None)]
-        .map(|(name, outer_dscp)| Class { name: name.into(), lanes: 1, fallback: Fallback::Block, outer_dscp })
+        .map(|(name, outer_dscp)| Class {
+            name: name.into(),
+            lanes: 1,
+            fallback: Fallback::Block,
+            outer_dscp,
+            on_demand: None,
+        })
         .into();
     policy.tunnels.truncate(1);
     let tunnel = &mut policy.tunnels[0];

@@ -513,6 +513,12 @@ pub enum Problem {
         /// What it has.
         found: &'static str,
     },
+    /// Lanes that are never idle for long.
+    #[error("{object}: idle-timeout, but none of its lanes comes up with its first packet")]
+    IdleNever {
+        /// Which tunnel.
+        object: String,
+    },
     /// Others can read a secret.
     #[error("{object}: {key} {path} has mode {mode:04o}: {access} by others than its owner")]
     KeyFileOpen {

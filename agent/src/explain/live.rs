@@ -60,9 +60,12 @@ impl Passage {
             Some(policy) => writeln!(text, "policy  {policy}"),
             None => writeln!(text, "policy  none"),
         };
-        let _ = match &self.sa {
-            Some(sa) => writeln!(text, "sa      {sa}"),
-            None => writeln!(text, "sa      none"),
+        let _ = match (&self.sa, &self.policy) {
+            (Some(sa), _) => writeln!(text, "sa      {sa}"),
+            (None, Some(Outbound { template: Some(_), .. })) => {
+                writeln!(text, "sa      none: the kernel drops this packet, and asks for one")
+            }
+            (None, _) => writeln!(text, "sa      none"),
         };
         text
     }
@@ -225,7 +228,11 @@ mod tests {
     fn what_is_missing_is_said() {
         let device = || Way::Device("lk-branch7".into());
         let without_sa = Xfrm { states: vec![], ..xfrm() };
-        assert!(passage(&without_sa, device(), &verdict(2, None)).text().ends_with("reqid 0x4c4b0002\nsa      none\n"));
+        assert!(
+            passage(&without_sa, device(), &verdict(2, None))
+                .text()
+                .ends_with("reqid 0x4c4b0002\nsa      none: the kernel drops this packet, and asks for one\n")
+        );
         for nothing in [
             passage(&xfrm(), device(), &verdict(3, None)),
             passage(&xfrm(), device(), &verdict(2, Some(BlockReason::NoLane))),

@@ -30,8 +30,6 @@ pub struct Connection {
     pub tunnel: String,
     /// Its lanes in the policy's order.
     pub lanes: Vec<ChildLane>,
-    /// Who begins.
-    pub start: Start,
     /// This end has the greater identity: where both begin, it lets the other try first.
     pub yields: bool,
     /// Changes with everything but the contents of key and certificate files.
@@ -57,6 +55,8 @@ pub struct ChildLane {
     pub mark: Masked,
     /// That of its states and policies.
     pub if_id: u32,
+    /// Who begins.
+    pub start: Start,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,7 +81,10 @@ impl Connection {
         let children: Vec<(String, Message)> = tunnel
             .lanes
             .iter()
-            .map(|lane| (lane.label.clone(), child_message(&selection(lane), tunnel, ike, lane)))
+            .map(|lane| {
+                let start = ike.start_of(&policy.classes[lane.class.0]);
+                (lane.label.clone(), child_message(&selection(lane), tunnel, ike, lane, start))
+            })
             .collect();
         let lanes = tunnel
             .lanes
@@ -98,13 +101,13 @@ impl Connection {
                 reqid: lane.reqid,
                 mark: selection(lane).input,
                 if_id: selection(lane).if_id,
+                start: ike.start_of(&policy.classes[lane.class.0]),
             })
             .collect();
         let mut connection = Self {
             name: format!("{NAME_PREFIX}{}", tunnel.name),
             tunnel: tunnel.name.clone(),
             lanes,
-            start: ike.start,
             yields: ike.local_id > ike.remote_id,
             digest: 0,
             ike_digest: 0,
@@ -194,7 +197,7 @@ impl Connection {
     }
 }
 
-fn child_message(selection: &Selection, tunnel: &Tunnel, ike: &Ike, lane: &Lane) -> Message {
+fn child_message(selection: &Selection, tunnel: &Tunnel, ike: &Ike, lane: &Lane, start: Start) -> Message {
     let mark = |(value, mask): Masked| format!("{value:#010x}/{mask:#010x}");
     let selectors = tunnel.selectors();
     let selector = |net: &IpNet| match selectors.protocol {
@@ -223,8 +226,9 @@ fn child_message(selection: &Selection, tunnel: &Tunnel, ike: &Ike, lane: &Lane)
         .with("label", &lane.label)
         .with("label_mode", "simple")
         .with("replay_window", tunnel.replay_window.to_string())
-        // We initiate and close ourselves; charon's own restarts would make doubles.
-        .with("start_action", "none")
+        // We initiate and close ourselves; charon's own restarts would make doubles. A trap is charon's: it works while no
+        // agent runs.
+        .with("start_action", if start == Start::Trap { "trap" } else { "none" })
         .with("close_action", "none")
         .with("dpd_action", "none");
     if !ike.esp_proposals.is_empty() {
@@ -232,6 +236,9 @@ fn child_message(selection: &Selection, tunnel: &Tunnel, ike: &Ike, lane: &Lane)
     }
     if let Some(seconds) = ike.rekey_time {
         child = child.with("rekey_time", format!("{seconds}s"));
+    }
+    if let Some(seconds) = ike.idle_timeout.filter(|_| start == Start::Trap) {
+        child = child.with("inactivity", format!("{seconds}s"));
     }
     child
 }

@@ -7,13 +7,20 @@
 //!
 //! An end with `start = "none"` initiates nothing, but for one case: its own charon has restarted while lanes were up.
 //! The peer would notice only when its dead-peer detection has given up, minutes later.
+//!
+//! A lane with `start = "trap"` has a policy of charon's in the kernel that asks for a state (an ACQUIRE) when a packet takes
+//! it. Such a lane is *on demand*, which is as good as up. charon hears the ACQUIRE, and so does this: charon 5.9.8 says
+//! nothing of an attempt that comes to nothing, after which the kernel asks again only minutes later, and takes each lane with
+//! a label for being under way from its first ACQUIRE to the end of its IKE_SA (trap_manager.c: the ACQUIRE has no label to
+//! find it by). The two attempts do not make two CHILD_SAs: charon queues the second behind the first, and then drops it as a
+//! duplicate (child_create.c). A lane whose attempt fails is down until one succeeds.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::connection::NAME_PREFIX;
 use super::sas::{IkeSa, IkeState, Notice};
-use super::{Event, Load, Standing, TunnelStatus};
+use super::{Event, Lack, Load, Standing, TunnelStatus};
 use crate::lane::LaneId;
 use backoff::Chance;
 use tunnel::Tunnel;
@@ -73,8 +80,10 @@ pub enum Input {
     },
     /// An event of charon.
     Notice(Notice),
-    /// The kernel lacks states or policies of these lanes.
-    Lacking(BTreeSet<LaneId>),
+    /// The kernel lacks something of these lanes.
+    Lacking(BTreeMap<LaneId, Lack>),
+    /// A packet wanted to take the lane of that request id.
+    Acquired(u32),
     /// The outcome of [`Action::Initiate`].
     Initiated {
         /// The tunnel.
@@ -119,6 +128,13 @@ pub enum Action {
         child: String,
         /// Comes back with the outcome.
         ticket: u64,
+    },
+    /// Have charon put a child's trap where it should be.
+    Trap {
+        /// The connection.
+        connection: String,
+        /// The child's name.
+        child: String,
     },
     /// Close a CHILD_SA by charon's number.
     CloseChild(u32),
@@ -196,6 +212,11 @@ impl Machine {
                 for tunnel in self.tunnels.values_mut() {
                     tunnel.lacking(now, &lanes, &mut actions);
                     tunnel.tell(now, &mut self.chance, &mut actions);
+                }
+            }
+            Input::Acquired(reqid) => {
+                for tunnel in self.tunnels.values_mut() {
+                    tunnel.acquired(now, |lane| lane.reqid == reqid);
                 }
             }
             Input::Initiated { tunnel, ticket, result } => {

@@ -49,6 +49,19 @@ pub(super) async fn close(client: &mut Client, connection: &str) -> Result<(), v
     terminate(client, Message::new().with("ike", connection).with("force", "yes")).await
 }
 
+/// Has charon put a child's trap into the kernel again. Without a part of it there charon's removal may find nothing.
+pub(super) async fn trap(client: &mut Client, connection: &str, child: &str) -> Result<(), vici::Error> {
+    for command in ["uninstall", "install"] {
+        let arguments = Message::new().with("ike", connection).with("child", child);
+        match client.request(command, arguments).await {
+            Ok(_) => {}
+            Err(vici::Error::Refused { reason, .. }) => debug!(connection, child, command, reason, "trap"),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 /// Every IKE_SA and CHILD_SA that charon has.
 pub(super) async fn list_sas(client: &mut Client) -> Result<Vec<IkeSa>, vici::Error> {
     let mut sas = Vec::new();

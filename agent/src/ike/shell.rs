@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::machine::{Action, Input, Machine};
-use super::request::{close, initiate, list_sas, load, terminate, unload};
+use super::request::{close, initiate, list_sas, load, terminate, trap, unload};
 use super::sas::{EVENTS, Notice};
 use super::{Command, Error, Event, Load, Standing};
 use crate::vici::{self, Client, Listener, Message, Timeouts};
@@ -26,6 +26,7 @@ enum Order {
     Load { tunnel: String, ticket: u64, load: Box<Load>, standing: Standing },
     Unload { connection: String, tunnel: String },
     ListSas,
+    Trap { connection: String, child: String },
     CloseChild(u32),
     CloseIke { id: u32, force: bool },
 }
@@ -146,6 +147,7 @@ impl Shell {
                 self.feed(Input::Unload(tunnel));
             }
             Command::Lacking(lanes) => self.feed(Input::Lacking(lanes)),
+            Command::Acquired(reqid) => self.feed(Input::Acquired(reqid)),
             Command::Status(reply) => drop(reply.send(self.machine.status())),
         }
     }
@@ -215,6 +217,7 @@ impl Shell {
             Action::Unload { connection, tunnel } => Order::Unload { connection, tunnel },
             Action::ListSas if self.list_waits.swap(true, Ordering::SeqCst) => return,
             Action::ListSas => Order::ListSas,
+            Action::Trap { connection, child } => Order::Trap { connection, child },
             Action::CloseChild(id) => Order::CloseChild(id),
             Action::CloseIke { id, force } => Order::CloseIke { id, force },
         };
@@ -301,6 +304,10 @@ async fn carry_out(client: &mut Client, began: Instant, order: Order) -> Result<
             let sas = list_sas(client).await?;
             Ok(Some(Outcome::Input(Input::Sas { asked, sas })))
         }
+        Order::Trap { connection, child } => {
+            trap(client, &connection, &child).await?;
+            Ok(None)
+        }
         Order::CloseChild(id) => {
             terminate(client, Message::new().with("child-id", id.to_string())).await?;
             Ok(None)
@@ -340,6 +347,7 @@ pub(super) fn log(event: &Event) {
             info!(%lane, mark = format_args!("{:#x}", traits.mark), reqid = traits.reqid, "adopted lane up");
         }
         Event::LaneDown(lane) => warn!(%lane, "lane down"),
+        Event::LaneOnDemand(lane) => info!(%lane, "lane waits for a packet"),
         Event::Rekeyed(lane) => debug!(%lane, "lane rekeyed"),
         Event::TunnelUp(tunnel) => info!(%tunnel, "tunnel up"),
         Event::TunnelDown(tunnel) => warn!(%tunnel, "tunnel down"),

@@ -6,7 +6,13 @@ use crate::policy::*;
 
 /// `voice` with one lane and `bulk` with two, in tunnel `b7` from moon to sun.
 pub fn policy() -> Policy {
-    let class = |name: &str, lanes| Class { name: name.to_owned(), lanes, fallback: Fallback::Block, outer_dscp: None };
+    let class = |name: &str, lanes| Class {
+        name: name.to_owned(),
+        lanes,
+        fallback: Fallback::Block,
+        outer_dscp: None,
+        on_demand: None,
+    };
     let lane = |class, index, mark: u32, label: &str| Lane {
         class: ClassIndex(class),
         index,
@@ -42,6 +48,7 @@ pub fn policy() -> Policy {
                 proposals: vec![],
                 esp_proposals: vec![],
                 rekey_time: None,
+                idle_timeout: None,
             }),
             replay_window: 128,
             local_ts: vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()],

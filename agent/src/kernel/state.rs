@@ -22,14 +22,13 @@ const CBC: &str = "cbc(aes)";
 const SHA256: &str = "hmac(sha256)";
 const ICV_BITS: u32 = 128;
 
-/// All with a request id of ours, charon's included, and whether they have our tag. Larval ones (SPI 0, no key yet) leave by
-/// themselves.
+/// All with a request id of ours, charon's and larval ones (SPI 0, no key yet) included, and whether they have our tag.
 pub(super) async fn dump(netlink: &Netlink) -> Result<Vec<(State, bool)>, Failure> {
     let messages = netlink.dump_xfrm(XfrmMessage::GetDumpSa(GetDumpMessage::default())).await?;
     let mut states = Vec::new();
     for message in messages {
         let XfrmMessage::AddSa(mut message) = message else { continue };
-        if REQIDS.contains(&message.user_sa_info.reqid) && message.user_sa_info.id.spi != 0 {
+        if REQIDS.contains(&message.user_sa_info.reqid) {
             states.push((read(&message), is_tagged(&message.user_sa_info)));
         }
         wipe(&mut message.nlas);

@@ -7,7 +7,7 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol};
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use netlink_packet_route::route::{RouteMessage, RouteProtocol};
-use netlink_packet_xfrm::constants::{XFRMNLGRP_POLICY, XFRMNLGRP_SA};
+use netlink_packet_xfrm::constants::{XFRMNLGRP_ACQUIRE, XFRMNLGRP_POLICY, XFRMNLGRP_SA};
 use netlink_packet_xfrm::{UserSaInfo, XfrmAttrs, XfrmMessage};
 use netlink_sys::{AsyncSocket, SocketAddr};
 use rtnetlink::MulticastGroup;
@@ -28,6 +28,8 @@ const GROUPS: [MulticastGroup; 5] = [
 pub enum Event {
     /// An object of ours came, went or changed, perhaps by our own hand.
     Changed(What),
+    /// A packet took a policy with that request id, one of ours, and there is no state: the kernel asks for one.
+    Acquire(u32),
     /// Words were lost: anything may have changed.
     Overrun,
 }
@@ -64,7 +66,8 @@ impl Watch {
         let (connection, route_handle, route) = rtnetlink::new_multicast_connection(&GROUPS).map_err(Error::Open)?;
         tokio::spawn(connection);
         let (mut connection, xfrm_handle, xfrm) = xfrmnetlink::new_connection().map_err(Error::Open)?;
-        let groups = [XFRMNLGRP_SA, XFRMNLGRP_POLICY].into_iter().fold(0, |groups, group| groups | 1 << (group - 1));
+        let groups = [XFRMNLGRP_ACQUIRE, XFRMNLGRP_SA, XFRMNLGRP_POLICY];
+        let groups = groups.into_iter().fold(0, |groups, group| groups | 1 << (group - 1));
         connection.socket_mut().socket_mut().bind(&SocketAddr::new(0, groups)).map_err(Error::Open)?;
         tokio::spawn(connection);
         Ok(Self { route, xfrm, _handles: (route_handle, xfrm_handle) })
@@ -75,7 +78,7 @@ impl Watch {
     pub async fn next(&mut self) -> Option<Event> {
         loop {
             let event = tokio::select! {
-                message = self.route.next() => event(message?.0.payload, of_route),
+                message = self.route.next() => event(message?.0.payload, |message| of_route(message).map(Event::Changed)),
                 message = self.xfrm.next() => event(message?.0.payload, of_xfrm),
             };
             if event.is_some() {
@@ -85,9 +88,9 @@ impl Watch {
     }
 }
 
-fn event<T>(payload: NetlinkPayload<T>, concerns: impl FnOnce(T) -> Option<What>) -> Option<Event> {
+fn event<T>(payload: NetlinkPayload<T>, concerns: impl FnOnce(T) -> Option<Event>) -> Option<Event> {
     match payload {
-        NetlinkPayload::InnerMessage(message) => concerns(message).map(Event::Changed),
+        NetlinkPayload::InnerMessage(message) => concerns(message),
         NetlinkPayload::Overrun(_) => Some(Event::Overrun),
         _ => None,
     }
@@ -125,7 +128,14 @@ fn is_our_state(info: &UserSaInfo) -> bool {
     REQIDS.contains(&info.reqid) && state::is_tagged(info)
 }
 
-fn of_xfrm(message: XfrmMessage) -> Option<What> {
+fn of_xfrm(message: XfrmMessage) -> Option<Event> {
+    match message {
+        XfrmMessage::Acquire(message) => our_template(&message.nlas).map(Event::Acquire),
+        message => of_object(message).map(Event::Changed),
+    }
+}
+
+fn of_object(message: XfrmMessage) -> Option<What> {
     match message {
         XfrmMessage::AddSa(mut message) | XfrmMessage::UpdateSa(mut message) => {
             state::wipe(&mut message.nlas);
@@ -139,17 +149,20 @@ fn of_xfrm(message: XfrmMessage) -> Option<What> {
         }
         XfrmMessage::FlushSa(_) => Some(What::State),
         XfrmMessage::AddPolicy(message) | XfrmMessage::UpdatePolicy(message) => {
-            has_our_template(&message.nlas).then_some(What::Policy)
+            our_template(&message.nlas).map(|_| What::Policy)
         }
-        XfrmMessage::DeletePolicy(message) => has_our_template(&message.nlas).then_some(What::Policy),
+        XfrmMessage::DeletePolicy(message) => our_template(&message.nlas).map(|_| What::Policy),
         XfrmMessage::FlushPolicy(_) => Some(What::Policy),
         _ => None,
     }
 }
 
-fn has_our_template(attributes: &[XfrmAttrs]) -> bool {
-    attributes.iter().any(|attribute| match attribute {
-        XfrmAttrs::Template(templates) => templates.iter().any(|template| REQIDS.contains(&template.reqid)),
-        _ => false,
+/// The request id of ours in a policy's template.
+fn our_template(attributes: &[XfrmAttrs]) -> Option<u32> {
+    attributes.iter().find_map(|attribute| match attribute {
+        XfrmAttrs::Template(templates) => {
+            templates.iter().map(|template| template.reqid).find(|reqid| REQIDS.contains(reqid))
+        }
+        _ => None,
     })
 }

@@ -404,14 +404,15 @@ impl Steps {
         // A lane that was charon's and is now static: what charon has in its place goes first.
         let keyed = desired.policies.iter().filter(|policy| policy.treatment != Treatment::Block);
         let static_lanes: BTreeSet<(u32, u32)> = keyed.map(|policy| (policy.reqid, policy.id.if_id)).collect();
-        let in_the_way = |lane: &(u32, u32)| static_lanes.contains(lane);
-        let early = observed.charon.keys().any(in_the_way);
+        let in_the_way = |lane: &&(u32, u32)| static_lanes.contains(lane);
+        let there = || observed.charon.iter().filter(|(_, traces)| traces.is_there()).map(|(lane, _)| lane);
+        let early = there().any(|lane| in_the_way(&lane));
         for name in observed.connections.keys().filter(|name| !desired.connections.contains_key(*name)) {
             let turn = if early { Turn::ClearPlace } else { Turn::StaleConnections };
             self.push(turn, Op::UnloadConnection { name: name.clone() });
         }
-        for lane in observed.charon.keys().filter(|lane| !desired.charon_lanes.contains(lane)) {
-            let turn = if in_the_way(lane) { Turn::ClearPlace } else { Turn::StaleLanes };
+        for lane in there().filter(|lane| !desired.charon_lanes.contains(lane)) {
+            let turn = if in_the_way(&lane) { Turn::ClearPlace } else { Turn::StaleLanes };
             self.push(turn, Op::FlushLane { reqid: lane.0, if_id: lane.1 });
         }
     }

@@ -65,24 +65,38 @@ pub struct LaneTraces {
     pub states: usize,
     /// Policies of all directions and families.
     pub policies: usize,
+    /// A packet has asked for a state, and there is none yet.
+    pub asked: bool,
 }
 
 impl LaneTraces {
-    /// Whether it is what a CHILD_SA that carries traffic takes at least: a state each way, a policy in and out, and in tunnel
-    /// mode one to forward.
+    /// Whether it is what a CHILD_SA that carries traffic takes at least: a state each way, and its policies.
     pub fn carry(&self, mode: Mode) -> bool {
-        let policies = match mode {
+        self.states >= 2 && self.catch(mode)
+    }
+
+    /// Whether there is anything that can be removed.
+    pub fn is_there(&self) -> bool {
+        self.states > 0 || self.policies > 0
+    }
+
+    /// Whether packets meet policies, those of a CHILD_SA or of a trap: one in and out, and in tunnel mode one to forward.
+    pub fn catch(&self, mode: Mode) -> bool {
+        let least = match mode {
             Mode::Tunnel => 3,
             Mode::Transport => 2,
         };
-        self.states >= 2 && self.policies >= policies
+        self.policies >= least
     }
 }
 
 impl Observed {
-    /// Sorts a state with a request id of ours: static where it has our tag, else charon's.
+    /// Sorts a state with a request id of ours: static where it has our tag, else charon's. One without an SPI stands for a
+    /// packet that asked for one, until it leaves by itself.
     pub fn add_state(&mut self, state: State, tagged: bool) {
-        if tagged {
+        if state.id.spi == 0 {
+            self.charon.entry((state.reqid, state.if_id)).or_default().asked = true;
+        } else if tagged {
             self.states.push(state);
         } else {
             self.charon.entry((state.reqid, state.if_id)).or_default().states += 1;

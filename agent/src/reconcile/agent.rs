@@ -129,6 +129,12 @@ pub async fn run(places: &Places, config: &Path) -> Result<(), Error> {
                         }
                         continue;
                     }
+                    Some(kernel::Event::Acquire(reqid)) => {
+                        if let Some(charon) = agent.world.charon() {
+                            charon.acquired(reqid).await;
+                        }
+                        continue;
+                    }
                     Some(kernel::Event::Overrun) => agent.live.overrun(),
                     Some(kernel::Event::Changed(_)) => {}
                     None => watch = Watch::open().map_err(|error| tracing::error!("cannot watch the kernel: {error}")).ok(),

@@ -1,6 +1,6 @@
 //! charon, as the rest of this room sees it: a task that keeps connections, and what is loaded now.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::ike::{self, Command, Error, Event, Load, Standing, TunnelStatus, run};
+use crate::ike::{self, Command, Error, Event, Lack, Load, Standing, TunnelStatus, run};
 use crate::lane::LaneId;
 
 /// For charon to take a connection: it parses, and answers; SAs come later.
@@ -86,9 +86,16 @@ impl Charon {
         self.stop().await;
     }
 
-    /// Tells the task of which lanes the kernel lacks states or policies.
-    pub async fn lacking(&self, lanes: BTreeSet<LaneId>) {
+    /// Tells the task of which lanes the kernel lacks something.
+    pub async fn lacking(&self, lanes: BTreeMap<LaneId, Lack>) {
         if self.tell(Command::Lacking(lanes)).await.is_err() {
+            tracing::warn!("the task for charon does not listen");
+        }
+    }
+
+    /// Tells the task that a packet wants to take the lane of that request id.
+    pub async fn acquired(&self, reqid: u32) {
+        if self.tell(Command::Acquired(reqid)).await.is_err() {
             tracing::warn!("the task for charon does not listen");
         }
     }

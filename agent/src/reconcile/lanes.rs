@@ -1,11 +1,11 @@
 //! Which lanes are up: what charon tells and what static keys imply, turned into what the data path must be told. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::compile::series::LaneEvent;
 use crate::ike::{Event, LaneStatus, TunnelStatus};
-use crate::lane::LaneId;
-use crate::metrics::IsUp;
+use crate::lane::{Condition, LaneId};
+use crate::metrics::Conditions;
 use crate::policy::adopt::{Learned, Traits};
 use crate::policy::{Keying, Policy, Selection};
 use crate::status::Standing;
@@ -75,7 +75,7 @@ impl Lanes {
             if let Some(lane) = self.lanes.get(&id).copied().filter(|lane| lane.values != values) {
                 self.lanes.remove(&id);
                 self.parked.insert((id.clone(), lane.values), lane);
-                if lane.standing.up {
+                if lane.standing.condition.is_open() {
                     effects.push(Effect::Close(id));
                 }
             }
@@ -99,22 +99,25 @@ impl Lanes {
                 (Keying::Ike(_) | Keying::Adopted(_), Some(Keyed::Static) | None) => Keyed::Charon { told: false },
             };
             let adopted = self.adopted.get(&id).filter(|_| matches!(keying, Keying::Adopted(_)));
-            let up = match (keyed, adopted) {
-                (Keyed::Static, _) => true,
-                (Keyed::Charon { .. }, Some(traits)) => values.are(traits),
+            let condition = match (keyed, adopted) {
+                (Keyed::Static, _) => Condition::Up,
+                (Keyed::Charon { .. }, Some(traits)) if values.are(traits) => Condition::Up,
+                (Keyed::Charon { .. }, Some(_)) => Condition::Down,
                 (Keyed::Charon { .. }, None) => match known {
-                    Some(lane) => lane.standing.up && lane.keyed != Keyed::Static,
+                    Some(lane) if lane.keyed != Keyed::Static => lane.standing.condition,
                     // A first look: what an agent before this one left open stays so until charon has been asked.
-                    None => is_open && !self.knows(&id),
+                    None if is_open && !self.knows(&id) => Condition::Up,
+                    Some(_) | None => Condition::Down,
                 },
             };
-            match (is_open, up) {
+            match (is_open, condition.is_open()) {
                 (false, true) => effects.push(Effect::Open(id.clone())),
                 (true, false) => effects.push(Effect::Close(id.clone())),
                 (true, true) | (false, false) => {}
             }
-            let since = known.filter(|lane| lane.standing.up == up).map_or(now, |lane| lane.standing.since);
-            lanes.insert(id, Lane { values, standing: Standing { up, since }, keyed });
+            let same = known.filter(|lane| lane.standing.condition == condition);
+            let since = same.map_or(now, |lane| lane.standing.since);
+            lanes.insert(id, Lane { values, standing: Standing { condition, since }, keyed });
         }
         for (id, lane) in std::mem::replace(&mut self.lanes, lanes) {
             if self.lanes.get(&id).is_none_or(|is| is.values != lane.values) {
@@ -158,20 +161,21 @@ impl Lanes {
     /// Takes an event of charon's. What it says of lanes that the policy does not have, or not any more, is nothing to us.
     pub fn on(&mut self, event: &Event, now: u64) -> Vec<Effect> {
         match event {
-            Event::LaneUp(lane) => self.tell(lane, true, now),
+            Event::LaneUp(lane) => self.tell(lane, Condition::Up, now),
             Event::Adopted(lane, traits) => {
                 // charon gives a request id anew when nobody has it any more.
                 self.learned.retain(|_, other| other.reqid != traits.reqid);
                 self.learned.insert(lane.clone(), *traits);
                 self.adopted.insert(lane.clone(), *traits);
                 // Before the tables have them it carries nothing, and what it had before is gone.
-                let up = self.lanes.get(lane).is_some_and(|known| known.values.are(traits));
-                self.tell(lane, up, now)
+                let carries = self.lanes.get(lane).is_some_and(|known| known.values.are(traits));
+                self.tell(lane, if carries { Condition::Up } else { Condition::Down }, now)
             }
             Event::LaneDown(lane) => {
                 self.adopted.remove(lane);
-                self.tell(lane, false, now)
+                self.tell(lane, Condition::Down, now)
             }
+            Event::LaneOnDemand(lane) => self.tell(lane, Condition::OnDemand, now),
             // It opens nothing: a lane that is closed because it has other values now may be rekeyed with the old ones.
             Event::Rekeyed(lane) if self.knows(lane) => vec![Effect::Tally(lane.clone(), LaneEvent::Rekey)],
             // Lanes stay what they were: charon's SAs are the kernel's, and what is lost is told lane by lane.
@@ -198,7 +202,7 @@ impl Lanes {
             self.lanes.get(&status.lane).is_some_and(|lane| lane.keyed == Keyed::Charon { told: false })
         });
         let untold: Vec<&LaneStatus> = untold.collect();
-        untold.into_iter().flat_map(|status| self.tell(&status.lane, status.up, now)).collect()
+        untold.into_iter().flat_map(|status| self.tell(&status.lane, status.condition, now)).collect()
     }
 
     /// How one lane stands.
@@ -206,29 +210,24 @@ impl Lanes {
         self.lanes.get(lane).map(|lane| lane.standing).unwrap_or_default()
     }
 
-    /// Lanes that are not up, as far as whoever keys them has said.
+    /// Lanes that are neither up nor on demand, as far as whoever keys them has said.
     pub fn down(&self) -> Vec<&LaneId> {
-        let is_up = |lane: &Lane| lane.standing.up && lane.keyed != Keyed::Charon { told: false };
-        self.lanes.iter().filter(|(_, lane)| !is_up(lane)).map(|(id, _)| id).collect()
+        let is_open = |lane: &Lane| lane.standing.condition.is_open() && lane.keyed != Keyed::Charon { told: false };
+        self.lanes.iter().filter(|(_, lane)| !is_open(lane)).map(|(id, _)| id).collect()
     }
 
-    /// All that are up.
-    pub fn up(&self) -> BTreeSet<LaneId> {
-        self.lanes.iter().filter(|(_, lane)| lane.standing.up).map(|(id, _)| id.clone()).collect()
-    }
-
-    fn tell(&mut self, id: &LaneId, up: bool, now: u64) -> Vec<Effect> {
+    fn tell(&mut self, id: &LaneId, condition: Condition, now: u64) -> Vec<Effect> {
         // Whichever way it is now with other values: the SAs that it had with those of before have been closed.
-        let parked_up = up && !self.lanes.contains_key(id);
+        let parked = if self.lanes.contains_key(id) { Condition::Down } else { condition };
         for (_, lane) in self.parked.iter_mut().filter(|((parked, _), _)| parked == id) {
-            lane.standing = Standing { up: parked_up, since: now };
+            lane.standing = Standing { condition: parked, since: now };
         }
         let Some(lane) = self.lanes.get_mut(id) else { return Vec::new() };
         match &mut lane.keyed {
             Keyed::Static => return Vec::new(),
             Keyed::Charon { told } => *told = true,
         }
-        lane.set(id, up, now).into_iter().collect()
+        lane.set(id, condition, now).into_iter().collect()
     }
 }
 
@@ -253,18 +252,23 @@ impl Values {
 }
 
 impl Lane {
-    fn set(&mut self, id: &LaneId, up: bool, now: u64) -> Option<Effect> {
-        if self.standing.up == up {
+    fn set(&mut self, id: &LaneId, condition: Condition, now: u64) -> Option<Effect> {
+        if self.standing.condition == condition {
             return None;
         }
-        self.standing = Standing { up, since: now };
-        Some(if up { Effect::Open(id.clone()) } else { Effect::Close(id.clone()) })
+        let was_open = self.standing.condition.is_open();
+        self.standing = Standing { condition, since: now };
+        match (was_open, condition.is_open()) {
+            (false, true) => Some(Effect::Open(id.clone())),
+            (true, false) => Some(Effect::Close(id.clone())),
+            (true, true) | (false, false) => None,
+        }
     }
 }
 
-impl IsUp for Lanes {
-    fn is_up(&self, lane: &LaneId) -> bool {
-        self.standing(lane).up
+impl Conditions for Lanes {
+    fn condition(&self, lane: &LaneId) -> Condition {
+        self.standing(lane).condition
     }
 }
 

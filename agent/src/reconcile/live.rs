@@ -114,7 +114,8 @@ impl Live {
         self.carry_out(state, effects)?;
         match event {
             Event::Adopted(..) => self.learning.notify_one(),
-            Event::LaneUp(_) | Event::LaneDown(_) | Event::Rekeyed(_) | Event::TunnelUp(_) | Event::TunnelDown(_) => {}
+            Event::LaneUp(_) | Event::LaneDown(_) | Event::LaneOnDemand(_) | Event::Rekeyed(_) => {}
+            Event::TunnelUp(_) | Event::TunnelDown(_) => {}
             Event::CharonGone { .. } | Event::CharonBack { .. } | Event::Trouble { .. } => {}
             Event::Unfit { .. } | Event::Sound(_) => {}
         }
@@ -248,7 +249,7 @@ impl Source for Live {
         let state = lock(&self.state);
         encode(&Scrape {
             policy: &state.policy,
-            up: &state.lanes,
+            lanes: &state.lanes,
             readings: &readings,
             generation,
             reload_success: state.reload.success,

@@ -25,7 +25,7 @@ impl Troubles {
             }
             Event::CharonGone { reason } => self.charon = Some(reason.clone()),
             Event::CharonBack { .. } => self.charon = None,
-            Event::LaneUp(lane) | Event::Rekeyed(lane) => {
+            Event::LaneUp(lane) | Event::LaneOnDemand(lane) | Event::Rekeyed(lane) => {
                 if lanes.down().iter().all(|down| down.tunnel != lane.tunnel) {
                     self.tunnels.remove(&lane.tunnel);
                 }

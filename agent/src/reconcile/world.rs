@@ -8,11 +8,11 @@ use super::charon::{Charon, loaded};
 use super::live::Live;
 use super::{Error, Wanted, wan};
 use crate::compile::{Registry, Tables, compile};
-use crate::ike;
+use crate::ike::{self, Lack};
 use crate::kernel::dataplane::{self, Dataplane};
 use crate::kernel::{Netlink, SaErrors, apply, interfaces, sa_errors, snapshot};
 use crate::lane::LaneId;
-use crate::plan::{Desired, LaneTraces, Observed, Op, Plan, Spared, diff};
+use crate::plan::{Desired, Observed, Op, Plan, Spared, diff};
 use crate::policy::{Keying, Policy, Rule};
 
 /// The data path, shared with what reads its counters.
@@ -44,7 +44,7 @@ pub struct Survey {
     pub plan: Plan,
     tables: Option<Tables>,
     /// Lanes of charon's of which the kernel does not have what a CHILD_SA takes.
-    lacking: BTreeSet<LaneId>,
+    lacking: BTreeMap<LaneId, Lack>,
     /// Why charon could not be asked, if so.
     pub charon: Option<crate::vici::Error>,
 }
@@ -105,7 +105,7 @@ impl World {
         let (seen, _) = self.look_at_dataplane().unwrap_or_default();
         let mut observed = self.look(seen).await?;
         let charon = loaded(vici).await.map(|found| observed.connections = found).err();
-        Ok(Survey { plan: diff(&desired, &observed)?, tables: None, lacking: BTreeSet::new(), charon })
+        Ok(Survey { plan: diff(&desired, &observed)?, tables: None, lacking: BTreeMap::new(), charon })
     }
 
     async fn look(&self, dataplane: dataplane::Observed) -> Result<Observed, Error> {
@@ -347,21 +347,23 @@ fn before_lanes(ops: &[Op]) -> usize {
 }
 
 /// Lanes of charon's of which the kernel does not have what a CHILD_SA takes.
-fn lacking(policy: &Policy, observed: &Observed) -> BTreeSet<LaneId> {
+fn lacking(policy: &Policy, observed: &Observed) -> BTreeMap<LaneId, Lack> {
     let managed = policy.tunnels.iter().filter(|tunnel| matches!(tunnel.keying, Keying::Ike(_)));
     let lanes = managed.flat_map(|tunnel| {
         let kind = tunnel.device.kind;
         tunnel.lanes.iter().map(move |lane| (tunnel, lane, (lane.reqid, kind.if_id())))
     });
     lanes
-        .filter(|(tunnel, _, traces)| {
-            let carries = |found: &LaneTraces| found.carry(tunnel.device.kind.mode());
-            !observed.charon.get(traces).is_some_and(carries)
-        })
-        .map(|(tunnel, lane, _)| LaneId {
-            tunnel: tunnel.name.clone(),
-            class: policy.classes[lane.class.0].name.clone(),
-            index: lane.index,
+        .filter_map(|(tunnel, lane, traces)| {
+            let (traces, mode) = (observed.charon.get(&traces).copied().unwrap_or_default(), tunnel.device.kind.mode());
+            let lack = match (traces.carry(mode), traces.catch(mode), traces.asked) {
+                (true, _, _) => return None,
+                (false, true, false) => Lack::States,
+                (false, true, true) => Lack::Asked,
+                (false, false, _) => Lack::Policies,
+            };
+            let class = policy.classes[lane.class.0].name.clone();
+            Some((LaneId { tunnel: tunnel.name.clone(), class, index: lane.index }, lack))
         })
         .collect()
 }
@@ -380,6 +382,7 @@ pub(super) fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
     use crate::ike::testing;
+    use crate::plan::LaneTraces;
     use crate::policy::DeviceKind;
 
     #[test]
@@ -403,18 +406,21 @@ mod tests {
         let policy = testing::policy();
         let mut observed = Observed::default();
         for (mark, states, policies) in [(1, 2, 3), (2, 0, 6), (3, 4, 0)] {
-            observed.charon.insert((0x4c4b_0000 + mark, 42), LaneTraces { states, policies });
+            observed.charon.insert((0x4c4b_0000 + mark, 42), LaneTraces { states, policies, asked: false });
         }
-        let names = |observed| lacking(&policy, observed).iter().map(ToString::to_string).collect::<Vec<_>>();
-        assert_eq!(names(&observed), ["b7/bulk.0", "b7/bulk.1"]);
-        assert_eq!(names(&Observed::default()).len(), 3);
+        let lacks = lacking(&policy, &observed);
+        let lacks: Vec<_> = lacks.iter().map(|(lane, lack)| (lane.to_string(), *lack)).collect();
+        assert_eq!(lacks, [("b7/bulk.0".to_owned(), Lack::States), ("b7/bulk.1".to_owned(), Lack::Policies)]);
+        observed.charon.insert((0x4c4b_0002, 42), LaneTraces { states: 0, policies: 6, asked: true });
+        assert_eq!(lacking(&policy, &observed).values().next(), Some(&Lack::Asked));
+        assert_eq!(lacking(&policy, &Observed::default()).len(), 3);
 
         // In transport mode nothing is forwarded.
         let mut gre = testing::policy();
         gre.tunnels[0].device.kind = DeviceKind::Gre { key: None, ttl: 64 };
         gre.tunnels[0].lanes.truncate(1);
         let mut observed = Observed::default();
-        observed.charon.insert((0x4c4b_0001, 0), LaneTraces { states: 2, policies: 2 });
-        assert_eq!(lacking(&gre, &observed), BTreeSet::new());
+        observed.charon.insert((0x4c4b_0001, 0), LaneTraces { states: 2, policies: 2, asked: false });
+        assert_eq!(lacking(&gre, &observed), BTreeMap::new());
     }
 }

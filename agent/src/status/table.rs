@@ -24,7 +24,7 @@ pub(super) fn render(status: &Status, now: u64) -> String {
         let _ = writeln!(line, "goes back in {} unless `lanekeeper confirm` comes", span(left));
     }
     for tunnel in &status.tunnels {
-        let state = if tunnel.up { "up" } else { "DOWN" };
+        let state = word(tunnel.up, tunnel.on_demand);
         let _ = writeln!(
             line,
             "\ntunnel {}  {state}  {} -> {}  {}  {}",
@@ -36,7 +36,7 @@ pub(super) fn render(status: &Status, now: u64) -> String {
         let rows = tunnel.lanes.iter().map(|lane| {
             [
                 format!("{}.{}", lane.class, lane.lane),
-                if lane.up { "up".into() } else { "DOWN".into() },
+                word(lane.up, lane.on_demand).to_owned(),
                 if lane.since == 0 { "-".into() } else { age(now, lane.since) },
                 format!("{:#x}", lane.mark),
                 format!("{:#x}", lane.reqid),
@@ -56,6 +56,14 @@ pub(super) fn render(status: &Status, now: u64) -> String {
         columns(line, ["falls back", "class", "to", "why"], rows.collect());
     }
     out
+}
+
+fn word(up: bool, on_demand: bool) -> &'static str {
+    match (up, on_demand) {
+        (true, false) => "up",
+        (true, true) => "on demand",
+        (false, _) => "DOWN",
+    }
 }
 
 /// Left-aligned columns as wide as their widest cell, indented by two.
@@ -88,6 +96,7 @@ mod tests {
     use super::super::tests::policy;
     use super::super::{Reload, Standing, Status};
     use super::*;
+    use crate::lane::Condition;
 
     fn sample() -> Status {
         Status {
@@ -95,7 +104,10 @@ mod tests {
             config: "/etc/lanekeeper/config.toml".into(),
             generation: 3,
             reload: Reload { success: true, at: 400, error: None },
-            ..Status::of(&policy(), |id| Standing { up: id.class != "voice", since: 900 })
+            ..Status::of(&policy(), |id| Standing {
+                condition: if id.class == "voice" { Condition::Down } else { Condition::Up },
+                since: 900,
+            })
         }
     }
 
@@ -121,6 +133,15 @@ tunnel branch-7  up  192.0.2.1 -> 192.0.2.2  lk-branch7  static
   branch-7    voice  default  its lane is down
 ";
         assert_eq!(sample().table(1_000), expected);
+    }
+
+    #[test]
+    fn a_lane_that_waits_for_a_packet_says_so() {
+        let status = Status::of(&policy(), |_| Standing { condition: Condition::OnDemand, since: 900 });
+        let text = status.table(1_000);
+        assert!(text.contains("tunnel branch-7  on demand  192.0.2.1"), "{text}");
+        assert!(text.contains("\n  voice.0    on demand  1m 40s  0x1   0x4c4b0001\n"), "{text}");
+        assert!(!text.contains("DOWN") && !text.contains("falls back"), "{text}");
     }
 
     #[test]

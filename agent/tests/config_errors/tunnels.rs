@@ -132,16 +132,50 @@ gw.toml:10:19: error: tunnel "branch-7": device: type "xfmr" is not known
 #[test]
 fn keying_of_later_versions() {
     same(
-        &changed("ike = {", "ike = { start = \"trap\", distinct = \"identity\", mode = \"adopted\","),
+        &changed("ike = {", "ike = { distinct = \"identity\", mode = \"adopted\","),
         r#"
-gw.toml:11:17: error: tunnel "branch-7": ike: start "trap" is not supported yet
-    take "start" on one end and "none" on the other
-gw.toml:11:25: error: tunnel "branch-7": ike: "distinct" is not supported yet
+gw.toml:11:9: error: tunnel "branch-7": ike: "distinct" is not supported yet
     lanes are told apart by label, which takes strongSwan 5.9.6 or later on both ends
-gw.toml:11:48: error: tunnel "branch-7": ike: "mode" is not supported yet
+gw.toml:11:32: error: tunnel "branch-7": ike: "mode" is not supported yet
     for a connection of your own swanctl.conf take [tunnel.adopt] instead of [tunnel.ike]
 "#,
     );
+}
+
+#[test]
+fn lanes_that_come_with_their_first_packet() {
+    same(
+        &changed("ike = {", "ike = { start = \"tarp\","),
+        r#"
+gw.toml:11:17: error: tunnel "branch-7": ike: start "tarp" is not known
+    did you mean "trap"?
+"#,
+    );
+    same(
+        &changed("name = \"voice\"", "name = \"voice\"\nstart = \"none\""),
+        r#"
+gw.toml:3:9: error: class "voice": start "none" is not known
+    values: start, trap
+"#,
+    );
+    same(
+        &changed("ike = {", "ike = { start = \"trap\", idle-timeout = 5,"),
+        r#"
+gw.toml:11:40: error: tunnel "branch-7": ike: idle-timeout 5 is outside 10 to 4294967295
+"#,
+    );
+    same(
+        &changed("ike = {", "ike = { idle-timeout = \"10m\","),
+        r#"
+gw.toml:11:24: error: tunnel "branch-7": idle-timeout, but none of its lanes comes up with its first packet
+    write start = "trap" in its [tunnel.ike] or in a [[class]] that it carries
+"#,
+    );
+    let trapped = FINE.replacen("name = \"voice\"", "name = \"voice\"\nstart = \"trap\"", 1);
+    let idle = trapped.replacen("ike = {", "ike = { idle-timeout = \"10m\",", 1);
+    same(&said(&idle), "");
+    let theirs = trapped.replacen("ike = {", "ike = { start = \"none\", idle-timeout = \"10m\",", 1);
+    assert!(said(&theirs).contains("none of its lanes"), "the peer begins");
 }
 
 #[test]

@@ -103,7 +103,7 @@ pub fn machine(desired: &Desired) -> Observed {
         carry_out(&mut machine, &op);
     }
     for lane in &desired.charon_lanes {
-        machine.charon.insert(*lane, LaneTraces { states: 2, policies: 6 });
+        machine.charon.insert(*lane, LaneTraces { states: 2, policies: 6, asked: false });
     }
     machine
 }

@@ -278,7 +278,7 @@ fn charons_leftovers_of_another_lane_are_flushed() {
     let wanted = desired(&one(true));
     let mut machine = machine(&wanted);
     let stray = (REQIDS.start() + 9, 42);
-    machine.charon.insert(stray, LaneTraces { states: 1, policies: 0 });
+    machine.charon.insert(stray, LaneTraces { states: 1, policies: 0, asked: false });
     assert_eq!(diff(&wanted, &machine).unwrap().ops, [Op::FlushLane { reqid: stray.0, if_id: stray.1 }]);
 }
 

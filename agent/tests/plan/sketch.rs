@@ -120,6 +120,7 @@ impl TunnelSketch {
                     proposals: Vec::new(),
                     esp_proposals: Vec::new(),
                     rekey_time: None,
+                    idle_timeout: None,
                 })
             } else {
                 Keying::Static(Static { key_file: PathBuf::from("t.keys"), consent: true })
@@ -162,7 +163,13 @@ pub fn policy(sketch: &Sketch) -> Policy {
         vici: "/run/charon.vici".into(),
         memory_limit: None,
         mark_sockets: false,
-        classes: vec![Class { name: "voice".into(), lanes: 1, fallback: Fallback::Block, outer_dscp: None }],
+        classes: vec![Class {
+            name: "voice".into(),
+            lanes: 1,
+            fallback: Fallback::Block,
+            outer_dscp: None,
+            on_demand: None,
+        }],
         tunnels,
         rules: Vec::new(),
         default_class: ClassIndex(0),

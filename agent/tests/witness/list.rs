@@ -132,7 +132,13 @@ fn rule(random: &mut Random, family: &Family, place: usize, networks: usize) -> 
 pub fn policy(family: &Family, rules: usize) -> Policy {
     let mut random = Random::new(rules as u64 ^ family.name.bytes().fold(0, |seed, byte| seed << 8 | u64::from(byte)));
     let classes: Vec<Class> = (0..4)
-        .map(|place| Class { name: format!("class{place}"), lanes: 2, fallback: Fallback::Block, outer_dscp: None })
+        .map(|place| Class {
+            name: format!("class{place}"),
+            lanes: 2,
+            fallback: Fallback::Block,
+            outer_dscp: None,
+            on_demand: None,
+        })
         .collect();
     let mask = 0x0000_00ff;
     let mut tunnel = tunnel(&mut random, 0, &classes, mask);

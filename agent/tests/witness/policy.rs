@@ -95,6 +95,7 @@ pub fn policy(random: &mut Random) -> Policy {
                 Fallback::Block
             },
             outer_dscp: random.one_in(3).then_some(46),
+            on_demand: None,
         })
         .collect();
     let mut tenants: Vec<Tenant> = (0..random.below(4))

@@ -1,7 +1,8 @@
 //! One gateway: its classes and lanes, what falls back, what is dropped, what is rekeyed.
 
 use lanekeeper::metrics::list::{
-    BLOCKED, FALLBACK, LANE_REKEYS, LANE_UP, PORT_PACKETS, RELOAD_SUCCESS, TUNNEL_UP, UNPARSED, XFRM_ERRORS,
+    BLOCKED, FALLBACK, LANE_ON_DEMAND, LANE_REKEYS, LANE_UP, PORT_PACKETS, RELOAD_SUCCESS, TUNNEL_UP, UNPARSED,
+    XFRM_ERRORS,
 };
 
 use super::{
@@ -99,6 +100,7 @@ fn lanes() -> Vec<Panel> {
         vec![leading("tunnel", "Tunnel", "lanekeeper-tunnel"), label("class", "Class"), label("lane", "Lane")];
     let targets = vec![
         column("Up", Unit::Up, Alarm::None, GATEWAY.of(&LANE_UP).now().sum(LANE)),
+        column("Waits", Unit::Count, Alarm::None, GATEWAY.of(&LANE_ON_DEMAND).now().sum(LANE)),
         column("Out", Unit::Bits, Alarm::None, bits("out")),
         column("In", Unit::Bits, Alarm::None, bits("in")),
         column("Rekeys", Unit::Count, Alarm::None, GATEWAY.of(&LANE_REKEYS).increase().sum(LANE)),
@@ -107,7 +109,8 @@ fn lanes() -> Vec<Panel> {
     vec![
         Panel::table(
             "All lanes",
-            "One row for each lane; a click on its tunnel leads there. Rekeys are those of the last step.",
+            "One row for each lane; a click on its tunnel leads there. One that waits is on demand: its SA comes with its next \
+             packet. Rekeys are those of the last step.",
             columns,
             targets,
         ),

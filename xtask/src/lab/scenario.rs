@@ -44,6 +44,8 @@ pub struct Scenario {
     pub replay_window: Option<u32>,
     /// `rekey-time` of the tunnel, seconds.
     pub rekey_time: Option<u32>,
+    /// How [`Side::A`] begins: lines of its `[tunnel.ike]`.
+    pub begin: &'static str,
 }
 
 /// Kinds of device.
@@ -124,6 +126,7 @@ impl Scenario {
             mask: 0xff,
             replay_window: None,
             rekey_time: None,
+            begin: "start = \"start\"",
         }
     }
 
@@ -213,12 +216,12 @@ impl Scenario {
             }
         };
         let start = match side {
-            Side::A => "start",
-            Side::B => "none",
+            Side::A => self.begin,
+            Side::B => "start = \"none\"",
         };
         let _ = writeln!(
             toml,
-            "[tunnel.ike]\nlocal-id = \"{ours}\"\nremote-id = \"{theirs}\"\nauth = {{ {auth} }}\nstart = \"{start}\""
+            "[tunnel.ike]\nlocal-id = \"{ours}\"\nremote-id = \"{theirs}\"\nauth = {{ {auth} }}\n{start}"
         );
         if let Some(seconds) = self.rekey_time {
             let _ = writeln!(toml, "rekey-time = {seconds}");

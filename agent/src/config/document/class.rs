@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 
-use super::shape::Dscp;
+use super::shape::{ClassStarts, Dscp};
 use crate::config::findings::{At, Spot};
 use crate::config::table::Table;
 use crate::config::value;
@@ -24,6 +24,10 @@ pub struct Class {
     /// The DSCP of the ESP packet; without it the inner packet's is copied.
     #[schemars(with = "Option<Dscp>")]
     pub outer_dscp: Option<At<u8>>,
+    /// How its lanes come up in tunnels that this end begins: `start` at once, `trap` with their first packet. Without it as
+    /// the tunnel's `start` says.
+    #[schemars(with = "Option<ClassStarts>")]
+    pub start: Option<At<bool>>,
     #[schemars(skip)]
     pub(crate) object: String,
     #[schemars(skip)]
@@ -40,6 +44,7 @@ impl Class {
             lanes: table.number("lanes", LANES),
             fallback: table.one("fallback", &value::TEXT),
             outer_dscp: table.one("outer-dscp", &value::DSCP),
+            start: table.one("start", &value::CLASS_START),
             object: table.object.clone(),
             spot: table.spot,
         }

@@ -101,10 +101,22 @@ pub enum Duration {
 #[derive(JsonSchema)]
 #[schemars(rename_all = "lowercase")]
 pub enum Starts {
-    /// This end.
+    /// This end, at once.
     Start,
+    /// This end, with a lane's first packet.
+    Trap,
     /// The peer.
     None,
+}
+
+/// How the lanes of a class come up.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+pub enum ClassStarts {
+    /// At once.
+    Start,
+    /// With their first packet.
+    Trap,
 }
 
 /// Where a port's packets are classified.

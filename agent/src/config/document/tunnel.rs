@@ -217,7 +217,8 @@ pub struct Ike {
     /// How both ends prove who they are.
     #[schemars(required)]
     pub auth: Option<Auth>,
-    /// Who begins: `start` for this end, again and again until it works, `none` for the peer.
+    /// Who begins: `start` for this end, again and again until it works, `none` for the peer; `trap` for this end, each lane
+    /// with its first packet. A class may say `start` or `trap` for itself.
     #[schemars(with = "Option<Starts>", extend("default" = "start"))]
     pub start: Option<At<Start>>,
     /// IKE proposals in strongSwan's notation; without it charon's own.
@@ -229,6 +230,10 @@ pub struct Ike {
     /// Time between the rekeys of each CHILD_SA, in seconds or as `30m`, `4h`; 0 for never, without it charon's own.
     #[schemars(with = "Option<Duration>")]
     pub rekey_time: Option<At<u32>>,
+    /// Time without a packet after which a lane that came up with its first packet is let go, until the next one: from 10
+    /// seconds, or as `10m`. Without it such lanes stay.
+    #[schemars(with = "Option<Duration>")]
+    pub idle_timeout: Option<At<u32>>,
 }
 
 impl Ike {
@@ -244,6 +249,7 @@ impl Ike {
             proposals: table.many("proposals", &value::PROPOSAL, own),
             esp_proposals: table.many("esp-proposals", &value::PROPOSAL, own),
             rekey_time: table.one("rekey-time", &value::SECONDS),
+            idle_timeout: table.one("idle-timeout", &value::IDLE),
         };
         table.later("distinct", "lanes are told apart by label, which takes strongSwan 5.9.6 or later on both ends");
         let adopted = "for a connection of your own swanctl.conf take [tunnel.adopt] instead of [tunnel.ike]";

@@ -114,6 +114,9 @@ impl Problem {
             Self::Auth { .. } => Some(
                 "write { psk-file = \"...\" } or { certificate = \"...\", key = \"...\", ca = \"...\" }".to_owned(),
             ),
+            Self::IdleNever { .. } => {
+                Some("write start = \"trap\" in its [tunnel.ike] or in a [[class]] that it carries".to_owned())
+            }
             Self::KeyFileOpen { path, .. } => {
                 Some(format!("chmod 600 {0}; if others may have read it, make a new key for both ends", path.display()))
             }

@@ -41,6 +41,7 @@ pub fn resolve(document: &Document, names: &Names<'_>, findings: &mut Findings<'
             lanes: class.lanes.as_ref().map_or(1, |lanes| u8::try_from(lanes.value).unwrap_or(1)),
             fallback,
             outer_dscp: class.outer_dscp.as_ref().map(|dscp| dscp.value),
+            on_demand: class.start.as_ref().map(|start| start.value),
         });
     }
     for at in 0..classes.len() {

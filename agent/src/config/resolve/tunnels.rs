@@ -57,6 +57,9 @@ pub fn resolve(
             remote_ts: selectors(&tunnel.remote_ts),
         });
     }
+    for (entry, tunnel) in document.tunnels.iter().zip(&tunnels) {
+        keying::check_idle(entry, tunnel, classes, findings);
+    }
     if fits(document, &tunnels, classes, mask, findings) & room::check(document, &tunnels, classes, findings) {
         let of_class = |&class: &ClassIndex| (class, classes[class.0].name.as_str(), classes[class.0].lanes);
         let names: Vec<Carried<'_>> = tunnels

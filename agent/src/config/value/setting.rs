@@ -42,6 +42,17 @@ pub const SECONDS: Kind<u32> = Kind {
     }),
 };
 
+/// The least time without packets after which a lane is let go: a lane that falls sooner after it rose has failed.
+const MIN_IDLE: u32 = 10;
+
+/// A time without packets.
+pub const IDLE: Kind<u32> = Kind {
+    wanted: "seconds or a duration",
+    example: "600 or \"10m\"",
+    text: |text| seconds(text).and_then(|seconds| idle(seconds.into())),
+    number: Some(idle),
+};
+
 /// An amount of memory in bytes.
 pub const MEMORY: Kind<u64> =
     Kind { wanted: "an amount of memory", example: "\"256MiB\"", text: memory, number: Some(bytes) };
@@ -88,7 +99,11 @@ pub const DEVICE_TYPE: Kind<DeviceType> =
 
 /// Who initiates.
 pub const START: Kind<Start> =
-    Kind { wanted: "\"start\" or \"none\"", example: "\"start\"", text: start, number: None };
+    Kind { wanted: "\"start\", \"trap\" or \"none\"", example: "\"start\"", text: start, number: None };
+
+/// Whether the lanes of a class come on demand.
+pub const CLASS_START: Kind<bool> =
+    Kind { wanted: "\"start\" or \"trap\"", example: "\"trap\"", text: class_start, number: None };
 
 /// Where a port's packets are classified.
 pub const CLASSIFY: Kind<Classify> =
@@ -174,6 +189,15 @@ fn seconds(text: &str) -> Result<u32, Reason> {
     digits.parse::<u32>().ok().and_then(|count| count.checked_mul(unit)).ok_or_else(wrong)
 }
 
+fn idle(number: i128) -> Result<u32, Reason> {
+    let (least, most) = (MIN_IDLE.into(), u32::MAX.into());
+    u32::try_from(number).ok().filter(|seconds| *seconds >= MIN_IDLE).ok_or(Reason::Range {
+        value: number,
+        least,
+        most,
+    })
+}
+
 fn memory(text: &str) -> Result<u64, Reason> {
     let wrong = || Reason::NotMemory { value: text.escape_debug().to_string() };
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -215,11 +239,17 @@ fn device_type(text: &str) -> Result<DeviceType, Reason> {
 fn start(text: &str) -> Result<Start, Reason> {
     match text {
         "start" => Ok(Start::Start),
+        "trap" => Ok(Start::Trap),
         "none" => Ok(Start::None),
-        "trap" => {
-            Err(Reason::NotYet { value: text.to_owned(), cure: "take \"start\" on one end and \"none\" on the other" })
-        }
-        _ => Err(Reason::Unknown { value: text.to_owned(), cure: cure(text, "values", ["start", "none"]) }),
+        _ => Err(Reason::Unknown { value: text.to_owned(), cure: cure(text, "values", ["start", "trap", "none"]) }),
+    }
+}
+
+fn class_start(text: &str) -> Result<bool, Reason> {
+    match text {
+        "start" => Ok(false),
+        "trap" => Ok(true),
+        _ => Err(Reason::Unknown { value: text.to_owned(), cure: cure(text, "values", ["start", "trap"]) }),
     }
 }
 
@@ -246,6 +276,14 @@ mod tests {
         for text in ["", "h", "4 h", "-1s", "1w", "99999999d", "1ä"] {
             assert_eq!(seconds(text), Err(Reason::NotDuration { value: text.to_owned() }), "{text}");
         }
+    }
+
+    #[test]
+    fn a_lane_is_idle_for_ten_seconds_at_least() {
+        assert_eq!(idle(10), Ok(10));
+        assert_eq!((IDLE.text)("10m"), Ok(600));
+        assert_eq!((IDLE.text)("9"), Err(Reason::Range { value: 9, least: 10, most: u32::MAX.into() }));
+        assert_eq!(idle(0), Err(Reason::Range { value: 0, least: 10, most: u32::MAX.into() }));
     }
 
     #[test]

@@ -76,7 +76,7 @@ fn mirrored(policy: &Policy) -> Policy {
         if let Keying::Ike(ike) = &mut tunnel.keying {
             std::mem::swap(&mut ike.local_id, &mut ike.remote_id);
             ike.start = match ike.start {
-                Start::Start => Start::None,
+                Start::Start | Start::Trap => Start::None,
                 Start::None => Start::Start,
             };
         }
@@ -94,7 +94,7 @@ struct ByHand<'a> {
 
 impl ByHand<'_> {
     fn message(&self) -> Result<Message, Error> {
-        let begins = self.connection.start == Start::Start;
+        let begins = self.connection.lanes.iter().any(|lane| lane.start != Start::None);
         let mut message = Message::new();
         for (key, value) in self.connection.ike_message(None).elements() {
             message = match (key, value) {
@@ -106,8 +106,9 @@ impl ByHand<'_> {
             };
         }
         let mut names = Names::default();
-        let children = self.connection.children.iter().fold(Message::new(), |children, (name, child)| {
-            children.with_section(&names.free(name), child_by_hand(child, begins))
+        let lanes = self.connection.lanes.iter().zip(&self.connection.children);
+        let children = lanes.fold(Message::new(), |children, (lane, (name, child))| {
+            children.with_section(&names.free(name), child_by_hand(child, lane.start))
         });
         Ok(message.with_section("children", children))
     }
@@ -162,8 +163,10 @@ impl ByHand<'_> {
     }
 }
 
-/// Without the reqid, which is the sign of what `lanekeeper down` removes; with charon's own restarts where this end begins.
-fn child_by_hand(child: &Message, begins: bool) -> Message {
+/// Without the reqid, which is the sign of what `lanekeeper down` removes; with charon's own restarts where this end begins at
+/// once. A trap stays whatever becomes of its SAs.
+fn child_by_hand(child: &Message, start: Start) -> Message {
+    let begins = start == Start::Start;
     child.elements().fold(Message::new(), |by_hand, (key, value)| match key {
         "reqid" => by_hand,
         "start_action" | "close_action" if begins => by_hand.with(key, "start"),

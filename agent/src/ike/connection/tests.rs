@@ -64,6 +64,22 @@ fn what_the_file_says_is_what_charon_gets() {
 }
 
 #[test]
+fn a_lane_on_demand_is_a_trap_and_may_be_let_go() {
+    let connection = connection(|policy| {
+        policy.classes[0].on_demand = Some(true);
+        testing::ike(policy).idle_timeout = Some(600);
+    });
+    let message = connection.load_conn(&psk());
+    let children = message.section("lk-b7").unwrap().section("children").unwrap();
+    let of =
+        |name| children.section(name).map(|child: &Message| (child.text("start_action"), child.text("inactivity")));
+    assert_eq!(of("voice.0"), Some((Some("trap"), Some("600s"))));
+    assert_eq!(of("bulk.0"), Some((Some("none"), None)));
+    let starts: Vec<Start> = connection.lanes.iter().map(|lane| lane.start).collect();
+    assert_eq!(starts, [Start::Trap, Start::Start, Start::Start]);
+}
+
+#[test]
 fn the_shared_key_belongs_to_both_identities_and_shows_nowhere() {
     let connection = connection(|_| ());
     let (command, message) = connection.load_secret(&psk());

@@ -8,6 +8,8 @@ use super::backoff::{Backoff, Chance};
 use crate::ike::connection::ChildLane;
 use crate::ike::sas::ChildSa;
 use crate::ike::{Event, LaneStatus};
+use crate::lane::Condition;
+use crate::policy::Start;
 
 /// A lane that falls sooner than this after it rose has failed.
 const STEADY: Duration = Duration::from_secs(10);
@@ -24,7 +26,12 @@ pub(super) struct Lane {
     pub(super) lacks_since: Option<Duration>,
     pub(super) retry: Backoff,
     pub(super) doubles_since: Option<Duration>,
-    up_since: Option<Duration>,
+    /// charon has a trap for it.
+    pub(super) trapped: bool,
+    /// A packet has asked for it, or it was up before charon's restart: it is initiated.
+    pub(super) wanted: bool,
+    told: Condition,
+    up_since: Duration,
 }
 
 #[derive(Debug, Clone)]
@@ -37,11 +44,10 @@ pub(super) struct Child {
 
 /// What [`Lane::change`] finds.
 pub(super) enum Change {
-    Rose(Event),
     /// It had been up for long.
     Fell(Event),
-    /// It had hardly risen; its backoff goes on.
-    Failed(Event),
+    /// Anything else.
+    Other(Event),
 }
 
 impl Lane {
@@ -54,8 +60,21 @@ impl Lane {
             lacks_since: None,
             retry: Backoff::default(),
             doubles_since: None,
-            up_since: None,
+            trapped: false,
+            wanted: false,
+            told: Condition::Down,
+            up_since: Duration::ZERO,
         }
+    }
+
+    /// A packet may bring it up: charon has a trap, and the last try did not fail.
+    pub(super) fn is_ready(&self) -> bool {
+        self.trapped && !self.retry.has_failed()
+    }
+
+    /// It is what it should be.
+    pub(super) fn is_well(&self) -> bool {
+        !self.is_missing() || self.told == Condition::OnDemand
     }
 
     pub(super) fn is_missing(&self) -> bool {
@@ -70,7 +89,7 @@ impl Lane {
     pub(super) fn status(&self) -> LaneStatus {
         LaneStatus {
             lane: self.lane.lane.clone(),
-            up: self.up_since.is_some(),
+            condition: self.told,
             spis: self.children.last_key_value().map(|(_, child)| child.spis),
         }
     }
@@ -79,6 +98,7 @@ impl Lane {
         let expires = child.life.map(|life| now + Duration::from_secs(u64::from(life)));
         self.held = None;
         self.lacks_since = None;
+        self.wanted = false;
         self.children.insert(child.id, Child { ike, spis: child.spis, learned: now, expires });
     }
 
@@ -95,6 +115,7 @@ impl Lane {
     pub(super) fn set_aside(&mut self) {
         self.aside |= !self.children.is_empty() || self.held.is_some();
         self.children.clear();
+        self.trapped = false;
     }
 
     /// After the first list of the new connection: what is missing in it was lost, or is held where charon has restarted. What
@@ -103,6 +124,8 @@ impl Lane {
         let lost = std::mem::take(&mut self.aside) && self.children.is_empty();
         if lost && restarted {
             self.held = Some(now + HOLD);
+            // What it had is not charon's any more, and states that stand ask for nothing.
+            self.wanted = self.lane.start == Start::Trap;
         }
     }
 
@@ -113,34 +136,43 @@ impl Lane {
 
     /// That it is down, where nothing has been told of it yet.
     pub(super) fn unknown(&self) -> Option<Event> {
-        self.up_since.is_none().then(|| Event::LaneDown(self.lane.lane.clone()))
+        (self.told == Condition::Down).then(|| Event::LaneDown(self.lane.lane.clone()))
     }
 
-    /// The lane is taken away: whether it was up.
+    /// The lane is taken away: whether packets could take it.
     pub(super) fn end(&mut self) -> Option<Event> {
-        self.up_since.take().map(|_| Event::LaneDown(self.lane.lane.clone()))
+        std::mem::take(&mut self.told).is_open().then(|| Event::LaneDown(self.lane.lane.clone()))
     }
 
-    /// Whether it rose or fell since this was asked last.
-    pub(super) fn change(&mut self, now: Duration, chance: &mut Chance) -> Option<Change> {
+    /// What became of it since this was asked last. `reachable` is whether the peer answers, as far as is known.
+    pub(super) fn change(&mut self, now: Duration, reachable: bool, chance: &mut Chance) -> Option<Change> {
         let up = !self.children.is_empty() || self.held.is_some() || self.aside;
-        match (up, self.up_since) {
-            (true, None) => {
-                self.up_since = Some(now);
-                Some(Change::Rose(Event::LaneUp(self.lane.lane.clone())))
-            }
-            (false, Some(since)) => {
-                self.up_since = None;
-                let event = Event::LaneDown(self.lane.lane.clone());
-                if now < since + STEADY {
-                    self.retry.fail(now, chance);
-                    Some(Change::Failed(event))
-                } else {
-                    self.retry.succeed();
-                    Some(Change::Fell(event))
-                }
-            }
-            (true, Some(_)) | (false, None) => None,
+        let fell = self.told == Condition::Up && !up;
+        let failed = fell && now < self.up_since + STEADY;
+        match (fell, failed) {
+            (true, true) => self.retry.fail(now, chance),
+            (true, false) => self.retry.succeed(),
+            (false, _) => {}
         }
+        // Who came up and fell at once is tried from here, with ever longer pauses, and not by every packet.
+        self.wanted |= failed && self.lane.start == Start::Trap;
+        let condition = match (up, reachable && self.is_ready()) {
+            (true, _) => Condition::Up,
+            (false, true) => Condition::OnDemand,
+            (false, false) => Condition::Down,
+        };
+        if std::mem::replace(&mut self.told, condition) == condition {
+            return None;
+        }
+        let lane = self.lane.lane.clone();
+        let event = match condition {
+            Condition::Up => {
+                self.up_since = now;
+                Event::LaneUp(lane)
+            }
+            Condition::OnDemand => Event::LaneOnDemand(lane),
+            Condition::Down => Event::LaneDown(lane),
+        };
+        Some(if fell && !failed { Change::Fell(event) } else { Change::Other(event) })
     }
 }

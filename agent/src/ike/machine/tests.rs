@@ -1,9 +1,11 @@
 mod anything;
 mod bench;
+mod trap;
 
 use self::bench::*;
 use super::*;
 use crate::ike::testing;
+use crate::lane::Condition;
 use crate::policy::Start;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -189,7 +191,10 @@ fn a_list_older_than_an_event_does_not_undo_it() {
     let actions = bench.feed(Input::Sas { asked, sas: vec![all_up()] });
     assert!(told(&actions).is_empty(), "{actions:?}");
     let status = &bench.machine.status()[0];
-    assert_eq!(status.lanes.iter().map(|lane| lane.up).collect::<Vec<_>>(), [false, true, true]);
+    assert_eq!(
+        status.lanes.iter().map(|lane| lane.condition == Condition::Up).collect::<Vec<_>>(),
+        [false, true, true]
+    );
 }
 
 #[test]
@@ -370,7 +375,7 @@ fn going_back_from_a_refused_connection_closes_nothing() {
     actions.extend(bench.feed(Input::Sas { asked: bench.now, sas: vec![all_up()] }));
     let closes = |action: &&Action| matches!(action, Action::CloseChild(_) | Action::CloseIke { .. });
     assert_eq!(actions.iter().filter(closes).collect::<Vec<_>>(), [] as [&Action; 0]);
-    assert!(bench.machine.status()[0].lanes.iter().all(|lane| lane.up));
+    assert!(bench.machine.status()[0].lanes.iter().all(|lane| lane.condition == Condition::Up));
 }
 
 #[test]
@@ -466,7 +471,7 @@ fn nothing_is_said_of_a_tunnel_before_a_list_has_told() {
     let mut bench = Bench::new(&testing::policy());
     assert_eq!(bench.machine.status(), []);
     bench.connect("today", vec![all_up()]);
-    assert!(bench.machine.status()[0].lanes.iter().all(|lane| lane.up));
+    assert!(bench.machine.status()[0].lanes.iter().all(|lane| lane.condition == Condition::Up));
     bench.feed(Input::Unreachable { reason: "closed".to_owned() });
     assert_eq!(bench.machine.status().len(), 1, "they stay what they were");
     bench.pass(5 * SECOND);
@@ -477,7 +482,7 @@ fn nothing_is_said_of_a_tunnel_before_a_list_has_told() {
 #[test]
 fn a_lane_that_the_kernel_lost_is_closed_and_made_anew() {
     let mut bench = Bench::steady(&testing::policy());
-    let lost = || Input::Lacking(BTreeSet::from([lane("voice", 0)]));
+    let lost = || Input::Lacking(BTreeMap::from([(lane("voice", 0), Lack::States)]));
     assert_eq!(bench.feed(lost()), []);
     bench.now += SECOND;
     assert_eq!(bench.feed(lost()), [], "too soon after the first look");
@@ -497,9 +502,9 @@ fn a_lane_that_the_kernel_lost_is_closed_and_made_anew() {
 fn a_lane_that_a_look_found_again_has_not_been_lost() {
     let mut bench = Bench::steady(&testing::policy());
     for _ in 0..5 {
-        assert_eq!(told(&bench.feed(Input::Lacking(BTreeSet::from([lane("voice", 0)])))), []);
+        assert_eq!(told(&bench.feed(Input::Lacking(BTreeMap::from([(lane("voice", 0), Lack::States)])))), []);
         bench.now += 5 * SECOND;
-        assert_eq!(told(&bench.feed(Input::Lacking(BTreeSet::new()))), []);
+        assert_eq!(told(&bench.feed(Input::Lacking(BTreeMap::new()))), []);
         bench.now += 5 * SECOND;
     }
 }

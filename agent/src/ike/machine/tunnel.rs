@@ -1,13 +1,14 @@
 //! One tunnel: its IKE_SAs, its lanes and their CHILD_SAs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::backoff::{Backoff, Chance};
 use super::lane::{Change, Lane};
 use super::{Action, HOLD_AFTER_CONTACT, stands};
+use crate::ike::connection::ChildLane;
 use crate::ike::sas::{ChildSa, IkeSa, IkeState, Notice};
-use crate::ike::{Connection, Event, Load, Standing, TunnelStatus};
+use crate::ike::{Connection, Event, Lack, Load, Standing, TunnelStatus};
 use crate::lane::LaneId;
 use crate::policy::Start;
 
@@ -25,6 +26,9 @@ const SETTLE: Duration = Duration::from_secs(2);
 const RECOVERY_ATTEMPTS: u32 = 3;
 /// Between the two looks that have to miss a lane's states or policies in the kernel, at least.
 const LACKS: Duration = Duration::from_secs(2);
+/// What charon's own answer to a packet is left without an IKE_SA: from then on there is one, half open, that another attempt
+/// joins. Two at the same instant would make two.
+const CHARONS_TURN: Duration = Duration::from_millis(500);
 /// Numbers of closed SAs are remembered at least as long as a list-sas may be under way.
 const REMEMBER: Duration = Duration::from_secs(20);
 
@@ -116,6 +120,7 @@ impl Tunnel {
                 Some(at) => {
                     let mut state = before.swap_remove(at);
                     if state.lane.digest != lane.digest {
+                        state.trapped = false;
                         self.outdated.extend(state.children.keys().map(|id| Sa::Child(*id)));
                         state.retry.succeed();
                     }
@@ -162,10 +167,13 @@ impl Tunnel {
                 if !self.is_loaded {
                     self.retry.wait(now + chance.up_to(SPREAD));
                     for state in &mut self.lanes {
-                        state.retry.wait(now + turn(&self.load));
+                        state.retry.wait(now + turn(&self.load.connection, state.lane.start));
                     }
                 }
                 self.is_loaded = true;
+                for state in &mut self.lanes {
+                    state.trapped = state.lane.start == Start::Trap;
+                }
                 self.accepted = Some(self.load.connection.clone());
                 self.load_retry.succeed();
                 if std::mem::replace(&mut self.standing, Standing::Adopt) == Standing::Close {
@@ -353,23 +361,44 @@ impl Tunnel {
     pub(super) fn hold(&mut self, now: Duration, restarted: bool) {
         for state in &mut self.lanes {
             state.hold(now, restarted);
-            if state.held.is_some() && self.load.connection.start == Start::None {
+            if state.held.is_some() && state.lane.start == Start::None {
                 self.recovery = RECOVERY_ATTEMPTS;
             }
         }
     }
 
-    /// charon does not notice what somebody takes out of the kernel, and goes on with CHILD_SAs that carry nothing. They are
-    /// closed once two looks in a row, some time apart, have missed them: in a single one they may just be changing.
-    pub(super) fn lacking(&mut self, now: Duration, lanes: &BTreeSet<LaneId>, actions: &mut Vec<Action>) {
+    /// A packet asked for that lane.
+    pub(super) fn acquired(&mut self, now: Duration, is_it: impl Fn(&ChildLane) -> bool) {
+        let turn = if self.ikes.is_empty() { CHARONS_TURN } else { Duration::ZERO };
+        let asked = |state: &&mut Lane| state.lane.start == Start::Trap && !state.wanted && state.is_missing();
+        for state in self.lanes.iter_mut().filter(|state| is_it(&state.lane)).filter(asked) {
+            state.wanted = true;
+            state.retry.wait(now + turn);
+        }
+    }
+
+    /// charon does not notice what somebody takes out of the kernel, and goes on with CHILD_SAs that carry nothing and traps
+    /// that nothing falls into. They are closed or put back once two looks in a row, some time apart, have missed them: in a
+    /// single one they may just be changing.
+    pub(super) fn lacking(&mut self, now: Duration, lanes: &BTreeMap<LaneId, Lack>, actions: &mut Vec<Action>) {
+        self.acquired(now, |lane| lanes.get(&lane.lane) == Some(&Lack::Asked));
         for state in &mut self.lanes {
-            let lacks = lanes.contains(&state.lane.lane) && (!state.children.is_empty() || state.held.is_some());
+            let carries = !state.children.is_empty() || state.held.is_some();
+            let lacks = match lanes.get(&state.lane.lane) {
+                None => false,
+                Some(Lack::States | Lack::Asked) => carries,
+                Some(Lack::Policies) => carries || state.trapped,
+            };
             state.lacks_since = lacks.then(|| state.lacks_since.unwrap_or(now));
             if state.lacks_since.is_none_or(|since| now < since + LACKS) {
                 continue;
             }
             state.lacks_since = None;
             state.held = None;
+            if !carries {
+                let (connection, child) = (self.load.connection.name.clone(), state.lane.child.clone());
+                actions.push(Action::Trap { connection, child });
+            }
             for id in std::mem::take(&mut state.children).into_keys() {
                 self.gone.insert(Sa::Child(id), now);
                 actions.push(Action::CloseChild(id));
@@ -381,6 +410,7 @@ impl Tunnel {
     pub(super) fn forget_work(&mut self) {
         self.attempt = None;
         self.loading = None;
+        self.lanes.iter_mut().for_each(|state| state.trapped = false);
     }
 
     /// Drops CHILD_SAs that the kernel has removed by now, while there is no charon to tell.
@@ -399,11 +429,12 @@ impl Tunnel {
             let name = self.load.connection.tunnel.clone();
             actions.push(Action::Tell(if self.up { Event::TunnelUp(name) } else { Event::TunnelDown(name) }));
         }
+        let reachable = self.is_known && (!self.retry.has_failed() || !self.ikes.is_empty());
         for state in &mut self.lanes {
-            let event = match state.change(now, chance) {
-                Some(Change::Rose(event) | Change::Failed(event)) => event,
+            let event = match state.change(now, reachable, chance) {
+                Some(Change::Other(event)) => event,
                 Some(Change::Fell(event)) => {
-                    state.retry.wait(now + turn(&self.load));
+                    state.retry.wait(now + turn(&self.load.connection, state.lane.start));
                     self.retry.wait(now + chance.up_to(SPREAD));
                     event
                 }
@@ -411,7 +442,7 @@ impl Tunnel {
             };
             actions.push(Action::Tell(event));
         }
-        if !self.lanes.iter().any(Lane::is_missing) {
+        if self.lanes.iter().all(Lane::is_well) {
             self.recovery = 0;
             self.trouble = None;
         }
@@ -466,15 +497,16 @@ impl Tunnel {
 
     /// The lane to initiate next, and when.
     fn next_attempt(&self) -> Option<(Duration, usize)> {
-        let begins = match self.load.connection.start {
-            Start::Start => true,
-            Start::None => self.recovery > 0,
-        };
-        if !begins || !self.is_known || !self.is_loaded || self.loading.is_some() || self.attempt.is_some() {
+        if !self.is_known || !self.is_loaded || self.loading.is_some() || self.attempt.is_some() {
             return None;
         }
-        let missing = self.lanes.iter().enumerate().filter(|(_, state)| state.is_missing());
-        let due = missing.map(|(lane, state)| (state.retry.not_before.max(self.retry.not_before), lane));
+        let begins = |state: &Lane| match state.lane.start {
+            Start::Start => true,
+            Start::Trap => state.wanted,
+            Start::None => self.recovery > 0,
+        };
+        let wanted = self.lanes.iter().enumerate().filter(|(_, state)| state.is_missing() && begins(state));
+        let due = wanted.map(|(lane, state)| (state.retry.not_before.max(self.retry.not_before), lane));
         due.min()
     }
 
@@ -502,9 +534,11 @@ impl Tunnel {
     }
 
     fn doubles_due(&self, state: &Lane) -> Option<Duration> {
-        match self.load.connection.start {
-            Start::Start if self.load.connection.yields => state.doubles_since.map(|since| since + 3 * SURPLUS),
-            Start::Start => state.doubles_since.map(|since| since + SURPLUS),
+        match state.lane.start {
+            Start::Start | Start::Trap if self.load.connection.yields => {
+                state.doubles_since.map(|since| since + 3 * SURPLUS)
+            }
+            Start::Start | Start::Trap => state.doubles_since.map(|since| since + SURPLUS),
             Start::None => None,
         }
     }
@@ -519,6 +553,10 @@ impl Tunnel {
 }
 
 /// How long a lane is left to the other end first.
-fn turn(load: &Load) -> Duration {
-    if load.connection.yields && load.connection.start == Start::Start { YIELD } else { Duration::ZERO }
+fn turn(connection: &Connection, start: Start) -> Duration {
+    match start {
+        Start::Start if connection.yields => YIELD,
+        // A packet waits.
+        Start::Start | Start::Trap | Start::None => Duration::ZERO,
+    }
 }

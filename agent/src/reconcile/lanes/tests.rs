@@ -12,6 +12,7 @@ fn ike_policy() -> Policy {
         proposals: vec![],
         esp_proposals: vec![],
         rekey_time: None,
+        idle_timeout: None,
     });
     policy
 }
@@ -42,12 +43,13 @@ fn lanes_of_charon_open_when_it_says_so_and_not_before() {
     assert_eq!(lanes.install(&ike_policy(), &[], 5), []);
     assert_eq!(lanes.on(&Event::LaneUp(id("bulk", 1)), 7), [Effect::Open(id("bulk", 1))]);
     assert_eq!(lanes.on(&Event::LaneUp(id("bulk", 1)), 8), []);
-    assert_eq!(lanes.standing(&id("bulk", 1)), Standing { up: true, since: 7 });
+    assert_eq!(lanes.standing(&id("bulk", 1)), Standing { condition: Condition::Up, since: 7 });
     assert_eq!(lanes.on(&Event::LaneDown(id("bulk", 1)), 9), [Effect::Close(id("bulk", 1))]);
 }
 
 fn picture(up: &[LaneId]) -> Vec<TunnelStatus> {
-    let lane = |lane: LaneId| LaneStatus { up: up.contains(&lane), lane, spis: None };
+    let condition = |lane: &LaneId| if up.contains(lane) { Condition::Up } else { Condition::Down };
+    let lane = |lane: LaneId| LaneStatus { condition: condition(&lane), lane, spis: None };
     let lanes = [("voice", 0), ("bulk", 0), ("bulk", 1), ("default", 0)].map(|(class, index)| lane(id(class, index)));
     vec![TunnelStatus { tunnel: "branch-7".into(), up: true, lanes: lanes.into(), trouble: None }]
 }
@@ -76,7 +78,7 @@ fn an_adopted_lane_opens_when_the_tables_have_its_values() {
     assert_eq!(lanes.install(&policy, &[], 7), [Effect::Open(id("voice", 0))]);
     // Told again it is no news; a rekey keeps the values.
     assert_eq!(lanes.on(&adopted("voice", 0, 7, 3), 8), []);
-    assert_eq!(lanes.standing(&id("voice", 0)), Standing { up: true, since: 7 });
+    assert_eq!(lanes.standing(&id("voice", 0)), Standing { condition: Condition::Up, since: 7 });
 }
 
 #[test]
@@ -124,6 +126,21 @@ fn an_agent_that_has_looked_keeps_the_adopted_lanes_that_it_finds_open() {
 }
 
 #[test]
+fn a_lane_on_demand_is_open_and_stays_so_when_it_comes_up() {
+    let mut lanes = Lanes::default();
+    lanes.install(&ike_policy(), &[], 5);
+    let voice = id("voice", 0);
+    assert_eq!(lanes.on(&Event::LaneOnDemand(voice.clone()), 6), [Effect::Open(voice.clone())]);
+    assert_eq!(lanes.standing(&voice), Standing { condition: Condition::OnDemand, since: 6 });
+    assert!(!lanes.down().contains(&&voice));
+    assert_eq!(lanes.on(&Event::LaneUp(voice.clone()), 7), []);
+    assert_eq!(lanes.on(&Event::LaneOnDemand(voice.clone()), 8), []);
+    assert_eq!(lanes.install(&ike_policy(), std::slice::from_ref(&voice), 9), []);
+    assert_eq!(lanes.standing(&voice), Standing { condition: Condition::OnDemand, since: 8 });
+    assert_eq!(lanes.on(&Event::LaneDown(voice.clone()), 9), [Effect::Close(voice)]);
+}
+
+#[test]
 fn a_new_agent_keeps_open_lanes_until_charon_has_been_asked() {
     let mut lanes = Lanes::default();
     assert_eq!(lanes.install(&ike_policy(), &[id("voice", 0), id("default", 0)], 5), []);
@@ -133,7 +150,7 @@ fn a_new_agent_keeps_open_lanes_until_charon_has_been_asked() {
     let effects = lanes.believe(&picture(&[id("voice", 0), id("bulk", 0)]), 8);
     assert_eq!(effects, [Effect::Open(id("bulk", 0)), Effect::Close(id("default", 0))]);
     assert!(!lanes.untold());
-    assert_eq!(lanes.standing(&id("voice", 0)), Standing { up: true, since: 5 });
+    assert_eq!(lanes.standing(&id("voice", 0)), Standing { condition: Condition::Up, since: 5 });
 }
 
 #[test]
@@ -145,7 +162,7 @@ fn lanes_survive_charon() {
     assert_eq!(lanes.on(&back(), 8), []);
     // Of this lane it has told, and a picture says nothing new.
     assert_eq!(lanes.believe(&picture(&[]), 9), []);
-    assert!(lanes.standing(&id("voice", 0)).up);
+    assert!(lanes.standing(&id("voice", 0)).condition.is_open());
 }
 
 #[test]
@@ -165,7 +182,7 @@ fn a_changed_file_keeps_what_stays_and_closes_nothing_of_it() {
     let mut other = ike_policy();
     other.tunnels[0].lanes.remove(1);
     assert_eq!(lanes.install(&other, &[id("voice", 0)], 9), []);
-    assert_eq!(lanes.standing(&id("voice", 0)), Standing { up: true, since: 6 });
+    assert_eq!(lanes.standing(&id("voice", 0)), Standing { condition: Condition::Up, since: 6 });
     assert_eq!(lanes.on(&Event::LaneUp(id("bulk", 0)), 9), []);
 }
 
@@ -184,7 +201,7 @@ fn a_lane_with_another_mark_is_closed_before_the_tables_and_opens_with_its_new_s
     assert_eq!(lanes.leave(&moved), [Effect::Close(id("voice", 0))]);
     assert_eq!(lanes.install(&moved, &[], 7), []);
     assert_eq!(lanes.on(&Event::Rekeyed(id("voice", 0)), 8).len(), 1);
-    assert!(!lanes.standing(&id("voice", 0)).up && lanes.untold());
+    assert!(!lanes.standing(&id("voice", 0)).condition.is_open() && lanes.untold());
     assert_eq!(lanes.on(&Event::LaneDown(id("voice", 0)), 8), []);
     assert_eq!(lanes.on(&Event::LaneUp(id("voice", 0)), 9), [Effect::Open(id("voice", 0))]);
 }
@@ -240,7 +257,7 @@ fn a_change_that_is_taken_back_brings_lanes_back_as_they_are_now() {
     lanes.settled();
     let effects = lanes.believe(&picture(&[id("default", 0)]), 10);
     assert_eq!(effects, [Effect::Close(id("bulk", 0))]);
-    assert_eq!(lanes.standing(&id("default", 0)), Standing { up: true, since: 6 });
+    assert_eq!(lanes.standing(&id("default", 0)), Standing { condition: Condition::Up, since: 6 });
 }
 
 #[test]
@@ -251,7 +268,7 @@ fn lanes_of_another_charon_are_asked_about_again() {
     lanes.believe(&picture(&[id("voice", 0)]), 7);
     assert!(!lanes.untold());
     lanes.doubt();
-    assert!(lanes.untold() && lanes.standing(&id("voice", 0)).up);
+    assert!(lanes.untold() && lanes.standing(&id("voice", 0)).condition.is_open());
     assert_eq!(lanes.believe(&picture(&[]), 8), [Effect::Close(id("voice", 0))]);
 }
 

@@ -9,7 +9,7 @@ use crate::config::document::{self, Tunnel};
 use crate::config::findings::{At, Findings};
 use crate::config::problem::Problem;
 use crate::config::resolve::files;
-use crate::policy::{Auth, ClassIndex, Ike, Keying, Start, Static};
+use crate::policy::{self, Auth, Class, ClassIndex, Ike, Keying, Start, Static};
 
 /// The one of `ike`, `static` and `adopt` that is there; the tunnel carries `carried`.
 pub fn resolve(
@@ -58,5 +58,17 @@ fn ike(tunnel: &Tunnel, path: impl Fn(&Option<At<PathBuf>>) -> PathBuf) -> Ike {
         proposals: texts(written.map(|ike| &ike.proposals)),
         esp_proposals: texts(written.map(|ike| &ike.esp_proposals)),
         rekey_time: written.and_then(|ike| ike.rekey_time.as_ref()).map(|time| time.value),
+        idle_timeout: written.and_then(|ike| ike.idle_timeout.as_ref()).map(|time| time.value),
+    }
+}
+
+/// Lanes that are brought up again as soon as they are let go are not let go.
+pub fn check_idle(entry: &Tunnel, tunnel: &policy::Tunnel, classes: &[Class], findings: &mut Findings<'_>) {
+    let Keying::Ike(ike) = &tunnel.keying else { return };
+    let written = entry.ike.as_ref().and_then(|ike| ike.idle_timeout.as_ref());
+    if let Some(idle) = written
+        && tunnel.classes.iter().all(|class| ike.start_of(&classes[class.0]) != Start::Trap)
+    {
+        findings.problem(idle.spot, Problem::IdleNever { object: entry.object.clone() });
     }
 }

@@ -44,6 +44,23 @@ fn the_end_that_waits_restarts_nothing() {
 }
 
 #[test]
+fn a_lane_on_demand_is_a_trap_by_hand_too() {
+    let text = text(
+        |policy| {
+            policy.classes[1].on_demand = Some(true);
+            testing::ike(policy).idle_timeout = Some(600);
+        },
+        End::Ours,
+    );
+    let (voice, bulk) = text.split_once("            bulk-0 {\n").unwrap();
+    let (bulk, _) = bulk.split_once("            }\n").unwrap();
+    assert!(voice.contains("start_action = start\n") && !voice.contains("inactivity"), "{text}");
+    for line in ["start_action = trap", "close_action = none", "dpd_action = none", "inactivity = 600s"] {
+        assert!(bulk.contains(line), "{line}: {text}");
+    }
+}
+
+#[test]
 fn the_peer_has_the_ends_swapped_and_waits_where_we_begin() {
     let change = |policy: &mut Policy| policy.tunnels[0].local_ts.truncate(1);
     let text = text(change, End::Peer);

@@ -5,6 +5,8 @@ use proptest::prelude::*;
 use super::super::*;
 use super::bench::*;
 use crate::ike::testing;
+use crate::lane::Condition;
+use crate::policy::Start;
 
 #[derive(Debug, Clone)]
 enum Happening {
@@ -22,6 +24,7 @@ enum Happening {
     Connected(bool),
     Reload(bool),
     Lacking(bool),
+    Acquired(usize),
 }
 
 fn happening() -> impl Strategy<Value = Happening> {
@@ -41,6 +44,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         any::<bool>().prop_map(Happening::Connected),
         any::<bool>().prop_map(Happening::Reload),
         any::<bool>().prop_map(Happening::Lacking),
+        (0usize..3).prop_map(Happening::Acquired),
     ]
 }
 
@@ -49,8 +53,13 @@ const NAMES: [&str; 3] = ["voice.0", "bulk.0", "bulk.1"];
 proptest! {
     /// Whatever happens: lanes rise and fall in turn, one initiation at a time, no endless waking, no panic.
     #[test]
-    fn keeps_its_promises(happenings in prop::collection::vec(happening(), 0..60)) {
-        let mut bench = Bench::new(&testing::policy());
+    fn keeps_its_promises(
+        happenings in prop::collection::vec(happening(), 0..60),
+        start in prop::sample::select(vec![Start::Start, Start::Trap, Start::None]),
+    ) {
+        let mut policy = testing::policy();
+        testing::ike(&mut policy).start = start;
+        let mut bench = Bench::new(&policy);
         let mut up = std::collections::BTreeMap::new();
         let (mut loading, mut initiating) = (None, None::<u64>);
         for happening in happenings {
@@ -93,11 +102,13 @@ proptest! {
                     bench.feed(Input::Connected { version: "5.9.8".to_owned(), since })
                 }
                 Happening::Lacking(one) => {
-                    let lanes = one.then(|| lane("voice", 0)).into_iter().collect();
+                    let lack = if one { Lack::States } else { Lack::Policies };
+                    let lanes = [(lane("voice", 0), lack)].into();
                     bench.feed(Input::Lacking(lanes))
                 }
+                Happening::Acquired(lane) => bench.feed(Input::Acquired(0x4c4b_0001 + lane as u32)),
                 Happening::Reload(same) => {
-                    let mut policy = testing::policy();
+                    let mut policy = policy.clone();
                     if !same {
                         policy.tunnels[0].replay_window = 64;
                         initiating = None;
@@ -113,10 +124,17 @@ proptest! {
                         initiating = Some(ticket);
                     }
                     Action::Tell(Event::LaneUp(lane)) => {
-                        prop_assert!(up.insert(lane.clone(), true) != Some(true), "{lane} rises twice");
+                        let before = up.insert(lane.clone(), Condition::Up);
+                        prop_assert!(before != Some(Condition::Up), "{lane} rises twice");
+                    }
+                    Action::Tell(Event::LaneOnDemand(lane)) => {
+                        prop_assert_eq!(start, Start::Trap);
+                        let before = up.insert(lane.clone(), Condition::OnDemand);
+                        prop_assert!(before != Some(Condition::OnDemand), "{lane} waits twice");
                     }
                     Action::Tell(Event::LaneDown(lane)) => {
-                        prop_assert_eq!(up.insert(lane, false), Some(true), "falls without having risen");
+                        let before = up.insert(lane, Condition::Down);
+                        prop_assert!(before.is_some_and(Condition::is_open), "falls without having been open");
                     }
                     _ => {}
                 }
