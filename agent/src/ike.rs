@@ -39,9 +39,9 @@ pub enum Event {
     LaneOnDemand(LaneId),
     /// A lane's CHILD_SA was replaced by a fresh one; it stayed up.
     Rekeyed(LaneId),
-    /// An IKE_SA with that tunnel's peer stands.
+    /// An IKE_SA of that connection, by its key, stands.
     TunnelUp(String),
-    /// No IKE_SA with that tunnel's peer is left.
+    /// No IKE_SA of that connection is left.
     TunnelDown(String),
     /// charon cannot be reached. Its SAs are still in the kernel: lanes stay what they were.
     CharonGone {
@@ -107,7 +107,7 @@ pub enum Command {
     /// of a lane has changed (or of the whole connection), its SAs are closed and made anew: charon gives a CHILD_SA the
     /// parameters of its beginning for all its rekeys. What has not changed is not disturbed.
     Load(Box<Load>, Standing, oneshot::Sender<Result<(), Error>>),
-    /// Unload a tunnel's connection (by the tunnel's name) and close its SAs.
+    /// Unload a connection, by its key, and close its SAs.
     Unload(String, oneshot::Sender<Result<(), Error>>),
     /// The kernel lacks something of these lanes, and nothing of all others. Lanes that are up and lack it for long are closed,
     /// and made anew; lanes on demand that lack their policies get new traps.
@@ -118,7 +118,7 @@ pub enum Command {
     Status(oneshot::Sender<Vec<TunnelStatus>>),
 }
 
-/// How a tunnel is.
+/// How a tunnel is; of one whose lanes have their own connections, how each of those is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TunnelStatus {
     /// Its name.

@@ -6,6 +6,7 @@ pub mod adopt;
 pub mod cgroup;
 pub mod dscp;
 pub mod icmp;
+pub mod identity;
 pub mod lanes;
 pub mod protocol;
 mod selection;
@@ -198,6 +199,8 @@ pub struct Ike {
     pub local_id: String,
     /// The peer's identity.
     pub remote_id: String,
+    /// How the peer tells lanes apart.
+    pub distinct: Distinct,
     /// How both ends prove who they are.
     pub auth: Auth,
     /// Who begins.
@@ -229,6 +232,16 @@ pub enum Auth {
         /// The CA that signs the peer's.
         ca: PathBuf,
     },
+}
+
+/// What tells a tunnel's lanes apart in IKE.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Distinct {
+    /// The label of each CHILD_SA; all are in one IKE_SA.
+    #[default]
+    Label,
+    /// Identities: each lane has an IKE_SA of its own, in which both ends are called by the lane and their names.
+    Identity,
 }
 
 /// Who initiates.
@@ -364,6 +377,11 @@ impl Rule {
 }
 
 impl Ike {
+    /// Our identity and the peer's in a lane's own IKE_SA.
+    pub fn identities_of(&self, lane: &Lane) -> (String, String) {
+        (identity::of_lane(&self.local_id, &lane.label), identity::of_lane(&self.remote_id, &lane.label))
+    }
+
     /// How the lanes of that class come up.
     pub fn start_of(&self, class: &Class) -> Start {
         match (self.start, class.on_demand) {

@@ -121,6 +121,7 @@ fn problems() -> Vec<Problem> {
         Problem::NoChildren { object: object.clone(), class: s("voice") },
         Problem::ChildrenOfOther { object: s("tunnel \"b\": adopt: children 1"), class: s("bulk") },
         Problem::Auth { object: object.clone(), found: "neither a pre-shared key nor a certificate" },
+        Problem::LaneIdentity { object: object.clone(), key: "local-id", id: s("C=CH, CN=moon") },
         Problem::IdleNever { object: object.clone() },
         Problem::KeyFileOpen { object: object.clone(), key, path: path(), mode: 0o644, access: "readable" },
         Problem::FileMissing { object: object.clone(), key, path: path() },

@@ -141,7 +141,7 @@ impl End {
 
     fn load(&self, runtime: &Runtime) -> Result<(), ike::Error> {
         let load = Load {
-            connection: Connection::new(&self.policy, TunnelIndex(0)).unwrap(),
+            connection: Connection::all(&self.policy, TunnelIndex(0)).remove(0),
             credentials: Credentials::read(self.ike()).unwrap(),
         };
         let (reply, answer) = oneshot::channel();
@@ -201,7 +201,7 @@ fn lanes_ike_come_up_by_pre_shared_key_and_keep_reqid_mark_and_if_id_over_a_reke
     let before = [Side::A, Side::B].map(|side| pair.assert_kernel_has_lanes(side));
     assert_eq!(before[0].len(), 5);
     let loaded = pair.runtime.block_on(ike::observe(&vici(&pair.lab.files(Side::A)))).unwrap();
-    let wanted = Connection::new(&pair.end(Side::A).policy, TunnelIndex(0)).unwrap();
+    let wanted = Connection::all(&pair.end(Side::A).policy, TunnelIndex(0)).remove(0);
     assert_eq!(loaded[&wanted.name].digest, wanted.digest);
 
     pair.charon(Side::A).swanctl("--rekey --child voice.0").unwrap();

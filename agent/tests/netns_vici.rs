@@ -109,7 +109,7 @@ impl Task {
 }
 
 fn connection(policy: &Policy) -> Connection {
-    Connection::new(policy, TunnelIndex(0)).unwrap()
+    Connection::all(policy, TunnelIndex(0)).remove(0)
 }
 
 fn ike_of(policy: &Policy) -> &Ike {

@@ -513,6 +513,18 @@ pub enum Problem {
         /// What it has.
         found: &'static str,
     },
+    /// An identity that cannot be a lane's.
+    #[error(
+        "{object}: {key} \"{id}\" is no name that could have a lane's in front, as distinct = \"identity\" takes it"
+    )]
+    LaneIdentity {
+        /// Which tunnel.
+        object: String,
+        /// Which identity.
+        key: &'static str,
+        /// As written.
+        id: String,
+    },
     /// Lanes that are never idle for long.
     #[error("{object}: idle-timeout, but none of its lanes comes up with its first packet")]
     IdleNever {

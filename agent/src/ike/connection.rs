@@ -1,4 +1,4 @@
-//! What charon is to load for a tunnel: one connection, one child per lane.
+//! What charon is to load for a tunnel: one connection with a child for each lane, or a connection for each lane.
 
 pub mod swanctl;
 
@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::credentials::Credentials;
 use crate::lane::LaneId;
-use crate::policy::{Auth, Ike, Keying, Lane, Masked, Mode, Policy, Selection, Start, Tunnel, TunnelIndex};
+use crate::policy::{Auth, Distinct, Ike, Keying, Lane, Masked, Mode, Policy, Selection, Start, Tunnel, TunnelIndex};
 use crate::vici::Message;
 
 /// First part of every connection's name.
@@ -21,11 +21,17 @@ pub const DIGEST_PREFIX: &str = "lanekeeper-";
 /// Seconds of silence before charon asks the peer whether it is there.
 const DPD_DELAY: &str = "10s";
 
-/// A tunnel's connection, as far as the policy tells; keys and certificates come with [`Credentials`].
+/// Between the tunnel's name and the lane's in that of a lane's own connection: no name has one.
+const LANE_SEPARATOR: char = ':';
+
+/// A tunnel's connection, or that of one of its lanes, as far as the policy tells; keys and certificates come with
+/// [`Credentials`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connection {
-    /// `lk-` and the tunnel's name.
+    /// `lk-` and the key.
     pub name: String,
+    /// What it goes by here: the tunnel's name, or `TUNNEL:CLASS.INDEX`.
+    pub key: String,
     /// The tunnel's name.
     pub tunnel: String,
     /// Its lanes in the policy's order.
@@ -45,7 +51,7 @@ pub struct Connection {
 pub struct ChildLane {
     /// The lane.
     pub lane: LaneId,
-    /// Name and label of its CHILD_SA.
+    /// Name of its CHILD_SA, and its label where it has one.
     pub child: String,
     /// Changes with any parameter of the child.
     pub digest: u64,
@@ -70,24 +76,44 @@ struct IkeParameters {
 }
 
 impl Connection {
-    /// The connection of that tunnel; `None` where charon does not key it.
-    pub fn new(policy: &Policy, index: TunnelIndex) -> Option<Self> {
+    /// The connections of that tunnel; none where charon does not key it.
+    pub fn all(policy: &Policy, index: TunnelIndex) -> Vec<Self> {
         let tunnel = &policy.tunnels[index.0];
-        let ike = match &tunnel.keying {
-            Keying::Ike(ike) => ike,
-            Keying::Static(_) | Keying::Adopted(_) => return None,
-        };
+        match &tunnel.keying {
+            Keying::Static(_) | Keying::Adopted(_) => Vec::new(),
+            Keying::Ike(ike) => match ike.distinct {
+                Distinct::Label => {
+                    let identities = (ike.local_id.clone(), ike.remote_id.clone());
+                    vec![Self::of(policy, tunnel, ike, &tunnel.lanes, tunnel.name.clone(), identities)]
+                }
+                Distinct::Identity => {
+                    let of_lane = |lane: &Lane| {
+                        let key = format!("{}{LANE_SEPARATOR}{}", tunnel.name, lane.label);
+                        Self::of(policy, tunnel, ike, std::slice::from_ref(lane), key, ike.identities_of(lane))
+                    };
+                    tunnel.lanes.iter().map(of_lane).collect()
+                }
+            },
+        }
+    }
+
+    fn of(
+        policy: &Policy,
+        tunnel: &Tunnel,
+        ike: &Ike,
+        lanes: &[Lane],
+        key: String,
+        (local_id, remote_id): (String, String),
+    ) -> Self {
         let selection = |lane: &Lane| tunnel.selection(lane, policy.mark_mask);
-        let children: Vec<(String, Message)> = tunnel
-            .lanes
+        let children: Vec<(String, Message)> = lanes
             .iter()
             .map(|lane| {
                 let start = ike.start_of(&policy.classes[lane.class.0]);
                 (lane.label.clone(), child_message(&selection(lane), tunnel, ike, lane, start))
             })
             .collect();
-        let lanes = tunnel
-            .lanes
+        let lanes = lanes
             .iter()
             .zip(&children)
             .map(|(lane, (child, message))| ChildLane {
@@ -105,7 +131,8 @@ impl Connection {
             })
             .collect();
         let mut connection = Self {
-            name: format!("{NAME_PREFIX}{}", tunnel.name),
+            name: format!("{NAME_PREFIX}{key}"),
+            key,
             tunnel: tunnel.name.clone(),
             lanes,
             yields: ike.local_id > ike.remote_id,
@@ -114,8 +141,8 @@ impl Connection {
             ike: IkeParameters {
                 local: tunnel.local,
                 remote: tunnel.remote,
-                local_id: ike.local_id.clone(),
-                remote_id: ike.remote_id.clone(),
+                local_id,
+                remote_id,
                 auth: ike.auth.clone(),
                 proposals: ike.proposals.clone(),
             },
@@ -124,7 +151,7 @@ impl Connection {
         connection.ike_digest = digest(&connection.ike_message(None));
         let children = Message::new().with_section("children", connection.children_message());
         connection.digest = digest(&children).wrapping_mul(31).wrapping_add(connection.ike_digest);
-        Some(connection)
+        connection
     }
 
     /// The argument of `load-conn`.
@@ -220,11 +247,11 @@ fn child_message(selection: &Selection, tunnel: &Tunnel, ike: &Ike, lane: &Lane,
         // mask the kernel would write all 32 bits and wipe out those that are not ours.
         child = child.with("set_mark_in", format!("%same/{:#010x}", selection.input.1));
     }
+    child = child.with("if_id_in", selection.if_id.to_string()).with("if_id_out", selection.if_id.to_string());
+    if ike.distinct == Distinct::Label {
+        child = child.with("label", &lane.label).with("label_mode", "simple");
+    }
     child = child
-        .with("if_id_in", selection.if_id.to_string())
-        .with("if_id_out", selection.if_id.to_string())
-        .with("label", &lane.label)
-        .with("label_mode", "simple")
         .with("replay_window", tunnel.replay_window.to_string())
         // We initiate and close ourselves; charon's own restarts would make doubles. A trap is charon's: it works while no
         // agent runs.

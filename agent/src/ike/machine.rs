@@ -149,7 +149,8 @@ pub enum Action {
     Tell(Event),
 }
 
-/// All that is known, and what is wanted.
+/// All that is known, and what is wanted. What is called a tunnel in here is a connection of one, by its
+/// [key](super::Connection::key): where each lane has its own, each is brought up, tried again and followed by itself.
 pub struct Machine {
     tunnels: BTreeMap<String, Tunnel>,
     link: Link,
@@ -293,7 +294,7 @@ impl Machine {
     }
 
     fn load(&mut self, load: Load, standing: Standing, actions: &mut Vec<Action>) {
-        let name = load.connection.tunnel.clone();
+        let name = load.connection.key.clone();
         match self.tunnels.get_mut(&name) {
             Some(tunnel) => tunnel.replace(load, actions),
             None => {
@@ -311,7 +312,14 @@ impl Machine {
     fn unload(&mut self, name: &str, actions: &mut Vec<Action>) {
         if let Some(mut tunnel) = self.tunnels.remove(name) {
             let connection = tunnel.load.connection.name.clone();
-            tunnel.drop_all(actions);
+            let mut told = Vec::new();
+            tunnel.drop_all(&mut told);
+            // What another connection has brought up by now, as when lanes get connections of their own, has not fallen.
+            let stands = |action: &Action| match action {
+                Action::Tell(Event::LaneDown(lane)) => self.tunnels.values().any(|other| other.has_open(lane)),
+                _ => false,
+            };
+            actions.extend(told.into_iter().filter(|action| !stands(action)));
             if matches!(self.link, Link::Together { .. }) {
                 actions.push(Action::Unload { tunnel: name.to_owned(), connection });
             }

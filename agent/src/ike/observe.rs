@@ -10,7 +10,7 @@ use crate::vici::{Client, Error, Message, Timeouts};
 /// A connection of ours that charon has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loaded {
-    /// `lk-` and the tunnel's name.
+    /// `lk-` and its key.
     pub name: String,
     /// [`super::Connection::digest`] of what was loaded.
     pub digest: u64,
@@ -34,10 +34,10 @@ pub async fn remove(vici: &Path) -> Result<Vec<String>, Error> {
     Ok(names)
 }
 
-/// Closes and unloads the connection of one tunnel, whoever loaded it; that it is not there is well.
-pub async fn remove_one(vici: &Path, tunnel: &str) -> Result<(), Error> {
+/// Closes and unloads a connection, by its key, whoever loaded it; that it is not there is well.
+pub async fn remove_one(vici: &Path, key: &str) -> Result<(), Error> {
     let mut client = Client::connect(vici, Timeouts::default()).await?;
-    unload(&mut client, &format!("{NAME_PREFIX}{tunnel}")).await
+    unload(&mut client, &format!("{NAME_PREFIX}{key}")).await
 }
 
 async fn list(client: &mut Client) -> Result<BTreeMap<String, Loaded>, Error> {

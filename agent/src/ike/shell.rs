@@ -126,7 +126,7 @@ impl Shell {
     fn command(&mut self, command: Command) {
         match command {
             Command::Load(load, standing, reply) => {
-                let tunnel = load.connection.tunnel.clone();
+                let tunnel = load.connection.key.clone();
                 self.loading.insert(tunnel.clone(), Loading { ticket: None, reply });
                 self.feed(Input::Load(load, standing));
                 if let Some(reason) = self.machine.gone()

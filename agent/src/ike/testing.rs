@@ -43,6 +43,7 @@ pub fn policy() -> Policy {
             keying: Keying::Ike(Ike {
                 local_id: "moon.example".to_owned(),
                 remote_id: "sun.example".to_owned(),
+                distinct: Distinct::Label,
                 auth: Auth::Psk { file: PathBuf::from("/nowhere") },
                 start: Start::Start,
                 proposals: vec![],

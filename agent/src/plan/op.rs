@@ -66,7 +66,7 @@ pub enum Op {
     AttachSockets,
     /// Have charon know this connection in its desired form; executed by `reconcile`.
     LoadConnection {
-        /// Its name, `lk-TUNNEL`.
+        /// Its name, `lk-TUNNEL` or `lk-TUNNEL:CLASS.INDEX`.
         name: String,
         /// Digest of the desired form.
         #[serde(serialize_with = "hex")]

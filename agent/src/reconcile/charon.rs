@@ -23,7 +23,7 @@ pub struct Charon {
     vici: PathBuf,
     commands: mpsc::Sender<Command>,
     task: JoinHandle<()>,
-    /// What the task was given for each tunnel, keys and certificates included: those may change in their files alone.
+    /// What the task was given of each connection by its key, keys and certificates included: those may change in their files alone.
     given: BTreeMap<String, Load>,
 }
 
@@ -43,13 +43,13 @@ impl Charon {
 
     /// Whether the task keeps just this form of the connection, with these keys.
     pub fn keeps(&self, load: &Load) -> bool {
-        self.given.get(&load.connection.tunnel) == Some(load)
+        self.given.get(&load.connection.key) == Some(load)
     }
 
     /// Has the task keep the connection; `changed` says that charon has it in another form. An error is charon's; the task
     /// keeps it all the same and tries again.
     pub async fn load(&mut self, load: &Load, changed: bool) -> Result<(), Error> {
-        let before = self.given.insert(load.connection.tunnel.clone(), load.clone());
+        let before = self.given.insert(load.connection.key.clone(), load.clone());
         // What was loaded by an agent before this one has SAs of which the task cannot tell by which form they were made.
         let standing = if changed && before.is_none() { Standing::Close } else { Standing::Adopt };
         let (reply, answer) = oneshot::channel();
@@ -58,29 +58,29 @@ impl Charon {
     }
 
     /// Has it dropped, with its SAs.
-    pub async fn unload(&mut self, tunnel: &str) -> Result<(), Error> {
-        if self.given.remove(tunnel).is_none() {
+    pub async fn unload(&mut self, key: &str) -> Result<(), Error> {
+        if self.given.remove(key).is_none() {
             // Loaded by an agent before this one: the task knows nothing of it.
-            return Ok(ike::remove_one(&self.vici, tunnel).await?);
+            return Ok(ike::remove_one(&self.vici, key).await?);
         }
         let (reply, answer) = oneshot::channel();
-        self.tell(Command::Unload(tunnel.to_owned(), reply)).await?;
+        self.tell(Command::Unload(key.to_owned(), reply)).await?;
         finished("unload-conn", answer).await
     }
 
     /// Like [`Charon::load`], without waiting for charon.
     pub async fn hand_over(&mut self, load: &Load) {
-        self.given.insert(load.connection.tunnel.clone(), load.clone());
+        self.given.insert(load.connection.key.clone(), load.clone());
         // Nobody takes the answer: what comes of it is told by events.
         let (reply, _) = oneshot::channel();
         let _ = self.tell(Command::Load(Box::new(load.clone()), Standing::Adopt, reply)).await;
     }
 
-    /// Drops these tunnels' connections, then ends the task.
-    pub async fn retire(mut self, tunnels: impl Iterator<Item = &String>) {
-        for tunnel in tunnels {
-            if let Err(error) = self.unload(tunnel).await {
-                tracing::warn!(tunnel, "the charon before did not drop its connection: {error}");
+    /// Drops these connections, then ends the task.
+    pub async fn retire(mut self, keys: impl Iterator<Item = &String>) {
+        for key in keys {
+            if let Err(error) = self.unload(key).await {
+                tracing::warn!(connection = key, "the charon before did not drop it: {error}");
             }
         }
         self.stop().await;
@@ -149,7 +149,7 @@ mod tests {
 
     fn load(secret: &str) -> Load {
         Load {
-            connection: Connection::new(&testing::policy(), TunnelIndex(0)).unwrap(),
+            connection: Connection::all(&testing::policy(), TunnelIndex(0)).remove(0),
             credentials: Credentials::Psk(Zeroizing::new(secret.as_bytes().to_vec())),
         }
     }

@@ -21,7 +21,7 @@ pub struct Wanted {
     pub sources: Vec<Source>,
     /// What it says.
     pub policy: Arc<Policy>,
-    /// Connections for charon by the tunnel's name.
+    /// Connections for charon by their keys.
     pub loads: BTreeMap<String, Load>,
     /// What is known of its adopted lanes; the policy has it.
     pub learned: Learned,
@@ -58,8 +58,9 @@ impl Wanted {
                 Keying::Adopted(_) => {}
                 Keying::Ike(ike) => {
                     let credentials = Credentials::read(ike)?;
-                    if let Some(connection) = Connection::new(&policy, TunnelIndex(index)) {
-                        loads.insert(tunnel.name.clone(), Load { connection, credentials });
+                    for connection in Connection::all(&policy, TunnelIndex(index)) {
+                        let credentials = credentials.clone();
+                        loads.insert(connection.key.clone(), Load { connection, credentials });
                     }
                 }
             }

@@ -240,7 +240,7 @@ impl World {
                 Op::DetachPort { interface } => lock(&*self.dataplane()?).detach_port(interface)?,
                 Op::DetachSockets => lock(&*self.dataplane()?).detach_sockets()?,
                 Op::RemoveDataplane => self.remove_dataplane()?,
-                Op::UnloadConnection { name } => ike::remove_one(vici, tunnel_of(name)).await?,
+                Op::UnloadConnection { name } => ike::remove_one(vici, key_of(name)).await?,
                 netlink => apply(&self.netlink, netlink).await?,
             }
         }
@@ -249,7 +249,7 @@ impl World {
 
     async fn unload(&mut self, name: &str) -> Result<(), Error> {
         if let Some(charon) = &mut self.charon {
-            charon.unload(tunnel_of(name)).await?;
+            charon.unload(key_of(name)).await?;
         }
         Ok(())
     }
@@ -369,7 +369,7 @@ fn lacking(policy: &Policy, observed: &Observed) -> BTreeMap<LaneId, Lack> {
 }
 
 /// Of a connection's name.
-fn tunnel_of(connection: &str) -> &str {
+fn key_of(connection: &str) -> &str {
     connection.strip_prefix(ike::connection::NAME_PREFIX).unwrap_or(connection)
 }
 

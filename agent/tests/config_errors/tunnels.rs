@@ -132,14 +132,34 @@ gw.toml:10:19: error: tunnel "branch-7": device: type "xfmr" is not known
 #[test]
 fn keying_of_later_versions() {
     same(
-        &changed("ike = {", "ike = { distinct = \"identity\", mode = \"adopted\","),
+        &changed("ike = {", "ike = { mode = \"adopted\","),
         r#"
-gw.toml:11:9: error: tunnel "branch-7": ike: "distinct" is not supported yet
-    lanes are told apart by label, which takes strongSwan 5.9.6 or later on both ends
-gw.toml:11:32: error: tunnel "branch-7": ike: "mode" is not supported yet
+gw.toml:11:9: error: tunnel "branch-7": ike: "mode" is not supported yet
     for a connection of your own swanctl.conf take [tunnel.adopt] instead of [tunnel.ike]
 "#,
     );
+}
+
+#[test]
+fn lanes_that_are_told_apart_by_identity() {
+    same(
+        &changed("ike = {", "ike = { distinct = \"labels\","),
+        r#"
+gw.toml:11:20: error: tunnel "branch-7": ike: distinct "labels" is not known
+    did you mean "label"?
+"#,
+    );
+    same(
+        &changed(
+            "ike = {",
+            "ike = { distinct = \"identity\", local-id = \"C=CH, CN=moon\", remote-id = \"sun.example\",",
+        ),
+        r#"
+gw.toml:11:43: error: tunnel "branch-7": local-id "C=CH, CN=moon" is no name that could have a lane's in front, as distinct = "identity" takes it
+    take one like "moon.example": lane 0 of voice is then "voice.0.moon.example"
+"#,
+    );
+    same(&changed("ike = {", "ike = { distinct = \"identity\","), "");
 }
 
 #[test]

@@ -115,6 +115,7 @@ impl TunnelSketch {
                 Keying::Ike(Ike {
                     local_id: "moon".into(),
                     remote_id: "sun".into(),
+                    distinct: lanekeeper::policy::Distinct::Label,
                     auth: Auth::Psk { file: "psk".into() },
                     start: Start::Start,
                     proposals: Vec::new(),

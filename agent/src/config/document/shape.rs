@@ -97,6 +97,16 @@ pub enum Duration {
     Text(#[schemars(regex(pattern = r"^[0-9]+(s|m|min|h|d)?$"))] String),
 }
 
+/// What tells lanes apart.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+pub enum Distincts {
+    /// A label on each CHILD_SA.
+    Label,
+    /// An IKE_SA of its own, with identities of its own.
+    Identity,
+}
+
 /// Who initiates.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "lowercase")]

@@ -8,12 +8,12 @@ use schemars::JsonSchema;
 
 use super::FileKey;
 use super::adopt::Adopt;
-use super::shape::{Consent, Duration, Many, Starts};
+use super::shape::{Consent, Distincts, Duration, Many, Starts};
 use crate::config::findings::{At, Spot};
 use crate::config::problem::Problem;
 use crate::config::table::Table;
 use crate::config::value::{self, DeviceType};
-use crate::policy::Start;
+use crate::policy::{Distinct, Start};
 
 /// One IPsec peer and the device that leads to it. It needs one of `ike`, `static` and `adopt`.
 #[derive(Debug, JsonSchema)]
@@ -214,6 +214,10 @@ pub struct Ike {
     /// The peer's identity; without it the outer address.
     #[schemars(with = "Option<String>")]
     pub remote_id: Option<At<String>>,
+    /// What tells lanes apart for the peer: `label`, a label on each CHILD_SA, all in one IKE_SA; `identity`, for peers that
+    /// know no labels: each lane has an IKE_SA of its own, where both ends' identities have `CLASS.INDEX.` in front.
+    #[schemars(with = "Option<Distincts>", extend("default" = "label"))]
+    pub distinct: Option<At<Distinct>>,
     /// How both ends prove who they are.
     #[schemars(required)]
     pub auth: Option<Auth>,
@@ -244,6 +248,7 @@ impl Ike {
         let ike = Self {
             local_id: table.one("local-id", &value::IDENTITY),
             remote_id: table.one("remote-id", &value::IDENTITY),
+            distinct: table.one("distinct", &value::DISTINCT),
             auth: table.table("auth", format!("{object}: auth"), Auth::read),
             start: table.one("start", &value::START),
             proposals: table.many("proposals", &value::PROPOSAL, own),
@@ -251,7 +256,6 @@ impl Ike {
             rekey_time: table.one("rekey-time", &value::SECONDS),
             idle_timeout: table.one("idle-timeout", &value::IDLE),
         };
-        table.later("distinct", "lanes are told apart by label, which takes strongSwan 5.9.6 or later on both ends");
         let adopted = "for a connection of your own swanctl.conf take [tunnel.adopt] instead of [tunnel.ike]";
         table.later("adopt", adopted);
         table.later("mode", adopted);

@@ -114,6 +114,9 @@ impl Problem {
             Self::Auth { .. } => Some(
                 "write { psk-file = \"...\" } or { certificate = \"...\", key = \"...\", ca = \"...\" }".to_owned(),
             ),
+            Self::LaneIdentity { .. } => {
+                Some("take one like \"moon.example\": lane 0 of voice is then \"voice.0.moon.example\"".to_owned())
+            }
             Self::IdleNever { .. } => {
                 Some("write start = \"trap\" in its [tunnel.ike] or in a [[class]] that it carries".to_owned())
             }

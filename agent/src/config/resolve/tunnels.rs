@@ -58,6 +58,7 @@ pub fn resolve(
         });
     }
     for (entry, tunnel) in document.tunnels.iter().zip(&tunnels) {
+        keying::check_identities(entry, tunnel, findings);
         keying::check_idle(entry, tunnel, classes, findings);
     }
     if fits(document, &tunnels, classes, mask, findings) & room::check(document, &tunnels, classes, findings) {

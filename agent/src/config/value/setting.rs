@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 
 use super::{Kind, Reason};
 use crate::config::nearest::cure;
-use crate::policy::{Classify, MIN_MEMORY, STATIC_KEY_CONSENT, Start};
+use crate::policy::{Classify, Distinct, MIN_MEMORY, STATIC_KEY_CONSENT, Start};
 
 /// A file; relative ones start at the config's folder.
 pub const FILE: Kind<PathBuf> =
@@ -100,6 +100,10 @@ pub const DEVICE_TYPE: Kind<DeviceType> =
 /// Who initiates.
 pub const START: Kind<Start> =
     Kind { wanted: "\"start\", \"trap\" or \"none\"", example: "\"start\"", text: start, number: None };
+
+/// What tells lanes apart.
+pub const DISTINCT: Kind<Distinct> =
+    Kind { wanted: "\"label\" or \"identity\"", example: "\"identity\"", text: distinct, number: None };
 
 /// Whether the lanes of a class come on demand.
 pub const CLASS_START: Kind<bool> =
@@ -242,6 +246,14 @@ fn start(text: &str) -> Result<Start, Reason> {
         "trap" => Ok(Start::Trap),
         "none" => Ok(Start::None),
         _ => Err(Reason::Unknown { value: text.to_owned(), cure: cure(text, "values", ["start", "trap", "none"]) }),
+    }
+}
+
+fn distinct(text: &str) -> Result<Distinct, Reason> {
+    match text {
+        "label" => Ok(Distinct::Label),
+        "identity" => Ok(Distinct::Identity),
+        _ => Err(Reason::Unknown { value: text.to_owned(), cure: cure(text, "values", ["label", "identity"]) }),
     }
 }
 

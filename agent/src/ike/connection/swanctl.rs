@@ -44,11 +44,14 @@ pub fn conf(policy: &Policy, end: End, here: &Path) -> Result<String, Error> {
     let mut names = Names::default();
     let (mut connections, mut secrets, mut devices) = (String::new(), String::new(), String::new());
     for (at, tunnel) in policy.tunnels.iter().enumerate() {
-        let Some(connection) = Connection::new(&policy, TunnelIndex(at)) else { continue };
-        let by_hand = ByHand { name: names.free(&tunnel.name), connection, end, here };
-        section(&mut connections, 1, &by_hand.name, &by_hand.message()?);
-        secrets += &by_hand.secret();
-        if let Some(if_id) = by_hand.if_id() {
+        let mut tunnels_if_id = None;
+        for connection in Connection::all(&policy, TunnelIndex(at)) {
+            let by_hand = ByHand { name: names.free(&connection.key), connection, end, here };
+            section(&mut connections, 1, &by_hand.name, &by_hand.message()?);
+            secrets += &by_hand.secret();
+            tunnels_if_id = by_hand.if_id().map(str::to_owned);
+        }
+        if let Some(if_id) = tunnels_if_id {
             let _ = writeln!(devices, "#   ip link add {} type xfrm dev WAN if_id {if_id}", tunnel.device.name);
         }
     }
@@ -175,14 +178,14 @@ fn child_by_hand(child: &Message, start: Start) -> Message {
     })
 }
 
-/// Names of sections beside each other. swanctl takes a dot for the end of one.
+/// Names of sections beside each other. swanctl takes a dot for the end of one, and a colon for a reference.
 #[derive(Default)]
 struct Names(BTreeSet<String>);
 
 impl Names {
-    /// That name without dots, and with a number behind it where another has it.
+    /// That name without them, and with a number behind it where another has it.
     fn free(&mut self, name: &str) -> String {
-        let plain = name.replace('.', "-");
+        let plain = name.replace(['.', ':'], "-");
         let mut free = plain.clone();
         let mut number = 2;
         while !self.0.insert(free.clone()) {

@@ -4,7 +4,7 @@ use zeroize::Zeroizing;
 
 use super::super::testing;
 use super::*;
-use crate::policy::{DeviceKind, Static};
+use crate::policy::{DeviceKind, Distinct, Static};
 
 fn psk() -> Credentials {
     Credentials::Psk(Zeroizing::new(b"hunter2".to_vec()))
@@ -13,7 +13,7 @@ fn psk() -> Credentials {
 fn connection(change: impl FnOnce(&mut Policy)) -> Connection {
     let mut policy = testing::policy();
     change(&mut policy);
-    Connection::new(&policy, TunnelIndex(0)).unwrap()
+    Connection::all(&policy, TunnelIndex(0)).remove(0)
 }
 
 #[test]
@@ -61,6 +61,29 @@ fn what_the_file_says_is_what_charon_gets() {
     let voice = tunnel.section("children").unwrap().section("voice.0").unwrap();
     assert_eq!(voice.text("rekey_time"), Some("0s"));
     assert_eq!(voice.list("esp_proposals").collect::<Vec<_>>(), ["aes256gcm16", "aes128gcm16"]);
+}
+
+#[test]
+fn a_lane_that_is_told_by_identity_has_a_connection_without_label() {
+    let mut policy = testing::policy();
+    testing::ike(&mut policy).distinct = Distinct::Identity;
+    let connections = Connection::all(&policy, TunnelIndex(0));
+    let names: Vec<&str> = connections.iter().map(|connection| connection.name.as_str()).collect();
+    assert_eq!(names, ["lk-b7:voice.0", "lk-b7:bulk.0", "lk-b7:bulk.1"]);
+    let bulk = &connections[2];
+    assert_eq!((bulk.tunnel.as_str(), bulk.lanes.len(), bulk.lanes[0].reqid), ("b7", 1, 0x4c4b_0003));
+    let message = bulk.load_conn(&psk());
+    let body = message.section("lk-b7:bulk.1").unwrap();
+    let id = |end| body.section(end).and_then(|end: &Message| end.text("id"));
+    assert_eq!((id("local"), id("remote")), (Some("bulk.1.moon.example"), Some("bulk.1.sun.example")));
+    let children: Vec<_> = body.section("children").unwrap().sections().collect();
+    let [(name, child), (digest, _)] = children[..] else { panic!("{message:?}") };
+    assert!(name == "bulk.1" && digest.starts_with(DIGEST_PREFIX), "{message:?}");
+    assert_eq!((child.text("label"), child.text("label_mode")), (None, None));
+    assert_eq!(child.text("mark_out"), Some("0x00000003/0x000000ff"));
+    let (_, secret) = bulk.load_secret(&psk());
+    assert_eq!(secret.text("id"), Some("lk-b7:bulk.1"));
+    assert_eq!(secret.list("owners").collect::<Vec<_>>(), ["bulk.1.moon.example", "bulk.1.sun.example"]);
 }
 
 #[test]
@@ -154,7 +177,7 @@ fn the_digest_changes_with_every_parameter() {
 fn static_keys_need_no_connection() {
     let mut policy = testing::policy();
     policy.tunnels[0].keying = Keying::Static(Static { key_file: PathBuf::from("/nowhere"), consent: true });
-    assert_eq!(Connection::new(&policy, TunnelIndex(0)), None);
+    assert_eq!(Connection::all(&policy, TunnelIndex(0)), []);
 }
 
 #[test]

@@ -72,6 +72,11 @@ impl Lane {
         self.trapped && !self.retry.has_failed()
     }
 
+    /// It has been told that packets may take it.
+    pub(super) fn is_open(&self) -> bool {
+        self.told.is_open()
+    }
+
     /// It is what it should be.
     pub(super) fn is_well(&self) -> bool {
         !self.is_missing() || self.told == Condition::OnDemand

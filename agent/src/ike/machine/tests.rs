@@ -1,5 +1,6 @@
 mod anything;
 mod bench;
+mod identity;
 mod trap;
 
 use self::bench::*;

@@ -147,7 +147,7 @@ impl Tunnel {
 
     pub(super) fn begin_load(&mut self, ticket: u64) -> Action {
         self.loading = Some(ticket);
-        Action::Load { tunnel: self.load.connection.tunnel.clone(), ticket, standing: self.standing }
+        Action::Load { tunnel: self.load.connection.key.clone(), ticket, standing: self.standing }
     }
 
     pub(super) fn loaded(
@@ -426,7 +426,7 @@ impl Tunnel {
     pub(super) fn tell(&mut self, now: Duration, chance: &mut Chance, actions: &mut Vec<Action>) {
         if self.up == self.ikes.is_empty() {
             self.up = !self.up;
-            let name = self.load.connection.tunnel.clone();
+            let name = self.load.connection.key.clone();
             actions.push(Action::Tell(if self.up { Event::TunnelUp(name) } else { Event::TunnelDown(name) }));
         }
         let reachable = self.is_known && (!self.retry.has_failed() || !self.ikes.is_empty());
@@ -448,11 +448,16 @@ impl Tunnel {
         }
     }
 
+    /// It has told that packets may take that lane.
+    pub(super) fn has_open(&self, lane: &LaneId) -> bool {
+        self.lanes.iter().any(|state| state.lane.lane == *lane && state.is_open())
+    }
+
     /// The policy no longer has the tunnel.
     pub(super) fn drop_all(&mut self, actions: &mut Vec<Action>) {
         actions.extend(self.lanes.iter_mut().filter_map(Lane::end).map(Action::Tell));
         if std::mem::take(&mut self.up) {
-            actions.push(Action::Tell(Event::TunnelDown(self.load.connection.tunnel.clone())));
+            actions.push(Action::Tell(Event::TunnelDown(self.load.connection.key.clone())));
         }
     }
 
@@ -479,7 +484,7 @@ impl Tunnel {
             *tickets += 1;
             self.attempt = Some((*tickets, lane));
             actions.push(Action::Initiate {
-                tunnel: self.load.connection.tunnel.clone(),
+                tunnel: self.load.connection.key.clone(),
                 connection: self.load.connection.name.clone(),
                 child: self.lanes[lane].lane.child.clone(),
                 ticket: *tickets,

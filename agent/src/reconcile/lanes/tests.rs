@@ -1,5 +1,5 @@
 use super::*;
-use crate::policy::{Adopt, Auth, DeviceKind, Ike, Start, adopt};
+use crate::policy::{Adopt, Auth, DeviceKind, Distinct, Ike, Start, adopt};
 use crate::status::tests::policy as static_policy;
 
 fn ike_policy() -> Policy {
@@ -7,6 +7,7 @@ fn ike_policy() -> Policy {
     policy.tunnels[0].keying = Keying::Ike(Ike {
         local_id: "moon".into(),
         remote_id: "sun".into(),
+        distinct: Distinct::Label,
         auth: Auth::Psk { file: "/psk".into() },
         start: Start::Start,
         proposals: vec![],

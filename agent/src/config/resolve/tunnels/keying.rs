@@ -9,7 +9,7 @@ use crate::config::document::{self, Tunnel};
 use crate::config::findings::{At, Findings};
 use crate::config::problem::Problem;
 use crate::config::resolve::files;
-use crate::policy::{self, Auth, Class, ClassIndex, Ike, Keying, Start, Static};
+use crate::policy::{self, Auth, Class, ClassIndex, Distinct, Ike, Keying, Start, Static, identity};
 
 /// The one of `ike`, `static` and `adopt` that is there; the tunnel carries `carried`.
 pub fn resolve(
@@ -43,6 +43,7 @@ fn ike(tunnel: &Tunnel, path: impl Fn(&Option<At<PathBuf>>) -> PathBuf) -> Ike {
     let local_id = written.and_then(|ike| ike.local_id.as_ref()).map(|id| id.value.clone());
     let remote_id = written.and_then(|ike| ike.remote_id.as_ref()).map(|id| id.value.clone());
     Ike {
+        distinct: written.and_then(|ike| ike.distinct.as_ref()).map(|word| word.value).unwrap_or_default(),
         local_id: local_id.unwrap_or_else(|| address(&tunnel.local)),
         remote_id: remote_id.unwrap_or_else(|| address(&tunnel.remote)),
         auth: written.and_then(|ike| ike.auth.as_ref()).map_or_else(
@@ -59,6 +60,20 @@ fn ike(tunnel: &Tunnel, path: impl Fn(&Option<At<PathBuf>>) -> PathBuf) -> Ike {
         esp_proposals: texts(written.map(|ike| &ike.esp_proposals)),
         rekey_time: written.and_then(|ike| ike.rekey_time.as_ref()).map(|time| time.value),
         idle_timeout: written.and_then(|ike| ike.idle_timeout.as_ref()).map(|time| time.value),
+    }
+}
+
+/// An identity that is no name has no place for a lane's.
+pub fn check_identities(entry: &Tunnel, tunnel: &policy::Tunnel, findings: &mut Findings<'_>) {
+    let (Keying::Ike(ike), Some(written)) = (&tunnel.keying, &entry.ike) else { return };
+    if ike.distinct != Distinct::Identity {
+        return;
+    }
+    for (key, id) in [("local-id", &written.local_id), ("remote-id", &written.remote_id)] {
+        if let Some(id) = id.as_ref().filter(|id| !identity::takes_lane(&id.value)) {
+            let (object, id, spot) = (entry.object.clone(), id.value.escape_debug().to_string(), id.spot);
+            findings.problem(spot, Problem::LaneIdentity { object, key, id });
+        }
     }
 }
 

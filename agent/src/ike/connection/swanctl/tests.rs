@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use super::super::super::testing;
 use super::*;
-use crate::policy::Static;
+use crate::policy::{Distinct, Static};
 
 fn text(change: impl FnOnce(&mut Policy), end: End) -> String {
     let mut policy = testing::policy();
@@ -41,6 +41,16 @@ fn the_end_that_waits_restarts_nothing() {
     let text = text(|policy| testing::ike(policy).start = Start::None, End::Ours);
     assert!(text.contains("start_action = none") && text.contains("keyingtries = 1"), "{text}");
     assert!(!text.contains("= start\n") && !text.contains("= restart"), "{text}");
+}
+
+#[test]
+fn lanes_that_are_told_by_identity_have_a_connection_and_a_secret_each() {
+    let identity = |policy: &mut Policy| testing::ike(policy).distinct = Distinct::Identity;
+    let text = text(identity, End::Peer);
+    for line in ["    b7-voice-0 {", "    b7-bulk-1 {", "    ike-b7-bulk-1 {", "        id-1 = bulk.1.sun.example"] {
+        assert!(text.contains(&format!("\n{line}\n")), "{line}: {text}");
+    }
+    assert!(!text.contains("label") && text.matches("ip link add").count() == 1, "{text}");
 }
 
 #[test]

@@ -15,7 +15,7 @@ pub struct Bench {
 
 pub fn load(policy: &Policy) -> Box<Load> {
     Box::new(Load {
-        connection: Connection::new(policy, TunnelIndex(0)).unwrap(),
+        connection: Connection::all(policy, TunnelIndex(0)).remove(0),
         credentials: Credentials::Psk(Zeroizing::new(b"secret".to_vec())),
     })
 }
