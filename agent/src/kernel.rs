@@ -12,6 +12,7 @@ pub mod lookup;
 mod namespace;
 mod netlink;
 mod route;
+mod rule;
 mod sa_errors;
 mod snapshot;
 mod state;

@@ -12,8 +12,8 @@ mod op;
 pub use desired::{Desired, Error};
 pub use diff::{Conflict, Conflicts, Plan, diff};
 pub use objects::{
-    Address, Algorithm, Direction, Link, LinkKind, Mark, PolicyDirection, Route, RouteVia, Selector, State, StateId,
-    Treatment, XfrmPolicy, XfrmPolicyId, is_our_priority,
+    Address, Algorithm, Asks, Direction, Link, LinkKind, Mark, PolicyDirection, Route, RouteVia, Rule, Selector, State,
+    StateId, Table, Treatment, XfrmPolicy, XfrmPolicyId, is_our_priority,
 };
 pub use observed::{DeviceInUse, Extent, LaneTraces, Observed};
 pub use op::{Op, Room, Spared};
@@ -26,6 +26,12 @@ pub const ALIAS: &str = "lanekeeper";
 
 /// Request ids of every state and policy that is ours, charon's for our lanes included.
 pub const REQIDS: std::ops::RangeInclusive<u32> = 0x4c4b_0000..=0x4c4b_ffff;
+
+/// Number of the first routing table of ours: that for routes of length 0 which are around a peer.
+pub const AROUND_TABLES: u32 = 0x4c4b_0000;
+
+/// Priority of the first rule of ours.
+pub const AROUND_RULES: u32 = 0x4c00;
 
 /// Preference of the unreachable route behind each route: any other route to the prefix is preferred.
 pub const UNREACHABLE_METRIC: u32 = u32::MAX - 1;

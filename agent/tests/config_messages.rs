@@ -144,7 +144,6 @@ fn cautions() -> Vec<Caution> {
         Caution::TenantShadowed { object: s("tenant \"b\""), what: s("interface lan0"), before: s("tenant \"a\"") },
         Caution::ClassBlocked { object: object.clone(), class: s("bulk") },
         Caution::RouteOutside { object: object.clone(), route: s("10.3.0.0/16") },
-        Caution::RouteCoversPeer { object: object.clone(), route: s("0.0.0.0/0"), remote: s("192.0.2.2") },
         Caution::FileMissing { object: object.clone(), key, path: path() },
         Caution::FileHidden { object, key, path: path() },
     ]

@@ -3,10 +3,12 @@
 
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use lanekeeper::kernel::{Event, Netlink, Watch, What, apply, snapshot};
 use lanekeeper::plan::{
-    ALIAS, Desired, Link, LinkKind, Mark, Observed, Op, POLICY_PRIORITY, Plan, PolicyDirection, REQIDS, Route,
-    RouteVia, Selector, Treatment, UNREACHABLE_METRIC, XfrmPolicy, XfrmPolicyId, diff,
+    ALIAS, Asks, Desired, Link, LinkKind, Mark, Observed, Op, POLICY_PRIORITY, Plan, PolicyDirection, REQIDS, Route,
+    RouteVia, Rule, Selector, Table, Treatment, UNREACHABLE_METRIC, XfrmPolicy, XfrmPolicyId, diff,
 };
 use lanekeeper::policy::Mode;
 use xtask::lab::dump::{difference, machine};
@@ -65,10 +67,24 @@ fn desired() -> Desired {
         let address = address.parse().unwrap();
         desired.addresses.insert(lanekeeper::plan::Address { device: "lk0".into(), address });
     }
-    for (destination, metric) in [("10.2.0.0/16", 0), ("10.3.0.1/32", 0), ("2001:db8:2::/48", 1)] {
+    for (destination, metric, table) in [
+        ("10.2.0.0/16", 0, Table::Main),
+        ("10.3.0.1/32", 0, Table::Main),
+        ("2001:db8:2::/48", 1, Table::Main),
+        ("198.18.0.0/15", 0, Table::Around(15)),
+        ("::/0", 1, Table::Around(0)),
+    ] {
         let destination = destination.parse().unwrap();
-        desired.routes.insert(Route { destination, via: RouteVia::Device("lk0".into()), metric });
-        desired.routes.insert(Route { destination, via: RouteVia::Unreachable, metric: UNREACHABLE_METRIC });
+        desired.routes.insert(Route { destination, via: RouteVia::Device("lk0".into()), metric, table });
+        desired.routes.insert(Route { destination, via: RouteVia::Unreachable, metric: UNREACHABLE_METRIC, table });
+    }
+    // Two peers, each within one of those.
+    for (peer, metric, length) in [("198.18.0.2/32", 0, 15), ("2001:db8:77::2/128", 1, 0)] {
+        let destination: IpNet = peer.parse().unwrap();
+        let table = Table::Around(length);
+        desired.routes.insert(Route { destination, via: RouteVia::Throw, metric, table });
+        let ipv4 = destination.addr().is_ipv4();
+        desired.rules.extend([Asks::Longer, Asks::Table].map(|asks| Rule { ipv4, length, asks }));
     }
     for lane in 0..2 {
         for any in ["0.0.0.0/0", "::/0"] {
@@ -102,7 +118,7 @@ fn a_second_plan_is_empty_and_down_leaves_what_others_have() {
     assert!(addressed.contains("fe80"), "the kernel gave the device no address of its own: {addressed}");
     inside(&netns, async |netlink| {
         let first = bring(netlink, &desired()).await;
-        assert_eq!(first.ops.len(), 2 + 6 + 12, "{first}");
+        assert_eq!(first.ops.len(), 2 + 10 + 2 + 4 + 12, "{first}");
         let second = bring(netlink, &desired()).await;
         assert!(second.is_empty(), "{second}");
     });
@@ -115,10 +131,29 @@ fn a_second_plan_is_empty_and_down_leaves_what_others_have() {
     ] {
         assert!(routes.contains(line), "{line} is not in\n{routes}");
     }
+    // What is around a peer is the tunnel's but for the peer, and for what the main table knows better.
+    netns
+        .sh("ip route add default dev out; ip route add 198.18.7.0/24 dev out; ip route add 198.16.0.0/13 dev out")
+        .unwrap();
+    for (to, device) in [
+        ("198.18.0.1", "lk0"),
+        ("198.18.0.2", "out"),
+        ("198.18.7.1", "out"),
+        ("198.20.0.1", "out"),
+        ("2001:db8:5::1", "lk0"),
+        ("2001:db8:77::2", "out"),
+        ("2001:db8:9::1", "out"),
+    ] {
+        let way = netns.sh(&format!("ip route get {to}")).unwrap();
+        assert!(way.contains(&format!(" dev {device} ")), "{way}");
+    }
+    netns.sh("ip route del 198.18.7.0/24; ip route del 198.16.0.0/13; ip route del default").unwrap();
     // While the device is down, what it carried is unreachable and not sent elsewhere.
     netns.sh("ip link set out up; ip route add default dev out; ip link set lk0 down").unwrap();
     assert!(netns.sh("ip route get 10.2.0.1").is_err());
     assert!(netns.sh("ip route get 2001:db8:2::1").is_err());
+    assert!(netns.sh("ip route get 198.18.0.1").is_err());
+    assert!(netns.sh("ip route get 2001:db8:5::1").is_err());
     netns.sh("ip route del default; ip link set lk0 up").unwrap();
     inside(&netns, async |netlink| {
         let repaired = bring(netlink, &desired()).await;
@@ -385,11 +420,13 @@ fn a_watch_hears_of_ours_and_of_the_devices_of_others() {
         ("ip route del 10.2.0.0/16 dev lk0", vec![What::Route]),
         ("ip addr del 10.255.0.1/30 dev lk0", vec![What::Address]),
         ("ip route del unreachable 10.2.0.0/16 proto 76 metric 4294967294", vec![What::Route]),
+        ("ip rule del priority 19683", vec![What::Rule]),
+        ("ip -6 rule del priority 19713", vec![What::Rule]),
         ("ip xfrm policy delete dir out src ::/0 dst ::/0 mark 1 mask 0xff if_id 42", vec![What::Policy]),
         ("ip xfrm policy flush", vec![What::Policy]),
         (
             "ip link set out mtu 1450; ip addr add 10.44.0.1/24 dev out; ip route add 10.45.0.0/16 dev out
-             ip -6 route del 2001:db8:9::/48; ip addr add 10.46.0.1/24 dev lk0
+             ip -6 route del 2001:db8:9::/48; ip addr add 10.46.0.1/24 dev lk0; ip rule add from 10.1.0.0/16 table 7
              ip xfrm policy add dir in src 10.1.0.0/16 dst 10.4.0.0/16 \
                 tmpl src 192.0.2.1 dst 192.0.2.2 proto esp reqid 8 mode tunnel",
             vec![What::Interface],

@@ -93,16 +93,6 @@ pub enum Caution {
         /// The prefix.
         route: String,
     },
-    /// ESP into its own tunnel.
-    #[error("{object}: route {route} covers the peer's own address {remote}, so ESP could loop into the tunnel")]
-    RouteCoversPeer {
-        /// Which tunnel.
-        object: String,
-        /// The prefix.
-        route: String,
-        /// The peer.
-        remote: String,
-    },
     /// No such file here; this may be another machine than the one it is for.
     #[error("{object}: {key} {path} does not exist on this machine")]
     FileMissing {
@@ -157,9 +147,6 @@ impl Caution {
             }
             Self::RouteOutside { .. } => {
                 "add the prefix to remote-ts on this end and to local-ts on the other".to_owned()
-            }
-            Self::RouteCoversPeer { remote, .. } => {
-                format!("see that a more specific route leads to {remote} over the WAN")
             }
             Self::FileMissing { .. } => "apply and run will refuse this config without it".to_owned(),
             Self::FileHidden { .. } => "apply and run look at it as root".to_owned(),

@@ -6,12 +6,16 @@ use lanekeeper_common::packet::{Address, Family, Packet};
 
 use crate::policy::{Policy, TunnelIndex};
 
-/// The tunnel with the longest prefix around the destination. Where the file has but one tunnel it is that one: whatever
+/// The tunnel with the longest prefix around the destination; none for a peer's own address, which such routes pass on. Where the file has but one tunnel it is that one: whatever
 /// is explained is explained as it would leave by it.
 pub fn tunnel(policy: &Policy, destination: Option<IpAddr>) -> Option<TunnelIndex> {
     let routes =
         policy.tunnels.iter().enumerate().flat_map(|(at, tunnel)| tunnel.routes.iter().map(move |to| (at, to)));
-    let around = routes.filter(|(_, to)| destination.is_some_and(|destination| to.contains(&destination)));
+    let mut around =
+        routes.filter(|(_, to)| destination.is_some_and(|destination| to.contains(&destination))).peekable();
+    if around.peek().is_some() && policy.tunnels.iter().any(|tunnel| Some(tunnel.remote) == destination) {
+        return None;
+    }
     let longest = around.max_by_key(|(_, to)| to.prefix_len()).map(|(at, _)| TunnelIndex(at));
     longest.or((policy.tunnels.len() == 1).then_some(TunnelIndex(0)))
 }
@@ -57,6 +61,15 @@ mod tests {
         assert_eq!(to(&two(), "10.2.0.9"), Some(0));
         assert_eq!(to(&two(), "10.2.3.9"), Some(1));
         assert_eq!(to(&two(), "2001:db8::1"), Some(1));
+    }
+
+    #[test]
+    fn a_peer_is_in_no_tunnel_whose_route_is_around_it() {
+        let mut policy = two();
+        policy.tunnels[1].routes.push("0.0.0.0/0".parse().unwrap());
+        assert_eq!(policy.tunnels[0].remote, IpAddr::from([192, 0, 2, 2]));
+        assert_eq!(to(&policy, "192.0.2.3"), Some(1));
+        assert_eq!(to(&policy, "192.0.2.2"), None);
     }
 
     #[test]

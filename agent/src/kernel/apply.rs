@@ -1,7 +1,7 @@
 //! One operation of a plan, carried out.
 
 use super::netlink::{Failure, Netlink};
-use super::{Error, address, link, route, state, xfrm_policy};
+use super::{Error, address, link, route, rule, state, xfrm_policy};
 use crate::plan::{Link, LinkKind, Op, Room, RouteVia};
 
 /// Carries out an operation of [`Room::Netlink`]. What is already gone is removed; what is already there is an error that says
@@ -28,6 +28,8 @@ async fn carry_out(netlink: &Netlink, op: &Op) -> Result<(), Failure> {
         Op::RemoveLink { name } => link::remove(netlink, name).await,
         Op::AddRoute(route) => route::add(netlink, route, index_of_via(netlink, &route.via).await?).await,
         Op::RemoveRoute(route) => route::remove(netlink, route, index_of_via(netlink, &route.via).await?).await,
+        Op::AddRule(rule) => rule::add(netlink, *rule).await,
+        Op::RemoveRule(rule) => rule::remove(netlink, *rule).await,
         Op::AddAddress(address) => address::add(netlink, address, link::index(netlink, &address.device).await?).await,
         Op::RemoveAddress(address) => {
             address::remove(netlink, address, link::index(netlink, &address.device).await?).await
@@ -69,7 +71,7 @@ async fn flush(netlink: &Netlink, reqid: u32, if_id: u32) -> Result<(), Failure>
 async fn index_of_via(netlink: &Netlink, via: &RouteVia) -> Result<Option<u32>, Failure> {
     match via {
         RouteVia::Device(device) => link::index(netlink, device).await.map(Some),
-        RouteVia::Unreachable => Ok(None),
+        RouteVia::Unreachable | RouteVia::Throw => Ok(None),
     }
 }
 
@@ -82,6 +84,7 @@ fn is_gone(op: &Op, failure: &Failure) -> bool {
             // ENXIO: the device has lost IPv6 whole.
             [libc::EADDRNOTAVAIL, libc::ENODEV, libc::ENXIO].into_iter().any(|errno| failure.is(errno))
         }
+        Op::RemoveRule(_) => failure.is(libc::ENOENT),
         Op::RemoveState(_) => failure.is(libc::ESRCH),
         Op::RemovePolicy(_) => failure.is(libc::ENOENT),
         Op::AddAddress(_) => failure.is(libc::EEXIST),
@@ -131,6 +134,10 @@ fn hint(op: &Op, failure: &Failure) -> String {
         Op::AddRoute(route) if failure.is(libc::ENODEV) || failure.is(libc::ENETDOWN) => {
             format!("; the device of {} is gone or down", route.destination)
         }
+        Op::AddRule(_) if failure.is(libc::EOPNOTSUPP) => {
+            "; this kernel has no policy routing (CONFIG_IP_MULTIPLE_TABLES), which a route around a peer's own address takes"
+                .to_owned()
+        }
         Op::AddState(state) if failure.is(libc::EEXIST) => format!(
             "; another program has an SA of that SPI: see `ip xfrm state get dst {} proto esp spi {:#x}`, choose another in \
              the key file",
@@ -154,7 +161,7 @@ fn hint(op: &Op, failure: &Failure) -> String {
 mod tests {
     use super::*;
     use crate::keyfile::{Algorithm, Key};
-    use crate::plan::{Mark, Route, State, StateId};
+    use crate::plan::{Asks, Mark, Route, Rule, State, StateId, Table};
 
     fn link() -> Op {
         Op::AddLink(Link {
@@ -196,7 +203,7 @@ mod tests {
     fn every_refusal_names_the_cure() {
         let route = || {
             let destination = "10.2.0.0/16".parse().unwrap();
-            Op::AddRoute(Route { destination, via: RouteVia::Device("lk0".into()), metric: 0 })
+            Op::AddRoute(Route { destination, via: RouteVia::Device("lk0".into()), metric: 0, table: Table::Main })
         };
         for (op, errno, cure) in [
             (link(), libc::EPERM, "; run as root or with CAP_NET_ADMIN"),
@@ -228,6 +235,11 @@ mod tests {
                 state(),
                 libc::EPROTONOSUPPORT,
                 "; this kernel lacks ESP or the cipher: load the modules esp4, esp6 and the cipher's",
+            ),
+            (
+                Op::AddRule(Rule { ipv4: true, length: 0, asks: Asks::Table }),
+                libc::EOPNOTSUPP,
+                "; this kernel has no policy routing (CONFIG_IP_MULTIPLE_TABLES), which a route around a peer's own address takes",
             ),
             (Op::LinkUp { name: "lk0".into() }, libc::ENOMEM, ""),
         ] {

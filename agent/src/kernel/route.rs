@@ -1,4 +1,4 @@
-//! Routes of our protocol id in the main table by rtnetlink.
+//! Routes of our protocol id by rtnetlink.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -12,7 +12,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::link::Devices;
 use super::netlink::{Failure, Netlink};
-use crate::plan::{PROTOCOL, Route, RouteVia};
+use crate::plan::{PROTOCOL, Route, RouteVia, Table};
 
 pub(super) async fn dump(netlink: &Netlink, devices: &Devices) -> Result<BTreeSet<Route>, Failure> {
     let mut routes = BTreeSet::new();
@@ -36,7 +36,7 @@ pub(super) async fn add(netlink: &Netlink, route: &Route, index: Option<u32>) ->
     let mut message = message(route, index);
     message.header.scope = match route.via {
         RouteVia::Device(_) => RouteScope::Link,
-        RouteVia::Unreachable => RouteScope::Universe,
+        RouteVia::Unreachable | RouteVia::Throw => RouteScope::Universe,
     };
     netlink.route(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL).await
 }
@@ -51,7 +51,6 @@ pub(super) async fn remove(netlink: &Netlink, route: &Route, index: Option<u32>)
 fn filter(family: AddressFamily) -> RouteMessage {
     let mut message = RouteMessage::default();
     message.header.address_family = family;
-    message.header.table = RouteHeader::RT_TABLE_MAIN;
     message.header.protocol = RouteProtocol::Other(PROTOCOL);
     message
 }
@@ -64,13 +63,18 @@ fn message(route: &Route, index: Option<u32>) -> RouteMessage {
         IpAddr::V6(_) => AddressFamily::Inet6,
     };
     message.header.destination_prefix_length = route.destination.prefix_len();
-    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.table = RouteHeader::RT_TABLE_UNSPEC;
     message.header.protocol = RouteProtocol::Other(PROTOCOL);
     message.header.kind = match route.via {
         RouteVia::Device(_) => RouteType::Unicast,
         RouteVia::Unreachable => RouteType::Unreachable,
+        RouteVia::Throw => RouteType::Throw,
     };
-    message.attributes = vec![RouteAttribute::Destination(address.into()), RouteAttribute::Priority(route.metric)];
+    message.attributes = vec![
+        RouteAttribute::Destination(address.into()),
+        RouteAttribute::Priority(route.metric),
+        RouteAttribute::Table(route.table.number()),
+    ];
     message.attributes.extend(index.map(RouteAttribute::Oif));
     message
 }
@@ -78,7 +82,7 @@ fn message(route: &Route, index: Option<u32>) -> RouteMessage {
 /// `None` for what no route of ours looks like.
 fn read(message: &RouteMessage, devices: &Devices) -> Option<Route> {
     // The kernel filters dumps only where it is strict.
-    if message.header.protocol != RouteProtocol::Other(PROTOCOL) || message.header.table != RouteHeader::RT_TABLE_MAIN {
+    if message.header.protocol != RouteProtocol::Other(PROTOCOL) {
         return None;
     }
     let mut address = match message.header.address_family {
@@ -86,12 +90,13 @@ fn read(message: &RouteMessage, devices: &Devices) -> Option<Route> {
         AddressFamily::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         _ => return None,
     };
-    let (mut metric, mut device) = (0, None);
+    let (mut metric, mut device, mut table) = (0, None, u32::from(message.header.table));
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Destination(RouteAddress::Inet(ip)) => address = (*ip).into(),
             RouteAttribute::Destination(RouteAddress::Inet6(ip)) => address = (*ip).into(),
             RouteAttribute::Priority(is) => metric = *is,
+            RouteAttribute::Table(number) => table = *number,
             RouteAttribute::Oif(index) => device = devices.names.get(index).cloned(),
             _ => {}
         }
@@ -99,8 +104,9 @@ fn read(message: &RouteMessage, devices: &Devices) -> Option<Route> {
     let via = match message.header.kind {
         RouteType::Unicast => RouteVia::Device(device?),
         RouteType::Unreachable => RouteVia::Unreachable,
+        RouteType::Throw => RouteVia::Throw,
         _ => return None,
     };
     let destination = IpNet::new(address, message.header.destination_prefix_length).ok()?;
-    Some(Route { destination, via, metric })
+    Some(Route { destination, via, metric, table: Table::of_number(table)? })
 }

@@ -12,15 +12,17 @@ use netlink_packet_xfrm::{UserSaInfo, XfrmAttrs, XfrmMessage};
 use netlink_sys::{AsyncSocket, SocketAddr};
 use rtnetlink::MulticastGroup;
 
-use super::{Error, state};
+use super::{Error, rule, state};
 use crate::plan::{ALIAS, PROTOCOL, REQIDS};
 
-const GROUPS: [MulticastGroup; 5] = [
+const GROUPS: [MulticastGroup; 7] = [
     MulticastGroup::Link,
     MulticastGroup::Ipv4Ifaddr,
     MulticastGroup::Ipv6Ifaddr,
     MulticastGroup::Ipv4Route,
     MulticastGroup::Ipv6Route,
+    MulticastGroup::Ipv4Rule,
+    MulticastGroup::Ipv6Rule,
 ];
 
 /// Something that concerns us.
@@ -45,6 +47,8 @@ pub enum What {
     Address,
     /// A route with our protocol id.
     Route,
+    /// A rule with our protocol id.
+    Rule,
     /// A static state of ours.
     State,
     /// A policy with a request id of ours.
@@ -106,6 +110,9 @@ fn of_route(message: RouteNetlinkMessage) -> Option<What> {
         }
         RouteNetlinkMessage::NewRoute(route) | RouteNetlinkMessage::DelRoute(route) => {
             is_our_route(&route).then_some(What::Route)
+        }
+        RouteNetlinkMessage::NewRule(rule) | RouteNetlinkMessage::DelRule(rule) => {
+            rule::is_ours(&rule).then_some(What::Rule)
         }
         _ => None,
     }

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::{
-    Address, BLOCK_PRIORITY, Direction, Link, LinkKind, Mark, POLICY_PRIORITY, PolicyDirection, Route, RouteVia,
-    Selector, State, StateId, Treatment, UNREACHABLE_METRIC, XfrmPolicy, XfrmPolicyId,
+    Address, Asks, BLOCK_PRIORITY, Direction, Link, LinkKind, Mark, POLICY_PRIORITY, PolicyDirection, Route, RouteVia,
+    Rule, Selector, State, StateId, Table, Treatment, UNREACHABLE_METRIC, XfrmPolicy, XfrmPolicyId,
 };
 use crate::keyfile::Keys;
 use crate::policy::{
@@ -24,6 +24,8 @@ pub struct Desired {
     pub addresses: BTreeSet<Address>,
     /// Routes, those to nowhere included.
     pub routes: BTreeSet<Route>,
+    /// Rules, where a route is around a peer.
+    pub rules: BTreeSet<Rule>,
     /// Static states; inbound ones first.
     pub states: Vec<State>,
     /// Static policies.
@@ -113,8 +115,10 @@ impl Desired {
     pub fn new(policy: &Policy, keys: &BTreeMap<String, Keys>) -> Result<Self, Error> {
         let ports = policy.ports.iter().map(|port| (port.name.clone(), port.classify)).collect();
         let mut desired = Self { ports, sockets: policy.mark_sockets, ..Self::default() };
+        let peers: BTreeSet<IpAddr> = policy.tunnels.iter().map(|tunnel| tunnel.remote).collect();
         for tunnel in &policy.tunnels {
             desired.add_device(tunnel);
+            desired.add_routes(tunnel, &peers);
             desired.policies.extend(blocks(tunnel));
             let if_id = tunnel.device.kind.if_id();
             match &tunnel.keying {
@@ -148,13 +152,26 @@ impl Desired {
         for &address in &device.addresses {
             self.addresses.insert(Address { device: device.name.clone(), address });
         }
+    }
+
+    /// IKE and ESP to a peer are routed like anything else: a route around its address would lead them into a tunnel, its own
+    /// even. Such a route has a table of its own, which passes peers on. So has a default route, for the machine has one.
+    fn add_routes(&mut self, tunnel: &Tunnel, peers: &BTreeSet<IpAddr>) {
         for &destination in &tunnel.routes {
-            self.routes.insert(Route {
-                destination,
-                via: RouteVia::Device(device.name.clone()),
-                metric: metric(&destination),
-            });
-            self.routes.insert(Route { destination, via: RouteVia::Unreachable, metric: UNREACHABLE_METRIC });
+            let inside: Vec<IpNet> =
+                peers.iter().filter(|peer| destination.contains(*peer)).map(|&peer| peer.into()).collect();
+            let length = destination.prefix_len();
+            let table = if inside.is_empty() && length > 0 { Table::Main } else { Table::Around(length) };
+            let via = RouteVia::Device(tunnel.device.name.clone());
+            self.routes.insert(Route { destination, via, metric: metric(&destination), table });
+            self.routes.insert(Route { destination, via: RouteVia::Unreachable, metric: UNREACHABLE_METRIC, table });
+            if table != Table::Main {
+                let ipv4 = destination.addr().is_ipv4();
+                self.rules.extend([Asks::Longer, Asks::Table].map(|asks| Rule { ipv4, length, asks }));
+            }
+            for peer in inside {
+                self.routes.insert(Route { destination: peer, via: RouteVia::Throw, metric: metric(&peer), table });
+            }
         }
     }
 

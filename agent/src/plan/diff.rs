@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use serde::Serialize;
 
 use super::{
-    Address, Desired, Extent, LinkKind, Observed, Op, PolicyDirection, Route, RouteVia, State, StateId, Treatment,
-    XfrmPolicy, XfrmPolicyId,
+    Address, Desired, Extent, LinkKind, Observed, Op, PolicyDirection, Route, RouteVia, Rule, State, StateId, Table,
+    Treatment, XfrmPolicy, XfrmPolicyId,
 };
 
 /// What must change, in the order in which it must.
@@ -73,7 +74,9 @@ pub struct Conflicts(pub Vec<Conflict>);
 /// new comes before what is old; teardown is the reverse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Turn {
+    PassPeers,
     BlockRoutes,
+    AskTables,
     ClearPlace,
     ClearOutboundPolicies,
     ClearOutboundStates,
@@ -101,6 +104,7 @@ enum Turn {
     StaleOutboundStates,
     StaleInboundPolicies,
     StaleInboundStates,
+    UnaskTables,
     UnblockRoutes,
     /// Of what ports and sockets need some may not be to be had, and no tunnel is to wait for it.
     Spared,
@@ -118,6 +122,7 @@ pub fn diff(desired: &Desired, observed: &Observed) -> Result<Plan, Conflicts> {
     cleared.extend(steps.stale_pins(observed));
     let kept = without(observed, &cleared);
     steps.routes(desired, &kept);
+    steps.rules(desired, observed);
     steps.addresses(desired, &kept);
     steps.dataplane(desired, &kept);
     steps.ports(desired, observed);
@@ -176,7 +181,7 @@ fn without(observed: &Observed, cleared: &BTreeSet<String>) -> Observed {
     kept.other_addresses.retain(|address| !cleared.contains(&address.device));
     kept.routes.retain(|route| match &route.via {
         RouteVia::Device(device) => !cleared.contains(device),
-        RouteVia::Unreachable => true,
+        RouteVia::Unreachable | RouteVia::Throw => true,
     });
     kept.attached.retain(|device| !cleared.contains(device));
     kept
@@ -246,14 +251,15 @@ impl Steps {
     }
 
     fn routes(&mut self, desired: &Desired, observed: &Observed) {
-        let same_place = |a: &Route, b: &Route| a.destination == b.destination && a.metric == b.metric;
+        let place = |route: &Route| (route.table, route.destination, route.metric);
+        let same_place = |a: &Route, b: &Route| place(a) == place(b);
         for have in observed.routes.difference(&desired.routes) {
             let replaced = desired.routes.iter().any(|want| same_place(want, have));
             let turn = match have.via {
                 // The kernel holds one route per place: the old one must go first, and what is behind it blocks meanwhile.
                 _ if replaced => Turn::Routes,
                 RouteVia::Device(_) => Turn::StaleRoutes,
-                RouteVia::Unreachable => Turn::UnblockRoutes,
+                RouteVia::Unreachable | RouteVia::Throw => Turn::UnblockRoutes,
             };
             self.push(turn, Op::RemoveRoute(have.clone()));
         }
@@ -267,8 +273,26 @@ impl Steps {
                 _ if observed.routes.contains(want) => continue,
                 RouteVia::Device(_) => Turn::Routes,
                 RouteVia::Unreachable => Turn::BlockRoutes,
+                RouteVia::Throw => Turn::PassPeers,
             };
             self.push(turn, Op::AddRoute(want.clone()));
+        }
+    }
+
+    /// A table is asked once it passes peers on and blocks what is not routed yet; or, where the main table has routed it, is.
+    fn rules(&mut self, desired: &Desired, observed: &Observed) {
+        let is_routed = |rule: &Rule| {
+            let of_it = |net: &IpNet| net.addr().is_ipv4() == rule.ipv4 && net.prefix_len() == rule.length;
+            observed.routes.iter().any(|route| {
+                route.table == Table::Main && matches!(route.via, RouteVia::Device(_)) && of_it(&route.destination)
+            })
+        };
+        for have in observed.rules.difference(&desired.rules) {
+            self.push(Turn::UnaskTables, Op::RemoveRule(*have));
+        }
+        for want in desired.rules.difference(&observed.rules) {
+            let turn = if is_routed(want) { Turn::Routes } else { Turn::AskTables };
+            self.push(turn, Op::AddRule(*want));
         }
     }
 

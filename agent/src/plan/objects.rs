@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 
-use super::{BLOCK_PRIORITY, POLICY_PRIORITY};
+use super::{AROUND_RULES, AROUND_TABLES, BLOCK_PRIORITY, POLICY_PRIORITY};
 use crate::keyfile::Key;
 pub use crate::keyfile::{Algorithm, Direction};
 use crate::policy::{Masked, Mode};
@@ -74,7 +74,7 @@ pub struct Address {
     pub address: IpNet,
 }
 
-/// A route of ours in the main table.
+/// A route of ours.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Route {
     /// Without host bits.
@@ -84,6 +84,78 @@ pub struct Route {
     pub via: RouteVia,
     /// RTA_PRIORITY: the lower, the more preferred.
     pub metric: u32,
+    /// Where it is looked for.
+    pub table: Table,
+}
+
+/// A routing table, and when it is asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Table {
+    /// RT_TABLE_MAIN.
+    #[default]
+    Main,
+    /// One of ours, for default routes and others around a peer's outer address, of this prefix length. It is asked when the
+    /// main table has nothing longer, and passes the peers on, so that what goes to them is routed as without us.
+    Around(u8),
+}
+
+impl Table {
+    /// RTA_TABLE and FRA_TABLE.
+    pub fn number(self) -> u32 {
+        match self {
+            Self::Main => libc::RT_TABLE_MAIN.into(),
+            Self::Around(length) => AROUND_TABLES + u32::from(length),
+        }
+    }
+
+    /// The one with that number, where it is one of these.
+    pub fn of_number(number: u32) -> Option<Self> {
+        let main = number == Self::Main.number();
+        let around = || u8::try_from(number.checked_sub(AROUND_TABLES)?).ok().filter(|length| *length <= 128);
+        if main { Some(Self::Main) } else { around().map(Self::Around) }
+    }
+}
+
+/// A rule of ours (`ip rule`), for one of the tables around peers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Rule {
+    /// For packets of IPv4, else of IPv6.
+    pub ipv4: bool,
+    /// The length of the prefixes in its table.
+    pub length: u8,
+    /// What is asked.
+    pub asks: Asks,
+}
+
+/// What a rule has the kernel ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Asks {
+    /// The main table, for routes of longer prefixes (FRA_SUPPRESS_PREFIXLEN).
+    Longer,
+    /// The table itself.
+    Table,
+}
+
+impl Rule {
+    /// FRA_PRIORITY: tables of long prefixes are asked before those of short ones, all of them before the main table's own
+    /// rule (32766).
+    pub fn priority(self) -> u32 {
+        let behind = match self.asks {
+            Asks::Longer => 0,
+            Asks::Table => 1,
+        };
+        AROUND_RULES + 2 * (128 - u32::from(self.length)) + behind
+    }
+
+    /// FRA_TABLE.
+    pub fn table(self) -> Table {
+        match self.asks {
+            Asks::Longer => Table::Main,
+            Asks::Table => Table::Around(self.length),
+        }
+    }
 }
 
 /// Where a route leads.
@@ -94,6 +166,8 @@ pub enum RouteVia {
     Device(String),
     /// Nowhere: the sender is told so.
     Unreachable,
+    /// Out of this table: the rules behind it decide.
+    Throw,
 }
 
 /// A mark under a mask.
@@ -294,8 +368,25 @@ impl fmt::Display for Address {
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.via {
-            RouteVia::Device(device) => write!(f, "route {} dev {device} metric {}", self.destination, self.metric),
-            RouteVia::Unreachable => write!(f, "route unreachable {} metric {}", self.destination, self.metric),
+            RouteVia::Device(device) => write!(f, "route {} dev {device}", self.destination)?,
+            RouteVia::Unreachable => write!(f, "route unreachable {}", self.destination)?,
+            RouteVia::Throw => write!(f, "route throw {}", self.destination)?,
+        }
+        write!(f, " metric {}", self.metric)?;
+        match self.table {
+            Table::Main => Ok(()),
+            Table::Around(_) => write!(f, " table {}", self.table.number()),
+        }
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let family = if self.ipv4 { "ipv4" } else { "ipv6" };
+        write!(f, "rule {family} priority {} table {}", self.priority(), self.table().number())?;
+        match self.asks {
+            Asks::Longer => write!(f, " suppress_prefixlength {}", self.length),
+            Asks::Table => Ok(()),
         }
     }
 }

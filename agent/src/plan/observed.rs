@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Address, Link, LinkKind, Route, State, XfrmPolicy};
+use super::{Address, Link, LinkKind, Route, Rule, State, XfrmPolicy};
 use crate::policy::{Classify, Mode};
 
 /// A snapshot. The kernel shell fills the netlink parts, [`crate::reconcile`] those of data path and charon.
@@ -18,6 +18,8 @@ pub struct Observed {
     pub other_addresses: BTreeSet<Address>,
     /// Our routes.
     pub routes: BTreeSet<Route>,
+    /// Our rules.
+    pub rules: BTreeSet<Rule>,
     /// Static states of ours.
     pub states: Vec<State>,
     /// Static policies of ours.

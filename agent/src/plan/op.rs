@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use super::{Address, Link, Route, State, StateId, XfrmPolicy, XfrmPolicyId};
+use super::{Address, Link, Route, Rule, State, StateId, XfrmPolicy, XfrmPolicyId};
 use crate::policy::Classify;
 
 /// One change. Display is a line of the diff: `+` adds, `-` removes, `~` changes in place.
@@ -13,6 +13,8 @@ use crate::policy::Classify;
 pub enum Op {
     /// New route; nothing may be at its place.
     AddRoute(Route),
+    /// New rule.
+    AddRule(Rule),
     /// New device, down, with our alias.
     AddLink(Link),
     /// Other MTU.
@@ -111,6 +113,8 @@ pub enum Op {
     },
     /// Remove a route of ours.
     RemoveRoute(Route),
+    /// Remove a rule of ours.
+    RemoveRule(Rule),
     /// Remove every map, program and pin of ours; executed by `reconcile`.
     RemoveDataplane,
 }
@@ -151,6 +155,7 @@ impl Op {
             Self::AttachPort { interface, .. } => Some(Spared::Port(interface.clone())),
             Self::AttachSockets => Some(Spared::Sockets),
             Self::AddRoute(_)
+            | Self::AddRule(_)
             | Self::AddLink(_)
             | Self::SetMtu { .. }
             | Self::LinkUp { .. }
@@ -172,6 +177,7 @@ impl Op {
             | Self::RemoveState(_)
             | Self::RemoveLink { .. }
             | Self::RemoveRoute(_)
+            | Self::RemoveRule(_)
             | Self::RemoveDataplane => None,
         }
     }
@@ -189,6 +195,7 @@ impl Op {
             | Self::RemoveDataplane => Room::Dataplane,
             Self::LoadConnection { .. } | Self::UnloadConnection { .. } => Room::Charon,
             Self::AddRoute(_)
+            | Self::AddRule(_)
             | Self::AddLink(_)
             | Self::SetMtu { .. }
             | Self::DisablePolicy { .. }
@@ -202,7 +209,8 @@ impl Op {
             | Self::RemovePolicy(_)
             | Self::RemoveState(_)
             | Self::RemoveLink { .. }
-            | Self::RemoveRoute(_) => Room::Netlink,
+            | Self::RemoveRoute(_)
+            | Self::RemoveRule(_) => Room::Netlink,
         }
     }
 }
@@ -211,6 +219,7 @@ impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AddRoute(route) => write!(f, "+ {route}"),
+            Self::AddRule(rule) => write!(f, "+ {rule}"),
             Self::AddLink(link) => write!(f, "+ {link}"),
             Self::SetMtu { name, from, to } => write!(f, "~ link {name} mtu {from} -> {to}"),
             Self::DisablePolicy { name } => write!(f, "~ link {name} disable-policy"),
@@ -237,6 +246,7 @@ impl fmt::Display for Op {
             Self::RemoveState(id) => write!(f, "- state {id}"),
             Self::RemoveLink { name } => write!(f, "- link {name}"),
             Self::RemoveRoute(route) => write!(f, "- {route}"),
+            Self::RemoveRule(rule) => write!(f, "- {rule}"),
             Self::RemoveDataplane => f.write_str("- tables, programs and pins"),
         }
     }

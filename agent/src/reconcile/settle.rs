@@ -76,7 +76,7 @@ pub fn kind(op: &Op) -> &'static str {
             "link"
         }
         Op::AddAddress(_) | Op::RemoveAddress(_) => "address",
-        Op::AddRoute(_) | Op::RemoveRoute(_) => "route",
+        Op::AddRoute(_) | Op::RemoveRoute(_) | Op::AddRule(_) | Op::RemoveRule(_) => "route",
         Op::AddState(_) | Op::RemoveState(_) | Op::FlushLane { .. } => "state",
         Op::AddPolicy(_) | Op::UpdatePolicy(_) | Op::RemovePolicy(_) => "policy",
         Op::LoadTables { .. } | Op::RemoveDataplane => "tables",

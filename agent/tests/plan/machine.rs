@@ -1,20 +1,28 @@
 //! The kernel and charon as a model: what each operation does, and what the kernel does by itself.
 
+use std::cmp::Reverse;
+use std::net::IpAddr;
+
 use lanekeeper::plan::{
-    Address, Desired, Extent, LaneTraces, Link, Observed, Op, Route, RouteVia, State, Treatment, diff,
+    Address, Asks, Desired, Extent, LaneTraces, Link, Observed, Op, Route, RouteVia, Rule, State, Table, Treatment,
+    diff,
 };
 
 /// Panics where the kernel would refuse.
 pub fn carry_out(machine: &mut Observed, op: &Op) {
     match op.clone() {
         Op::AddRoute(route) => {
-            let place = |other: &Route| other.destination == route.destination && other.metric == route.metric;
+            let place = |other: &Route| {
+                (other.table, other.destination, other.metric) == (route.table, route.destination, route.metric)
+            };
             assert!(!machine.routes.iter().any(place), "EEXIST: {op}");
             if let RouteVia::Device(device) = &route.via {
                 assert!(machine.links.get(device).is_some_and(|link| link.up), "ENETDOWN: {op}");
             }
             machine.routes.insert(route);
         }
+        Op::AddRule(rule) => assert!(machine.rules.insert(rule), "EEXIST: {op}"),
+        Op::RemoveRule(rule) => assert!(machine.rules.remove(&rule), "ENOENT: {op}"),
         Op::AddLink(link) => {
             let taken = |other: &Link| other.name == link.name || other.kind.excludes(&link.kind);
             assert!(!machine.links.values().any(taken), "EEXIST: {op}");
@@ -128,6 +136,29 @@ pub fn drift(machine: &mut Observed, which: usize) {
         (5, _) => machine.routes.clear(),
         (6, _) => machine.policies.iter_mut().for_each(|policy| policy.priority += 1),
         (7, _) => machine.tables = None,
+        (8, _) => {
+            machine.rules.pop_first();
+        }
         _ => {}
     }
+}
+
+/// Where a packet to that address goes, as the kernel looks for it: rule by rule, the longest prefix of a table first.
+pub fn lookup(machine: &Observed, to: IpAddr) -> Option<&RouteVia> {
+    let longest = |table: Table, longer_than: Option<u8>| {
+        let fits = |route: &&Route| {
+            let long_enough = longer_than.is_none_or(|length| route.destination.prefix_len() > length);
+            route.table == table && long_enough && route.destination.contains(&to)
+        };
+        let found = machine.routes.iter().filter(fits);
+        found.max_by_key(|route| (route.destination.prefix_len(), Reverse(route.metric))).map(|route| &route.via)
+    };
+    let mut rules: Vec<&Rule> = machine.rules.iter().filter(|rule| rule.ipv4 == to.is_ipv4()).collect();
+    rules.sort_by_key(|rule| rule.priority());
+    let asked = rules.into_iter().map(|rule| match rule.asks {
+        Asks::Longer => longest(rule.table(), Some(rule.length)),
+        Asks::Table => longest(rule.table(), None),
+    });
+    let mut found = asked.chain([longest(Table::Main, None)]).flatten();
+    found.find(|via| **via != RouteVia::Throw)
 }

@@ -5,6 +5,7 @@ mod ports;
 mod sketch;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use lanekeeper::keyfile::{self, Keys};
@@ -15,14 +16,14 @@ use lanekeeper::plan::{
 use lanekeeper::policy::{Keying, Policy, Static, Tunnel};
 use proptest::prelude::*;
 
-use crate::machine::{carry_out, drift, machine};
+use crate::machine::{carry_out, drift, lookup, machine};
 use crate::sketch::{Kind, Sketch, desired, net, one, policy, sketch};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn after_apply_nothing_remains_to_do(from in sketch(), to in sketch(), drifted in 0..9usize) {
+    fn after_apply_nothing_remains_to_do(from in sketch(), to in sketch(), drifted in 0..10usize) {
         let mut machine = machine(&desired(&from));
         drift(&mut machine, drifted);
         let wanted = desired(&to);
@@ -34,7 +35,7 @@ proptest! {
     }
 
     #[test]
-    fn down_leaves_nothing(from in sketch(), drifted in 0..9usize) {
+    fn down_leaves_nothing(from in sketch(), drifted in 0..10usize) {
         let mut machine = machine(&desired(&from));
         drift(&mut machine, drifted);
         for op in diff(&Desired::default(), &machine).unwrap().ops {
@@ -65,9 +66,47 @@ proptest! {
             carry_out(&mut machine, &op);
             for route in machine.routes.iter().filter(|route| matches!(route.via, RouteVia::Device(_))) {
                 let blocked = machine.routes.iter().any(|other| {
-                    other.destination == route.destination && other.metric == UNREACHABLE_METRIC
+                    (other.table, other.destination) == (route.table, route.destination)
+                        && other.metric == UNREACHABLE_METRIC
                 });
                 prop_assert!(blocked, "{route} after {op}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_goes_to_a_peer_enters_no_tunnel(from in sketch(), to in sketch()) {
+        let mut machine = machine(&desired(&from));
+        let peers = |sketch: &Sketch| policy(sketch).tunnels.into_iter().map(|tunnel| tunnel.remote).collect::<Vec<_>>();
+        let (before, after) = (peers(&from), peers(&to));
+        for op in diff(&desired(&to), &machine).unwrap().ops {
+            carry_out(&mut machine, &op);
+            for peer in before.iter().filter(|peer| after.contains(peer)) {
+                prop_assert_eq!(lookup(&machine, *peer), None, "{} after {}", peer, op);
+            }
+        }
+        for peer in after {
+            prop_assert_eq!(lookup(&machine, peer), None, "{}", peer);
+        }
+    }
+
+    #[test]
+    fn what_is_routed_to_a_tunnel_before_and_after_a_change_never_leaves_elsewhere(from in sketch(), to in sketch()) {
+        let mut machine = machine(&desired(&from));
+        let peers: Vec<IpAddr> =
+            [&from, &to].into_iter().flat_map(|sketch| policy(sketch).tunnels).map(|tunnel| tunnel.remote).collect();
+        let hosts: Vec<IpAddr> = ["10.0.0.9", "10.99.0.9", "192.0.2.5", "192.0.2.9", "203.0.113.9", "2001:db8:99::9"]
+            .iter().map(|host| host.parse().unwrap()).filter(|host| !peers.contains(host)).collect();
+        let wanted = desired(&to);
+        let mut end = machine.clone();
+        let ops = diff(&wanted, &machine).unwrap().ops;
+        ops.iter().for_each(|op| carry_out(&mut end, op));
+        let stays: Vec<IpAddr> =
+            hosts.into_iter().filter(|host| lookup(&machine, *host).is_some() && lookup(&end, *host).is_some()).collect();
+        for op in ops {
+            carry_out(&mut machine, &op);
+            for host in &stays {
+                prop_assert!(lookup(&machine, *host).is_some(), "{host} after {op}");
             }
         }
     }
@@ -189,6 +228,26 @@ fn the_diff_of_a_first_apply_reads_in_order() {
             "+ address 10.255.0.1/30 dev lk-t0",
             "+ route 10.0.0.0/16 dev lk-t0 metric 0",
             "+ connection lk-t0",
+        ]
+    );
+}
+
+#[test]
+fn a_route_around_the_peer_has_a_table_that_passes_it_on() {
+    let mut policy = policy(&one(true));
+    policy.tunnels[0].routes = vec![net("0.0.0.0/0"), net("10.2.0.0/16")];
+    let wanted = Desired::new(&policy, &BTreeMap::new()).unwrap();
+    let routes: Vec<String> = lines(&diff(&wanted, &Observed::default()).unwrap().ops);
+    assert_eq!(
+        routes.iter().filter(|line| line.contains("route") || line.contains("rule")).collect::<Vec<_>>(),
+        [
+            "+ route throw 192.0.2.2/32 metric 0 table 1279983616",
+            "+ route unreachable 0.0.0.0/0 metric 4294967294 table 1279983616",
+            "+ route unreachable 10.2.0.0/16 metric 4294967294",
+            "+ rule ipv4 priority 19712 table 254 suppress_prefixlength 0",
+            "+ rule ipv4 priority 19713 table 1279983616",
+            "+ route 0.0.0.0/0 dev lk-t0 metric 0 table 1279983616",
+            "+ route 10.2.0.0/16 dev lk-t0 metric 0",
         ]
     );
 }

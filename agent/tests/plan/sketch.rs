@@ -41,7 +41,7 @@ pub struct TunnelSketch {
 
 fn tunnel_sketch() -> impl Strategy<Value = TunnelSketch> {
     let kind = (1..5u32, prop_oneof![Just(Kind::Xfrm), Just(Kind::Vti), Just(Kind::Gre)]);
-    (0..4usize, kind, 1280..1283u32, 1..4u8, 0..3usize, 0..4usize, any::<bool>(), 0..2u32, 0..2u64).prop_map(
+    (0..4usize, kind, 1280..1283u32, 1..4u8, 0..3usize, 0..6usize, any::<bool>(), 0..2u32, 0..2u64).prop_map(
         |(name, (if_id, kind), mtu, lanes, addresses, routes, keyed, seed, digest)| TunnelSketch {
             name,
             if_id,
@@ -107,7 +107,14 @@ impl TunnelSketch {
                     .collect(),
             },
             // The first is another in each tunnel, the others move between tunnels.
-            routes: [&format!("10.{}.0.0/16", self.name), "10.99.0.0/16", "2001:db8:99::/48"][..self.routes]
+            routes: [
+                &format!("10.{}.0.0/16", self.name),
+                "10.99.0.0/16",
+                "2001:db8:99::/48",
+                // Around all peers, and around some.
+                "0.0.0.0/0",
+                "192.0.2.4/31",
+            ][..self.routes]
                 .iter()
                 .map(|text| net(text))
                 .collect(),

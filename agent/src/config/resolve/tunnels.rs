@@ -205,12 +205,6 @@ fn check_inside(tunnel: &document::Tunnel, findings: &mut Findings<'_>) {
             let (object, route_text) = (object.clone(), route.value.to_string());
             findings.caution(route.spot, Caution::RouteOutside { object, route: route_text });
         }
-        if let Some(remote) = &tunnel.remote
-            && route.value.contains(&remote.value)
-        {
-            let (object, route_text, remote) = (object.clone(), route.value.to_string(), remote.value.to_string());
-            findings.caution(route.spot, Caution::RouteCoversPeer { object, route: route_text, remote });
-        }
     }
     let Some(device) = &tunnel.device else { return };
     if let Some(DeviceType::Gre) = device.kind.as_ref().map(|kind| kind.value) {

@@ -1,0 +1,109 @@
+//! Rules of our protocol id by rtnetlink.
+
+use std::collections::BTreeSet;
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::route::RouteProtocol;
+use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use super::netlink::{Failure, Netlink};
+use crate::plan::{Asks, PROTOCOL, Rule, Table};
+
+pub(super) async fn dump(netlink: &Netlink) -> Result<BTreeSet<Rule>, Failure> {
+    let mut rules = BTreeSet::new();
+    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+        let mut message = RuleMessage::default();
+        message.header.family = family;
+        let answer = match netlink.dump_route(RouteNetlinkMessage::GetRule(message)).await {
+            // A kernel without policy routing has none.
+            Err(failure) if failure.is(libc::EOPNOTSUPP) => continue,
+            answer => answer?,
+        };
+        rules.extend(answer.iter().filter_map(|message| match message {
+            RouteNetlinkMessage::NewRule(message) => read(message),
+            _ => None,
+        }));
+    }
+    Ok(rules)
+}
+
+pub(super) async fn add(netlink: &Netlink, rule: Rule) -> Result<(), Failure> {
+    netlink.route(RouteNetlinkMessage::NewRule(message(rule)), NLM_F_CREATE | NLM_F_EXCL).await
+}
+
+pub(super) async fn remove(netlink: &Netlink, rule: Rule) -> Result<(), Failure> {
+    netlink.route(RouteNetlinkMessage::DelRule(message(rule)), 0).await
+}
+
+/// Whether it is ours.
+pub(super) fn is_ours(message: &RuleMessage) -> bool {
+    message.attributes.contains(&RuleAttribute::Protocol(RouteProtocol::Other(PROTOCOL)))
+}
+
+fn message(rule: Rule) -> RuleMessage {
+    let mut message = RuleMessage::default();
+    message.header.family = if rule.ipv4 { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    message.header.action = RuleAction::ToTable;
+    message.attributes = vec![
+        RuleAttribute::Priority(rule.priority()),
+        RuleAttribute::Table(rule.table().number()),
+        RuleAttribute::Protocol(RouteProtocol::Other(PROTOCOL)),
+    ];
+    message.attributes.extend(match rule.asks {
+        Asks::Longer => Some(RuleAttribute::SuppressPrefixLen(rule.length.into())),
+        Asks::Table => None,
+    });
+    message
+}
+
+/// `None` for what no rule of ours looks like.
+fn read(message: &RuleMessage) -> Option<Rule> {
+    let ipv4 = match message.header.family {
+        AddressFamily::Inet => true,
+        AddressFamily::Inet6 => false,
+        _ => return None,
+    };
+    if !is_ours(message) || message.header.action != RuleAction::ToTable {
+        return None;
+    }
+    let (mut table, mut suppress, mut priority) = (u32::from(message.header.table), None, 0);
+    for attribute in &message.attributes {
+        match attribute {
+            RuleAttribute::Table(number) => table = *number,
+            RuleAttribute::SuppressPrefixLen(length) => suppress = u8::try_from(*length).ok(),
+            RuleAttribute::Priority(is) => priority = *is,
+            _ => {}
+        }
+    }
+    let (length, asks) = match (Table::of_number(table)?, suppress) {
+        (Table::Main, Some(length)) => (length, Asks::Longer),
+        (Table::Around(length), _) => (length, Asks::Table),
+        (Table::Main, None) => return None,
+    };
+    Some(Rule { ipv4, length, asks }).filter(|rule| length <= 128 && rule.priority() == priority)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_reads_back() {
+        for (ipv4, longest) in [(true, 32), (false, 128)] {
+            for length in [0, 1, 8, longest] {
+                for asks in [Asks::Longer, Asks::Table] {
+                    let rule = Rule { ipv4, length, asks };
+                    assert_eq!(read(&message(rule)), Some(rule));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_rule_of_another_program_is_not_ours() {
+        let mut other = message(Rule { ipv4: true, length: 0, asks: Asks::Table });
+        other.attributes.retain(|attribute| !matches!(attribute, RuleAttribute::Protocol(_)));
+        assert_eq!(read(&other), None);
+    }
+}
