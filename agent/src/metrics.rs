@@ -16,6 +16,7 @@ use self::page::Page;
 use crate::compile::series::{ALL_CLASSES, By, Direction, LaneEvent, REPAIR_KINDS, Reading, Series, counts_by_class};
 use crate::lane::{Condition, LaneId};
 use crate::policy::{ClassIndex, Fallback, Policy};
+use crate::status::Standing;
 
 /// All that one scrape shows.
 #[derive(Debug, Clone)]
@@ -23,7 +24,7 @@ pub struct Scrape<'a> {
     /// What runs.
     pub policy: &'a Policy,
     /// How lanes are.
-    pub lanes: &'a dyn Conditions,
+    pub lanes: &'a dyn Standings,
     /// What the data path and the tallies have counted.
     pub readings: &'a [Reading],
     /// Which loading of the tables the data path uses.
@@ -36,14 +37,14 @@ pub struct Scrape<'a> {
     pub xfrm_errors: &'a [(String, u64)],
 }
 
-/// Knows how lanes are.
-pub trait Conditions: std::fmt::Debug {
+/// Knows how lanes are, and since when.
+pub trait Standings: std::fmt::Debug {
     /// Of one lane.
-    fn condition(&self, lane: &LaneId) -> Condition;
+    fn standing(&self, lane: &LaneId) -> Standing;
 }
 
-impl Conditions for std::collections::BTreeMap<LaneId, Condition> {
-    fn condition(&self, lane: &LaneId) -> Condition {
+impl Standings for std::collections::BTreeMap<LaneId, Standing> {
+    fn standing(&self, lane: &LaneId) -> Standing {
         self.get(lane).copied().unwrap_or_default()
     }
 }
@@ -150,12 +151,13 @@ fn lanes(page: &mut Page, scrape: &Scrape<'_>) {
         for lane in &tunnel.lanes {
             let class = &scrape.policy.classes[lane.class.0].name;
             let id = LaneId { tunnel: tunnel.name.clone(), class: class.clone(), index: lane.index };
-            let condition = scrape.lanes.condition(&id);
+            let Standing { condition, since } = scrape.lanes.standing(&id);
             let (up, on_demand) = (condition.is_open(), condition == Condition::OnDemand);
             any |= up;
-            let index = lane.index.to_string();
-            page.set(&LANE_UP, &[&tunnel.name, class, &index], f64::from(u8::from(up)));
-            page.set(&LANE_ON_DEMAND, &[&tunnel.name, class, &index], f64::from(u8::from(on_demand)));
+            let labels: [&str; 3] = [&tunnel.name, class, &lane.index.to_string()];
+            page.set(&LANE_UP, &labels, f64::from(u8::from(up)));
+            page.set(&LANE_ON_DEMAND, &labels, f64::from(u8::from(on_demand)));
+            page.set(&LANE_CHANGED, &labels, since as f64);
         }
         page.set(&TUNNEL_UP, &[&tunnel.name], f64::from(u8::from(any)));
     }
@@ -223,11 +225,11 @@ mod tests {
     /// `up` names the classes whose first lane is up, with a question mark where it is on demand.
     fn page(policy: &Policy, up: &[&str], readings: &[Reading]) -> String {
         let lane = |class: &str| LaneId { tunnel: "branch-7".into(), class: class.to_owned(), index: 0 };
-        let condition = |name: &&str| match name.strip_suffix('?') {
-            Some(class) => (lane(class), Condition::OnDemand),
-            None => (lane(name), Condition::Up),
+        let standing = |name: &&str| match name.strip_suffix('?') {
+            Some(class) => (lane(class), Standing { condition: Condition::OnDemand, since: 1_600_000_000 }),
+            None => (lane(name), Standing { condition: Condition::Up, since: 1_650_000_000 }),
         };
-        let lanes: BTreeMap<LaneId, Condition> = up.iter().map(condition).collect();
+        let lanes: BTreeMap<LaneId, Standing> = up.iter().map(standing).collect();
         encode(&Scrape {
             policy,
             lanes: &lanes,
@@ -303,9 +305,9 @@ mod tests {
         ];
         let after = page(&policy, &["voice", "bulk"], &all);
         assert_eq!(series(&before), series(&after));
-        // Each reading found its series: bytes of class and lane count twice.
+        // Each reading found its series: bytes of class and lane count twice, and two lanes that are up say since when.
         let risen = before.lines().zip(after.lines()).filter(|(a, b)| a != b).count();
-        assert_eq!(risen, all.len() + 3 + 3, "{after}");
+        assert_eq!(risen, all.len() + 3 + 3 + 2, "{after}");
     }
 
     #[test]
@@ -324,6 +326,15 @@ mod tests {
         assert_eq!(value(&page, "lanekeeper_tunnel_up{tunnel=\"branch-7\"}"), "1");
         assert_eq!(value(&page, "lanekeeper_xfrm_errors_total{error=\"XfrmInStateSeqError\"}"), "5");
         assert_eq!(value(&page, "lanekeeper_drift_repairs_total{kind=\"route\"}"), "2");
+    }
+
+    #[test]
+    fn a_lane_says_since_when_it_is_so() {
+        let page = page(&policy(), &["voice?", "bulk"], &[]);
+        for (class, lane, since) in [("voice", 0, "1600000000"), ("bulk", 0, "1650000000"), ("bulk", 1, "0")] {
+            let labels = format!("{{tunnel=\"branch-7\",class=\"{class}\",lane=\"{lane}\"}}");
+            assert_eq!(value(&page, &format!("lanekeeper_lane_change_timestamp_seconds{labels}")), since);
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use lanekeeper::lane::{Condition, LaneId};
 use lanekeeper::metrics::server::{Source, bind, serve};
 use lanekeeper::metrics::{Scrape, encode, xfrm_stat};
 use lanekeeper::policy::Policy;
+use lanekeeper::status::Standing;
 use lanekeeper_common::verdict::{BlockReason, ParseReason};
 use serde_json::Value;
 use tokio::runtime::Runtime;
@@ -82,10 +83,13 @@ impl Rising {
     }
 
     /// All lanes but voice's.
-    fn lanes(&self) -> BTreeMap<LaneId, Condition> {
-        let lane = |class: &str, index| LaneId { tunnel: "branch-7".into(), class: class.into(), index };
-        let up = [lane("bulk", 0), lane("default", 0)].into_iter().map(|lane| (lane, Condition::Up));
-        up.chain([(lane("bulk", 1), Condition::OnDemand)]).collect()
+    fn lanes(&self) -> BTreeMap<LaneId, Standing> {
+        let lane = |class: &str, index, condition| {
+            let id = LaneId { tunnel: "branch-7".into(), class: class.into(), index };
+            (id, Standing { condition, since: self.applied_at })
+        };
+        let on_demand = lane("bulk", 1, Condition::OnDemand);
+        [lane("bulk", 0, Condition::Up), on_demand, lane("default", 0, Condition::Up)].into()
     }
 
     fn readings(&self, n: u64) -> Vec<Reading> {

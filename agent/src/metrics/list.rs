@@ -46,6 +46,7 @@ mod all {
     pub const LANE_BYTES: Metric = counter("lanekeeper_lane_bytes_total", LANE_WAY, "Bytes that took a lane, before encryption or after decryption.");
     pub const LANE_UP: Metric = gauge("lanekeeper_lane_up", LANE, "Whether packets may take a lane (1) or not (0).");
     pub const LANE_ON_DEMAND: Metric = gauge("lanekeeper_lane_on_demand", LANE, "Whether a lane that packets may take has no SA yet and gets one with its next packet (1) or not (0).");
+    pub const LANE_CHANGED: Metric = gauge("lanekeeper_lane_change_timestamp_seconds", LANE, "When a lane last became what it is: up, on demand or down; or when the agent first looked, in seconds since 1970.");
     pub const LANE_REKEYS: Metric = counter("lanekeeper_lane_rekeys_total", LANE, "Times that a lane's CHILD_SA was replaced by a new one.");
     pub const LANE_REPLAY: Metric = counter("lanekeeper_lane_replay_errors_total", LANE, "Packets dropped because the anti-replay window of a lane's SA had passed them.");
     pub const LANE_INTEGRITY: Metric = counter("lanekeeper_lane_integrity_errors_total", LANE, "Packets dropped because they did not authenticate under a lane's SA.");
@@ -66,13 +67,14 @@ mod all {
 pub use all::*;
 
 /// All of them, in the order of the page.
-pub const METRICS: [Metric; 22] = [
+pub const METRICS: [Metric; 23] = [
     CLASS_PACKETS,
     CLASS_BYTES,
     LANE_PACKETS,
     LANE_BYTES,
     LANE_UP,
     LANE_ON_DEMAND,
+    LANE_CHANGED,
     LANE_REKEYS,
     LANE_REPLAY,
     LANE_INTEGRITY,

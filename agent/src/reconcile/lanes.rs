@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::compile::series::LaneEvent;
 use crate::ike::{Event, LaneStatus, TunnelStatus};
 use crate::lane::{Condition, LaneId};
-use crate::metrics::Conditions;
+use crate::metrics::Standings;
 use crate::policy::adopt::{Learned, Traits};
 use crate::policy::{Keying, Policy, Selection};
 use crate::status::Standing;
@@ -266,9 +266,9 @@ impl Lane {
     }
 }
 
-impl Conditions for Lanes {
-    fn condition(&self, lane: &LaneId) -> Condition {
-        self.standing(lane).condition
+impl Standings for Lanes {
+    fn standing(&self, lane: &LaneId) -> Standing {
+        self.standing(lane)
     }
 }
 

@@ -1,6 +1,8 @@
 //! One tunnel, from each of its gateways that are scraped.
 
-use lanekeeper::metrics::list::{LANE_BYTES, LANE_INTEGRITY, LANE_PACKETS, LANE_REPLAY, LANE_UP, TUNNEL_UP};
+use lanekeeper::metrics::list::{
+    LANE_BYTES, LANE_CHANGED, LANE_INTEGRITY, LANE_PACKETS, LANE_REPLAY, LANE_UP, TUNNEL_UP,
+};
 
 use super::{fallback, fallback_share, lane_bits, lane_errors, rekeys};
 use crate::board::{Board, Row};
@@ -124,6 +126,17 @@ fn lanes() -> Vec<Panel> {
             vec![curve(TUNNEL.of(&LANE_UP).now().sum(&["instance", "class", "lane"]), "{{instance}} {{class}}.{{lane}}")],
         )
         .as_kind(Kind::Steps),
+        Panel::curves(
+            "Since a lane's last change",
+            "Seconds since a lane became what it is, up, on demand or down, on each gateway. A rekey changes nothing; a line that \
+             falls to zero again and again is a lane that flaps.",
+            Unit::Seconds,
+            vec![curve(
+                TUNNEL.of(&LANE_CHANGED).now().age().sum(&["instance", "class", "lane"]),
+                "{{instance}} {{class}}.{{lane}}",
+            )],
+        )
+        .wide(24),
     ]
 }
 
