@@ -100,7 +100,7 @@ pub enum Verb {
         #[arg(long, value_name = "SPAN", value_parser = span::parse, default_value = "10s")]
         wait: Duration,
     },
-    /// Put a file in place and keep it there: follows charon, repairs what others change, serves metrics
+    /// Put a file in place and keep it there: follows charon, repairs what others change, serves metrics and a page of them
     Run {
         /// The file; SIGHUP and `lanekeeper reload` read it again
         #[arg(long, value_name = "FILE")]

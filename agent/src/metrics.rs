@@ -1,8 +1,9 @@
 //! `/metrics`: every series that the policy implies is there from the start, and none is born or lost at a rekey.
 //!
 //! Made anew at each scrape from the policy, the lanes' standing and the data path's counters, so that nothing here can
-//! drift from them. `list` names all metrics, `page` writes them, [`server`] serves them.
+//! drift from them. `list` names all metrics, `page` writes them, [`server`] serves them, [`front`] shows them to people.
 
+pub mod front;
 pub mod list;
 mod page;
 pub mod server;

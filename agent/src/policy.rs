@@ -49,7 +49,7 @@ pub const MIN_MEMORY: u64 = 32 << 20;
 pub struct Policy {
     /// The fwmark bits that are ours: contiguous, not zero.
     pub mark_mask: u32,
-    /// Where `/metrics` is served; `None` serves nothing.
+    /// Where `/metrics` and the page at `/` are served; `None` serves nothing.
     pub metrics_listen: Option<SocketAddr>,
     /// charon's VICI socket.
     pub vici: PathBuf,

@@ -62,7 +62,7 @@ pub fn resolve(document: &Document, sources: &[Source], facts: &Facts, findings:
     policy
 }
 
-/// Where `/metrics` is served unless the file says otherwise.
+/// Where `/metrics` and the page are served unless the file says otherwise.
 const METRICS: std::net::SocketAddr =
     std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9738);
 

@@ -1,4 +1,4 @@
-//! The HTTP side: three paths, GET and HEAD, little room and little time for each caller.
+//! The HTTP side: four paths, GET and HEAD, little room and little time for each caller.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,12 +7,17 @@ use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CONTENT_TYPE};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+
+use super::front;
 
 /// Callers at a time.
 const CONNECTIONS: usize = 32;
@@ -75,7 +80,7 @@ async fn converse(stream: TcpStream, source: Arc<dyn Source>) {
 async fn answer(request: Request<Incoming>, source: Arc<dyn Source>) -> hyper::Result<Response<Full<Bytes>>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD only\n".into());
-        refused.headers_mut().insert(ALLOW, "GET, HEAD".parse().expect("a plain value"));
+        set(&mut refused, ALLOW, "GET, HEAD");
         return Ok(refused);
     }
     let path = request.uri().path().to_owned();
@@ -85,32 +90,45 @@ async fn answer(request: Request<Incoming>, source: Arc<dyn Source>) -> hyper::R
 
 fn respond(path: &str, source: &dyn Source) -> Response<Full<Bytes>> {
     match path {
+        "/" => {
+            let mut response = text(StatusCode::OK, front::PAGE.into());
+            set(&mut response, CONTENT_TYPE, "text/html; charset=utf-8");
+            set(&mut response, CONTENT_SECURITY_POLICY, front::POLICY);
+            response
+        }
         "/metrics" => match source.page() {
             Ok(page) => {
-                let mut response = text(StatusCode::OK, page);
-                let kind = prometheus::TEXT_FORMAT.parse().expect("a plain value");
-                response.headers_mut().insert(CONTENT_TYPE, kind);
+                let mut response = text(StatusCode::OK, page.into());
+                set(&mut response, CONTENT_TYPE, prometheus::TEXT_FORMAT);
                 response
             }
             Err(error) => {
                 tracing::error!(error, "no metrics page");
-                text(StatusCode::INTERNAL_SERVER_ERROR, error + "\n")
+                text(StatusCode::INTERNAL_SERVER_ERROR, (error + "\n").into())
             }
         },
         "/healthz" => text(StatusCode::OK, "ok\n".into()),
         "/readyz" => match source.ready() {
             Ok(()) => text(StatusCode::OK, "ready\n".into()),
-            Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, reason + "\n"),
+            Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, (reason + "\n").into()),
         },
-        _ => text(StatusCode::NOT_FOUND, "only /metrics, /healthz and /readyz\n".into()),
+        _ => text(StatusCode::NOT_FOUND, "only /, /metrics, /healthz and /readyz\n".into()),
     }
 }
 
-fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(body));
+/// Whatever the path: kept nowhere, taken for nothing else than it is, and no address given away.
+fn text(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, "text/plain; charset=utf-8".parse().expect("a plain value"));
+    set(&mut response, CONTENT_TYPE, "text/plain; charset=utf-8");
+    set(&mut response, CACHE_CONTROL, "no-store");
+    set(&mut response, X_CONTENT_TYPE_OPTIONS, "nosniff");
+    set(&mut response, REFERRER_POLICY, "no-referrer");
     response
+}
+
+fn set(response: &mut Response<Full<Bytes>>, name: HeaderName, value: &'static str) {
+    response.headers_mut().insert(name, HeaderValue::from_static(value));
 }
 
 #[cfg(test)]
@@ -156,6 +174,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_front_page_may_do_nothing_but_ask_here() {
+        let said = ask(&get("/")).await;
+        assert!(said.starts_with("HTTP/1.1 200 OK\r\n"), "{said}");
+        assert!(said.contains("content-type: text/html; charset=utf-8\r\n"), "{said}");
+        assert!(said.contains("content-security-policy: default-src 'none'; "), "{said}");
+        assert!(said.ends_with(&format!("\r\n\r\n{}", front::PAGE)), "{said}");
+        let head = ask("HEAD / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+        assert!(head.contains(&format!("content-length: {}\r\n", front::PAGE.len())), "{head}");
+        assert!(head.ends_with("\r\n\r\n"), "{head}");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_kept_by_a_cache_or_taken_for_something_else() {
+        for path in ["/", "/metrics", "/healthz", "/readyz", "/other"] {
+            let said = ask(&get(path)).await;
+            for header in ["cache-control: no-store", "x-content-type-options: nosniff", "referrer-policy: no-referrer"]
+            {
+                assert!(said.contains(&format!("{header}\r\n")), "{path}: {said}");
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn health_is_not_readiness() {
         assert!(ask(&get("/healthz")).await.ends_with("\r\n\r\nok\n"));
         let said = ask(&get("/readyz")).await;
@@ -165,7 +206,15 @@ mod tests {
 
     #[tokio::test]
     async fn other_paths_and_methods_are_refused() {
-        assert!(ask(&get("/")).await.starts_with("HTTP/1.1 404 "));
+        for path in ["/index.html", "/favicon.ico", "/metrics/", "//"] {
+            let said = ask(&get(path)).await;
+            assert!(said.starts_with("HTTP/1.1 404 "), "{path}: {said}");
+            assert!(said.ends_with("\r\n\r\nonly /, /metrics, /healthz and /readyz\n"), "{path}: {said}");
+        }
+        for path in ["/", "/metrics"] {
+            let said = ask(&format!("DELETE {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).await;
+            assert!(said.starts_with("HTTP/1.1 405 "), "{path}: {said}");
+        }
         let post = "POST /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
         let said = ask(post).await;
         assert!(said.starts_with("HTTP/1.1 405 ") && said.contains("allow: GET, HEAD\r\n"), "{said}");

@@ -28,11 +28,11 @@ impl Mark {
     }
 }
 
-/// Where counters are served to Prometheus.
+/// Where counters are served: to Prometheus, and to a browser.
 #[derive(Debug, JsonSchema)]
 #[schemars(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Metrics {
-    /// Address and port of `/metrics`, or `off`. It asks for no password: keep it on addresses that you trust.
+    /// Address and port of `/metrics` and of the page at `/`, or `off`. It asks for no password: keep it on addresses that you trust.
     #[schemars(with = "Option<String>", extend("default" = "127.0.0.1:9738"))]
     pub listen: Option<At<Option<SocketAddr>>>,
     #[schemars(skip)]
