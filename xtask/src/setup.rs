@@ -31,6 +31,8 @@ pub enum Need {
     GuestPackages,
     /// strongSwan and the programs that drive traffic.
     LabPackages,
+    /// A browser, and what drives it.
+    BrowserPackages,
     /// The engines that `bench` measures beside ours.
     BenchPackages,
     /// What compiles libFuzzer.
@@ -54,6 +56,7 @@ pub const EVERYTHING: &[Need] = &[
     Need::BuildPackages,
     Need::GuestPackages,
     Need::LabPackages,
+    Need::BrowserPackages,
     Need::BenchPackages,
     Need::FuzzPackages,
     Need::Linker,
@@ -100,6 +103,7 @@ pub fn ensure(workspace: &Workspace, needs: &[Need]) -> Result<()> {
             Need::BuildPackages
             | Need::GuestPackages
             | Need::LabPackages
+            | Need::BrowserPackages
             | Need::BenchPackages
             | Need::FuzzPackages => {}
             Need::Linker => cargo::linker(workspace)?,

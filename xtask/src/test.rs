@@ -137,6 +137,7 @@ fn prepare(workspace: &Workspace, tier: Tier, kernels: &[Label]) -> Result<()> {
         Tier::Netns => &[
             Need::BuildPackages,
             Need::LabPackages,
+            Need::BrowserPackages,
             Need::Linker,
             Need::Compiler,
             Need::Prometheus,

@@ -89,6 +89,7 @@ pub fn lacks(workspace: &Workspace, needs: &[Need], machine: Machine) -> Result<
             Need::BuildPackages
             | Need::GuestPackages
             | Need::LabPackages
+            | Need::BrowserPackages
             | Need::BenchPackages
             | Need::FuzzPackages
             | Need::ForeignRules => None,

@@ -83,6 +83,7 @@ const LAB: &[Package] = &[
     file("libstrongswan-extra-plugins", "/usr/lib/ipsec/plugins/libstrongswan-curve25519.so"),
     file("libstrongswan-standard-plugins", "/usr/lib/ipsec/plugins/libstrongswan-gcm.so"),
 ];
+const BROWSER: &[Package] = &[program("chromium", "chromium"), program("chromium-driver", "chromedriver")];
 const BENCH: &[Package] = &[
     program("iproute2", "ip"),
     program("util-linux", "setpriv"),
@@ -126,6 +127,7 @@ pub fn of(needs: &[Need]) -> Vec<Package> {
         Need::BuildPackages => [BUILD, LLVM].concat(),
         Need::GuestPackages => GUEST.to_vec(),
         Need::LabPackages => LAB.to_vec(),
+        Need::BrowserPackages => BROWSER.to_vec(),
         Need::BenchPackages => BENCH.to_vec(),
         Need::FuzzPackages => vec![program("g++", "g++")],
         Need::ForeignRules => FOREIGN.to_vec(),
