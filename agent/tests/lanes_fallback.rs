@@ -235,7 +235,8 @@ fn lanes_going_down_and_up_take_effect_within_100_ms() {
         let fell = next(false, Duration::from_secs(10));
         thread::sleep((fell + EFFECT).saturating_duration_since(Instant::now()));
         let by_then = lost();
-        let rose = next(true, Duration::from_secs(20));
+        // A lane that falls again at once is tried after 1, 2, 4, 8, 16 s, and a quarter more by chance.
+        let rose = next(true, Duration::from_secs(60));
         let at_rise = taken();
         thread::sleep((rose + Duration::from_secs(1)).saturating_duration_since(Instant::now()));
         let a_second_on = taken();

@@ -1,13 +1,16 @@
 //! What ran keeps running: a bad file, a signal, a kill.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use xtask::demo::stage::warm_up;
 use xtask::lab::capture::Capture;
 use xtask::lab::gateways::{Gateways, LANES_UP};
+use xtask::lab::metrics::{LISTEN, Metrics};
 use xtask::lab::scenario::{Keying, Scenario, TUNNEL};
 use xtask::lab::traffic::{Flow, Traffic};
 use xtask::lab::{Family, Side};
@@ -18,6 +21,11 @@ const BINARY: &str = env!("CARGO_BIN_EXE_lanekeeper");
 fn out(gateways: &Gateways, class: &str) -> u64 {
     let metrics = gateways.agent_of(Side::A).metrics().unwrap();
     metrics.count("lanekeeper_lane_packets_total", &[("class", class), ("direction", "out")])
+}
+
+/// Since when each lane is as it is, in seconds since 1970.
+fn since(metrics: &Metrics) -> Vec<f64> {
+    metrics.matching("lanekeeper_lane_change_timestamp_seconds", &[]).map(|(_, at)| at).collect()
 }
 
 fn wait(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
@@ -45,12 +53,28 @@ fn lanes_stay_as_they_were_when_a_reload_is_refused() {
     assert!(text.contains("falback") && text.contains("fallback"), "{text}");
     let after = agent.metrics().unwrap();
     assert_eq!(after.sum("lanekeeper_reload_success", &[]), 0.0);
-    let generation = |metrics: &xtask::lab::metrics::Metrics| metrics.count("lanekeeper_generation", &[]);
+    let generation = |metrics: &Metrics| metrics.count("lanekeeper_generation", &[]);
     assert_eq!(generation(&after), generation(&before));
 
     fs::write(agent.config(), good).unwrap();
     agent.must(&["reload"]).unwrap();
-    assert_eq!(agent.metrics().unwrap().sum("lanekeeper_reload_success", &[]), 1.0);
+    let last = agent.metrics().unwrap();
+    assert_eq!(last.sum("lanekeeper_reload_success", &[]), 1.0);
+    // Neither was a change to the lanes.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+    assert_eq!(since(&last), since(&before));
+    assert_eq!(since(&last).len(), gateways.scenario().lanes().count());
+    assert!(since(&last).iter().all(|at| (now - 600.0..=now).contains(at)), "{:?} at {now}", since(&last));
+    // And there is a page to look at them.
+    let page = agent.ns().run(|| {
+        let mut stream = TcpStream::connect(LISTEN)?;
+        stream.write_all(b"GET / HTTP/1.0\r\nHost: lab\r\n\r\n")?;
+        let mut page = String::new();
+        stream.read_to_string(&mut page)?;
+        Ok(page)
+    });
+    let page = page.unwrap();
+    assert!(page.contains("200 OK") && page.ends_with(lanekeeper::metrics::front::PAGE), "{page}");
     let tally = traffic.stop().unwrap()[0];
     assert!(tally.sent > 0 && tally.lost() == 0, "{tally:?}");
     assert_eq!(
