@@ -1,4 +1,4 @@
-//! What `lanekeeper status`, `reload`, `rules` and `confirm` say to the running agent: one JSON object a line, each answered by one.
+//! What `lanekeeper status`, `top`, `reload`, `rules` and `confirm` say to the running agent: one JSON object a line, each answered by one.
 //!
 //! Here the words; [`server`] and [`client`] are the two ends of the socket.
 
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::status::Status;
+use crate::top::Sample;
 
 /// Bytes of one request line: a verb and little else, or a thousand rules.
 pub const REQUEST_LIMIT: usize = 256 * 1024;
@@ -27,6 +28,8 @@ pub const CONFIRM_LIMIT: u64 = 365 * 86_400;
 pub enum Request {
     /// Tunnels, lanes, classes and what falls back.
     Status {},
+    /// The same, and all counters.
+    Sample {},
     /// Read the file again and apply it whole, or refuse it whole.
     Reload {},
     /// Apply another file whole, or refuse it whole.
@@ -104,6 +107,11 @@ pub enum Reply {
     Status {
         /// All of it.
         status: Box<Status>,
+    },
+    /// The answer to [`Request::Sample`].
+    Sample {
+        /// All of it.
+        sample: Box<Sample>,
     },
     /// The answer to [`Request::ListRules`].
     Rules {
@@ -226,7 +234,7 @@ mod tests {
         let apply = Request::Apply { file: "/etc/a.toml".into(), confirm_within: Some(300) };
         let at = Anchor::Before("all".into());
         let add = Request::AddRules { name: "-".into(), text: "[[rule]]\n".into(), at, keep: true };
-        for request in [Request::Status {}, Request::Reload {}, apply, Request::Confirm {}, add] {
+        for request in [Request::Status {}, Request::Sample {}, Request::Reload {}, apply, Request::Confirm {}, add] {
             assert_eq!(Request::decode(&request.encode()).unwrap(), request);
         }
     }

@@ -22,4 +22,5 @@ pub mod plan;
 pub mod policy;
 pub mod reconcile;
 pub mod status;
+pub mod top;
 pub mod vici;

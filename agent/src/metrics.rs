@@ -126,7 +126,7 @@ fn zeros(page: &mut Page, policy: &Policy) {
 }
 
 /// Where a class's packets may go other than their own lanes; dropped ones count as blocked.
-fn detours(policy: &Policy, class: ClassIndex) -> Vec<&str> {
+pub(crate) fn detours(policy: &Policy, class: ClassIndex) -> Vec<&str> {
     let mut to = Vec::new();
     let mut at = class;
     // Chains never loop, so their length is below the number of classes.

@@ -14,7 +14,7 @@ pub fn status(socket: &Path, json: bool) -> anyhow::Result<Outcome> {
         Reply::Status { status } => status,
         Reply::Refused { error } => bail!("{error}"),
         Reply::Done { message } => bail!("the agent answered a question that was not asked: {message}"),
-        Reply::Rules { .. } => bail!("the agent answered a question that was not asked"),
+        Reply::Rules { .. } | Reply::Sample { .. } => bail!("the agent answered a question that was not asked"),
     };
     print(&shown(&status, json)?)?;
     Ok(Outcome::Fine)
@@ -52,6 +52,8 @@ fn done(socket: &Path, request: &Request, refusal: &'static str) -> anyhow::Resu
         }
         Reply::Refused { error } if error.contains('\n') => bail!("{refusal}:\n{error}"),
         Reply::Refused { error } => Err(anyhow::anyhow!(error)).context(refusal),
-        Reply::Status { .. } | Reply::Rules { .. } => bail!("the agent answered a question that was not asked"),
+        Reply::Status { .. } | Reply::Rules { .. } | Reply::Sample { .. } => {
+            bail!("the agent answered a question that was not asked")
+        }
     }
 }

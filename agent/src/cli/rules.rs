@@ -96,7 +96,9 @@ fn list(socket: &Path, json: bool) -> anyhow::Result<Outcome> {
     let rules = match client::ask(socket, &Request::ListRules {})? {
         Reply::Rules { rules } => rules,
         Reply::Refused { error } => bail!("{error}"),
-        Reply::Done { .. } | Reply::Status { .. } => bail!("the agent answered a question that was not asked"),
+        Reply::Done { .. } | Reply::Status { .. } | Reply::Sample { .. } => {
+            bail!("the agent answered a question that was not asked")
+        }
     };
     let text = match json {
         true => serde_json::to_string(&serde_json::json!({ "rules": rules }))? + "\n",

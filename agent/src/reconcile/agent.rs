@@ -117,10 +117,7 @@ pub async fn run(places: &Places, config: &Path) -> Result<(), Error> {
             }
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,
-            Some(call) = mailbox.recv() => {
-                let reply = agent.answer(&call.request).await;
-                let _ = call.reply.send(reply);
-            }
+            Some(call) = mailbox.recv() => agent.take(call).await,
             told = next(&mut watch) => {
                 match told {
                     Some(kernel::Event::Changed(What::Interface)) => {
@@ -270,8 +267,19 @@ impl Agent {
         self.world.set_charon(Some(charon))
     }
 
+    async fn take(&mut self, Call { request, reply }: Call) {
+        if request == (Request::Sample {}) {
+            // Reads every counter: meanwhile the agent goes on.
+            let live = self.live.clone();
+            tokio::task::spawn_blocking(move || reply.send(sample(&live)));
+            return;
+        }
+        let _ = reply.send(self.answer(&request).await);
+    }
+
     async fn answer(&mut self, request: &Request) -> Reply {
         match request {
+            Request::Sample {} => sample(&self.live),
             Request::Status {} => match self.live.status() {
                 Ok(status) => Reply::Status { status: Box::new(status) },
                 Err(error) => Reply::Refused { error: error.to_string() },
@@ -517,6 +525,13 @@ pub(super) async fn listen_to_charon(live: Live, mut events: mpsc::Receiver<Even
 
 async fn listen(address: SocketAddr) -> Result<tokio::net::TcpListener, Error> {
     bind(address).await.map_err(|source| Error::Metrics { address, source })
+}
+
+fn sample(live: &Live) -> Reply {
+    match live.sample() {
+        Ok(sample) => Reply::Sample { sample: Box::new(sample) },
+        Err(error) => Reply::Refused { error: error.to_string() },
+    }
 }
 
 fn reply(outcome: Result<usize, Error>, done: impl FnOnce(usize) -> String) -> Reply {

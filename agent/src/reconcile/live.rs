@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use nix::time::{ClockId, clock_gettime};
 use tokio::sync::Notify;
 
 use super::Error;
@@ -18,6 +19,7 @@ use crate::metrics::{Scrape, encode, server::Source, xfrm_stat};
 use crate::policy::Policy;
 use crate::policy::adopt::Learned;
 use crate::status::{Reload, Status};
+use crate::top::Sample;
 
 /// Shared between the tasks of the agent.
 #[derive(Clone)]
@@ -200,19 +202,22 @@ impl Live {
     /// How it stands.
     pub fn status(&self) -> Result<Status, Error> {
         let generation = lock(&self.dataplane).observed()?.generation;
-        let state = lock(&self.state);
-        let mut status = Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            config: state.file.display().to_string(),
-            generation,
-            reload: state.reload.clone(),
-            confirm_within: state.confirm_by.map(|at| at.saturating_duration_since(Instant::now()).as_secs()),
-            ..Status::of(&state.policy, |lane| state.lanes.standing(lane))
-        };
-        for tunnel in status.tunnels.iter_mut().filter(|tunnel| tunnel.keying != "static") {
-            tunnel.trouble = state.troubles.of(&tunnel.name);
+        Ok(lock(&self.state).status(generation))
+    }
+
+    /// The same, and what was counted.
+    pub fn sample(&self) -> Result<Sample, Error> {
+        if let Err(error) = self.tally(&[]) {
+            tracing::warn!("events are not counted: {error}");
         }
-        Ok(status)
+        let (readings, at, generation) = {
+            let dataplane = lock(&self.dataplane);
+            (dataplane.counters()?, monotonic(), dataplane.observed()?.generation)
+        };
+        let state = lock(&self.state);
+        let (policy, status) = (Arc::clone(&state.policy), state.status(generation));
+        drop(state);
+        Ok(Sample::of(&policy, status, &readings, at, now()))
     }
 
     fn carry_out(&self, state: &mut State, effects: Vec<Effect>) -> Result<(), Error> {
@@ -233,6 +238,23 @@ impl Live {
             }
         }
         Ok(())
+    }
+}
+
+impl State {
+    fn status(&self, generation: u64) -> Status {
+        let mut status = Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            config: self.file.display().to_string(),
+            generation,
+            reload: self.reload.clone(),
+            confirm_within: self.confirm_by.map(|at| at.saturating_duration_since(Instant::now()).as_secs()),
+            ..Status::of(&self.policy, |lane| self.lanes.standing(lane))
+        };
+        for tunnel in status.tunnels.iter_mut().filter(|tunnel| tunnel.keying != "static") {
+            tunnel.trouble = self.troubles.of(&tunnel.name);
+        }
+        status
     }
 }
 
@@ -280,6 +302,11 @@ fn count_each<T: PartialEq, E>(
         }
     }
     (left, outcome)
+}
+
+/// Microseconds since the machine started, for every process the same.
+fn monotonic() -> u64 {
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |time| Duration::from(time).as_micros() as u64)
 }
 
 /// Seconds since 1970.

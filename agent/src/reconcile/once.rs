@@ -200,6 +200,7 @@ async fn word_comes(server: Server, within: Duration, mut signals: Signals) -> b
         let (reply, confirmed) = match call.request {
             Request::Confirm {} => (Reply::Done { message: "it stays".to_owned() }, true),
             Request::Status {}
+            | Request::Sample {}
             | Request::Reload {}
             | Request::Apply { .. }
             | Request::AddRules { .. }
