@@ -15,6 +15,7 @@ mod rules;
 mod run;
 pub mod span;
 mod swanctl;
+mod top;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -128,6 +129,8 @@ pub enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Rates, shares, errors and what falls back, live: classes, lanes, tunnels, tenants and rules; ? shows the keys
+    Top(top::Top),
     /// Every XFRM, VTI and GRE device of this box, where it leads, what it carried and whose it is; needs no root
     Devices {
         /// One JSON object
@@ -246,6 +249,7 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Verb::Reload => ask::reload(&places.socket()),
         Verb::Rules { verb } => rules::rules(&places.socket(), verb),
         Verb::Status { json } => ask::status(&places.socket(), json),
+        Verb::Top(top) => top::top(&places.socket(), &top),
         Verb::Devices { json } => devices::devices(&places.socket(), json),
         Verb::Doctor { file, json } => doctor::doctor(&places, file.as_deref(), json),
         Verb::Completions { shell } => emit::completions(shell),

@@ -4,6 +4,8 @@ mod table;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use table::span;
+
 use crate::lane::{Condition, LaneId};
 use crate::policy::{Class, ClassIndex, Fallback, Keying, Policy, TunnelIndex};
 

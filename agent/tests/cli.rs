@@ -135,8 +135,8 @@ fn a_broken_file_is_refused_before_anything_is_touched() {
 #[test]
 fn a_question_to_nobody_says_whom_to_start() {
     let user = User::new();
-    for verb in ["status", "reload", "confirm"] {
-        let said = user.types(&[verb]);
+    for verb in [&["status"][..], &["reload"], &["confirm"], &["top", "--batch"], &["top", "--json"]] {
+        let said = user.types(verb);
         assert_eq!((said.code, said.out.as_str()), (2, ""), "{said:?}");
         assert!(said.err.starts_with("lanekeeper: error: run/control.sock: no lanekeeper answers there"), "{said:?}");
         assert!(said.err.contains("start `lanekeeper run`"), "{said:?}");
@@ -291,6 +291,27 @@ fn a_verb_or_span_that_is_none_is_an_error_that_names_the_way() {
     assert!(said.code == 2 && said.err.contains("'reload'"), "{said:?}");
     let said = user.types(&["apply", "a.toml", "--confirm", "5"]);
     assert!(said.code == 2 && said.err.contains("write for instance 30s, 5m or 1h30m"), "{said:?}");
+}
+
+#[test]
+fn see_top_without_a_terminal_names_what_needs_none() {
+    let user = User::new();
+    let said = user.types(&["top"]);
+    assert_eq!(
+        (said.code, said.out.as_str(), said.err.as_str()),
+        (
+            2,
+            "",
+            "lanekeeper: error: standard output is no terminal that has a screen: write `lanekeeper top --batch` for text, or \
+             `lanekeeper status --json` for a program\n"
+        )
+    );
+    for (flag, word) in [("--delay", "0.1"), ("--iterations", "0"), ("--view", "class"), ("--sort", "bit")] {
+        let said = user.types(&["top", "--batch", flag, word]);
+        assert!(said.code == 2 && said.err.contains(&format!("'{word}'")) && said.err.contains(flag), "{said:?}");
+    }
+    let said = user.types(&["top", "--batch", "--delay", "1h"]);
+    assert!(said.err.contains("\"1h\" is no delay; write 0.2 to 3600 seconds, for instance 2"), "{said:?}");
 }
 
 #[test]

@@ -81,7 +81,7 @@ fn age(now: u64, at: u64) -> String {
 }
 
 /// The two largest units: `45s`, `3m 20s`, `2h 5m`, `9d 4h`.
-fn span(seconds: u64) -> String {
+pub(crate) fn span(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
     match () {
         () if days > 0 => format!("{days}d {}h", hours % 24),
