@@ -32,6 +32,7 @@ pub mod process;
 pub mod prometheus;
 pub mod sa;
 pub mod scenario;
+pub mod tmux;
 pub mod traffic;
 pub mod wan;
 

@@ -73,6 +73,8 @@ const LAB: &[Package] = &[
     program("iproute2", "ip"),
     program("iputils-ping", "ping"),
     program("tcpdump", "tcpdump"),
+    // The terminal in which `top` is tested.
+    program("tmux", "tmux"),
     program("nftables", "nft"),
     program("iptables", "iptables-legacy"),
     program("openssl", "openssl"),
