@@ -123,8 +123,11 @@ pub enum Verb {
         #[command(subcommand)]
         verb: rules::Verb,
     },
-    /// Tunnels, lanes, classes and what falls back and why, as the running agent sees them
+    /// Tunnels, what of their lanes is down, and what falls back and why, as the running agent sees them
     Status {
+        /// Also what is as it should be: each lane and each class
+        #[arg(short, long)]
+        all: bool,
         /// One JSON object
         #[arg(long)]
         json: bool,
@@ -248,7 +251,7 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Verb::Confirm => ask::confirm(&places.socket()),
         Verb::Reload => ask::reload(&places.socket()),
         Verb::Rules { verb } => rules::rules(&places.socket(), verb),
-        Verb::Status { json } => ask::status(&places.socket(), json),
+        Verb::Status { all, json } => ask::status(&places.socket(), json, all),
         Verb::Top(top) => top::top(&places.socket(), &top),
         Verb::Devices { json } => devices::devices(&places.socket(), json),
         Verb::Doctor { file, json } => doctor::doctor(&places, file.as_deref(), json),

@@ -4,6 +4,7 @@ mod table;
 
 use serde::{Deserialize, Serialize};
 
+pub use table::Form;
 pub(crate) use table::span;
 
 use crate::lane::{Condition, LaneId};
@@ -175,8 +176,14 @@ impl Status {
     }
 
     /// For a human, at most 80 columns wide as long as names are short. `now` in seconds since 1970.
-    pub fn table(&self, now: u64) -> String {
-        table::render(self, now)
+    pub fn table(&self, now: u64, form: Form) -> String {
+        table::render(self, now, form)
+    }
+
+    /// Whether the tunnel has lanes of the class.
+    pub fn carries(&self, tunnel: &str, class: &str) -> bool {
+        let tunnel = self.tunnels.iter().find(|one| one.name == tunnel);
+        tunnel.is_some_and(|tunnel| tunnel.lanes.iter().any(|lane| lane.class == class))
     }
 }
 

@@ -218,7 +218,7 @@ fn attach_identity_leaves_the_other_lanes_alone_where_one_cannot_be_had() {
     gateways.agent(Side::A).start().unwrap();
     gateways.agent(Side::A).wait_for_lanes(without.len(), LANES_UP).unwrap();
     wait("the trouble is told", || {
-        let status = gateways.agent_of(Side::A).must(&["status"]).unwrap();
+        let status = gateways.agent_of(Side::A).must(&["status", "--all"]).unwrap();
         status.contains("video.0    DOWN") && status.contains("initiating video.0")
     });
     load(&gateways, &all);

@@ -1,22 +1,24 @@
 //! `status`, `reload` and `confirm`: a question to the running agent, and its answer.
 
+use std::io::IsTerminal;
 use std::path::Path;
 
 use anyhow::{Context, bail};
 
 use super::{Outcome, now, print};
 use crate::control::{Reply, Request, client};
-use crate::status::Status;
+use crate::status::{Form, Status};
+use crate::top::Environment;
 
 /// How it stands.
-pub fn status(socket: &Path, json: bool) -> anyhow::Result<Outcome> {
+pub fn status(socket: &Path, json: bool, all: bool) -> anyhow::Result<Outcome> {
     let status = match client::ask(socket, &Request::Status {})? {
         Reply::Status { status } => status,
         Reply::Refused { error } => bail!("{error}"),
         Reply::Done { message } => bail!("the agent answered a question that was not asked: {message}"),
         Reply::Rules { .. } | Reply::Sample { .. } => bail!("the agent answered a question that was not asked"),
     };
-    print(&shown(&status, json)?)?;
+    print(&shown(&status, json, all)?)?;
     Ok(Outcome::Fine)
 }
 
@@ -40,8 +42,9 @@ pub fn confirm(socket: &Path) -> anyhow::Result<Outcome> {
     done(socket, &Request::Confirm {}, "nothing was confirmed")
 }
 
-fn shown(status: &Status, json: bool) -> anyhow::Result<String> {
-    Ok(if json { serde_json::to_string(status)? + "\n" } else { status.table(now()) })
+fn shown(status: &Status, json: bool, all: bool) -> anyhow::Result<String> {
+    let colours = std::io::stdout().is_terminal() && Environment::read().has_colours();
+    Ok(if json { serde_json::to_string(status)? + "\n" } else { status.table(now(), Form { all, colours }) })
 }
 
 fn done(socket: &Path, request: &Request, refusal: &'static str) -> anyhow::Result<Outcome> {

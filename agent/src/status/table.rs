@@ -2,77 +2,180 @@
 
 use std::fmt::Write;
 
-use super::Status;
+use super::{Detour, Status, TunnelStatus};
+use crate::top::Health;
+
+/// Columns of a terminal that nobody has made wider.
+const WIDTH: usize = 80;
+
+/// Tunnels that are each said by name even where nothing is wrong with them.
+const FEW: usize = 10;
+
+/// How much is said, and in which ink.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Form {
+    /// Also what is as it should be: each lane, each class, and classes that a tunnel does not carry.
+    pub all: bool,
+    /// With the escape sequences of a terminal.
+    pub colours: bool,
+}
+
+/// Text and how bad it is.
+type Ink = (String, Health);
 
 /// Sections in the order of an operator's questions: does it run, are the tunnels up, what goes where it should not.
-pub(super) fn render(status: &Status, now: u64) -> String {
-    let mut out = String::new();
-    let line = &mut out;
-    let _ = writeln!(line, "lanekeeper {}  {}  generation {}", status.version, status.config, status.generation);
+pub(super) fn render(status: &Status, now: u64, form: Form) -> String {
+    let mut page = Page { text: String::new(), colours: form.colours };
+    page.line(&[
+        plain(format!("lanekeeper {}", status.version)),
+        plain(&status.config),
+        plain(format!("generation {}", status.generation)),
+    ]);
     match &status.reload.error {
-        None => {
-            let _ = writeln!(line, "file applied {} ago", age(now, status.reload.at));
-        }
+        None => page.line(&[plain(format!("file applied {} ago", age(now, status.reload.at)))]),
         Some(error) => {
-            let _ = writeln!(line, "file REFUSED {} ago, what ran before still runs:", age(now, status.reload.at));
-            for reason in error.lines() {
-                let _ = writeln!(line, "  {reason}");
-            }
+            let text = format!("file REFUSED {} ago, what ran before still runs:", age(now, status.reload.at));
+            page.line(&[(text, Health::Bad)]);
+            page.reasons(error);
         }
     }
     if let Some(left) = status.confirm_within {
-        let _ = writeln!(line, "goes back in {} unless `lanekeeper confirm` comes", span(left));
+        page.line(&[(format!("goes back in {} unless `lanekeeper confirm` comes", span(left)), Health::Odd)]);
     }
-    for tunnel in &status.tunnels {
-        let state = word(tunnel.up, tunnel.on_demand);
-        let _ = writeln!(
-            line,
-            "\ntunnel {}  {state}  {} -> {}  {}  {}",
-            tunnel.name, tunnel.local, tunnel.remote, tunnel.device, tunnel.keying
-        );
-        for reason in tunnel.trouble.iter().flat_map(|trouble| trouble.lines()) {
-            let _ = writeln!(line, "  {reason}");
-        }
-        let rows = tunnel.lanes.iter().map(|lane| {
-            [
-                format!("{}.{}", lane.class, lane.lane),
-                word(lane.up, lane.on_demand).to_owned(),
-                if lane.since == 0 { "-".into() } else { age(now, lane.since) },
-                format!("{:#x}", lane.mark),
-                format!("{:#x}", lane.reqid),
-            ]
+    let is_whole = |tunnel: &TunnelStatus| tunnel.trouble.is_none() && tunnel.lanes.iter().all(|lane| lane.up);
+    let by_name = form.all || status.tunnels.len() <= FEW;
+    for tunnel in status.tunnels.iter().filter(|tunnel| by_name || !is_whole(tunnel)) {
+        page.tunnel(tunnel, now, form.all);
+    }
+    let whole = status.tunnels.iter().filter(|tunnel| is_whole(tunnel)).count();
+    if !by_name {
+        page.line(&[]);
+        page.line(&[plain(format!("{whole} tunnels up with all their lanes; --all says each"))]);
+    }
+    if form.all {
+        page.line(&[]);
+        let rows = status.classes.iter().map(|class| {
+            let outer = class.outer_dscp.map_or("-".into(), |dscp| dscp.to_string());
+            [plain(&class.name), plain(class.lanes.to_string()), plain(&class.fallback), plain(outer)]
         });
-        columns(line, ["lane", "state", "since", "mark", "reqid"], rows.collect());
+        page.columns(["class", "lanes", "fallback", "outer dscp"], rows.collect());
     }
-    line.push('\n');
-    let rows = status.classes.iter().map(|class| {
-        let outer = class.outer_dscp.map_or("-".into(), |dscp| dscp.to_string());
-        [class.name.clone(), class.lanes.to_string(), class.fallback.clone(), outer]
-    });
-    columns(line, ["class", "lanes", "fallback", "outer dscp"], rows.collect());
-    if !status.detours.is_empty() {
-        line.push('\n');
-        let rows = status.detours.iter().map(|d| [d.tunnel.clone(), d.class.clone(), d.to.clone(), d.reason.clone()]);
-        columns(line, ["falls back", "class", "to", "why"], rows.collect());
+    let is_said = |detour: &&Detour| form.all || status.carries(&detour.tunnel, &detour.class);
+    let rows: Vec<[Ink; 4]> = status
+        .detours
+        .iter()
+        .filter(is_said)
+        .map(|detour| {
+            let health = if matches!(detour.to.as_str(), "block" | "clear") { Health::Bad } else { Health::Odd };
+            [plain(&detour.tunnel), plain(&detour.class), (detour.to.clone(), health), plain(&detour.reason)]
+        })
+        .collect();
+    if !rows.is_empty() {
+        page.line(&[]);
+        page.columns(["falls back", "class", "to", "why"], rows);
     }
-    out
+    page.text
 }
 
-fn word(up: bool, on_demand: bool) -> &'static str {
+fn plain(text: impl Into<String>) -> Ink {
+    (text.into(), Health::Good)
+}
+
+fn state(up: bool, on_demand: bool) -> Ink {
     match (up, on_demand) {
-        (true, false) => "up",
-        (true, true) => "on demand",
-        (false, _) => "DOWN",
+        (true, false) => plain("up"),
+        (true, true) => plain("on demand"),
+        (false, _) => ("DOWN".to_owned(), Health::Bad),
     }
 }
 
-/// Left-aligned columns as wide as their widest cell, indented by two.
-fn columns<const N: usize>(out: &mut String, head: [&str; N], rows: Vec<[String; N]>) {
-    let width: [usize; N] =
-        std::array::from_fn(|i| rows.iter().map(|row| row[i].len()).chain([head[i].len()]).max().unwrap_or(0));
-    for row in std::iter::once(head.map(str::to_owned)).chain(rows) {
-        let cells: Vec<String> = row.iter().zip(width).map(|(cell, width)| format!("{cell:width$}")).collect();
-        let _ = writeln!(out, "  {}", cells.join("  ").trim_end());
+/// Lines that have been written.
+struct Page {
+    text: String,
+    colours: bool,
+}
+
+impl Page {
+    /// The tunnel, what is wrong with it, and its lanes: those that are down, or all.
+    fn tunnel(&mut self, tunnel: &TunnelStatus, now: u64, all: bool) {
+        let up = tunnel.lanes.iter().filter(|lane| lane.up).count();
+        let health = if up == tunnel.lanes.len() { Health::Good } else { Health::Odd };
+        self.line(&[]);
+        self.line(&[
+            plain(format!("tunnel {}", tunnel.name)),
+            state(tunnel.up, tunnel.on_demand),
+            (format!("{up}/{} lanes", tunnel.lanes.len()), health),
+            plain(format!("{} -> {}", tunnel.local, tunnel.remote)),
+            plain(&tunnel.device),
+            plain(&tunnel.keying),
+        ]);
+        self.reasons(tunnel.trouble.as_deref().unwrap_or_default());
+        let shown = tunnel.lanes.iter().filter(|lane| all || !lane.up);
+        let rows: Vec<[Ink; 5]> = shown
+            .map(|lane| {
+                [
+                    plain(format!("{}.{}", lane.class, lane.lane)),
+                    state(lane.up, lane.on_demand),
+                    plain(if lane.since == 0 { "-".into() } else { age(now, lane.since) }),
+                    plain(format!("{:#x}", lane.mark)),
+                    plain(format!("{:#x}", lane.reqid)),
+                ]
+            })
+            .collect();
+        if !rows.is_empty() {
+            self.columns(["lane", "state", "since", "mark", "reqid"], rows);
+        }
+    }
+
+    fn reasons(&mut self, text: &str) {
+        for reason in text.lines() {
+            let _ = writeln!(self.text, "  {reason}");
+        }
+    }
+
+    /// Parts two blanks apart; those that would stand beyond the edge begin another line.
+    fn line(&mut self, parts: &[Ink]) {
+        let mut at = 0;
+        for (number, (text, health)) in parts.iter().enumerate() {
+            let width = text.chars().count();
+            let fits = number == 0 || at + 2 + width <= WIDTH;
+            at = match (number, fits) {
+                (0, _) => width,
+                (_, true) => at + 2 + width,
+                (_, false) => 4 + width,
+            };
+            let before = match (number, fits) {
+                (0, _) => "",
+                (_, true) => "  ",
+                (_, false) => "\n    ",
+            };
+            let text = self.ink(text, *health);
+            let _ = write!(self.text, "{before}{text}");
+        }
+        self.text.push('\n');
+    }
+
+    /// Left-aligned columns as wide as their widest cell, indented by two.
+    fn columns<const N: usize>(&mut self, head: [&str; N], rows: Vec<[Ink; N]>) {
+        let width: [usize; N] =
+            std::array::from_fn(|i| rows.iter().map(|row| row[i].0.len()).chain([head[i].len()]).max().unwrap_or(0));
+        for row in std::iter::once(head.map(plain)).chain(rows) {
+            let last = N - 1;
+            let cells = row.iter().zip(width).enumerate().map(|(at, ((text, health), width))| {
+                let blanks = if at == last { String::new() } else { " ".repeat(width - text.len()) };
+                self.ink(text, *health) + &blanks
+            });
+            let line = cells.collect::<Vec<_>>().join("  ");
+            let _ = writeln!(self.text, "  {line}");
+        }
+    }
+
+    fn ink(&self, text: &str, health: Health) -> String {
+        match health {
+            Health::Odd if self.colours => format!("\u{1b}[33m{text}\u{1b}[0m"),
+            Health::Bad if self.colours => format!("\u{1b}[1;31m{text}\u{1b}[0m"),
+            Health::Good | Health::Odd | Health::Bad => text.to_owned(),
+        }
     }
 }
 
@@ -111,13 +214,15 @@ mod tests {
         }
     }
 
+    const ALL: Form = Form { all: true, colours: false };
+
     #[test]
     fn the_whole_picture() {
         let expected = "\
 lanekeeper 0.1.0  /etc/lanekeeper/config.toml  generation 3
 file applied 10m 0s ago
 
-tunnel branch-7  up  192.0.2.1 -> 192.0.2.2  lk-branch7  static
+tunnel branch-7  up  3/4 lanes  192.0.2.1 -> 192.0.2.2  lk-branch7  static
   lane       state  since   mark  reqid
   voice.0    DOWN   1m 40s  0x1   0x4c4b0001
   bulk.0     up     1m 40s  0x2   0x4c4b0002
@@ -132,14 +237,68 @@ tunnel branch-7  up  192.0.2.1 -> 192.0.2.2  lk-branch7  static
   falls back  class  to       why
   branch-7    voice  default  its lane is down
 ";
-        assert_eq!(sample().table(1_000), expected);
+        assert_eq!(sample().table(1_000, ALL), expected);
+    }
+
+    #[test]
+    fn see_a_short_status_says_what_is_wrong() {
+        let expected = "\
+lanekeeper 0.1.0  /etc/lanekeeper/config.toml  generation 3
+file applied 10m 0s ago
+
+tunnel branch-7  up  3/4 lanes  192.0.2.1 -> 192.0.2.2  lk-branch7  static
+  lane     state  since   mark  reqid
+  voice.0  DOWN   1m 40s  0x1   0x4c4b0001
+
+  falls back  class  to       why
+  branch-7    voice  default  its lane is down
+";
+        assert_eq!(sample().table(1_000, Form::default()), expected);
+        let well = Status::of(&policy(), |_| Standing { condition: Condition::Up, since: 900 });
+        let text = well.table(1_000, Form::default());
+        assert!(
+            text.ends_with("\ntunnel branch-7  up  4/4 lanes  192.0.2.1 -> 192.0.2.2  lk-branch7  static\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn see_many_tunnels_that_are_well_are_counted() {
+        let mut status = sample();
+        let mut well = status.tunnels[0].clone();
+        well.lanes.iter_mut().for_each(|lane| lane.up = true);
+        status.tunnels.extend((0..999).map(|n| TunnelStatus { name: format!("b{n}"), ..well.clone() }));
+        // A class that a tunnel has no lanes of goes where the file says.
+        status.tunnels[1].lanes.remove(0);
+        let (tunnel, class, to) = ("b0".to_owned(), "voice".to_owned(), "default".to_owned());
+        status.detours.push(Detour { tunnel, class, to, reason: "not carried by this tunnel".to_owned() });
+        let text = status.table(1_000, Form::default());
+        assert!(text.contains("\n\n999 tunnels up with all their lanes; --all says each\n\n  falls back"), "{text}");
+        assert_eq!((text.matches("tunnel ").count(), text.contains("not carried")), (1, false), "{text}");
+        let text = status.table(1_000, ALL);
+        assert!(text.contains("tunnel b998  up") && text.contains("b0          voice  default  not carried"), "{text}");
+    }
+
+    #[test]
+    fn see_colours_change_no_letter() {
+        let mut status = sample();
+        status.reload.error = Some("no".into());
+        let text = status.table(1_000, Form { all: true, colours: true });
+        for coloured in
+            ["\u{1b}[1;31mDOWN\u{1b}[0m   1m", "\u{1b}[33mdefault\u{1b}[0m  its", "\u{1b}[1;31mfile REFUSED"]
+        {
+            assert!(text.contains(coloured), "{text:?}");
+        }
+        let without =
+            ["\u{1b}[1;31m", "\u{1b}[33m", "\u{1b}[0m"].iter().fold(text, |text, code| text.replace(code, ""));
+        assert_eq!(without, status.table(1_000, ALL));
     }
 
     #[test]
     fn a_lane_that_waits_for_a_packet_says_so() {
         let status = Status::of(&policy(), |_| Standing { condition: Condition::OnDemand, since: 900 });
-        let text = status.table(1_000);
-        assert!(text.contains("tunnel branch-7  on demand  192.0.2.1"), "{text}");
+        let text = status.table(1_000, ALL);
+        assert!(text.contains("tunnel branch-7  on demand  4/4 lanes  192.0.2.1"), "{text}");
         assert!(text.contains("\n  voice.0    on demand  1m 40s  0x1   0x4c4b0001\n"), "{text}");
         assert!(!text.contains("DOWN") && !text.contains("falls back"), "{text}");
     }
@@ -149,7 +308,7 @@ tunnel branch-7  up  192.0.2.1 -> 192.0.2.2  lk-branch7  static
         let mut status = sample();
         status.reload.error = Some("a.toml:1:2: no\na.toml:3:4: no".into());
         status.confirm_within = Some(299);
-        let text = status.table(1_000);
+        let text = status.table(1_000, Form::default());
         assert!(text.contains("REFUSED 10m 0s ago"), "{text}");
         assert!(text.contains("\n  a.toml:3:4: no\n"), "{text}");
         assert!(text.contains("goes back in 4m 59s unless `lanekeeper confirm` comes"), "{text}");
@@ -159,13 +318,24 @@ tunnel branch-7  up  192.0.2.1 -> 192.0.2.2  lk-branch7  static
     fn what_went_wrong_stands_under_its_tunnel() {
         let mut status = sample();
         status.tunnels[0].trouble = Some("initiating voice.0: the peer does not answer".into());
-        let text = status.table(1_000);
+        let text = status.table(1_000, Form::default());
         assert!(text.contains("static\n  initiating voice.0: the peer does not answer\n  lane "), "{text}");
     }
 
     #[test]
     fn it_fits_a_terminal_of_80_columns() {
-        assert!(sample().table(100_000_000).lines().all(|line| line.len() <= 80));
+        let mut status = sample();
+        (status.tunnels[0].local, status.tunnels[0].remote) =
+            ("2001:db8:1:2:3:4:5:6".into(), "2001:db8:6:5:4:3:2:1".into());
+        status.tunnels[0].name = "a-branch-with-the-longest-name-".into();
+        for form in [Form::default(), ALL] {
+            let text = status.table(100_000_000, form);
+            assert!(text.lines().all(|line| line.len() <= WIDTH), "{text}");
+            assert!(
+                text.contains("\n    2001:db8:1:2:3:4:5:6 -> 2001:db8:6:5:4:3:2:1  lk-branch7  static\n"),
+                "{text}"
+            );
+        }
     }
 
     #[test]

@@ -96,8 +96,12 @@ fn rule(sample: &Sample, name: &str) -> Option<Vec<String>> {
 
 /// The first of these that are off their way, why, and how many more; those that have lanes and could go their way first.
 fn off<'a>(sample: &'a Sample, is: impl Fn(&Detour) -> bool, name: impl Fn(&'a Detour) -> &'a str) -> String {
-    let (down, without): (Vec<&Detour>, Vec<&Detour>) =
-        sample.status.detours.iter().filter(|detour| is(detour)).partition(|detour| has_lanes(sample, detour));
+    let (down, without): (Vec<&Detour>, Vec<&Detour>) = sample
+        .status
+        .detours
+        .iter()
+        .filter(|detour| is(detour))
+        .partition(|detour| sample.status.carries(&detour.tunnel, &detour.class));
     let all: Vec<&Detour> = down.into_iter().chain(without).collect();
     let Some(first) = all.first() else { return String::new() };
     let more = match all.len() - 1 {
@@ -105,11 +109,6 @@ fn off<'a>(sample: &'a Sample, is: impl Fn(&Detour) -> bool, name: impl Fn(&'a D
         more => format!(" (and {more} more)"),
     };
     format!("{} {}: {}{more}", name(first), way(&first.to), first.reason)
-}
-
-fn has_lanes(sample: &Sample, detour: &Detour) -> bool {
-    let tunnel = sample.status.tunnels.iter().find(|tunnel| tunnel.name == detour.tunnel);
-    tunnel.is_some_and(|tunnel| tunnel.lanes.iter().any(|lane| lane.class == detour.class))
 }
 
 fn way(to: &str) -> String {

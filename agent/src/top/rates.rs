@@ -264,6 +264,7 @@ fn tunnels(status: &Status, moved: &Moved<'_>) -> Vec<Row> {
         let lanes = members(&lanes, &tunnel.name);
         let up = tunnel.lanes.iter().filter(|lane| lane.up).count();
         let (state, health) = match tunnel.lanes.len() {
+            _ if tunnel.on_demand => ("on demand".to_owned(), Health::Good),
             all if up == all => (format!("{up}/{all} up"), Health::Good),
             _ if up == 0 => ("DOWN".to_owned(), Health::Bad),
             all => (format!("{up}/{all} up"), Health::Odd),
