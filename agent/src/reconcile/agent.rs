@@ -95,9 +95,8 @@ pub async fn run(places: &Places, config: &Path) -> Result<(), Error> {
     let _lock = lockfile::take(&places.runtime_dir)?;
     let mut signals = Signals::new()?;
     let server = Server::bind(&places.socket)?;
-    // Before the first look, so that no change falls between them.
-    let mut watch = Some(Watch::open()?);
-    let mut agent = Agent::start(places, config).await?;
+    let (mut agent, watch) = Agent::start(places, config).await?;
+    let mut watch = Some(watch);
     let (calls, mut mailbox) = mpsc::channel::<Call>(16);
     let control = tokio::spawn(server.serve(calls));
     let learning = agent.live.learning();
@@ -173,13 +172,16 @@ pub async fn run(places: &Places, config: &Path) -> Result<(), Error> {
 }
 
 impl Agent {
-    async fn start(places: &Places, config: &Path) -> Result<Self, Error> {
+    async fn start(places: &Places, config: &Path) -> Result<(Self, Watch), Error> {
         let additions = Additions::recall(&places.runtime_dir)?;
         let mut shelf = Shelf::default();
         let wanted = Wanted::read_again(config, &mut shelf)?
             .with(|policy| additions.put_back_into(policy, &places.runtime_dir))?
             .look()
             .await;
+        // Behind the file, whose errors whoever may not watch is told all the same; before the first look, so that no change
+        // falls between them.
+        let watch = Watch::open()?;
         let mut world = World::open(&places.bpffs)?;
         // Before anything is made: a file that cannot be had whole leaves no pins behind.
         world.survey(&wanted).await?;
@@ -222,7 +224,7 @@ impl Agent {
         agent.applied();
         agent.remember();
         tracing::info!(config = %config.display(), "in place");
-        Ok(agent)
+        Ok((agent, watch))
     }
 
     /// The file that this agent was started with failed halfway: puts back what an agent before it had in place.
