@@ -75,17 +75,7 @@ impl Alone {
 
     /// Asks the program and the oracle.
     pub fn judge(&mut self, list: &List, verdicts: &mut Verdicts) -> Result<()> {
-        if self.rules < 1_000 {
-            return Ok(());
-        }
-        let mut oracle = Oracle::default();
-        for packet in &list.packets[..JUDGED] {
-            let verdict = self.trial.run(&probe(packet))?;
-            let (judgement, _) = oracle.judge(&list.policy, packet);
-            verdicts.all += 1;
-            verdicts.wrong += usize::from((verdict.tenant, verdict.rule, verdict.class) != judgement);
-        }
-        Ok(())
+        if self.rules < 1_000 { Ok(()) } else { judge(&mut self.trial, list, verdicts) }
     }
 
     /// A round; what the empty program took.
@@ -152,6 +142,25 @@ impl Alone {
             rows.push(Row { ns_p99: Some(percentile(&packets, 99)), ..row });
         }
     }
+}
+
+/// Asks a program with the list and the oracle about some of its packets.
+pub fn judge(trial: &mut Trial, list: &List, verdicts: &mut Verdicts) -> Result<()> {
+    let mut oracle = Oracle::default();
+    for packet in &list.packets[..JUDGED] {
+        let verdict = trial.run(&probe(packet))?;
+        let (judgement, _) = oracle.judge(&list.policy, packet);
+        verdicts.all += 1;
+        verdicts.wrong += usize::from((verdict.tenant, verdict.rule, verdict.class) != judgement);
+    }
+    Ok(())
+}
+
+/// Nanoseconds of a packet whose flow a program with the list has not met, above the empty program's.
+pub fn uncached(trial: &mut Trial, list: &List, empty: &Program) -> Result<f64> {
+    trial.forget_flows()?;
+    let once = average(list.packets.iter().map(|packet| Ok(nanos(empty.time(&packet.frame, 1)?))))?;
+    Ok(average(list.packets.iter().map(|packet| Ok(nanos(trial.time(&probe(packet), 1)?))))? - once)
 }
 
 fn probe(packet: &Packet) -> Probe<'_> {

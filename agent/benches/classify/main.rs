@@ -39,6 +39,7 @@ mod report;
 mod round;
 mod stage;
 mod stats;
+mod tenants;
 
 use std::path::PathBuf;
 use std::time::Instant;

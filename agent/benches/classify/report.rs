@@ -32,6 +32,10 @@ pub mod mode {
     pub const CACHED_AND_HOOK: &str = "cached, hook included";
     /// Before a network stack, uncached, over ipset's list.
     pub const EXACT: &str = "exact";
+    /// Uncached, all rules one tenant's.
+    pub const TENANT: &str = "one tenant";
+    /// Uncached, 10 rules a tenant.
+    pub const TENANTS: &str = "tenants of 10 rules";
     /// Uncached packets of which each field fits another rule.
     pub const ADVERSARIAL: &str = "adversarial";
 }

@@ -8,6 +8,7 @@ use crate::goals::Verdicts;
 use crate::lists::Lists;
 use crate::live::Live;
 use crate::report::{Change, Load, Row, SIZES};
+use crate::tenants::{self, Tenants};
 use crate::witness::list::Family;
 
 /// Rounds that count, after one that does not. Those over long lists take most of the time.
@@ -69,6 +70,8 @@ impl Bench {
             alone.judge(&lists.overlapping, &mut taken.verdicts)?;
             sizes.push(Size { rules, lists, live, alone });
         }
+        let mut tenants = Tenants::new(family)?;
+        tenants.judge(&mut taken.verdicts)?;
         let most = SIZES.map(rounds).into_iter().max().unwrap_or(0);
         for round in 0..=most {
             for size in sizes.iter_mut().filter(|size| round <= rounds(size.rules)) {
@@ -82,7 +85,11 @@ impl Bench {
                     taken.empties_repeated.push(empty.repeated);
                 }
             }
+            if round <= rounds(tenants::RULES) {
+                tenants.round(&self.empty, round > 0)?;
+            }
         }
+        tenants.rows(family, &mut taken.rows);
         for Size { rules, lists, live, mut alone } in sizes {
             live.rows(family, rules, taken)?;
             alone.rows(family, rules, &mut taken.rows);
