@@ -7,6 +7,7 @@ pub mod deadline;
 pub mod guest;
 pub mod host;
 pub mod libtest;
+pub mod plain;
 pub mod tally;
 pub mod targets;
 pub mod unit;
