@@ -2,7 +2,7 @@
 
 mod address;
 mod apply;
-mod cgroups;
+pub mod cgroups;
 pub mod checkup;
 pub mod dataplane;
 mod devices;

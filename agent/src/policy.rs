@@ -58,6 +58,8 @@ pub struct Policy {
     /// Sockets of cgroups that rules name get the mark of their class before the route lookup: that of class n is as with
     /// [`Port`].
     pub mark_sockets: bool,
+    /// What becomes of a file whose rules name what this machine has not.
+    pub missing: Missing,
     /// In the file's order.
     pub classes: Vec<Class>,
     /// In the file's order.
@@ -354,6 +356,26 @@ impl Classify {
             Self::Tc => "tc",
             Self::Xdp => "xdp",
             Self::XdpGeneric => "xdp-generic",
+        }
+    }
+}
+
+/// What becomes of a list that names interfaces or cgroups which are not there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Missing {
+    /// It is refused whole by whoever puts it in place.
+    #[default]
+    Refuse,
+    /// Nothing matches them until they are there.
+    Wait,
+}
+
+impl Missing {
+    /// As the file says it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Refuse => "refuse",
+            Self::Wait => "wait",
         }
     }
 }

@@ -14,6 +14,7 @@ mod live;
 mod lockfile;
 mod memory;
 pub mod once;
+mod presence;
 mod settle;
 
 mod signals;

@@ -263,6 +263,7 @@ pub(crate) mod tests {
             vici: "/var/run/charon.vici".into(),
             memory_limit: None,
             mark_sockets: false,
+            missing: Default::default(),
             classes: vec![
                 class("voice", 1, Fallback::Class(ClassIndex(2))),
                 class("bulk", 2, Fallback::Block),

@@ -45,12 +45,27 @@ fn lanes_stay_as_they_were_when_a_reload_is_refused() {
     let voice = Flow { dscp: 46, rate: 100, ..gateways.lab().flow("voice", Side::A, Family::V4, 5060) };
     let traffic = Traffic::start(&[voice]).unwrap();
 
+    let refused = |arguments: &[&str], words: &[&str]| {
+        let refused = agent.call(arguments).unwrap();
+        let text = String::from_utf8_lossy(&[refused.stdout, refused.stderr].concat()).into_owned();
+        assert_eq!(refused.status.code(), Some(2), "{text}");
+        assert!(words.iter().all(|word| text.contains(word)), "{text}");
+    };
     let good = fs::read_to_string(agent.config()).unwrap();
     fs::write(agent.config(), good.replace("fallback =", "falback =")).unwrap();
-    let refused = agent.call(&["reload"]).unwrap();
-    let text = String::from_utf8_lossy(&[refused.stdout, refused.stderr].concat()).into_owned();
-    assert_eq!(refused.status.code(), Some(2), "{text}");
-    assert!(text.contains("falback") && text.contains("fallback"), "{text}");
+    refused(&["reload"], &["falback", "fallback"]);
+    let slip = "[[rule]]\nname = \"slip\"\nclass = \"voice\"\ninterface = \"lan00\"\n";
+    fs::write(agent.config(), format!("{good}\n{slip}")).unwrap();
+    let line = good.lines().count() + 2;
+    refused(&["reload"], &[&format!("config.toml:{line}:1: error: rule \"slip\": interface \"lan00\""), "\"lan0\"?"]);
+    let added = agent.config().with_file_name("slip.toml");
+    fs::write(&added, slip).unwrap();
+    refused(
+        &["rules", "add", &added.display().to_string()],
+        &["slip.toml:1:1: error: rule \"slip\": interface \"lan00\""],
+    );
+    fs::write(&added, slip.replace("interface", "cgroup").replace("lan00", "/lk-slip.service")).unwrap();
+    refused(&["rules", "add", &added.display().to_string()], &["cgroup \"/lk-slip.service\""]);
     let after = agent.metrics().unwrap();
     assert_eq!(after.sum("lanekeeper_reload_success", &[]), 0.0);
     let generation = |metrics: &Metrics| metrics.count("lanekeeper_generation", &[]);

@@ -51,6 +51,7 @@ pub fn resolve(document: &Document, sources: &[Source], facts: &Facts, findings:
         },
         memory_limit: document.limits.as_ref().and_then(|limits| limits.memory.as_ref()).map(|memory| memory.value),
         mark_sockets,
+        missing: host::missing(document),
         classes,
         tunnels,
         rules,

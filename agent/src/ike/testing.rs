@@ -26,6 +26,7 @@ pub fn policy() -> Policy {
         vici: PathBuf::from("/nowhere"),
         memory_limit: None,
         mark_sockets: false,
+        missing: Default::default(),
         classes: vec![class("voice", 1), class("bulk", 2)],
         tunnels: vec![Tunnel {
             name: "b7".to_owned(),

@@ -333,6 +333,7 @@ impl Agent {
     /// Applies a file whole, or refuses it whole and keeps what ran.
     async fn change_to(&mut self, file: &Path, confirm_within: Option<Duration>) -> Result<usize, Error> {
         let wanted = Wanted::read_again(file, &mut self.shelf)
+            .and_then(Wanted::present)
             .and_then(|wanted| wanted.with(|policy| self.additions.put_into(policy)));
         let outcome = match wanted {
             Ok(wanted) => self.replace(Arc::new(wanted), Way::On).await,

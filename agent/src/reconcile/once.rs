@@ -34,7 +34,7 @@ pub enum Confirmed {
 
 /// What `apply` would change.
 pub async fn plan(places: &Places, file: &Path) -> Result<Plan, Error> {
-    let wanted = Wanted::read(file)?.look().await;
+    let wanted = Wanted::read(file)?.present()?.look().await;
     let survey = World::open(&places.bpffs)?.survey(&wanted).await?;
     match survey.charon {
         Some(error) => Err(error.into()),
@@ -58,7 +58,7 @@ pub async fn apply(
     let before = before.and_then(|before| before.map(Remembered::wanted).transpose());
     // Without a way back there is no trying.
     let before = if confirm_within.is_some() { Ok(before?) } else { before };
-    let wanted = Wanted::read(file)?.look().await;
+    let wanted = Wanted::read(file)?.present()?.look().await;
     let server = confirm_within.map(|_| Server::bind(&places.socket)).transpose()?;
     let mut world = World::open(&places.bpffs)?;
     if let Some(error) = world.survey(&wanted).await?.charon {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::Error;
+use super::{Error, presence};
 use crate::config::{self, Shelf, Source};
 use crate::ike::{Connection, Credentials, Load, adopted};
 use crate::keyfile;
@@ -69,6 +69,12 @@ impl Wanted {
         desired.connections =
             loads.values().map(|load| (load.connection.name.clone(), load.connection.digest)).collect();
         Ok(Self { file: file.into(), sources, policy: Arc::new(policy), loads, learned: Learned::new(), desired })
+    }
+
+    /// Refuses what names what this machine has not, unless the file waits for it.
+    pub fn present(self) -> Result<Self, Error> {
+        presence::check(&self.policy, &self.policy.rules)?;
+        Ok(self)
     }
 
     /// Puts rules among those of the file.

@@ -98,12 +98,14 @@ gw.toml:15:8: error: [mark]: mask 0x00000003 is too small: it has a mark for 3 o
 #[test]
 fn a_setting_of_the_host_that_is_none() {
     same(
-        &with("[host]\nmark-sockets = \"yes\"\n[host.mark]\n"),
+        &with("[host]\nmark-sockets = \"yes\"\nmissing = \"wail\"\n[host.mark]\n"),
         r#"
 gw.toml:15:16: error: [host]: mark-sockets takes true or false, not a string
     for example true
-gw.toml:16:7: error: [host]: unknown key "mark"
-    keys here: mark-sockets
+gw.toml:16:11: error: [host]: missing "wail" is not known
+    did you mean "wait"?
+gw.toml:17:7: error: [host]: unknown key "mark"
+    keys here: mark-sockets, missing
 "#,
     );
 }

@@ -171,6 +171,7 @@ pub fn policy(sketch: &Sketch) -> Policy {
         vici: "/run/charon.vici".into(),
         memory_limit: None,
         mark_sockets: false,
+        missing: Default::default(),
         classes: vec![Class {
             name: "voice".into(),
             lanes: 1,

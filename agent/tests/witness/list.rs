@@ -152,6 +152,7 @@ pub fn policy(family: &Family, rules: usize) -> Policy {
         vici: "/nowhere".into(),
         memory_limit: None,
         mark_sockets: false,
+        missing: Default::default(),
         default_class: ClassIndex(0),
         classes,
         tunnels: vec![tunnel],

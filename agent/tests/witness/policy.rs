@@ -130,6 +130,7 @@ pub fn policy(random: &mut Random) -> Policy {
         vici: "/nowhere".into(),
         memory_limit: None,
         mark_sockets: false,
+        missing: Default::default(),
         default_class: ClassIndex(random.below(classes.len())),
         classes,
         tunnels,

@@ -1,14 +1,15 @@
-//! The tables that are there once: `[mark]`, `[metrics]`, `[ike]`, `[limits]`, `[default]`.
+//! The tables that are there once: `[mark]`, `[metrics]`, `[ike]`, `[limits]`, `[host]`, `[default]`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 
-use super::shape::Memory;
+use super::shape::{self, Memory};
 use crate::config::findings::{At, Spot};
 use crate::config::table::Table;
 use crate::config::value;
+use crate::policy::Missing;
 
 /// The fwmark bits that are ours.
 #[derive(Debug, JsonSchema)]
@@ -89,13 +90,22 @@ pub struct Host {
     /// matches first.
     #[schemars(with = "Option<bool>", extend("default" = false))]
     pub mark_sockets: Option<At<bool>>,
+    /// What becomes of a file whose rules name interfaces or cgroups that are not there: `refuse` has `plan`, `apply`, `reload`
+    /// and `rules add` refuse it whole, `wait` has nothing match them until they are there. `run` waits when it starts, in any
+    /// case.
+    #[schemars(with = "Option<shape::Missing>", extend("default" = "refuse"))]
+    pub missing: Option<At<Missing>>,
     #[schemars(skip)]
     pub(crate) spot: Spot,
 }
 
 impl Host {
     pub(super) fn read(table: &mut Table<'_, '_, '_, '_>) -> Self {
-        Self { mark_sockets: table.flag("mark-sockets"), spot: table.spot }
+        Self {
+            mark_sockets: table.flag("mark-sockets"),
+            missing: table.one("missing", &value::MISSING),
+            spot: table.spot,
+        }
     }
 }
 

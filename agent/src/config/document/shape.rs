@@ -141,6 +141,16 @@ pub enum Classify {
     XdpGeneric,
 }
 
+/// What becomes of rules that name what is not there.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+pub enum Missing {
+    /// The file is refused.
+    Refuse,
+    /// Nothing matches it until it is there.
+    Wait,
+}
+
 /// The sentence that says yes.
 #[derive(JsonSchema)]
 pub enum Consent {

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 
 use super::{Kind, Reason};
 use crate::config::nearest::cure;
-use crate::policy::{Classify, Distinct, MIN_MEMORY, STATIC_KEY_CONSENT, Start};
+use crate::policy::{Classify, Distinct, MIN_MEMORY, Missing, STATIC_KEY_CONSENT, Start};
 
 /// A file; relative ones start at the config's folder.
 pub const FILE: Kind<PathBuf> =
@@ -112,6 +112,10 @@ pub const CLASS_START: Kind<bool> =
 /// Where a port's packets are classified.
 pub const CLASSIFY: Kind<Classify> =
     Kind { wanted: "\"tc\", \"xdp\" or \"xdp-generic\"", example: "\"xdp\"", text: classify, number: None };
+
+/// What becomes of a file whose rules name what is not there.
+pub const MISSING: Kind<Missing> =
+    Kind { wanted: "\"refuse\" or \"wait\"", example: "\"wait\"", text: missing, number: None };
 
 /// Files to include.
 pub const PATTERN: Kind<String> =
@@ -269,6 +273,12 @@ fn classify(text: &str) -> Result<Classify, Reason> {
     let all = [Classify::Tc, Classify::Xdp, Classify::XdpGeneric];
     let known = all.into_iter().find(|known| known.name() == text);
     known.ok_or_else(|| Reason::Unknown { value: text.to_owned(), cure: cure(text, "values", all.map(Classify::name)) })
+}
+
+fn missing(text: &str) -> Result<Missing, Reason> {
+    let all = [Missing::Refuse, Missing::Wait];
+    let known = all.into_iter().find(|known| known.name() == text);
+    known.ok_or_else(|| Reason::Unknown { value: text.to_owned(), cure: cure(text, "values", all.map(Missing::name)) })
 }
 
 fn consent(text: &str) -> Result<(), Reason> {

@@ -9,17 +9,19 @@ use super::Agent;
 use crate::compile::memory;
 use crate::control::{Anchor, Listed};
 use crate::plan::Op;
-use crate::policy::Policy;
-use crate::reconcile::Error;
+use crate::policy::{Policy, Rule};
 use crate::reconcile::additions::{Addition, Placed, name_of};
 use crate::reconcile::settle::settle;
 use crate::reconcile::world::{WithoutCharon, lock};
+use crate::reconcile::{Error, presence};
 
 impl Agent {
     /// Adds the rules of a text, all or none; how many.
     pub(super) async fn add_rules(&mut self, name: &str, text: &str, at: &Anchor, keep: bool) -> Result<usize, Error> {
         let policy = Arc::clone(self.list_to_change()?);
         let (addition, placed) = Addition::read(name.to_owned(), text.to_owned(), at.clone(), keep, &policy)?;
+        let added: Vec<Rule> = placed.iter().map(|placed| placed.rule.clone()).collect();
+        presence::check(&policy, &added)?;
         let mut additions = self.additions.clone();
         additions.0.push(addition);
         let mut after = Policy::clone(&policy);
