@@ -1,4 +1,4 @@
-//! Debian's Prometheus reads the agent's page, asks every query of every dashboard, and runs the rules.
+//! Debian's Prometheus, 2.x and 3.x, reads the agent's page, asks every query of every dashboard, and runs the rules.
 //!
 //! The page is made and served by the agent's own code, of a policy that has one of everything and of counters that rise.
 
@@ -22,7 +22,7 @@ use lanekeeper_common::verdict::{BlockReason, ParseReason};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 use xtask::lab::prometheus::{JOB, Prometheus};
-use xtask::setup::prometheus::{Programs, find};
+use xtask::setup::prometheus::{Programs, Release, find};
 use xtask::workspace::Workspace;
 
 /// One of everything that has a series.
@@ -187,16 +187,16 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-fn programs() -> Programs {
-    find(&Workspace::find().unwrap()).expect("`cargo xtask setup` brings Prometheus")
+fn programs(release: Release) -> Programs {
+    find(&Workspace::find().unwrap(), release).expect("`cargo xtask setup` brings Prometheus")
 }
 
 fn dashboards() -> PathBuf {
     Workspace::find().unwrap().root().join("dashboards")
 }
 
-fn promtool(arguments: &[&str], input: &str) -> (bool, String) {
-    let mut command = Command::new(programs().promtool);
+fn promtool(release: Release, arguments: &[&str], input: &str) -> (bool, String) {
+    let mut command = Command::new(programs(release).promtool);
     command.args(arguments).current_dir(dashboards());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
@@ -219,27 +219,40 @@ fn filled(expr: &str, values: &BTreeMap<String, String>) -> String {
 #[test]
 fn see_promtool_finds_nothing_wrong_with_the_page() {
     let page = Agent::start().page();
-    let (fine, said) = promtool(&["check", "metrics"], &page);
-    assert!(fine && said.trim().is_empty(), "{said}\n{page}");
-    // It would have said something.
-    let (fine, said) = promtool(&["check", "metrics"], "# TYPE x_total gauge\nx_total 1\n");
-    assert!(!fine, "{said}");
+    for release in Release::ALL {
+        let (fine, said) = promtool(release, &["check", "metrics"], &page);
+        assert!(fine && said.trim().is_empty(), "{release:?}: {said}\n{page}");
+        // It would have said something.
+        let (fine, said) = promtool(release, &["check", "metrics"], "# TYPE x_total gauge\nx_total 1\n");
+        assert!(!fine, "{release:?}: {said}");
+    }
 }
 
 #[test]
 fn see_every_rule_is_one_and_every_alert_fires_and_is_silent() {
-    let (fine, said) = promtool(&["check", "rules", "rules.yml"], "");
-    assert!(fine && said.contains("SUCCESS"), "{said}");
-    let (fine, said) = promtool(&["test", "rules", "rules.test.yml"], "");
-    assert!(fine && said.contains("SUCCESS"), "{said}");
+    for release in Release::ALL {
+        let (fine, said) = promtool(release, &["check", "rules", "rules.yml"], "");
+        assert!(fine && said.contains("SUCCESS"), "{release:?}: {said}");
+        let (fine, said) = promtool(release, &["test", "rules", "rules.test.yml"], "");
+        assert!(fine && said.contains("SUCCESS"), "{release:?}: {said}");
+    }
 }
 
 #[test]
-fn see_every_query_of_every_panel_returns_numbers() {
+fn see_every_query_of_every_panel_returns_numbers_in_prometheus_2() {
+    every_query_returns_numbers(Release::Two, "2.");
+}
+
+#[test]
+fn see_every_query_of_every_panel_returns_numbers_in_prometheus_3() {
+    every_query_returns_numbers(Release::Three, "3.");
+}
+
+fn every_query_returns_numbers(release: Release, version: &str) {
     let agent = Agent::start();
     let folder = tempfile::tempdir().unwrap();
     let rules = dashboards().join("rules.yml");
-    let mut prometheus = Prometheus::start(&programs(), folder.path(), agent.address, &rules).unwrap();
+    let mut prometheus = Prometheus::start(&programs(release), folder.path(), agent.address, &rules).unwrap();
     prometheus
         .wait_until("six scrapes", |asker| {
             let scrapes = asker.now("count_over_time(lanekeeper_generation[1m])").unwrap_or_default();
@@ -247,6 +260,8 @@ fn see_every_query_of_every_panel_returns_numbers() {
         })
         .unwrap();
     let asker = prometheus.asker();
+    let built = asker.api("status/buildinfo", &[]).unwrap();
+    assert!(built["data"]["version"].as_str().unwrap().starts_with(version), "{built}");
     let mut wrong = Vec::new();
     let mut asked = 0;
     for name in ["fleet", "gateway", "tunnel", "tenant", "agent"] {

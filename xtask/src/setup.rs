@@ -43,7 +43,7 @@ pub enum Need {
     Compiler,
     /// cargo-deny.
     Deny,
-    /// Debian's Prometheus with its promtool, unpacked.
+    /// Debian's Prometheus with its promtool, 2.x and 3.x, unpacked.
     Prometheus,
     /// Rule sets of others.
     ForeignRules,
@@ -109,7 +109,7 @@ pub fn ensure(workspace: &Workspace, needs: &[Need]) -> Result<()> {
             Need::Linker => cargo::linker(workspace)?,
             Need::Compiler => drop(compiler::ensure(workspace, compiler::asked()?)?),
             Need::Deny => cargo::deny(workspace)?,
-            Need::Prometheus => drop(prometheus::ensure(workspace)?),
+            Need::Prometheus => prometheus::ensure(workspace)?,
             Need::ForeignRules => foreign::ensure(workspace)?,
             Need::Kernel(label) => drop(kernel::ensure(workspace, *label)?),
         }

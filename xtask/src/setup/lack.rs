@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use anyhow::Result;
 
 use super::packages::{self, Package};
-use super::{Need, cargo, compiler, foreign, prometheus};
+use super::prometheus::{self, Release};
+use super::{Need, cargo, compiler, foreign};
 use crate::guest::kernel::{self, Label};
 use crate::workspace::Workspace;
 use crate::{apt, shell};
@@ -61,8 +62,8 @@ impl Machine {
             Lack::Compiler(_) if self.debian => "a compiler for BPF (set-up unpacks rustc-web)".to_string(),
             Lack::Compiler(why) => format!("a compiler for BPF: {why}"),
             Lack::Deny => format!("cargo-deny {} (set-up builds it)", cargo::DENY),
-            Lack::Prometheus if self.debian => "Prometheus (set-up unpacks it)".to_string(),
-            Lack::Prometheus => "the programs prometheus and promtool, in Debian's package prometheus".to_string(),
+            Lack::Prometheus if self.debian => "Prometheus 2.x and 3.x (set-up unpacks them)".to_string(),
+            Lack::Prometheus => "the programs prometheus and promtool of 2.x and of 3.x, as in Debian's packages prometheus and promtool".to_string(),
             Lack::ForeignRules(package) if self.debian => {
                 format!("the rule sets of {package} (set-up unpacks its source)")
             }
@@ -96,7 +97,10 @@ pub fn lacks(workspace: &Workspace, needs: &[Need], machine: Machine) -> Result<
             Need::Linker => (!cargo::has_linker(workspace)).then_some(Lack::Linker),
             Need::Compiler => compiler::lack(workspace, compiler::asked()?).map(Lack::Compiler),
             Need::Deny => (!cargo::has_deny(workspace)).then_some(Lack::Deny),
-            Need::Prometheus => prometheus::find(workspace).is_none().then_some(Lack::Prometheus),
+            Need::Prometheus => Release::ALL
+                .iter()
+                .any(|release| prometheus::find(workspace, *release).is_none())
+                .then_some(Lack::Prometheus),
             Need::Kernel(label) => (!kernel::is_there(workspace, *label)).then_some(Lack::Kernel(*label)),
         });
     }
@@ -163,7 +167,7 @@ mod tests {
     fn a_user_on_a_debian_is_told_all_that_root_would_bring() {
         let expected = "as root, `cargo xtask setup` brings what is missing:\n  the package tcpdump\n  \
                         bpf-linker 0.13.0 (set-up builds it)\n  a compiler for BPF (set-up unpacks rustc-web)\n  \
-                        cargo-deny 0.20.2 (set-up builds it)\n  Prometheus (set-up unpacks it)\n  \
+                        cargo-deny 0.20.2 (set-up builds it)\n  Prometheus 2.x and 3.x (set-up unpacks them)\n  \
                         the rule sets of firehol (set-up unpacks its source)\n  \
                         the guest kernel 6.12 (set-up unpacks it)";
         assert_eq!(refusal(&everything(), USER).unwrap(), expected);
@@ -184,7 +188,7 @@ mod tests {
         let expected = "this is no Debian, where set-up would bring what is missing:\n  \
                         the program tcpdump, in Debian's package tcpdump\n  bpf-linker 0.13.0 (set-up builds it)\n  \
                         a compiler for BPF: there is no nightly compiler\n  cargo-deny 0.20.2 (set-up builds it)\n  \
-                        the programs prometheus and promtool, in Debian's package prometheus\n  \
+                        the programs prometheus and promtool of 2.x and of 3.x, as in Debian's packages prometheus and promtool\n  \
                         the rule sets of firehol: target/foreign/firehol, as set-up makes it on a Debian\n  \
                         the guest kernel 6.12: target/guest/6.12, as set-up makes it on a Debian";
         assert_eq!(refusal(&everything(), OTHER).unwrap(), expected);
