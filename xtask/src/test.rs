@@ -144,7 +144,14 @@ fn prepare(workspace: &Workspace, tier: Tier, kernels: &[Label]) -> Result<()> {
             Need::Prometheus,
             Need::ForeignRules,
         ],
-        Tier::Guest => &[Need::BuildPackages, Need::GuestPackages, Need::LabPackages, Need::Linker, Need::Compiler],
+        Tier::Guest => &[
+            Need::BuildPackages,
+            Need::GuestPackages,
+            Need::LabPackages,
+            Need::Linker,
+            Need::Compiler,
+            Need::Prometheus,
+        ],
     };
     if tier != Tier::Unit && !shell::is_root() {
         let guests = kernels.iter().filter(|_| tier == Tier::Guest).map(|label| Need::Kernel(*label));
