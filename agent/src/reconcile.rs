@@ -10,7 +10,7 @@ pub mod agent;
 mod charon;
 mod errors;
 pub mod lanes;
-mod live;
+pub mod live;
 mod lockfile;
 mod memory;
 pub mod once;

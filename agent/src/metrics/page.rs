@@ -30,10 +30,10 @@ impl Page {
     }
 
     /// The text format, metric by metric in the order of [`METRICS`], series by series in the order of their labels.
-    pub fn encode(self) -> Result<String, prometheus::Error> {
-        let mut families = Vec::with_capacity(METRICS.len());
+    pub fn encode(mut self) -> Result<String, prometheus::Error> {
+        let mut text = Vec::new();
         for metric in &METRICS {
-            let Some(series) = self.0.get(metric.name).filter(|series| !series.is_empty()) else { continue };
+            let Some(series) = self.0.remove(metric.name).filter(|series| !series.is_empty()) else { continue };
             let mut family = MetricFamily::default();
             family.set_name(metric.name.to_owned());
             family.set_help(metric.help.to_owned());
@@ -41,20 +41,19 @@ impl Page {
                 Kind::Counter => MetricType::COUNTER,
                 Kind::Gauge => MetricType::GAUGE,
             });
-            family.set_metric(series.iter().map(|(labels, value)| sample(metric, labels, *value)).collect());
-            families.push(family);
+            family.set_metric(series.into_iter().map(|(labels, value)| sample(metric, labels, value)).collect());
+            // One after the other, each gone before the next is made: of thousands of tunnels all together are much memory.
+            TextEncoder::new().encode(&[family], &mut text)?;
         }
-        let mut text = Vec::new();
-        TextEncoder::new().encode(&families, &mut text)?;
         Ok(String::from_utf8(text).expect("the text format is UTF-8"))
     }
 }
 
-fn sample(metric: &Metric, labels: &[String], value: f64) -> Sample {
+fn sample(metric: &Metric, labels: Vec<String>, value: f64) -> Sample {
     let pairs = metric.labels.iter().zip(labels).map(|(name, value)| {
         let mut pair = LabelPair::default();
         pair.set_name((*name).to_owned());
-        pair.set_value(value.clone());
+        pair.set_value(value);
         pair
     });
     let mut sample = Sample::from_label(pairs.collect());

@@ -1,0 +1,186 @@
+//! What a scrape costs of a gateway with 1,000 tunnels of four classes: P9 of the project's goals.
+//!
+//! `cargo xtask bench metrics [--json FILE]`. The agent's own page, of tables that are live in this machine's kernel, on a
+//! bpffs and in namespaces that nobody else sees. There are no SAs: the page does not read them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use lanekeeper::compile::{Registry, compile};
+use lanekeeper::config;
+use lanekeeper::ike::Event;
+use lanekeeper::kernel::dataplane::Dataplane;
+use lanekeeper::lane::LaneId;
+use lanekeeper::metrics::server::Source;
+use lanekeeper::policy::Policy;
+use lanekeeper::reconcile::live::Live;
+use serde::Serialize;
+
+#[derive(Parser)]
+struct Arguments {
+    /// Write the figures there too
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+const TUNNELS: usize = 1_000;
+const CLASSES: [&str; 4] = ["voice", "video", "bulk", "default"];
+/// Scrapes that count, after one that does not.
+const SCRAPES: usize = 15;
+/// Where the namespaces that this runs in have their bpffs.
+const PINS: &str = "/sys/fs/bpf";
+
+/// What was wanted and what was got.
+#[derive(Debug, Serialize)]
+struct Goal {
+    id: &'static str,
+    want: &'static str,
+    got: String,
+    pass: bool,
+}
+
+/// Milliseconds.
+#[derive(Debug, Serialize)]
+struct Times {
+    median: f64,
+    min: f64,
+    max: f64,
+}
+
+/// All of it.
+#[derive(Debug, Serialize)]
+struct Report {
+    tunnels: usize,
+    classes: usize,
+    /// Lines of the page that are values.
+    series: usize,
+    /// Of the page.
+    bytes: usize,
+    /// Until all counters are read.
+    read_ms: Times,
+    /// Until the page is written, reading included.
+    page_ms: Times,
+    /// Of this process after the scrapes: the compiled tables, and what a page takes.
+    resident_bytes: u64,
+    goals: Vec<Goal>,
+}
+
+impl Times {
+    fn of(mut took: Vec<Duration>) -> Self {
+        took.sort_unstable();
+        let ms = |at: usize| took[at].as_secs_f64() * 1e3;
+        Self { median: ms(took.len() / 2), min: ms(0), max: ms(took.len() - 1) }
+    }
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let policy = Arc::new(policy()?);
+    let mut dataplane = Dataplane::open(Path::new(PINS))?;
+    let tables = compile(&policy, &mut Registry::default())?;
+    dataplane.load(&tables)?;
+    drop(tables);
+    let dataplane = Arc::new(Mutex::new(dataplane));
+    let live = Live::new(Arc::clone(&dataplane), Path::new("bench.toml"), Arc::clone(&policy), None)?;
+    live.install(&policy)?;
+    for tunnel in &policy.tunnels {
+        for lane in &tunnel.lanes {
+            let class = policy.classes[lane.class.0].name.clone();
+            live.on(&Event::LaneUp(LaneId { tunnel: tunnel.name.clone(), class, index: lane.index }))?;
+        }
+    }
+
+    let (mut reads, mut pages, mut page) = (Vec::new(), Vec::new(), String::new());
+    for scrape in 0..=SCRAPES {
+        let start = Instant::now();
+        let readings = dataplane.lock().expect("nothing panicked").counters()?;
+        let read = start.elapsed();
+        ensure!(readings.len() > TUNNELS * CLASSES.len(), "{} counters", readings.len());
+        drop(readings);
+        let start = Instant::now();
+        page = live.page().map_err(anyhow::Error::msg)?;
+        if scrape > 0 {
+            reads.push(read);
+            pages.push(start.elapsed());
+        }
+    }
+    let up = page.lines().filter(|line| line.starts_with("lanekeeper_lane_up{") && line.ends_with(" 1")).count();
+    ensure!(up == TUNNELS * CLASSES.len(), "{up} lanes up on the page");
+    let report = report(&page, Times::of(reads), Times::of(pages))?;
+    println!(
+        "{} tunnels x {} classes: {} series, {} bytes",
+        report.tunnels, report.classes, report.series, report.bytes
+    );
+    println!(
+        "counters read in {:.1} ms ({:.1} to {:.1})",
+        report.read_ms.median, report.read_ms.min, report.read_ms.max
+    );
+    println!(
+        "page written in {:.1} ms ({:.1} to {:.1})",
+        report.page_ms.median, report.page_ms.min, report.page_ms.max
+    );
+    for Goal { id, want, got, pass } in &report.goals {
+        println!("{id} {want}: {got}, {}", if *pass { "met" } else { "MISSED" });
+    }
+    if let Some(file) = &arguments.json {
+        fs::write(file, serde_json::to_string_pretty(&report)?)
+            .with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    Ok(())
+}
+
+fn report(page: &str, read_ms: Times, page_ms: Times) -> Result<Report> {
+    let resident_bytes = resident()?;
+    let mib = resident_bytes as f64 / f64::from(1 << 20);
+    let goals = vec![
+        Goal {
+            id: "P9",
+            want: "/metrics at 1,000 tunnels x 4 classes <= 100 ms",
+            got: format!("{:.1} ms", page_ms.median),
+            pass: page_ms.median <= 100.0,
+        },
+        Goal { id: "P9", want: "resident there <= 64 MiB", got: format!("{mib:.0} MiB"), pass: mib <= 64.0 },
+    ];
+    let series = page.lines().filter(|line| !line.starts_with('#')).count();
+    Ok(Report {
+        tunnels: TUNNELS,
+        classes: CLASSES.len(),
+        series,
+        bytes: page.len(),
+        read_ms,
+        page_ms,
+        resident_bytes,
+        goals,
+    })
+}
+
+/// Written as a file would be, so that all that the agent keeps of one is kept.
+fn policy() -> Result<Policy> {
+    let mut text = String::new();
+    for class in CLASSES {
+        text += &format!("[[class]]\nname = \"{class}\"\n");
+    }
+    for number in 1..=TUNNELS {
+        text += &format!(
+            "[[tunnel]]\nname = \"branch-{number}\"\nlocal = \"192.0.2.1\"\nremote = \"198.18.{}.{}\"\nclasses = {CLASSES:?}\n\
+             device = {{ type = \"xfrm\", name = \"lk-{number}\", if-id = {number} }}\nroutes = [\"10.{}.{}.0/24\"]\n\
+             ike = {{ local-id = \"hub.example\", remote-id = \"branch-{number}.example\", auth = {{ psk-file = \"psk\" }} }}\n",
+            number / 256,
+            number % 256,
+            number / 256,
+            number % 256
+        );
+    }
+    Ok(config::parse_text("bench.toml", &text)?.policy)
+}
+
+fn resident() -> Result<u64> {
+    let text = fs::read_to_string("/proc/self/status")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS in /proc/self/status")?;
+    let kib: u64 = line.split_whitespace().next().context("an empty VmRSS")?.parse()?;
+    Ok(kib * 1024)
+}
