@@ -36,9 +36,9 @@ const BOOTS: usize = 2;
 /// 2026-11-26). What needs several processors at once is in the tier `prog`, on the host's, and in the demo.
 const SHARED: usize = 1;
 
-/// The targets of which one kernel says as much as three: one tries the lab itself, without an agent, the other has programs
-/// that read the agent's page.
-const ONCE: [&str; 2] = ["lab", "see_scrape"];
+/// The targets of which one kernel says as much as three: one tries the lab itself, without an agent, the others look at what
+/// the agent shows, through programs that take much of an emulated CPU.
+const ONCE: [&str; 3] = ["lab", "see_scrape", "see_top"];
 
 /// What may run in a boot.
 struct Plan<'a> {
