@@ -1,8 +1,11 @@
 //! What `lanekeeper status`, `top`, `reload`, `rules` and `confirm` say to the running agent: one JSON object a line, each answered by one.
 //!
-//! Here the words; [`server`] and [`client`] are the two ends of the socket.
+//! Here the words; [`server`] and [`client`] are the two ends of the socket, [`access`] says who may ask what.
 
+pub mod access;
 pub mod client;
+pub mod group;
+mod places;
 pub mod server;
 
 use std::path::PathBuf;
@@ -139,7 +142,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// Not ours to talk to.
-    #[error("{socket}: may not connect ({source}); the socket is for root and its group")]
+    #[error("{socket}: may not connect ({source}); become root, or for what only reads a member of the group {group}", group = group::GROUP)]
     Denied {
         /// The socket.
         socket: PathBuf,
@@ -161,6 +164,30 @@ pub enum Error {
         what: &'static str,
         /// What came back.
         source: std::io::Error,
+    },
+    /// Connected, but not to ask that.
+    #[error("{verb}: uid {uid} may only read; ask as root, or as the agent's own user (uid {own})")]
+    Forbidden {
+        /// As the command line calls it.
+        verb: &'static str,
+        /// Who asked.
+        uid: u32,
+        /// The agent's.
+        own: u32,
+    },
+    /// One user has all the connections that one may have.
+    #[error("uid {uid} has {limit} connections already; end one of them, or try again")]
+    TooMany {
+        /// Whose.
+        uid: u32,
+        /// The limit.
+        limit: usize,
+    },
+    /// Users who may only read have all connections that they may have together.
+    #[error("{limit} readers are connected already; end one of them, or try again")]
+    Full {
+        /// The limit.
+        limit: usize,
     },
     /// A line longer than its limit.
     #[error("line of more than {limit} bytes")]

@@ -21,13 +21,19 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Reply, Error> {
     })?;
     stream.set_read_timeout(Some(PATIENCE)).map_err(io("set a timeout"))?;
     stream.set_write_timeout(Some(PATIENCE)).map_err(io("set a timeout"))?;
-    stream.write_all(&question).map_err(io("ask"))?;
+    // Whoever is turned away is told so unasked: then the answer is there, though nobody took the question.
+    let asked = stream.write_all(&question);
     let mut line = Vec::new();
-    BufReader::new(stream.take(REPLY_LIMIT as u64 + 1)).read_until(b'\n', &mut line).map_err(io("read the answer"))?;
-    if line.is_empty() {
-        return Err(io("read the answer")(io::ErrorKind::UnexpectedEof.into()));
+    let read = BufReader::new(stream.take(REPLY_LIMIT as u64 + 1)).read_until(b'\n', &mut line);
+    if line.ends_with(b"\n") {
+        return Reply::decode(&line);
     }
-    Reply::decode(&line)
+    asked.map_err(io("ask"))?;
+    read.map_err(io("read the answer"))?;
+    match line.is_empty() {
+        true => Err(io("read the answer")(io::ErrorKind::UnexpectedEof.into())),
+        false => Reply::decode(&line),
+    }
 }
 
 /// Whether an agent listens behind `socket`.

@@ -1,26 +1,34 @@
 //! The answering end: a few connections at a time, each with little room and little time, all handed to one mailbox.
+//!
+//! Who may connect is a matter of the file: mode 0660, and [`group`]. Who it is that did, the kernel says.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Error, REQUEST_LIMIT, Reply, Request, client};
+use super::places::Places;
+use super::{Error, REQUEST_LIMIT, Reply, Request, access, client, group};
 
-/// Connections at a time; a status takes milliseconds.
-const CONNECTIONS: usize = 16;
+/// How long each part of a conversation may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// For a whole request line to arrive, and for its answer to be taken.
+    line: Duration,
+    /// For the agent to do what was asked; below the patience of [`client`].
+    work: Duration,
+    /// From when on a connection is asked for no further request. A command has one.
+    conversation: Duration,
+}
 
-/// For a request line to arrive, and for its answer to be taken.
-const LINE: Duration = Duration::from_secs(5);
-
-/// For the agent to do what was asked; below the patience of [`client`].
-const WORK: Duration = Duration::from_secs(80);
+const LIMITS: Limits =
+    Limits { line: Duration::from_secs(5), work: Duration::from_secs(80), conversation: Duration::from_secs(60) };
 
 /// A request and where its answer goes.
 #[derive(Debug)]
@@ -39,7 +47,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds `socket` with mode 0660. A file that a dead agent left behind is replaced.
+    /// Binds `socket` with mode 0660, for the group where there is one. A file that a dead agent left behind is replaced.
     pub fn bind(socket: &Path) -> Result<Self, Error> {
         let io = |what| move |source| Error::Io { socket: socket.into(), what, source };
         if client::answers(socket) {
@@ -55,15 +63,25 @@ impl Server {
         }
         let listener = UnixListener::bind(&fresh).map_err(io("bind"))?;
         std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o660)).map_err(io("set its mode"))?;
+        if let Some(group) = group::find() {
+            let folder = socket.parent().map_or(Ok(()), |folder| group::let_into(folder, group));
+            if let Err(error) = group::give(&fresh, group).and(folder) {
+                tracing::warn!(socket = %socket.display(), %error, "cannot be given to the group {}", group::GROUP);
+            }
+        }
         std::fs::rename(&fresh, socket).map_err(io("move into place"))?;
         Ok(Self { socket: socket.into(), listener })
     }
 
     /// Hands every request to `calls`, until nobody takes them any more.
     pub async fn serve(self, calls: mpsc::Sender<Call>) {
-        let room = Arc::new(Semaphore::new(CONNECTIONS));
+        self.serve_within(LIMITS, calls).await;
+    }
+
+    async fn serve_within(self, limits: Limits, calls: mpsc::Sender<Call>) {
+        let places = Arc::new(Mutex::new(Places::default()));
+        let own = nix::unistd::geteuid().as_raw();
         loop {
-            let permit = Arc::clone(&room).acquire_owned().await.expect("never closed");
             let stream = tokio::select! {
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, _)) => stream,
@@ -76,12 +94,28 @@ impl Server {
                 },
                 () = calls.closed() => return,
             };
-            let calls = calls.clone();
+            let uid = match stream.peer_cred() {
+                Ok(peer) => peer.uid(),
+                Err(error) => {
+                    tracing::debug!(%error, "control connection of nobody");
+                    continue;
+                }
+            };
+            let place = match Place::take(&places, uid, access::may_change(uid, own)) {
+                Ok(place) => place,
+                Err(error) => {
+                    tracing::debug!(%error, "control connection turned away");
+                    // The line fits into a buffer that is empty yet; whoever is turned away is not waited for.
+                    let _ = stream.try_write(&Reply::Refused { error: error.to_string() }.encode());
+                    continue;
+                }
+            };
+            let talk = Talk { uid, own, limits, calls: calls.clone() };
             tokio::spawn(async move {
-                if let Err(error) = converse(stream, calls).await {
+                if let Err(error) = talk.converse(stream).await {
                     tracing::debug!(%error, "control connection ended");
                 }
-                drop(permit);
+                drop(place);
             });
         }
     }
@@ -93,37 +127,78 @@ impl Drop for Server {
     }
 }
 
-/// Answers line after line until the other end hangs up, is silent for too long or talks too much.
-async fn converse(stream: UnixStream, calls: mpsc::Sender<Call>) -> io::Result<()> {
-    let (read, mut write) = stream.into_split();
-    let mut read = BufReader::new(read);
-    loop {
-        let mut line = Vec::new();
-        timeout(LINE, (&mut read).take(REQUEST_LIMIT as u64 + 1).read_until(b'\n', &mut line)).await??;
-        if line.is_empty() {
-            return Ok(());
-        }
-        let whole = line.ends_with(b"\n");
-        let reply = match Request::decode(&line) {
-            Ok(request) => hand_over(request, &calls).await,
-            Err(error) => Reply::Refused { error: error.to_string() },
-        };
-        timeout(LINE, write.write_all(&reply.encode())).await??;
-        if !whole {
-            return Ok(());
-        }
+/// Held while a connection lasts, however it ends.
+struct Place {
+    places: Arc<Mutex<Places>>,
+    uid: u32,
+    operator: bool,
+}
+
+impl Place {
+    fn take(places: &Arc<Mutex<Places>>, uid: u32, operator: bool) -> Result<Self, Error> {
+        places.lock().unwrap_or_else(PoisonError::into_inner).take(uid, operator)?;
+        Ok(Self { places: Arc::clone(places), uid, operator })
     }
 }
 
-async fn hand_over(request: Request, calls: &mpsc::Sender<Call>) -> Reply {
-    let (reply, answer) = oneshot::channel();
-    if calls.send(Call { request, reply }).await.is_err() {
-        return Reply::Refused { error: "the agent is stopping".into() };
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).leave(self.uid, self.operator);
     }
-    match timeout(WORK, answer).await {
-        Ok(Ok(reply)) => reply,
-        Ok(Err(_)) => Reply::Refused { error: "the agent is stopping".into() },
-        Err(_) => Reply::Refused { error: format!("no answer within {} s; see the agent's log", WORK.as_secs()) },
+}
+
+/// One connection.
+struct Talk {
+    /// Who asks.
+    uid: u32,
+    /// The agent's.
+    own: u32,
+    limits: Limits,
+    calls: mpsc::Sender<Call>,
+}
+
+impl Talk {
+    /// Answers line after line until the other end hangs up, is silent for too long, or talks too much or too long.
+    async fn converse(&self, stream: UnixStream) -> io::Result<()> {
+        let end = Instant::now() + self.limits.conversation;
+        let (read, mut write) = stream.into_split();
+        let mut read = BufReader::new(read);
+        loop {
+            let mut line = Vec::new();
+            let until = end.min(Instant::now() + self.limits.line);
+            timeout_at(until, (&mut read).take(REQUEST_LIMIT as u64 + 1).read_until(b'\n', &mut line)).await??;
+            if line.is_empty() {
+                return Ok(());
+            }
+            let whole = line.ends_with(b"\n");
+            let reply = self.answer(&line).await.unwrap_or_else(|error| Reply::Refused { error: error.to_string() });
+            timeout(self.limits.line, write.write_all(&reply.encode())).await??;
+            if !whole {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn answer(&self, line: &[u8]) -> Result<Reply, Error> {
+        let request = Request::decode(line)?;
+        access::permit(&request, self.uid, self.own)?;
+        Ok(self.hand_over(request).await)
+    }
+
+    async fn hand_over(&self, request: Request) -> Reply {
+        let (reply, answer) = oneshot::channel();
+        let Limits { work, .. } = self.limits;
+        let asked = async {
+            match self.calls.send(Call { request, reply }).await {
+                Ok(()) => answer.await.ok(),
+                Err(_) => None,
+            }
+        };
+        match timeout(work, asked).await {
+            Ok(Some(reply)) => reply,
+            Ok(None) => Reply::Refused { error: "the agent is stopping".into() },
+            Err(_) => Reply::Refused { error: format!("no answer within {} s; see the agent's log", work.as_secs()) },
+        }
     }
 }
 
@@ -135,13 +210,18 @@ mod tests {
 
     /// An agent that answers every request with its name.
     async fn echo(folder: &Path) -> PathBuf {
+        echo_within(folder, LIMITS, String::new()).await
+    }
+
+    /// The same, with so much to say besides.
+    async fn echo_within(folder: &Path, limits: Limits, more: String) -> PathBuf {
         let socket = folder.join("control.sock");
         let server = Server::bind(&socket).unwrap();
         let (calls, mut mailbox) = mpsc::channel::<Call>(1);
-        tokio::spawn(server.serve(calls));
+        tokio::spawn(server.serve_within(limits, calls));
         tokio::spawn(async move {
             while let Some(call) = mailbox.recv().await {
-                let _ = call.reply.send(Reply::Done { message: format!("{:?}", call.request) });
+                let _ = call.reply.send(Reply::Done { message: format!("{:?}{more}", call.request) });
             }
         });
         socket
@@ -206,6 +286,150 @@ mod tests {
         let stale = folder.path().join("stale.sock");
         drop(std::os::unix::net::UnixListener::bind(&stale).unwrap());
         Server::bind(&stale).unwrap();
+    }
+
+    /// Connected as the agent's own user, blocking.
+    fn connect(socket: &Path) -> std::os::unix::net::UnixStream {
+        let stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream
+    }
+
+    /// What comes until the other end hangs up, and after how long it did.
+    fn rest(mut stream: std::os::unix::net::UnixStream) -> (String, Duration) {
+        let start = std::time::Instant::now();
+        let mut all = Vec::new();
+        // A reset is an end as well: what was said and not read is lost.
+        match stream.read_to_end(&mut all) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => panic!("nobody hung up"),
+            Ok(_) | Err(_) => (String::from_utf8(all).unwrap(), start.elapsed()),
+        }
+    }
+
+    async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+        tokio::task::spawn_blocking(work).await.unwrap()
+    }
+
+    fn quick() -> Limits {
+        let short = Duration::from_millis(300);
+        Limits { line: short, conversation: 4 * short, work: Duration::from_secs(5) }
+    }
+
+    #[tokio::test]
+    async fn fault_half_a_request_is_hung_up_on_after_its_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = echo(folder.path()).await;
+        let (said, after) = blocking(move || {
+            let mut stream = connect(&socket);
+            stream.write_all(b"{\"verb\":").unwrap();
+            rest(stream)
+        })
+        .await;
+        assert_eq!(said, "");
+        assert!((LIMITS.line / 2..2 * LIMITS.line).contains(&after), "{after:?}");
+    }
+
+    #[tokio::test]
+    async fn fault_a_request_that_trickles_in_is_hung_up_on_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = echo_within(folder.path(), quick(), String::new()).await;
+        let started = std::time::Instant::now();
+        let whole = blocking(move || {
+            let mut stream = connect(&socket);
+            (0..100).all(|_| {
+                std::thread::sleep(Duration::from_millis(50));
+                stream.write_all(b" ").is_ok()
+            })
+        })
+        .await;
+        assert!(!whole && started.elapsed() < Duration::from_secs(4), "{whole} {:?}", started.elapsed());
+    }
+
+    #[tokio::test]
+    async fn fault_a_conversation_without_end_is_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = echo_within(folder.path(), quick(), String::new()).await;
+        let started = std::time::Instant::now();
+        let answers = blocking(move || {
+            let mut stream = connect(&socket);
+            let mut byte = [0];
+            (0..100)
+                .take_while(|_| {
+                    std::thread::sleep(Duration::from_millis(100));
+                    stream.write_all(&Request::Status {}.encode()).is_ok()
+                        && loop {
+                            match stream.read(&mut byte) {
+                                Ok(1) if byte == *b"\n" => break true,
+                                Ok(1) => {}
+                                Ok(_) | Err(_) => break false,
+                            }
+                        }
+                })
+                .count()
+        })
+        .await;
+        assert!((2..=12).contains(&answers), "{answers} in {:?}", started.elapsed());
+    }
+
+    #[tokio::test]
+    async fn fault_an_answer_that_is_not_taken_is_given_up_and_its_place_freed() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = echo_within(folder.path(), quick(), "x".repeat(1 << 20)).await;
+        let (kept, said) = blocking(move || {
+            let ask = |_| {
+                let mut stream = connect(&socket);
+                stream.write_all(&Request::Status {}.encode()).unwrap();
+                stream
+            };
+            let idle: Vec<_> = (0..super::super::places::EACH).map(ask).collect();
+            std::thread::sleep(Duration::from_secs(3));
+            let kept: Vec<usize> = idle.into_iter().map(|stream| rest(stream).0.len()).collect();
+            (kept, rest(ask(0)).0)
+        })
+        .await;
+        assert!(kept.iter().all(|bytes| (1..1 << 20).contains(bytes)), "{kept:?}");
+        assert!(said.starts_with("{\"reply\":\"done\"") && said.len() > 1 << 20, "{} bytes", said.len());
+    }
+
+    #[tokio::test]
+    async fn fault_one_connection_too_many_is_told_so_at_once_and_others_go_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = echo(folder.path()).await;
+        let (first, refused, after, freed) = blocking(move || {
+            let mut idle: Vec<_> = (0..super::super::places::EACH).map(|_| connect(&socket)).collect();
+            let start = std::time::Instant::now();
+            let refused = client::ask(&socket, &Request::Status {}).unwrap();
+            let after = start.elapsed();
+            let mut first = idle.pop().unwrap();
+            first.write_all(&Request::Status {}.encode()).unwrap();
+            first.shutdown(std::net::Shutdown::Write).unwrap();
+            let first = rest(first).0;
+            std::thread::sleep(Duration::from_millis(100));
+            (first, refused, after, client::ask(&socket, &Request::Status {}).unwrap())
+        })
+        .await;
+        let uid = nix::unistd::geteuid();
+        let error = format!("uid {uid} has 16 connections already; end one of them, or try again");
+        assert_eq!(refused, Reply::Refused { error });
+        assert!(after < Duration::from_secs(1), "{after:?}");
+        assert!(first.contains("Status"), "{first}");
+        assert_eq!(freed, Reply::Done { message: "Status".into() });
+    }
+
+    #[tokio::test]
+    async fn fault_an_agent_that_hangs_is_said_to_after_a_while() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("control.sock");
+        let server = Server::bind(&socket).unwrap();
+        let (calls, mailbox) = mpsc::channel::<Call>(1);
+        tokio::spawn(server.serve_within(Limits { work: Duration::from_millis(200), ..LIMITS }, calls));
+        // The first fills the mailbox, which nobody empties: the second cannot even be put there.
+        for _ in 0..2 {
+            let socket = socket.clone();
+            let said = blocking(move || client::ask(&socket, &Request::Status {}).unwrap()).await;
+            assert_eq!(said, Reply::Refused { error: "no answer within 0 s; see the agent's log".into() });
+        }
+        drop(mailbox);
     }
 
     #[test]
