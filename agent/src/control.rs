@@ -5,7 +5,6 @@
 pub mod access;
 pub mod client;
 pub mod group;
-mod places;
 pub mod server;
 
 use std::path::PathBuf;

@@ -5,7 +5,6 @@
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -13,8 +12,14 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::places::Places;
 use super::{Error, REQUEST_LIMIT, Reply, Request, access, client, group};
+use crate::places::{self, NoPlace, Place, Places};
+
+/// Connections of one user. Whoever may make changes counts for himself alone, so there is always room for him.
+const EACH: usize = 16;
+
+/// Connections of all users who may only read.
+const READERS: usize = 48;
 
 /// How long each part of a conversation may take.
 #[derive(Debug, Clone, Copy)]
@@ -79,7 +84,8 @@ impl Server {
     }
 
     async fn serve_within(self, limits: Limits, calls: mpsc::Sender<Call>) {
-        let places = Arc::new(Mutex::new(Places::default()));
+        let readers = Places::new(places::Limits { each: EACH, all: READERS });
+        let operators = Places::new(places::Limits { each: EACH, all: usize::MAX });
         let own = nix::unistd::geteuid().as_raw();
         loop {
             let stream = tokio::select! {
@@ -101,7 +107,8 @@ impl Server {
                     continue;
                 }
             };
-            let place = match Place::take(&places, uid, access::may_change(uid, own)) {
+            let places = if access::may_change(uid, own) { &operators } else { &readers };
+            let place = match admit(places, uid) {
                 Ok(place) => place,
                 Err(error) => {
                     tracing::debug!(%error, "control connection turned away");
@@ -127,24 +134,11 @@ impl Drop for Server {
     }
 }
 
-/// Held while a connection lasts, however it ends.
-struct Place {
-    places: Arc<Mutex<Places>>,
-    uid: u32,
-    operator: bool,
-}
-
-impl Place {
-    fn take(places: &Arc<Mutex<Places>>, uid: u32, operator: bool) -> Result<Self, Error> {
-        places.lock().unwrap_or_else(PoisonError::into_inner).take(uid, operator)?;
-        Ok(Self { places: Arc::clone(places), uid, operator })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner).leave(self.uid, self.operator);
-    }
+fn admit(places: &Places<u32>, uid: u32) -> Result<Place<u32>, Error> {
+    places.take(uid).map_err(|full| match full {
+        NoPlace::Each => Error::TooMany { uid, limit: EACH },
+        NoPlace::All => Error::Full { limit: READERS },
+    })
 }
 
 /// One connection.
@@ -381,7 +375,7 @@ mod tests {
                 stream.write_all(&Request::Status {}.encode()).unwrap();
                 stream
             };
-            let idle: Vec<_> = (0..super::super::places::EACH).map(ask).collect();
+            let idle: Vec<_> = (0..EACH).map(ask).collect();
             std::thread::sleep(Duration::from_secs(3));
             let kept: Vec<usize> = idle.into_iter().map(|stream| rest(stream).0.len()).collect();
             (kept, rest(ask(0)).0)
@@ -396,7 +390,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let socket = echo(folder.path()).await;
         let (first, refused, after, freed) = blocking(move || {
-            let mut idle: Vec<_> = (0..super::super::places::EACH).map(|_| connect(&socket)).collect();
+            let mut idle: Vec<_> = (0..EACH).map(|_| connect(&socket)).collect();
             let start = std::time::Instant::now();
             let refused = client::ask(&socket, &Request::Status {}).unwrap();
             let after = start.elapsed();
@@ -414,6 +408,15 @@ mod tests {
         assert!(after < Duration::from_secs(1), "{after:?}");
         assert!(first.contains("Status"), "{first}");
         assert_eq!(freed, Reply::Done { message: "Status".into() });
+    }
+
+    #[test]
+    fn fault_who_is_turned_away_is_told_by_which_limit() {
+        let places = Places::new(places::Limits { each: 1, all: 2 });
+        let _held = [admit(&places, 1000).unwrap(), admit(&places, 1001).unwrap()];
+        let said = |uid| admit(&places, uid).unwrap_err().to_string();
+        assert_eq!(said(1000), "uid 1000 has 16 connections already; end one of them, or try again");
+        assert_eq!(said(1002), "48 readers are connected already; end one of them, or try again");
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! The HTTP side: four paths, GET and HEAD, little room and little time for each caller.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,18 +15,23 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 
 use super::front;
+use crate::places::{self, NoPlace, Place, Places};
 
-/// Callers at a time.
-const CONNECTIONS: usize = 32;
+/// Connections of one address, and of all.
+const CONNECTIONS: places::Limits = places::Limits { each: 16, all: 64 };
 
-/// For a request's head to arrive.
-const HEAD: Duration = Duration::from_secs(5);
+/// How long a caller may take.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// For a request's head to arrive.
+    head: Duration,
+    /// For a whole conversation, its answers taken: scrapers come back with a new one.
+    conversation: Duration,
+}
 
-/// For a whole conversation: scrapers come back with a new one.
-const CONVERSATION: Duration = Duration::from_secs(60);
+const LIMITS: Limits = Limits { head: Duration::from_secs(5), conversation: Duration::from_secs(60) };
 
 /// Bytes of a request's head. hyper takes no less than 8 KiB.
 const HEAD_LIMIT: usize = 8 * 1024;
@@ -47,34 +52,51 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Serves until it is dropped.
 pub async fn serve(listener: TcpListener, source: Arc<dyn Source>) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    serve_within(LIMITS, listener, source).await;
+}
+
+async fn serve_within(limits: Limits, listener: TcpListener, source: Arc<dyn Source>) {
+    let places = Places::new(CONNECTIONS);
     loop {
-        let permit = Arc::clone(&room).acquire_owned().await.expect("never closed");
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, caller) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "metrics listener could not accept");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
         };
-        let source = Arc::clone(&source);
-        tokio::spawn(async move {
-            converse(stream, source).await;
-            drop(permit);
-        });
+        let place = match places.take(caller.ip()) {
+            Ok(place) => place,
+            Err(full) => {
+                tracing::debug!(%caller, "metrics listener is full");
+                // Fits into a buffer that is empty yet; whoever is turned away is not waited for.
+                let _ = stream.try_write(turned_away(full, caller.ip()).as_bytes());
+                continue;
+            }
+        };
+        tokio::spawn(converse(limits, stream, Arc::clone(&source), place));
     }
 }
 
-async fn converse(stream: TcpStream, source: Arc<dyn Source>) {
+fn turned_away(full: NoPlace, caller: IpAddr) -> String {
+    let why = match full {
+        NoPlace::Each => format!("{caller} has {} connections already\n", CONNECTIONS.each),
+        NoPlace::All => format!("{} connections are there already\n", CONNECTIONS.all),
+    };
+    let head = "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 5\r\ncontent-type: text/plain";
+    format!("{head}\r\ncontent-length: {}\r\n\r\n{why}", why.len())
+}
+
+async fn converse(limits: Limits, stream: TcpStream, source: Arc<dyn Source>, _place: Place<IpAddr>) {
     let service = service_fn(move |request| answer(request, Arc::clone(&source)));
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
+        .header_read_timeout(limits.head)
         .max_buf_size(HEAD_LIMIT)
         .serve_connection(TokioIo::new(stream), service);
     // Both kinds of end are the caller's doing and of no interest to us.
-    let _ = tokio::time::timeout(CONVERSATION, connection).await;
+    let _ = tokio::time::timeout(limits.conversation, connection).await;
 }
 
 async fn answer(request: Request<Incoming>, source: Arc<dyn Source>) -> hyper::Result<Response<Full<Bytes>>> {
@@ -224,5 +246,120 @@ mod tests {
     async fn an_endless_head_is_cut_off() {
         let said = ask(&format!("GET /metrics HTTP/1.1\r\nX: {}", "x".repeat(4 * HEAD_LIMIT))).await;
         assert!(said.is_empty() || said.starts_with("HTTP/1.1 431 "), "{said}");
+    }
+
+    /// As much to say as no buffer of a socket takes.
+    struct Long;
+
+    impl Source for Long {
+        fn page(&self) -> Result<String, String> {
+            Ok("x".repeat(64 << 20))
+        }
+        fn ready(&self) -> Result<(), String> {
+            Ok(())
+        }
+    }
+
+    async fn start(limits: Limits, source: impl Source) -> SocketAddr {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(serve_within(limits, listener, Arc::new(source)));
+        address
+    }
+
+    async fn connect(from: &str, to: SocketAddr) -> TcpStream {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
+        socket.connect(to).await.unwrap()
+    }
+
+    async fn rest(stream: &mut TcpStream) -> String {
+        let mut all = Vec::new();
+        let read = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut all)).await;
+        let _ = read.expect("hung up on");
+        String::from_utf8(all).unwrap()
+    }
+
+    #[tokio::test]
+    async fn fault_no_method_but_get_and_head_is_taken() {
+        for method in ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"] {
+            for path in ["/", "/metrics", "/healthz", "/readyz", "/other"] {
+                let said = ask(&format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).await;
+                assert!(said.starts_with("HTTP/1.1 405 "), "{method} {path}: {said}");
+            }
+        }
+        let said = ask("HEAD /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+        assert!(said.starts_with("HTTP/1.1 200 ") && said.ends_with("\r\n\r\n"), "{said}");
+    }
+
+    #[tokio::test]
+    async fn fault_what_is_no_http_gets_no_page() {
+        for nonsense in
+            ["\0\x01\x02\r\n\r\n", "GET\r\n\r\n", "GET /metrics HTTP/9.9\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"]
+        {
+            let said = ask(nonsense).await;
+            assert!(said.is_empty() || said.starts_with("HTTP/1.1 4"), "{nonsense:?}: {said}");
+        }
+        let many: String = (0..1000).map(|n| format!("{n}:\r\n")).collect();
+        let said = ask(&format!("GET /metrics HTTP/1.1\r\n{many}\r\n")).await;
+        assert!(said.is_empty() || said.starts_with("HTTP/1.1 431 "), "{said}");
+    }
+
+    #[tokio::test]
+    async fn fault_half_a_head_is_hung_up_on_after_its_time() {
+        let address = start(LIMITS, Fixed).await;
+        let started = std::time::Instant::now();
+        let mut trickles = connect("127.0.0.1", address).await;
+        trickles.write_all(b"GET /metrics HTTP/1.1\r\n").await.unwrap();
+        let (mut silent, mut read) = (connect("127.0.0.1", address).await, trickles);
+        let (said, nothing) = tokio::join!(rest(&mut read), rest(&mut silent));
+        assert!(!said.contains("x_total") && !nothing.contains("x_total"), "{said} {nothing}");
+        assert!((LIMITS.head / 2..2 * LIMITS.head).contains(&started.elapsed()), "{:?}", started.elapsed());
+    }
+
+    #[tokio::test]
+    async fn fault_an_answer_that_is_not_taken_is_given_up_and_its_place_freed() {
+        let limits = Limits { conversation: Duration::from_secs(1), ..LIMITS };
+        let address = start(limits, Long).await;
+        let mut idle = Vec::new();
+        for _ in 0..CONNECTIONS.each {
+            let mut stream = connect("127.0.0.1", address).await;
+            stream.write_all(get("/metrics").as_bytes()).await.unwrap();
+            idle.push(stream);
+        }
+        tokio::time::sleep(3 * limits.conversation).await;
+        let mut next = connect("127.0.0.1", address).await;
+        next.write_all(get("/readyz").as_bytes()).await.unwrap();
+        assert!(rest(&mut next).await.ends_with("\r\n\r\nready\n"));
+        for mut stream in idle {
+            assert!(rest(&mut stream).await.len() < 64 << 20);
+        }
+    }
+
+    #[tokio::test]
+    async fn fault_an_address_with_all_its_connections_is_told_so_and_others_are_served() {
+        let address = start(LIMITS, Fixed).await;
+        let mut idle = Vec::new();
+        for _ in 0..CONNECTIONS.each {
+            idle.push(connect("127.0.0.1", address).await);
+        }
+        let said = rest(&mut connect("127.0.0.1", address).await).await;
+        assert!(said.starts_with("HTTP/1.1 503 "), "{said}");
+        assert!(said.ends_with("\r\n\r\n127.0.0.1 has 16 connections already\n"), "{said}");
+        for other in ["127.0.0.2", "127.0.0.3", "127.0.0.4"] {
+            let mut stream = connect(other, address).await;
+            stream.write_all(get("/metrics").as_bytes()).await.unwrap();
+            assert!(rest(&mut stream).await.ends_with("x_total 1\n"));
+            for _ in 0..CONNECTIONS.each {
+                idle.push(connect(other, address).await);
+            }
+        }
+        let said = rest(&mut connect("127.0.0.5", address).await).await;
+        assert!(said.ends_with("\r\n\r\n64 connections are there already\n"), "{said}");
+        drop(idle);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let mut again = connect("127.0.0.1", address).await;
+        again.write_all(get("/metrics").as_bytes()).await.unwrap();
+        assert!(rest(&mut again).await.ends_with("x_total 1\n"));
     }
 }
