@@ -15,6 +15,7 @@ mod rules;
 mod run;
 pub mod span;
 mod swanctl;
+mod sysdump;
 mod top;
 
 use std::path::PathBuf;
@@ -148,6 +149,18 @@ pub enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Write one file for a bug report: versions, config without comments, status, doctor, plan, metrics and kernel settings;
+    /// without keys
+    Sysdump {
+        /// The file [default: that of the running agent, or the one that was applied last]
+        file: Option<PathBuf>,
+        /// Put ipv4-N, ipv6-N and identity-N in the place of addresses and IKE identities, the same for the same one
+        #[arg(long)]
+        mask_addresses: bool,
+        /// Where to; what is there already stays [default: lanekeeper-sysdump-TIME.txt here]
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
     /// What becomes of packets: tenant, rule, class, lane and mark; where the file runs also device, policy and SA
     Explain {
         /// The file
@@ -255,6 +268,9 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Verb::Top(top) => top::top(&places.socket(), &top),
         Verb::Devices { json } => devices::devices(&places.socket(), json),
         Verb::Doctor { file, json } => doctor::doctor(&places, file.as_deref(), json),
+        Verb::Sysdump { file, mask_addresses, output } => {
+            sysdump::sysdump(&places, file.as_deref(), mask_addresses, output)
+        }
         Verb::Completions { shell } => emit::completions(shell),
         Verb::Man => emit::man(),
     }

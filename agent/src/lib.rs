@@ -23,5 +23,6 @@ pub mod plan;
 pub mod policy;
 pub mod reconcile;
 pub mod status;
+pub mod sysdump;
 pub mod top;
 pub mod vici;

@@ -23,9 +23,11 @@ mod wan;
 mod wanted;
 mod world;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
+
+use crate::config::Loaded;
 
 pub use settle::PASSES;
 pub use wanted::Wanted;
@@ -39,6 +41,11 @@ pub struct Places {
     pub bpffs: PathBuf,
     /// The control socket.
     pub socket: PathBuf,
+}
+
+/// What was applied last on this machine since its boot, by which file: read, but not its keys.
+pub fn applied(runtime_dir: &Path) -> Result<Option<(PathBuf, Loaded)>, Error> {
+    Ok(memory::recall(runtime_dir)?.map(memory::Remembered::parts))
 }
 
 /// Why a file is not in place, or the agent not running.

@@ -30,6 +30,11 @@ impl Remembered {
         &self.loaded.policy
     }
 
+    /// The file's name, and what it said.
+    pub fn parts(self) -> (PathBuf, Loaded) {
+        (self.file, self.loaded)
+    }
+
     /// All of it; fails where its keys cannot be had any more.
     pub fn wanted(self) -> Result<Wanted, Error> {
         Wanted::of(&self.file, self.loaded).map_err(|error| Error::Before(Box::new(error)))
