@@ -11,6 +11,7 @@ mod file;
 mod import;
 pub mod logging;
 mod plan;
+mod private;
 mod rules;
 mod run;
 pub mod span;
@@ -22,6 +23,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 
 use self::emit::Shell;
@@ -229,7 +231,7 @@ pub enum Outcome {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     logging::start(cli.verb.default_log());
-    match run(cli) {
+    match private::keep().context("cannot keep memory out of core dumps").and_then(|()| run(cli)) {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,
         Ok(Outcome::Finding) => ExitCode::from(1),
         Ok(Outcome::Wrong) => ExitCode::from(2),

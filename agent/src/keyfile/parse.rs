@@ -223,12 +223,13 @@ fn span_of(table: &DeTable<'_>, name: &str) -> Range<usize> {
 fn unhex(digits: &str) -> Option<Key> {
     let nibble = |byte: u8| (byte as char).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let (pairs, []) = digits.as_bytes().as_chunks::<2>() else { return None };
-    // Of its final size from the start: a vector that grows leaves copies behind.
-    let mut bytes = Vec::with_capacity(pairs.len());
+    // Of its final size from the start: a vector that grows leaves copies behind. And a key from the start: what is no
+    // hex halfway is wiped as well.
+    let mut key = Key(Vec::with_capacity(pairs.len()));
     for [high, low] in pairs {
-        bytes.push(nibble(*high)? << 4 | nibble(*low)?);
+        key.0.push(nibble(*high)? << 4 | nibble(*low)?);
     }
-    Some(Key::new(bytes))
+    Some(key)
 }
 
 impl fmt::Display for Errors {
