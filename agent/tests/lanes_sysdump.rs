@@ -1,0 +1,110 @@
+//! The file for a bug report, of gateways that have keys: as they run, and when all that has keys is to be made anew.
+
+use std::fs;
+use std::path::Path;
+
+use xtask::lab::gateways::{Gateways, LANES_UP};
+use xtask::lab::scenario::{DEVICE, Keying, PSK, Scenario};
+use xtask::lab::{Family, Side};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_lanekeeper");
+
+/// What the file has, by title, where nothing is missing.
+const TITLES: [&str; 9] =
+    ["status", "agent's process", "config: ", "rules", "devices", "doctor", "plan", "metrics", "/proc/net/xfrm_stat"];
+
+struct Dump(String);
+
+impl Dump {
+    fn of(gateways: &Gateways, more: &[&str]) -> Self {
+        let agent = gateways.agent_of(Side::A);
+        let file = agent.runtime().join("dump.txt");
+        agent.must(&[&["sysdump", "--output", &file.to_string_lossy()], more].concat()).unwrap();
+        let text = fs::read_to_string(&file).unwrap();
+        fs::remove_file(&file).unwrap();
+        Self(text)
+    }
+
+    fn section(&self, title: &str) -> &str {
+        let (_, rest) = self.0.split_once(&format!("===== {title}")).unwrap_or_else(|| panic!("{title}: {}", self.0));
+        rest.split("\n===== ").next().unwrap()
+    }
+
+    fn has_none_of(&self, secrets: &[String]) {
+        assert!(!secrets.is_empty());
+        for secret in secrets {
+            assert!(!self.0.to_lowercase().contains(&secret.to_lowercase()), "{secret}: {}", self.0);
+        }
+    }
+}
+
+/// What neither of them may have: the keys of the file, and of each what the kernel may print for them.
+fn secrets(gateways: &Gateways, keying: Keying) -> Vec<String> {
+    match keying {
+        Keying::Psk => vec![PSK.to_owned(), PSK[..12].to_owned(), hex(PSK.as_bytes())],
+        Keying::Static => {
+            let file = gateways.lab().files(Side::A).join("tunnel.keys");
+            let text = fs::read_to_string(file).unwrap();
+            text.lines().filter_map(|line| line.strip_prefix("key = \"")).map(str::to_owned).collect()
+        }
+        Keying::Certificate => Vec::new(),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn has_no_secret(name: &str, keying: Keying) {
+    let mut gateways = Gateways::start(name, Scenario::four_classes(keying), Path::new(BINARY)).unwrap();
+    gateways.wait_for_lanes(LANES_UP).unwrap();
+    let secrets = secrets(&gateways, keying);
+    // Those that charon agreed on are in the kernel alone.
+    let states = gateways.lab().gateway(Side::A).sh("ip xfrm state").unwrap();
+    let transforms =
+        states.lines().filter(|line| ["aead ", "enc ", "auth"].iter().any(|it| line.trim().starts_with(it)));
+    let keys = transforms.flat_map(str::split_whitespace).filter_map(|word| word.strip_prefix("0x"));
+    let agreed: Vec<String> = keys.filter(|key| key.len() >= 32).map(str::to_owned).collect();
+
+    let dump = Dump::of(&gateways, &[]);
+    dump.has_none_of(&secrets);
+    dump.has_none_of(&agreed);
+    for title in TITLES {
+        assert!(!dump.section(title).contains("not there"), "{}", dump.section(title));
+    }
+    let limits = dump.section("agent's process");
+    let core = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().take(2).collect::<Vec<_>>(), ["0", "0"], "{core}");
+    let outer = [Side::A.outer(Family::V4).to_string(), Side::B.outer(Family::V4).to_string()];
+    assert!(outer.iter().all(|address| dump.0.contains(address)), "{}", dump.0);
+    assert!(dump.section("plan").contains("\n0 changes"), "{}", dump.section("plan"));
+
+    let masked = Dump::of(&gateways, &["--mask-addresses"]);
+    masked.has_none_of(&secrets);
+    masked.has_none_of(&agreed);
+    masked.has_none_of(&outer);
+    let lan = |side: Side, family| side.lan(family).split('/').next().unwrap().to_owned();
+    masked.has_none_of(&[Family::V4, Family::V6].map(|family| lan(Side::B, family)));
+    if keying == Keying::Psk {
+        masked.has_none_of(&[Side::A, Side::B].map(|side| side.identity().to_owned()));
+    }
+
+    gateways.agent(Side::A).kill().unwrap();
+    let remove = format!("ip link del {DEVICE}; ip xfrm state flush; ip xfrm policy flush");
+    gateways.lab().gateway(Side::A).sh(&remove).unwrap();
+    let dump = Dump::of(&gateways, &[]);
+    dump.has_none_of(&secrets);
+    assert!(dump.section("status").contains("no lanekeeper answers there"), "{}", dump.section("status"));
+    assert!(dump.section("agent's process").contains("no agent runs"), "{}", dump.section("agent's process"));
+    assert!(dump.section("plan").contains(DEVICE), "{}", dump.section("plan"));
+}
+
+#[test]
+fn fault_a_sysdump_of_lanes_by_charon_has_no_key() {
+    has_no_secret("dumpike", Keying::Psk);
+}
+
+#[test]
+fn fault_a_sysdump_of_lanes_with_static_keys_has_no_key() {
+    has_no_secret("dumpstat", Keying::Static);
+}
