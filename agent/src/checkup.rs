@@ -75,7 +75,7 @@ async fn routes(
 ) -> Result<(), kernel::Error> {
     for tunnel in &scope.tunnels {
         for mark in std::iter::once(0).chain(tunnel.marks.iter().copied()) {
-            let Some(taken) = netlink_side::taken(netlink, tunnel.remote, mark, names).await? else { continue };
+            let Some(taken) = netlink_side::taken(netlink, tunnel.remote, mark, None, names).await? else { continue };
             let mut beside = None;
             if scope.devices.contains(&taken.device) {
                 beside = netlink_side::beside(netlink, tunnel.remote, taken.table, &scope.devices, names).await?;
@@ -87,8 +87,10 @@ async fn routes(
             machine.routes.push(Probe { tunnel: tunnel.name.clone(), to, mark, taken, beside });
         }
         if links.iter().any(|link| link.name == tunnel.device) {
+            let vrf = tunnel.vrf.as_ref().and_then(|vrf| names.iter().find(|(_, name)| *name == vrf));
+            let vrf = vrf.map(|(index, _)| *index);
             for prefix in &tunnel.routes {
-                if let Some(taken) = netlink_side::taken(netlink, first(prefix), 0, names).await? {
+                if let Some(taken) = netlink_side::taken(netlink, first(prefix), 0, vrf, names).await? {
                     let (tunnel, to) = (tunnel.name.clone(), To::Behind(*prefix));
                     machine.routes.push(Probe { tunnel, to, mark: 0, taken, beside: None });
                 }

@@ -94,6 +94,8 @@ pub struct Tunnel {
     pub remote: IpAddr,
     /// What lies behind it.
     pub routes: Vec<IpNet>,
+    /// The VRF that it is routed in.
+    pub vrf: Option<String>,
     /// Marks of its lanes, which their ESP packets carry too.
     pub marks: Vec<u32>,
     /// charon makes its SAs.
@@ -110,6 +112,7 @@ impl Scope {
             local: tunnel.local,
             remote: tunnel.remote,
             routes: tunnel.routes.clone(),
+            vrf: tunnel.device.vrf.clone(),
             marks: tunnel.lanes.iter().map(|lane| tunnel.device.kind.asks_with(lane.mark, policy.mark_mask)).collect(),
             by_charon: match tunnel.keying {
                 Keying::Ike(_) | Keying::Adopted(_) => true,
@@ -211,6 +214,7 @@ pub(crate) mod tests {
                 remote: "192.0.2.2".parse().unwrap(),
                 routes: vec!["10.2.0.0/16".parse().unwrap(), "2001:db8:2::/48".parse().unwrap()],
                 marks: vec![1, 2],
+                vrf: None,
                 by_charon: true,
             }],
             ports: Vec::new(),

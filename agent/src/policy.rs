@@ -156,6 +156,8 @@ pub struct Device {
     pub mtu: u32,
     /// Its own addresses.
     pub addresses: Vec<IpNet>,
+    /// The operator's VRF that it is in, with all routes of its tunnel.
+    pub vrf: Option<String>,
 }
 
 /// Kinds of device.

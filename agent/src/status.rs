@@ -285,6 +285,7 @@ pub(crate) mod tests {
                     name: "lk-branch7".into(),
                     mtu: 1400,
                     addresses: vec![],
+                    vrf: None,
                 },
                 routes: vec!["10.2.0.0/16".parse().unwrap()],
                 keying: Keying::Static(Static { key_file: "/etc/lanekeeper/keys".into(), consent: true }),

@@ -119,6 +119,7 @@ fn key() -> impl Strategy<Value = String> {
         "if-id",
         "mtu",
         "addresses",
+        "vrf",
         "routes",
         "local-ts",
         "remote-ts",

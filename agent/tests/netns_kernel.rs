@@ -62,7 +62,14 @@ async fn bring(netlink: &Netlink, desired: &Desired) -> Plan {
 fn desired() -> Desired {
     let mut desired = Desired::default();
     // The stand-in has no if_id.
-    desired.links.push(Link { name: "lk0".into(), kind: LinkKind::Other, mtu: 1400, up: true, disable_policy: false });
+    desired.links.push(Link {
+        name: "lk0".into(),
+        kind: LinkKind::Other,
+        mtu: 1400,
+        up: true,
+        disable_policy: false,
+        vrf: None,
+    });
     for address in ["10.255.0.1/30", "2001:db8:ff::1/64"] {
         let address = address.parse().unwrap();
         desired.addresses.insert(lanekeeper::plan::Address { device: "lk0".into(), address });

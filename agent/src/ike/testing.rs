@@ -39,6 +39,7 @@ pub fn policy() -> Policy {
                 name: "lk-b7".to_owned(),
                 mtu: 1400,
                 addresses: vec![],
+                vrf: None,
             },
             routes: vec![],
             keying: Keying::Ike(Ike {

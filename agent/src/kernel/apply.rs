@@ -23,6 +23,8 @@ async fn carry_out(netlink: &Netlink, op: &Op) -> Result<(), Failure> {
     match op {
         Op::AddLink(link) => link::add(netlink, link).await,
         Op::SetMtu { name, to, .. } => link::set_mtu(netlink, name, *to).await,
+        Op::SetVrf { name, vrf } => link::set_vrf(netlink, name, vrf.as_deref()).await,
+        Op::AwaitVrf { .. } => Err(Failure::Errno(libc::ENODEV)),
         Op::DisablePolicy { name } => link::disable_policy(netlink, name).await,
         Op::LinkUp { name } => link::up(netlink, name).await,
         Op::RemoveLink { name } => link::remove(netlink, name).await,
@@ -98,6 +100,8 @@ fn hint(op: &Op, failure: &Failure) -> String {
         return "; run as root or with CAP_NET_ADMIN".to_owned();
     }
     match op {
+        Op::AwaitVrf { vrf, .. } => no_vrf(vrf),
+        Op::AddLink(Link { vrf: Some(vrf), .. }) | Op::SetVrf { vrf: Some(vrf), .. } if failure.is(libc::ENODEV) => no_vrf(vrf),
         Op::AddLink(Link { kind, .. }) if failure.is(libc::EEXIST) => match kind {
             LinkKind::Xfrm { if_id } => format!(
                 "; another device has that name, or another XFRM interface if_id {if_id}: see `ip -d link show type xfrm`"
@@ -157,6 +161,13 @@ fn hint(op: &Op, failure: &Failure) -> String {
     }
 }
 
+fn no_vrf(vrf: &str) -> String {
+    format!(
+        "; make the VRF (`ip link add {vrf} up type vrf table NUMBER`), which is yours to choose, or take vrf = \"{vrf}\" out of \
+         the tunnel's device"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,19 +181,20 @@ mod tests {
             mtu: 1400,
             up: true,
             disable_policy: false,
+            vrf: None,
         })
     }
 
     fn vti() -> Op {
         let (local, remote) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
         let kind = LinkKind::Vti { local, remote, input_key: 1, output_key: 2 };
-        Op::AddLink(Link { name: "lk1".into(), kind, mtu: 1400, up: true, disable_policy: true })
+        Op::AddLink(Link { name: "lk1".into(), kind, mtu: 1400, up: true, disable_policy: true, vrf: None })
     }
 
     fn gre() -> Op {
         let (local, remote) = ("2001:db8::1".parse().unwrap(), "2001:db8::2".parse().unwrap());
         let kind = LinkKind::Gre { local, remote, key: None, ttl: 64, fwmark: 1 };
-        Op::AddLink(Link { name: "lk2".into(), kind, mtu: 1400, up: true, disable_policy: false })
+        Op::AddLink(Link { name: "lk2".into(), kind, mtu: 1400, up: true, disable_policy: false, vrf: None })
     }
 
     fn state() -> Op {
@@ -241,6 +253,13 @@ mod tests {
                 libc::EOPNOTSUPP,
                 "; this kernel has no policy routing (CONFIG_IP_MULTIPLE_TABLES), which a route around a peer's own address takes",
             ),
+            (
+                Op::AwaitVrf { name: "lk0".into(), vrf: "blue".into() },
+                libc::ENODEV,
+                "; make the VRF (`ip link add blue up type vrf table NUMBER`), which is yours to choose, or take vrf = \"blue\" out of \
+                 the tunnel's device",
+            ),
+            (Op::SetVrf { name: "lk0".into(), vrf: None }, libc::ENODEV, ""),
             (Op::LinkUp { name: "lk0".into() }, libc::ENOMEM, ""),
         ] {
             assert_eq!(hint(&op, &Failure::Errno(errno)), cure, "{op} {errno}");

@@ -110,11 +110,12 @@ fn rule(message: &RuleMessage) -> Option<rules::Rule> {
     Some(rules::Rule { v6, priority, mark, mask: mask?, inverted, action })
 }
 
-/// The route that a packet takes; `None` where there is none.
+/// The route that a packet takes, of those in a VRF if it is one's; `None` where there is none.
 pub async fn taken(
     netlink: &Netlink,
     to: IpAddr,
     mark: u32,
+    vrf: Option<u32>,
     names: &BTreeMap<u32, String>,
 ) -> Result<Option<routes::Taken>, Error> {
     let mut message = RouteMessage::default();
@@ -133,6 +134,7 @@ pub async fn taken(
     if mark != 0 {
         message.attributes.push(RouteAttribute::Mark(mark));
     }
+    message.attributes.extend(vrf.map(RouteAttribute::Oif));
     match netlink.get_route(RouteNetlinkMessage::GetRoute(message)).await {
         Ok(answer) => Ok(answer.iter().find_map(|message| match message {
             // An address of this host is no way to anywhere.

@@ -6,27 +6,33 @@ use std::net::IpAddr;
 use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    AfSpecInet, AfSpecUnspec, GreIOFlags, InetDevConf, InfoData, InfoGre, InfoGre6, InfoKind, InfoVti, InfoXfrm,
-    LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    AfSpecInet, AfSpecUnspec, GreIOFlags, InetDevConf, InfoData, InfoGre, InfoGre6, InfoKind, InfoVrf, InfoVti,
+    InfoXfrm, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 
 use super::netlink::{Failure, Netlink};
 use crate::plan::{ALIAS, DeviceInUse, Link, LinkKind};
 
 /// Every device of the namespace.
+#[derive(Default)]
 pub(super) struct Devices {
     pub ours: BTreeMap<String, Link>,
     pub others: BTreeMap<String, DeviceInUse>,
     pub names: BTreeMap<u32, String>,
+    /// The number of each VRF's table.
+    pub vrfs: BTreeMap<String, u32>,
+    /// What devices of ours are in, by number.
+    masters: BTreeMap<String, u32>,
 }
 
 pub(super) async fn dump(netlink: &Netlink) -> Result<Devices, Failure> {
-    let mut devices = Devices { ours: BTreeMap::new(), others: BTreeMap::new(), names: BTreeMap::new() };
+    let mut devices = Devices::default();
     for message in netlink.dump_route(RouteNetlinkMessage::GetLink(LinkMessage::default())).await? {
         if let RouteNetlinkMessage::NewLink(message) = message {
             devices.add(message);
         }
     }
+    devices.name_masters();
     Ok(devices)
 }
 
@@ -34,17 +40,19 @@ impl Devices {
     fn add(&mut self, message: LinkMessage) {
         let (mut name, mut ours, mut mtu, mut kind, mut link) =
             (String::new(), false, 0, String::new(), LinkKind::default());
-        let mut disable_policy = false;
+        let (mut disable_policy, mut master, mut table) = (false, None, None);
         for attribute in message.attributes {
             match attribute {
                 LinkAttribute::IfName(is) => name = is,
                 LinkAttribute::IfAlias(alias) => ours = alias == ALIAS,
                 LinkAttribute::Mtu(is) => mtu = is,
+                LinkAttribute::Controller(index) => master = Some(index),
                 LinkAttribute::AfSpecUnspec(specs) => disable_policy = specs.iter().any(disables_policy),
                 LinkAttribute::LinkInfo(infos) => {
                     for info in infos {
                         match info {
                             LinkInfo::Kind(is) => kind = is.to_string(),
+                            LinkInfo::Data(InfoData::Vrf(parts)) => table = parts.iter().find_map(table_of),
                             LinkInfo::Data(data) => link = read(data),
                             _ => {}
                         }
@@ -54,11 +62,22 @@ impl Devices {
             }
         }
         self.names.insert(message.header.index, name.clone());
+        self.vrfs.extend(table.map(|table| (name.clone(), table)));
         if ours {
             let up = message.header.flags.contains(LinkFlags::Up);
-            self.ours.insert(name.clone(), Link { name, kind: link, mtu, up, disable_policy });
+            self.masters.extend(master.map(|master| (name.clone(), master)));
+            self.ours.insert(name.clone(), Link { name, kind: link, mtu, up, disable_policy, vrf: None });
         } else {
             self.others.insert(name, DeviceInUse { kind, link });
+        }
+    }
+
+    /// Once all names are known.
+    fn name_masters(&mut self) {
+        for (name, master) in &self.masters {
+            if let Some(link) = self.ours.get_mut(name) {
+                link.vrf = self.names.get(master).cloned();
+            }
         }
     }
 }
@@ -184,6 +203,13 @@ impl Gre {
     }
 }
 
+fn table_of(part: &InfoVrf) -> Option<u32> {
+    match part {
+        InfoVrf::TableId(number) => Some(*number),
+        _ => None,
+    }
+}
+
 fn disables_policy(spec: &AfSpecUnspec) -> bool {
     match spec {
         AfSpecUnspec::Inet(parts) => {
@@ -203,13 +229,16 @@ pub(super) async fn index(netlink: &Netlink, name: &str) -> Result<u32, Failure>
     found.ok_or(Failure::Errno(libc::ENODEV))
 }
 
-/// Down, and with our alias.
+/// Down, with our alias, and in its VRF from the first moment.
 pub(super) async fn add(netlink: &Netlink, link: &Link) -> Result<(), Failure> {
     let mut message = message(vec![
         LinkAttribute::IfName(link.name.clone()),
         LinkAttribute::Mtu(link.mtu),
         LinkAttribute::LinkInfo(info(link.kind).ok_or(Failure::Errno(libc::EOPNOTSUPP))?),
     ]);
+    if let Some(vrf) = &link.vrf {
+        message.attributes.push(LinkAttribute::Controller(index(netlink, vrf).await?));
+    }
     if matches!(link.kind, LinkKind::Gre { .. }) {
         // Routing protocols are what it is taken for.
         message.header.flags = LinkFlags::Multicast;
@@ -226,6 +255,15 @@ pub(super) async fn add(netlink: &Netlink, link: &Link) -> Result<(), Failure> {
 
 pub(super) async fn set_mtu(netlink: &Netlink, name: &str, mtu: u32) -> Result<(), Failure> {
     set(netlink, name, vec![LinkAttribute::Mtu(mtu)], false).await
+}
+
+/// Master 0 is none.
+pub(super) async fn set_vrf(netlink: &Netlink, name: &str, vrf: Option<&str>) -> Result<(), Failure> {
+    let master = match vrf {
+        Some(vrf) => index(netlink, vrf).await?,
+        None => 0,
+    };
+    set(netlink, name, vec![LinkAttribute::Controller(master)], false).await
 }
 
 /// Sets net.ipv4.conf.DEVICE.disable_policy; values of zero are left out of the request, and so stay what they are.

@@ -108,5 +108,5 @@ fn read(message: &RouteMessage, devices: &Devices) -> Option<Route> {
         _ => return None,
     };
     let destination = IpNet::new(address, message.header.destination_prefix_length).ok()?;
-    Some(Route { destination, via, metric, table: Table::of_number(table)? })
+    Some(Route { destination, via, metric, table: Table::of_number(table) })
 }

@@ -76,10 +76,10 @@ fn read(message: &RuleMessage) -> Option<Rule> {
             _ => {}
         }
     }
-    let (length, asks) = match (Table::of_number(table)?, suppress) {
+    let (length, asks) = match (Table::of_number(table), suppress) {
         (Table::Main, Some(length)) => (length, Asks::Longer),
         (Table::Around(length), _) => (length, Asks::Table),
-        (Table::Main, None) => return None,
+        (Table::Main, None) | (Table::Vrf(_), _) => return None,
     };
     Some(Rule { ipv4, length, asks }).filter(|rule| length <= 128 && rule.priority() == priority)
 }

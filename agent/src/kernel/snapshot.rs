@@ -14,6 +14,7 @@ pub async fn snapshot(netlink: &Netlink) -> Result<Observed, Error> {
     let mut observed = Observed {
         links: devices.ours,
         others: devices.others,
+        vrfs: devices.vrfs,
         addresses,
         other_addresses,
         routes,

@@ -5,7 +5,7 @@ use futures::channel::mpsc::UnboundedReceiver;
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol};
-use netlink_packet_route::link::{LinkAttribute, LinkMessage};
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
 use netlink_packet_route::route::{RouteMessage, RouteProtocol};
 use netlink_packet_xfrm::constants::{XFRMNLGRP_ACQUIRE, XFRMNLGRP_POLICY, XFRMNLGRP_SA};
 use netlink_packet_xfrm::{UserSaInfo, XfrmAttrs, XfrmMessage};
@@ -39,7 +39,7 @@ pub enum Event {
 /// Of which kind it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum What {
-    /// A device with our alias.
+    /// A device with our alias, or a VRF.
     Link,
     /// Another device, by which packets may come in.
     Interface,
@@ -103,7 +103,7 @@ fn event<T>(payload: NetlinkPayload<T>, concerns: impl FnOnce(T) -> Option<Event
 fn of_route(message: RouteNetlinkMessage) -> Option<What> {
     match message {
         RouteNetlinkMessage::NewLink(link) | RouteNetlinkMessage::DelLink(link) => {
-            Some(if is_our_link(&link) { What::Link } else { What::Interface })
+            Some(if is_our_link(&link) || is_vrf(&link) { What::Link } else { What::Interface })
         }
         RouteNetlinkMessage::NewAddress(address) | RouteNetlinkMessage::DelAddress(address) => {
             is_our_address(&address).then_some(What::Address)
@@ -120,6 +120,13 @@ fn of_route(message: RouteNetlinkMessage) -> Option<What> {
 
 fn is_our_link(link: &LinkMessage) -> bool {
     link.attributes.iter().any(|attribute| matches!(attribute, LinkAttribute::IfAlias(alias) if alias == ALIAS))
+}
+
+fn is_vrf(link: &LinkMessage) -> bool {
+    let says = |info: &LinkInfo| *info == LinkInfo::Kind(InfoKind::Vrf);
+    link.attributes
+        .iter()
+        .any(|attribute| matches!(attribute, LinkAttribute::LinkInfo(infos) if infos.iter().any(says)))
 }
 
 fn is_our_address(address: &AddressMessage) -> bool {

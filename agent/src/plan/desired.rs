@@ -24,6 +24,8 @@ pub struct Desired {
     pub addresses: BTreeSet<Address>,
     /// Routes, those to nowhere included.
     pub routes: BTreeSet<Route>,
+    /// By VRF, what is routed into which of its devices: the number of its table is the kernel's to say.
+    pub vrf_routes: BTreeMap<String, BTreeSet<(IpNet, String)>>,
     /// Rules, where a route is around a peer.
     pub rules: BTreeSet<Rule>,
     /// Static states; inbound ones first.
@@ -147,7 +149,14 @@ impl Desired {
         };
         // A VTI has asked for the policy by its key and forgotten the SA: any policy of others that fits would drop the packet.
         let disable_policy = matches!(device.kind, DeviceKind::Vti { .. });
-        self.links.push(Link { name: device.name.clone(), kind, mtu: device.mtu, up: true, disable_policy });
+        self.links.push(Link {
+            name: device.name.clone(),
+            kind,
+            mtu: device.mtu,
+            up: true,
+            disable_policy,
+            vrf: device.vrf.clone(),
+        });
         self.attached.insert(device.name.clone());
         for &address in &device.addresses {
             self.addresses.insert(Address { device: device.name.clone(), address });
@@ -156,15 +165,21 @@ impl Desired {
 
     /// IKE and ESP to a peer are routed like anything else: a route around its address would lead them into a tunnel, its own
     /// even. Such a route has a table of its own, which passes peers on. So has a default route, for the machine has one.
+    ///
+    /// A VRF's table is not asked for IKE and ESP, which go by the WAN's, and so may have any route.
     fn add_routes(&mut self, tunnel: &Tunnel, peers: &BTreeSet<IpAddr>) {
+        if let Some(vrf) = &tunnel.device.vrf {
+            let device = || tunnel.device.name.clone();
+            let into = tunnel.routes.iter().map(|&destination| (destination, device()));
+            self.vrf_routes.entry(vrf.clone()).or_default().extend(into);
+            return;
+        }
         for &destination in &tunnel.routes {
             let inside: Vec<IpNet> =
                 peers.iter().filter(|peer| destination.contains(*peer)).map(|&peer| peer.into()).collect();
             let length = destination.prefix_len();
             let table = if inside.is_empty() && length > 0 { Table::Main } else { Table::Around(length) };
-            let via = RouteVia::Device(tunnel.device.name.clone());
-            self.routes.insert(Route { destination, via, metric: metric(&destination), table });
-            self.routes.insert(Route { destination, via: RouteVia::Unreachable, metric: UNREACHABLE_METRIC, table });
+            self.routes.extend(blocked(destination, &tunnel.device.name, table));
             if table != Table::Main {
                 let ipv4 = destination.addr().is_ipv4();
                 self.rules.extend([Asks::Longer, Asks::Table].map(|asks| Rule { ipv4, length, asks }));
@@ -173,6 +188,29 @@ impl Desired {
                 self.routes.insert(Route { destination: peer, via: RouteVia::Throw, metric: metric(&peer), table });
             }
         }
+    }
+
+    /// As it can be on a machine with these VRFs: a device whose VRF is not there must not be either, or its own addresses would
+    /// make routes in the main table. Returns those devices, too, with the VRF that each lacks.
+    pub(super) fn among(&self, vrfs: &BTreeMap<String, u32>) -> (Self, Vec<(String, String)>) {
+        let mut desired = self.clone();
+        let mut lacking = Vec::new();
+        desired.links.retain(|link| match &link.vrf {
+            Some(vrf) if !vrfs.contains_key(vrf) => {
+                lacking.push((link.name.clone(), vrf.clone()));
+                false
+            }
+            Some(_) | None => true,
+        });
+        let stays = |device: &String| lacking.iter().all(|(name, _)| name != device);
+        desired.attached.retain(stays);
+        desired.addresses.retain(|address| stays(&address.device));
+        for (vrf, routes) in std::mem::take(&mut desired.vrf_routes) {
+            let Some(&number) = vrfs.get(&vrf) else { continue };
+            let table = Table::Vrf(number);
+            desired.routes.extend(routes.iter().flat_map(|(to, device)| blocked(*to, device, table)));
+        }
+        (desired, lacking)
     }
 
     fn add_lanes(
@@ -232,6 +270,15 @@ impl Desired {
         }
         Ok(())
     }
+}
+
+/// A route into a device, and the one to nowhere behind it.
+fn blocked(destination: IpNet, device: &str, table: Table) -> [Route; 2] {
+    let via = RouteVia::Device(device.to_owned());
+    [
+        Route { destination, via, metric: metric(&destination), table },
+        Route { destination, via: RouteVia::Unreachable, metric: UNREACHABLE_METRIC, table },
+    ]
 }
 
 /// A route of another program at the same place must be a conflict that the kernel reports, not one that is silently preferred:

@@ -8,8 +8,8 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use super::{
-    Address, Desired, Extent, LinkKind, Observed, Op, PolicyDirection, Route, RouteVia, Rule, State, StateId, Table,
-    Treatment, XfrmPolicy, XfrmPolicyId,
+    Address, Desired, Extent, Link, LinkKind, Observed, Op, PolicyDirection, Route, RouteVia, Rule, State, StateId,
+    Table, Treatment, XfrmPolicy, XfrmPolicyId,
 };
 
 /// What must change, in the order in which it must.
@@ -118,9 +118,13 @@ pub fn diff(desired: &Desired, observed: &Observed) -> Result<Plan, Conflicts> {
         return Err(Conflicts(conflicts));
     }
     let mut steps = Steps::default();
+    let (desired, lacking) = &desired.among(&observed.vrfs);
+    for (name, vrf) in lacking {
+        steps.push(Turn::Spared, Op::AwaitVrf { name: name.clone(), vrf: vrf.clone() });
+    }
     let mut cleared = steps.links(desired, observed);
     cleared.extend(steps.stale_pins(observed));
-    let kept = without(observed, &cleared);
+    let kept = moved(without(observed, &cleared), desired);
     steps.routes(desired, &kept);
     steps.rules(desired, observed);
     steps.addresses(desired, &kept);
@@ -187,6 +191,27 @@ fn without(observed: &Observed, cleared: &BTreeSet<String>) -> Observed {
     kept
 }
 
+/// Whether the device is there and is to be in another VRF, or in none.
+fn moves(have: &Link, want: &Link) -> bool {
+    have.name == want.name && have.vrf != want.vrf
+}
+
+/// What the kernel leaves of devices that come into a VRF or out of it: no routes (`fib_disable_ip`, `rt6_disable_ip`) and no
+/// addresses of IPv6 (`addrconf_ifdown`).
+fn moved(mut observed: Observed, desired: &Desired) -> Observed {
+    let moving = |have: &Link| desired.links.iter().any(|want| moves(have, want));
+    let moving: BTreeSet<String> =
+        observed.links.values().filter(|have| moving(have)).map(|have| have.name.clone()).collect();
+    let stays = |address: &Address| address.address.addr().is_ipv4() || !moving.contains(&address.device);
+    observed.addresses.retain(stays);
+    observed.other_addresses.retain(stays);
+    observed.routes.retain(|route| match &route.via {
+        RouteVia::Device(device) => !moving.contains(device),
+        RouteVia::Unreachable | RouteVia::Throw => true,
+    });
+    observed
+}
+
 #[derive(Default)]
 struct Steps(Vec<(Turn, Op)>);
 
@@ -229,6 +254,9 @@ impl Steps {
                     self.push(Turn::Links, Op::SetMtu { name: want.name.clone(), from: have.mtu, to: want.mtu });
                 }
                 Some(_) => {}
+            }
+            if have.is_some_and(|have| moves(have, want)) {
+                self.push(Turn::Links, Op::SetVrf { name: want.name.clone(), vrf: want.vrf.clone() });
             }
             if want.disable_policy && !have.is_some_and(|have| have.disable_policy) {
                 self.push(Turn::Links, Op::DisablePolicy { name: want.name.clone() });

@@ -25,6 +25,9 @@ pub struct Link {
     pub up: bool,
     /// Whether what comes in by it is asked for no policy of its own: the device has done so, by its key.
     pub disable_policy: bool,
+    /// The VRF that it is in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vrf: Option<String>,
 }
 
 /// Kinds of device, with what each is made with.
@@ -98,6 +101,8 @@ pub enum Table {
     /// One of ours, for default routes and others around a peer's outer address, of this prefix length. It is asked when the
     /// main table has nothing longer, and passes the peers on, so that what goes to them is routed as without us.
     Around(u8),
+    /// A VRF's, by its number: asked for what came in by the VRF's devices or is bound to it.
+    Vrf(u32),
 }
 
 impl Table {
@@ -106,14 +111,15 @@ impl Table {
         match self {
             Self::Main => libc::RT_TABLE_MAIN.into(),
             Self::Around(length) => AROUND_TABLES + u32::from(length),
+            Self::Vrf(number) => number,
         }
     }
 
-    /// The one with that number, where it is one of these.
-    pub fn of_number(number: u32) -> Option<Self> {
+    /// The one with that number. A route of ours in any other table is there for a VRF, even one that is gone.
+    pub fn of_number(number: u32) -> Self {
         let main = number == Self::Main.number();
         let around = || u8::try_from(number.checked_sub(AROUND_TABLES)?).ok().filter(|length| *length <= 128);
-        if main { Some(Self::Main) } else { around().map(Self::Around) }
+        if main { Self::Main } else { around().map_or(Self::Vrf(number), Self::Around) }
     }
 }
 
@@ -355,7 +361,8 @@ impl fmt::Display for LinkKind {
 
 impl fmt::Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "link {} {} mtu {}", self.name, self.kind, self.mtu)
+        write!(f, "link {} {} mtu {}", self.name, self.kind, self.mtu)?;
+        self.vrf.as_ref().map_or(Ok(()), |vrf| write!(f, " vrf {vrf}"))
     }
 }
 
@@ -375,7 +382,7 @@ impl fmt::Display for Route {
         write!(f, " metric {}", self.metric)?;
         match self.table {
             Table::Main => Ok(()),
-            Table::Around(_) => write!(f, " table {}", self.table.number()),
+            Table::Around(_) | Table::Vrf(_) => write!(f, " table {}", self.table.number()),
         }
     }
 }

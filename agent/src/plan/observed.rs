@@ -12,6 +12,8 @@ pub struct Observed {
     pub links: BTreeMap<String, Link>,
     /// Every other device by name.
     pub others: BTreeMap<String, DeviceInUse>,
+    /// The number of each VRF's table.
+    pub vrfs: BTreeMap<String, u32>,
     /// Our addresses on our devices.
     pub addresses: BTreeSet<Address>,
     /// Addresses that others gave to our devices, the kernel's link-local ones aside: never removed.

@@ -31,6 +31,20 @@ pub enum Op {
         /// Device.
         name: String,
     },
+    /// Into a VRF, out of it, or from one to another. The kernel takes its routes and its IPv6 addresses away.
+    SetVrf {
+        /// Device.
+        name: String,
+        /// The VRF that it gets, if any.
+        vrf: Option<String>,
+    },
+    /// Its VRF is not there, and so it is not made: fails, for nobody but the operator can do it.
+    AwaitVrf {
+        /// Device.
+        name: String,
+        /// The VRF that it lacks.
+        vrf: String,
+    },
     /// Take it up.
     LinkUp {
         /// Device.
@@ -137,6 +151,8 @@ pub enum Spared {
     Port(String),
     /// The programs that mark sockets.
     Sockets,
+    /// A device, and with it the tunnel.
+    Device(String),
 }
 
 impl fmt::Display for Spared {
@@ -144,6 +160,7 @@ impl fmt::Display for Spared {
         match self {
             Self::Port(interface) => write!(f, "port {interface:?} has no program"),
             Self::Sockets => f.write_str("no sockets are marked"),
+            Self::Device(name) => write!(f, "there is no device {name}, and nothing goes by its tunnel"),
         }
     }
 }
@@ -154,10 +171,12 @@ impl Op {
         match self {
             Self::AttachPort { interface, .. } => Some(Spared::Port(interface.clone())),
             Self::AttachSockets => Some(Spared::Sockets),
+            Self::AwaitVrf { name, .. } => Some(Spared::Device(name.clone())),
             Self::AddRoute(_)
             | Self::AddRule(_)
             | Self::AddLink(_)
             | Self::SetMtu { .. }
+            | Self::SetVrf { .. }
             | Self::LinkUp { .. }
             | Self::AddAddress(_)
             | Self::AddState(_)
@@ -198,6 +217,8 @@ impl Op {
             | Self::AddRule(_)
             | Self::AddLink(_)
             | Self::SetMtu { .. }
+            | Self::SetVrf { .. }
+            | Self::AwaitVrf { .. }
             | Self::DisablePolicy { .. }
             | Self::LinkUp { .. }
             | Self::AddAddress(_)
@@ -222,6 +243,8 @@ impl fmt::Display for Op {
             Self::AddRule(rule) => write!(f, "+ {rule}"),
             Self::AddLink(link) => write!(f, "+ {link}"),
             Self::SetMtu { name, from, to } => write!(f, "~ link {name} mtu {from} -> {to}"),
+            Self::SetVrf { name, vrf } => write!(f, "~ link {name} vrf {}", vrf.as_deref().unwrap_or("none")),
+            Self::AwaitVrf { name, vrf } => write!(f, "+ link {name} waits for vrf {vrf}"),
             Self::DisablePolicy { name } => write!(f, "~ link {name} disable-policy"),
             Self::LinkUp { name } => write!(f, "~ link {name} up"),
             Self::AddAddress(address) => write!(f, "+ {address}"),

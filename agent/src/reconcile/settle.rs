@@ -12,8 +12,8 @@ use crate::plan::{Op, Spared};
 /// secondary ones, and an IPv6 address of another length is refused while the old one is there.
 pub const PASSES: usize = 3;
 
-/// Makes the machine what `wanted` says. Returns what was changed. A port or the marking of sockets that cannot be had is an error in the end, or with
-/// [`WithoutCharon::Proceed`] a warning: tunnels go on without it.
+/// Makes the machine what `wanted` says. Returns what was changed. A port, the marking of sockets or a VRF's device that cannot be
+/// had is an error in the end, or with [`WithoutCharon::Proceed`] a warning: other tunnels go on without it.
 pub async fn settle(world: &mut World, live: &Live, wanted: &Wanted, without: WithoutCharon) -> Result<Vec<Op>, Error> {
     let (mut done, mut failed) = (Vec::new(), BTreeMap::new());
     let is_failed =
@@ -72,9 +72,13 @@ pub fn lines(ops: &[Op]) -> Vec<String> {
 /// What an operation is about, as the metric names it.
 pub fn kind(op: &Op) -> &'static str {
     match op {
-        Op::AddLink(_) | Op::SetMtu { .. } | Op::DisablePolicy { .. } | Op::LinkUp { .. } | Op::RemoveLink { .. } => {
-            "link"
-        }
+        Op::AddLink(_)
+        | Op::SetMtu { .. }
+        | Op::SetVrf { .. }
+        | Op::AwaitVrf { .. }
+        | Op::DisablePolicy { .. }
+        | Op::LinkUp { .. }
+        | Op::RemoveLink { .. } => "link",
         Op::AddAddress(_) | Op::RemoveAddress(_) => "address",
         Op::AddRoute(_) | Op::RemoveRoute(_) | Op::AddRule(_) | Op::RemoveRule(_) => "route",
         Op::AddState(_) | Op::RemoveState(_) | Op::FlushLane { .. } => "state",

@@ -166,16 +166,13 @@ impl World {
             live.leave(&wanted.policy)?;
         }
         let (before, after) = survey.plan.ops.split_at(before_lanes(&survey.plan.ops));
+        let mut failed = BTreeMap::new();
         for op in before {
-            self.execute(wanted, survey, op).await?;
+            self.attempt(wanted, survey, op, &mut failed).await?;
         }
         live.install(&wanted.policy)?;
-        let mut failed = BTreeMap::new();
         for op in after {
-            match (self.execute(wanted, survey, op).await, op.spared()) {
-                (Err(error), Some(spared)) => drop(failed.insert(spared, error)),
-                (done, _) => done?,
-            }
+            self.attempt(wanted, survey, op, &mut failed).await?;
         }
         // By now all that they did is done by programs of this version.
         lock(&*self.dataplane()?).remove_other_versions()?;
@@ -250,6 +247,21 @@ impl World {
     async fn unload(&mut self, name: &str) -> Result<(), Error> {
         if let Some(charon) = &mut self.charon {
             charon.unload(key_of(name)).await?;
+        }
+        Ok(())
+    }
+
+    /// Whose failure tunnels go on without is an entry of `failed`.
+    async fn attempt(
+        &mut self,
+        wanted: &Wanted,
+        survey: &Survey,
+        op: &Op,
+        failed: &mut BTreeMap<Spared, Error>,
+    ) -> Result<(), Error> {
+        match (self.execute(wanted, survey, op).await, op.spared()) {
+            (Err(error), Some(spared)) => drop(failed.insert(spared, error)),
+            (done, _) => done?,
         }
         Ok(())
     }

@@ -221,3 +221,39 @@ gw.toml:18:10: error: tunnel "branch-8": tunnel "branch-7" has the same local an
 "#,
     );
 }
+
+#[test]
+fn a_vrf_is_for_xfrm_interfaces_and_has_routes_of_its_own() {
+    same(&changed("if-id = 42", "if-id = 42, vrf = \"blue\""), "");
+    for (kind, device, column) in [("vti", vti("key = 42, vrf = \"blue\""), 57), ("gre", gre("vrf = \"blue\""), 47)] {
+        let wanted = format!(
+            "gw.toml:11:{column}: error: tunnel \"branch-7\": device: vrf is not for type = \"{kind}\"\n    take vrf out: it is for \
+             type = \"xfrm\""
+        );
+        assert_eq!(said(&device), wanted);
+    }
+    same(
+        &changed("if-id = 42", "if-id = 42, vrf = \"a-name-beyond-fifteen\""),
+        r#"
+gw.toml:10:66: error: tunnel "branch-7": device: vrf "a-name-beyond-fifteen" is 21 bytes long, 15 at most
+"#,
+    );
+    let twice = |vrf: &str| {
+        let routes = "routes = \"10.2.0.0/16\"\n";
+        let first = FINE.replacen("if-id = 42", "if-id = 42, vrf = \"blue\"", 1).replacen(
+            "ike =",
+            &format!("{routes}ike ="),
+            1,
+        );
+        let second = second("192.0.2.8", &format!("type = \"xfrm\", if-id = 43, vrf = \"{vrf}\""));
+        said(&format!("{first}{second}{routes}"))
+    };
+    same(&twice("green"), "");
+    same(
+        &twice("blue"),
+        r#"
+gw.toml:22:10: error: tunnel "branch-8": route 10.2.0.0/16 leads into tunnel "branch-7" already, see gw.toml:11:10
+    take it out of one of them, or make one more specific
+"#,
+    );
+}

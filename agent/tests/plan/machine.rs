@@ -27,9 +27,17 @@ pub fn carry_out(machine: &mut Observed, op: &Op) {
             let taken = |other: &Link| other.name == link.name || other.kind.excludes(&link.kind);
             assert!(!machine.links.values().any(taken), "EEXIST: {op}");
             assert!(!machine.attached.contains(&link.name), "a stale pin: {op}");
+            assert!(link.vrf.as_ref().is_none_or(|vrf| machine.vrfs.contains_key(vrf)), "ENODEV: {op}");
             machine.links.insert(link.name.clone(), Link { up: false, disable_policy: false, ..link });
         }
         Op::SetMtu { name, to, .. } => machine.links.get_mut(&name).unwrap().mtu = to,
+        Op::SetVrf { name, vrf } => {
+            assert!(vrf.as_ref().is_none_or(|vrf| machine.vrfs.contains_key(vrf)), "ENODEV: {op}");
+            set_vrf(machine, &name, vrf);
+        }
+        Op::AwaitVrf { name, vrf } => {
+            assert!(!machine.vrfs.contains_key(&vrf) && !machine.links.contains_key(&name), "{op}");
+        }
         Op::DisablePolicy { name } => machine.links.get_mut(&name).unwrap().disable_policy = true,
         Op::LinkUp { name } => machine.links.get_mut(&name).unwrap().up = true,
         Op::AddAddress(address) => {
@@ -104,9 +112,18 @@ pub fn carry_out(machine: &mut Observed, op: &Op) {
     }
 }
 
-/// A machine on which `desired` was applied, with charon's lanes up.
+/// At which the kernel takes the routes and the IPv6 addresses away.
+fn set_vrf(machine: &mut Observed, device: &str, vrf: Option<String>) {
+    machine.links.get_mut(device).unwrap().vrf = vrf;
+    let stays = |address: &Address| address.device != device || address.address.addr().is_ipv4();
+    machine.addresses.retain(stays);
+    machine.other_addresses.retain(stays);
+    machine.routes.retain(|route| route.via != RouteVia::Device(device.to_owned()));
+}
+
+/// A machine with a VRF on which `desired` was applied, with charon's lanes up.
 pub fn machine(desired: &Desired) -> Observed {
-    let mut machine = Observed::default();
+    let mut machine = bare();
     for op in diff(desired, &machine).unwrap().ops {
         carry_out(&mut machine, &op);
     }
@@ -139,8 +156,17 @@ pub fn drift(machine: &mut Observed, which: usize) {
         (8, _) => {
             machine.rules.pop_first();
         }
+        (9, Some(device)) => {
+            let vrf = if machine.links[&device].vrf.is_some() { None } else { Some("blue".to_owned()) };
+            set_vrf(machine, &device, vrf);
+        }
         _ => {}
     }
+}
+
+/// A machine with a VRF and nothing of ours.
+pub fn bare() -> Observed {
+    Observed { vrfs: [("blue".to_owned(), 10)].into(), ..Observed::default() }
 }
 
 /// Where a packet to that address goes, as the kernel looks for it: rule by rule, the longest prefix of a table first.

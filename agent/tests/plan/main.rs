@@ -4,19 +4,19 @@ mod machine;
 mod ports;
 mod sketch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use lanekeeper::keyfile::{self, Keys};
 use lanekeeper::plan::{
-    Address, Conflict, Desired, DeviceInUse, Direction, Error, LaneTraces, LinkKind, Observed, Op, PolicyDirection,
-    REQIDS, RouteVia, Selector, State, Treatment, UNREACHABLE_METRIC, XfrmPolicy, diff,
+    Address, Conflict, Desired, DeviceInUse, Direction, Error, LaneTraces, LinkKind, Observed, Op, Plan,
+    PolicyDirection, REQIDS, RouteVia, Selector, State, Table, Treatment, UNREACHABLE_METRIC, XfrmPolicy, diff,
 };
 use lanekeeper::policy::{Keying, Policy, Static, Tunnel};
 use proptest::prelude::*;
 
-use crate::machine::{carry_out, drift, lookup, machine};
+use crate::machine::{bare, carry_out, drift, lookup, machine};
 use crate::sketch::{Kind, Sketch, desired, net, one, policy, sketch};
 
 proptest! {
@@ -31,7 +31,7 @@ proptest! {
             carry_out(&mut machine, &op);
         }
         let again = diff(&wanted, &machine).unwrap();
-        prop_assert!(again.is_empty(), "{again}");
+        prop_assert!(only_waits(&again), "{again}");
     }
 
     #[test]
@@ -41,20 +41,24 @@ proptest! {
         for op in diff(&Desired::default(), &machine).unwrap().ops {
             carry_out(&mut machine, &op);
         }
-        prop_assert_eq!(machine, Observed::default());
+        prop_assert_eq!(machine, bare());
     }
 
     #[test]
     fn a_prefix_that_stays_is_never_without_a_route(from in sketch(), to in sketch()) {
         let mut machine = machine(&desired(&from));
-        let wanted = desired(&to);
-        let stays: Vec<IpNet> = wanted.routes.iter().map(|route| route.destination)
-            .filter(|destination| machine.routes.iter().any(|route| route.destination == *destination)).collect();
-        for op in diff(&wanted, &machine).unwrap().ops {
+        // In one VRF, or outside of all.
+        let places = |machine: &Observed| -> BTreeSet<(bool, IpNet)> {
+            machine.routes.iter().map(|route| (matches!(route.table, Table::Vrf(_)), route.destination)).collect()
+        };
+        let ops = diff(&desired(&to), &machine).unwrap().ops;
+        let mut end = machine.clone();
+        ops.iter().for_each(|op| carry_out(&mut end, op));
+        let stays: Vec<_> = places(&machine).intersection(&places(&end)).copied().collect();
+        for op in ops {
             carry_out(&mut machine, &op);
-            for destination in &stays {
-                let covered = machine.routes.iter().any(|route| route.destination == *destination);
-                prop_assert!(covered, "{destination} after {op}");
+            for place in &stays {
+                prop_assert!(places(&machine).contains(place), "{place:?} after {op}");
             }
         }
     }
@@ -71,6 +75,23 @@ proptest! {
                 });
                 prop_assert!(blocked, "{route} after {op}");
             }
+        }
+    }
+
+    #[test]
+    fn what_is_in_a_vrf_is_routed_in_its_table_alone(from in sketch(), to in sketch(), drifted in 0..10usize) {
+        let mut machine = machine(&desired(&from));
+        drift(&mut machine, drifted);
+        for op in diff(&desired(&to), &machine).unwrap().ops {
+            carry_out(&mut machine, &op);
+            if let Op::AddRoute(route) = &op && let RouteVia::Device(device) = &route.via {
+                let table = machine.links[device].vrf.as_ref().map(|vrf| Table::Vrf(machine.vrfs[vrf]));
+                prop_assert_eq!(table, Some(route.table).filter(|table| matches!(table, Table::Vrf(_))), "{}", op);
+            }
+        }
+        for link in machine.links.values() {
+            let want = to.tunnels.iter().find(|tunnel| format!("lk-t{}", tunnel.name) == link.name).unwrap();
+            prop_assert_eq!(link.vrf.as_deref(), want.vrf, "{}", link);
         }
     }
 
@@ -194,7 +215,7 @@ proptest! {
         let mut machine = machine(&wanted);
         machine.charon.values_mut().for_each(|traces| traces.states += 2);
         let plan = diff(&wanted, &machine).unwrap();
-        prop_assert!(plan.is_empty(), "{plan}");
+        prop_assert!(only_waits(&plan), "{plan}");
     }
 
     #[test]
@@ -205,8 +226,13 @@ proptest! {
             machine.other_addresses.insert(Address { device: device.clone(), address: net("10.77.0.1/24") });
         }
         let plan = diff(&wanted, &machine).unwrap();
-        prop_assert!(plan.is_empty(), "{plan}");
+        prop_assert!(only_waits(&plan), "{plan}");
     }
+}
+
+/// Nothing is to be done but the operator's part: the VRF that is not there.
+fn only_waits(plan: &Plan) -> bool {
+    plan.ops.iter().all(|op| matches!(op, Op::AwaitVrf { vrf, .. } if vrf == "green"))
 }
 
 /// Without what differs from key file to key file.
@@ -464,4 +490,53 @@ fn keys_must_fit_the_lanes() {
         direction: Direction::Out,
     };
     assert!(missing.to_string().ends_with("direction \"out\"; add one"));
+}
+
+#[test]
+fn a_device_is_made_in_its_vrf_and_not_without() {
+    let mut wanted = one(true);
+    wanted.tunnels[0].vrf = Some("blue");
+    wanted.tunnels[0].addresses = 2;
+    let wanted = desired(&wanted);
+    let without = diff(&wanted, &Observed::default()).unwrap().to_string();
+    assert!(without.contains("+ link lk-t0 waits for vrf blue\n"), "{without}");
+    for word in ["+ route", "+ address", "xfrm", "up", "dev lk-t0"] {
+        assert!(!without.contains(word), "{word:?} is in {without}");
+    }
+    let first = lines(&diff(&wanted, &bare()).unwrap().ops);
+    for line in [
+        "+ link lk-t0 xfrm if_id 42 mtu 1400 vrf blue",
+        "+ route 10.0.0.0/16 dev lk-t0 metric 0 table 10",
+        "+ route unreachable 10.0.0.0/16 metric 4294967294 table 10",
+    ] {
+        assert!(first.iter().any(|other| other == line), "{line} is not in {first:?}");
+    }
+
+    // Somebody takes it out, and the kernel the addresses and routes.
+    let mut machine = machine(&wanted);
+    drift(&mut machine, 9);
+    let back = lines(&diff(&wanted, &machine).unwrap().ops);
+    assert_eq!(
+        back,
+        [
+            "~ link lk-t0 vrf blue",
+            "+ address 2001:db8:ff::1/64 dev lk-t0",
+            "+ route 10.0.0.0/16 dev lk-t0 metric 0 table 10",
+        ]
+    );
+
+    // The VRF goes, and another comes under its name.
+    machine = bare();
+    diff(&wanted, &bare()).unwrap().ops.iter().for_each(|op| carry_out(&mut machine, op));
+    machine.vrfs.insert("blue".to_owned(), 11);
+    let moved = lines(&diff(&wanted, &machine).unwrap().ops);
+    assert_eq!(
+        moved,
+        [
+            "+ route unreachable 10.0.0.0/16 metric 4294967294 table 11",
+            "+ route 10.0.0.0/16 dev lk-t0 metric 0 table 11",
+            "- route 10.0.0.0/16 dev lk-t0 metric 0 table 10",
+            "- route unreachable 10.0.0.0/16 metric 4294967294 table 10",
+        ]
+    );
 }

@@ -37,12 +37,15 @@ pub struct TunnelSketch {
     pub keyed: bool,
     pub seed: u32,
     pub digest: u64,
+    pub vrf: Option<&'static str>,
 }
 
 fn tunnel_sketch() -> impl Strategy<Value = TunnelSketch> {
     let kind = (1..5u32, prop_oneof![Just(Kind::Xfrm), Just(Kind::Vti), Just(Kind::Gre)]);
-    (0..4usize, kind, 1280..1283u32, 1..4u8, 0..3usize, 0..6usize, any::<bool>(), 0..2u32, 0..2u64).prop_map(
-        |(name, (if_id, kind), mtu, lanes, addresses, routes, keyed, seed, digest)| TunnelSketch {
+    // One VRF is there, another is not.
+    let made = (0..2u64, prop_oneof![3 => Just(None), 2 => Just(Some("blue")), 1 => Just(Some("green"))]);
+    (0..4usize, kind, 1280..1283u32, 1..4u8, 0..3usize, 0..6usize, any::<bool>(), 0..2u32, made).prop_map(
+        |(name, (if_id, kind), mtu, lanes, addresses, routes, keyed, seed, (digest, vrf))| TunnelSketch {
             name,
             if_id,
             kind,
@@ -53,6 +56,7 @@ fn tunnel_sketch() -> impl Strategy<Value = TunnelSketch> {
             keyed,
             seed,
             digest,
+            vrf: vrf.filter(|_| kind == Kind::Xfrm),
         },
     )
 }
@@ -105,6 +109,7 @@ impl TunnelSketch {
                     .iter()
                     .map(|text| net(text))
                     .collect(),
+                vrf: self.vrf.map(str::to_owned),
             },
             // The first is another in each tunnel, the others move between tunnels.
             routes: [
@@ -213,6 +218,7 @@ pub fn one(keyed: bool) -> Sketch {
         keyed,
         seed: 0,
         digest: 7,
+        vrf: None,
     };
     Sketch { tunnels: vec![tunnel], tables: Some(1), mask: 0xff }
 }

@@ -169,6 +169,7 @@ pub fn tunnel(random: &mut Random, place: usize, classes: &[Class], mask: u32) -
             name: format!("lk-{place}"),
             mtu: 1400,
             addresses: Vec::new(),
+            vrf: None,
         },
         routes: Vec::new(),
         keying: Keying::Static(Static { key_file: "/nowhere".into(), consent: true }),

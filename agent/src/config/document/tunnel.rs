@@ -143,6 +143,9 @@ pub struct Device {
     /// Its own addresses.
     #[schemars(with = "Option<Many<String>>")]
     pub addresses: Vec<At<IpNet>>,
+    /// Of an XFRM interface: the VRF that it is in, a device of yours. The tunnel's routes are in its table.
+    #[schemars(with = "Option<String>")]
+    pub vrf: Option<At<String>>,
 }
 
 impl Device {
@@ -160,6 +163,7 @@ impl Device {
             ttl: table.number("ttl", 1..=255),
             mtu: table.number("mtu", 576..=65535),
             addresses: table.many("addresses", &value::DEVICE_ADDRESS, "leave the key out for no addresses"),
+            vrf: table.one("vrf", &value::INTERFACE),
         }
     }
 
@@ -170,7 +174,7 @@ impl Device {
                 table.require("if-id", "42");
                 &[("key", "vti"), ("ikey", "vti"), ("okey", "vti"), ("ttl", "gre")]
             }
-            DeviceType::Gre => &[("if-id", "xfrm"), ("ikey", "vti"), ("okey", "vti")],
+            DeviceType::Gre => &[("if-id", "xfrm"), ("ikey", "vti"), ("okey", "vti"), ("vrf", "xfrm")],
             DeviceType::Vti => {
                 match (table.has("key"), table.has("ikey"), table.has("okey")) {
                     (true, false, false) | (false, true, true) => {}
@@ -182,7 +186,7 @@ impl Device {
                         table.problem(spot, Problem::KeyTwice { object });
                     }
                 }
-                &[("if-id", "xfrm"), ("ttl", "gre")]
+                &[("if-id", "xfrm"), ("ttl", "gre"), ("vrf", "xfrm")]
             }
         };
         for &(key, of) in of_others {

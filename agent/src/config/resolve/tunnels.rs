@@ -183,6 +183,7 @@ fn device(tunnel: &document::Tunnel) -> Device {
         name: device.and_then(|device| device.name.as_ref()).map(|name| name.value.clone()).unwrap_or_default(),
         mtu: device.and_then(|device| device.mtu.as_ref()).map_or(MTU, |mtu| mtu.value),
         addresses: device.map(|device| device.addresses.iter().map(|at| at.value).collect()).unwrap_or_default(),
+        vrf: device.and_then(|device| device.vrf.as_ref()).map(|vrf| vrf.value.clone()),
     }
 }
 

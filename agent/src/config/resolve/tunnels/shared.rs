@@ -51,8 +51,10 @@ pub fn check(document: &Document, classes: &[Class], mask: u32, findings: &mut F
             let (object, taken) = (object.clone(), name.value.clone());
             findings.problem(name.spot, Problem::DeviceTaken { object, name: taken, other, first });
         }
+        // In another VRF the same prefix is another's.
+        let vrf = tunnel.device.as_ref().and_then(|device| device.vrf.as_ref()).map(|vrf| vrf.value.as_str());
         for route in &tunnel.routes {
-            if let Some((holder, spot)) = by_route.take(route.value, tunnel, route.spot)
+            if let Some((holder, spot)) = by_route.take((vrf, route.value), tunnel, route.spot)
                 // Twice in one tunnel is reported as such.
                 && !std::ptr::eq(holder, tunnel)
             {

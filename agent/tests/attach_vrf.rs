@@ -1,0 +1,187 @@
+//! Tunnels whose device is in a VRF of the operator's: routes in its table, and none in the main one.
+
+use std::fs;
+use std::net::{IpAddr, Ipv6Addr};
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use xtask::demo::stage::warm_up;
+use xtask::lab::capture::Capture;
+use xtask::lab::dump;
+use xtask::lab::gateways::{Gateways, LANES_UP};
+use xtask::lab::netns::Ns;
+use xtask::lab::scenario::{Class, DEVICE, IF_ID, Keying, Scenario};
+use xtask::lab::traffic::{Flow, Traffic};
+use xtask::lab::{Family, Side};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_lanekeeper");
+const SIDES: [Side; 2] = [Side::A, Side::B];
+const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+/// Within a second of the event, and as much again for an emulated processor.
+const REPAIRED: Duration = Duration::from_secs(2);
+
+fn scenario(keying: Keying) -> Scenario {
+    Scenario {
+        classes: vec![Class::new("voice"), Class::new("default")],
+        rules: "[[rule]]\nname = \"voice\"\nclass = \"voice\"\nprotocol = \"udp\"\ndscp = [\"ef\"]\n".to_owned(),
+        ..Scenario::four_classes(keying)
+    }
+}
+
+/// Each gateway has its LAN in a VRF `blue` of another number, and the operator's default route to nowhere in its table.
+fn stage(keying: Keying) -> Gateways {
+    let gateways = Gateways::idle("vrf", scenario(keying), Path::new(BINARY)).unwrap();
+    for (side, table) in SIDES.into_iter().zip([10, 20]) {
+        let gateway = gateways.lab().gateway(side);
+        join_vrf(&gateway, side, table);
+        let config = gateways.agent_of(side).config();
+        let toml = fs::read_to_string(&config).unwrap();
+        let of_device = format!("if-id = {IF_ID},");
+        assert!(toml.contains(&of_device), "{toml}");
+        fs::write(&config, toml.replace(&of_device, &format!("{of_device} vrf = \"blue\","))).unwrap();
+    }
+    gateways
+}
+
+/// The LAN's port loses its IPv6 address at it.
+fn join_vrf(gateway: &Ns, side: Side, table: u32) {
+    let IpAddr::V6(host) = side.host(Family::V6) else { unreachable!("{side:?}") };
+    let lan = Ipv6Addr::from_bits(host.to_bits() - 1);
+    gateway
+        .sh(&format!(
+            "ip link add blue up address 02:00:00:00:00:{table} type vrf table {table}
+             ip route add unreachable default metric 4278198272 table {table}
+             ip -6 route add unreachable default metric 4278198272 table {table}
+             ip link set lan0 master blue
+             ip addr add {lan}/64 dev lan0 nodad"
+        ))
+        .unwrap();
+}
+
+/// Voice and what no rule matches, from both sides, in both families; returns what arrived.
+fn received(gateways: &Gateways) -> Vec<u64> {
+    let mut flows = Vec::new();
+    for (from, port) in SIDES.into_iter().zip([7000, 7100]) {
+        for family in FAMILIES {
+            for dscp in [46, 0] {
+                let flow = gateways.lab().flow("both", from, family, port + u16::from(dscp));
+                flows.push(Flow { dscp, count: Some(10), ..flow });
+            }
+        }
+    }
+    Traffic::run(&flows).unwrap().iter().map(|tally| tally.received).collect()
+}
+
+fn dumps(gateways: &Gateways) -> [String; 2] {
+    SIDES.map(|side| dump::machine(&gateways.lab().gateway(side), &gateways.agent_of(side).bpffs()).unwrap())
+}
+
+/// `plan FILE`: its exit status and what it printed.
+fn plan(gateways: &Gateways, side: Side) -> (Option<i32>, String) {
+    let agent = gateways.agent_of(side);
+    let output = agent.call(&["plan", &agent.config().to_string_lossy()]).unwrap();
+    (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+}
+
+/// Everything that is ours of device, addresses and routes.
+fn ours(gateway: &Ns) -> String {
+    gateway
+        .sh(&format!(
+            "ip -o link show dev {DEVICE} | grep -o 'master [a-z]*'
+             ip -o addr show dev {DEVICE} scope global | sed -E 's/^[0-9]+: //; s/(valid|preferred)_lft [^ ]+//g'
+             ip route show table all proto 76; ip -6 route show table all proto 76"
+        ))
+        .unwrap_or_default()
+}
+
+fn wait_until(what: &str, limit: Duration, holds: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < limit, "{what}: not within {limit:?}");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn attach_vrf_carries_both_ways_and_leaves_nothing() {
+    let mut gateways = stage(Keying::Psk);
+    let found = dumps(&gateways);
+    let capture = Capture::start(&gateways.lab().wan()).unwrap();
+    for side in [Side::B, Side::A] {
+        gateways.agent(side).start().unwrap();
+    }
+    gateways.wait_for_lanes(LANES_UP).unwrap();
+    warm_up(gateways.lab()).unwrap();
+    let voice = |gateways: &Gateways| gateways.kernel_packets(Side::A).unwrap()[&("voice", 0, true)];
+    let before = voice(&gateways);
+    assert_eq!(received(&gateways), [10; 8]);
+    assert_eq!(voice(&gateways) - before, 20);
+    for side in SIDES {
+        assert_eq!(gateways.kernel_packets(side).unwrap(), gateways.metric_packets(side).unwrap(), "{side:?}");
+        assert_eq!(
+            plan(&gateways, side),
+            (Some(0), "nothing to do\n".to_owned()),
+            "the second plan of {side:?} is not empty"
+        );
+    }
+
+    // All routes are in the VRF's table.
+    let gateway = gateways.lab().gateway(Side::A);
+    for family in ["-4", "-6"] {
+        let routes = gateway.sh(&format!("ip {family} route show table all proto 76")).unwrap();
+        let main = gateway.sh(&format!("ip {family} route show table main")).unwrap();
+        assert!(routes.lines().count() == 2 && routes.lines().all(|route| route.contains(" table 10")), "{routes}");
+        assert!(!main.contains(DEVICE) && !main.contains("unreachable"), "{main}");
+    }
+    let agent = gateways.agent_of(Side::A);
+    let config = agent.config().display().to_string();
+    let devices = agent.must(&["devices"]).unwrap();
+    assert!(devices.contains("vrf blue"), "{devices}");
+    let findings = String::from_utf8(agent.call(&["doctor", &config]).unwrap().stdout).unwrap();
+    assert!(!findings.contains(DEVICE) && !findings.contains("route"), "{findings}");
+    let explained = agent.must(&["explain", &config, "udp 10.1.0.2:4000 > 10.2.0.2:5060 dscp ef in lan0"]).unwrap();
+    assert!(explained.contains(&format!("device  {DEVICE}\n")) && explained.contains("sa      spi"), "{explained}");
+
+    // Taken out of the VRF, it comes back, with its addresses and routes.
+    let all = ours(&gateway);
+    assert!(all.starts_with("master blue\n"), "{all}");
+    for script in [
+        format!("ip link set {DEVICE} nomaster"),
+        "ip route flush table 10 proto 76; ip -6 route flush table 10 proto 76".to_owned(),
+    ] {
+        gateway.sh(&script).unwrap();
+        wait_until(&script, REPAIRED, || ours(&gateway) == all);
+    }
+    assert_eq!(received(&gateways), [10; 8]);
+
+    // Without its VRF the device is not there, nor any route, and what is said has the way out. With the VRF it comes back.
+    gateway.sh("ip link del blue; ip -4 route flush table 10; ip -6 route flush table 10").unwrap();
+    wait_until("device without VRF", REPAIRED, || gateway.sh(&format!("ip link show dev {DEVICE}")).is_err());
+    assert_eq!(ours(&gateway), "");
+    assert_eq!(plan(&gateways, Side::A), (Some(1), format!("+ link {DEVICE} waits for vrf blue\n")));
+    let log = gateways.agent_of(Side::A).log();
+    assert!(log.contains("ip link add blue up type vrf table NUMBER"), "{log}");
+    let config = gateways.agent_of(Side::A).config().display().to_string();
+    let applied = gateways.agent_of(Side::A).call(&["apply", &config]).unwrap();
+    let said = String::from_utf8_lossy(&applied.stderr).into_owned();
+    assert!(!applied.status.success() && said.contains("take vrf = \"blue\" out"), "{said}");
+    join_vrf(&gateway, Side::A, 10);
+    wait_until("device with VRF", REPAIRED, || ours(&gateway) == all);
+    wait_until("traffic", Duration::from_secs(10), || received(&gateways) == [10; 8]);
+
+    // Without the device nothing leaves in clear.
+    for side in SIDES {
+        gateways.agent(side).stop().unwrap();
+    }
+    gateway.sh(&format!("ip link del {DEVICE}")).unwrap();
+    assert_eq!(received(&gateways)[..4], [0; 4]);
+    let seen = capture.stop().unwrap();
+    assert!(seen.clear == 0 && seen.esp_total() > 0, "{seen:?}");
+    for side in SIDES {
+        gateways.agent_of(side).must(&["down"]).unwrap();
+    }
+    for (before, after) in found.iter().zip(dumps(&gateways)) {
+        assert_eq!(dump::difference(before, &after), Vec::<String>::new());
+    }
+}
