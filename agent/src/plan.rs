@@ -12,8 +12,8 @@ mod op;
 pub use desired::{Desired, Error};
 pub use diff::{Conflict, Conflicts, Plan, diff};
 pub use objects::{
-    Address, Algorithm, Asks, Direction, Link, LinkKind, Mark, PolicyDirection, Route, RouteVia, Rule, Selector, State,
-    StateId, Table, Treatment, XfrmPolicy, XfrmPolicyId, is_our_priority,
+    Address, Algorithm, Asks, Direction, Lack, Link, LinkKind, Mark, PolicyDirection, Route, RouteVia, Rule, Selector,
+    State, StateId, Table, Treatment, XfrmPolicy, XfrmPolicyId, is_our_priority,
 };
 pub use observed::{DeviceInUse, Extent, LaneTraces, Observed};
 pub use op::{Op, Room, Spared};

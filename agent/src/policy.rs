@@ -158,6 +158,8 @@ pub struct Device {
     pub addresses: Vec<IpNet>,
     /// The operator's VRF that it is in, with all routes of its tunnel.
     pub vrf: Option<String>,
+    /// The device in whose VRF its ESP packets are routed.
+    pub link: Option<String>,
 }
 
 /// Kinds of device.

@@ -286,6 +286,7 @@ pub(crate) mod tests {
                     mtu: 1400,
                     addresses: vec![],
                     vrf: None,
+                    link: None,
                 },
                 routes: vec!["10.2.0.0/16".parse().unwrap()],
                 keying: Keying::Static(Static { key_file: "/etc/lanekeeper/keys".into(), consent: true }),

@@ -1,4 +1,5 @@
-//! Tunnels whose device is in a VRF of the operator's: routes in its table, and none in the main one.
+//! Tunnels whose device is in a VRF of the operator's, with routes in its table and none in the main one; and those whose WAN is
+//! in a VRF.
 
 use std::fs;
 use std::net::{IpAddr, Ipv6Addr};
@@ -30,18 +31,23 @@ fn scenario(keying: Keying) -> Scenario {
 }
 
 /// Each gateway has its LAN in a VRF `blue` of another number, and the operator's default route to nowhere in its table.
-fn stage(keying: Keying) -> Gateways {
-    let gateways = Gateways::idle("vrf", scenario(keying), Path::new(BINARY)).unwrap();
+fn stage() -> Gateways {
+    let gateways = Gateways::idle("vrf", scenario(Keying::Psk), Path::new(BINARY)).unwrap();
     for (side, table) in SIDES.into_iter().zip([10, 20]) {
         let gateway = gateways.lab().gateway(side);
         join_vrf(&gateway, side, table);
-        let config = gateways.agent_of(side).config();
-        let toml = fs::read_to_string(&config).unwrap();
-        let of_device = format!("if-id = {IF_ID},");
-        assert!(toml.contains(&of_device), "{toml}");
-        fs::write(&config, toml.replace(&of_device, &format!("{of_device} vrf = \"blue\","))).unwrap();
+        of_device(&gateways, side, "vrf = \"blue\",");
     }
     gateways
+}
+
+/// Writes that into the device of the file.
+fn of_device(gateways: &Gateways, side: Side, keys: &str) {
+    let config = gateways.agent_of(side).config();
+    let toml = fs::read_to_string(&config).unwrap();
+    let (before, rest) = toml.split_once(&format!("if-id = {IF_ID},")).unwrap();
+    let (_, after) = rest.split_once(" name =").unwrap();
+    fs::write(&config, format!("{before}if-id = {IF_ID}, {keys} name ={after}")).unwrap();
 }
 
 /// The LAN's port loses its IPv6 address at it.
@@ -105,7 +111,7 @@ fn wait_until(what: &str, limit: Duration, holds: impl Fn() -> bool) {
 
 #[test]
 fn attach_vrf_carries_both_ways_and_leaves_nothing() {
-    let mut gateways = stage(Keying::Psk);
+    let mut gateways = stage();
     let found = dumps(&gateways);
     let capture = Capture::start(&gateways.lab().wan()).unwrap();
     for side in [Side::B, Side::A] {
@@ -178,6 +184,68 @@ fn attach_vrf_carries_both_ways_and_leaves_nothing() {
     assert_eq!(received(&gateways)[..4], [0; 4]);
     let seen = capture.stop().unwrap();
     assert!(seen.clear == 0 && seen.esp_total() > 0, "{seen:?}");
+    for side in SIDES {
+        gateways.agent_of(side).must(&["down"]).unwrap();
+    }
+    for (before, after) in found.iter().zip(dumps(&gateways)) {
+        assert_eq!(dump::difference(before, &after), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn attach_vrf_of_the_underlying_device_routes_esp() {
+    let gateways = Gateways::idle("under", scenario(Keying::Static), Path::new(BINARY)).unwrap();
+    let gateway = gateways.lab().gateway(Side::A);
+    gateway
+        .sh("ip link add red up type vrf table 30
+             ip link set wan0 master red
+             ip route add default via 198.51.100.1 table 30")
+        .unwrap();
+    let found = dumps(&gateways);
+    let agent = gateways.agent_of(Side::A);
+    let config = agent.config().display().to_string();
+    let below = || {
+        let link = gateway.sh(&format!("ip -o link show dev {DEVICE}")).unwrap();
+        link.split_once(&format!("{DEVICE}@")).and_then(|(_, rest)| rest.split(':').next()).map(str::to_owned)
+    };
+    let peer = gateways.agent_of(Side::B);
+    peer.must(&["apply", &peer.config().to_string_lossy()]).unwrap();
+    of_device(&gateways, Side::A, "link = \"wan0\",");
+    agent.must(&["apply", &config]).unwrap();
+    assert_eq!(below().as_deref(), Some("wan0"));
+    assert_eq!(plan(&gateways, Side::A), (Some(0), "nothing to do\n".to_owned()));
+    let capture = Capture::start(&gateways.lab().wan()).unwrap();
+    assert_eq!(received(&gateways), [10; 8]);
+
+    // LAN and main table have no route to the peer.
+    of_device(&gateways, Side::A, "link = \"lan0\",");
+    agent.must(&["apply", &config]).unwrap();
+    assert_eq!(below().as_deref(), Some("lan0"));
+    assert_eq!(received(&gateways), [0, 0, 0, 0, 10, 10, 10, 10]);
+    let seen = capture.stop().unwrap();
+    assert!(seen.clear == 0 && seen.esp_total() > 0, "{seen:?}");
+
+    // What is not there is said, and what was before stays.
+    of_device(&gateways, Side::A, "link = \"wan9\",");
+    let refused = agent.call(&["apply", &config]).unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("bring wan9 up, or take link = \"wan9\" out"), "{said}");
+    assert_eq!(below().as_deref(), Some("lan0"));
+
+    // Somebody makes it by another device: it is made anew.
+    of_device(&gateways, Side::A, "link = \"wan0\",");
+    agent.must(&["apply", &config]).unwrap();
+    gateway
+        .sh(&format!(
+            "ip link del {DEVICE}
+             ip link add {DEVICE} type xfrm dev lan0 if_id {IF_ID}
+             ip link set {DEVICE} alias lanekeeper"
+        ))
+        .unwrap();
+    agent.must(&["apply", &config]).unwrap();
+    assert_eq!(below().as_deref(), Some("wan0"));
+    assert_eq!(received(&gateways), [10; 8]);
+
     for side in SIDES {
         gateways.agent_of(side).must(&["down"]).unwrap();
     }

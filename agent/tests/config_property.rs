@@ -120,6 +120,7 @@ fn key() -> impl Strategy<Value = String> {
         "mtu",
         "addresses",
         "vrf",
+        "link",
         "routes",
         "local-ts",
         "remote-ts",

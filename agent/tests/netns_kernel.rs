@@ -69,6 +69,7 @@ fn desired() -> Desired {
         up: true,
         disable_policy: false,
         vrf: None,
+        link: None,
     });
     for address in ["10.255.0.1/30", "2001:db8:ff::1/64"] {
         let address = address.parse().unwrap();

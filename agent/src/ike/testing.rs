@@ -40,6 +40,7 @@ pub fn policy() -> Policy {
                 mtu: 1400,
                 addresses: vec![],
                 vrf: None,
+                link: None,
             },
             routes: vec![],
             keying: Keying::Ike(Ike {

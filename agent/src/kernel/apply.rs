@@ -2,7 +2,7 @@
 
 use super::netlink::{Failure, Netlink};
 use super::{Error, address, link, route, rule, state, xfrm_policy};
-use crate::plan::{Link, LinkKind, Op, Room, RouteVia};
+use crate::plan::{Lack, Link, LinkKind, Op, Room, RouteVia};
 
 /// Carries out an operation of [`Room::Netlink`]. What is already gone is removed; what is already there is an error that says
 /// who may have put it there, for we plan no operation on what is ours already.
@@ -24,7 +24,7 @@ async fn carry_out(netlink: &Netlink, op: &Op) -> Result<(), Failure> {
         Op::AddLink(link) => link::add(netlink, link).await,
         Op::SetMtu { name, to, .. } => link::set_mtu(netlink, name, *to).await,
         Op::SetVrf { name, vrf } => link::set_vrf(netlink, name, vrf.as_deref()).await,
-        Op::AwaitVrf { .. } => Err(Failure::Errno(libc::ENODEV)),
+        Op::Await { .. } => Err(Failure::Errno(libc::ENODEV)),
         Op::DisablePolicy { name } => link::disable_policy(netlink, name).await,
         Op::LinkUp { name } => link::up(netlink, name).await,
         Op::RemoveLink { name } => link::remove(netlink, name).await,
@@ -100,7 +100,8 @@ fn hint(op: &Op, failure: &Failure) -> String {
         return "; run as root or with CAP_NET_ADMIN".to_owned();
     }
     match op {
-        Op::AwaitVrf { vrf, .. } => no_vrf(vrf),
+        Op::Await { lack: Lack::Vrf(vrf), .. } => no_vrf(vrf),
+        Op::Await { lack: Lack::Link(link), .. } => no_link(link),
         Op::AddLink(Link { vrf: Some(vrf), .. }) | Op::SetVrf { vrf: Some(vrf), .. } if failure.is(libc::ENODEV) => no_vrf(vrf),
         Op::AddLink(Link { kind, .. }) if failure.is(libc::EEXIST) => match kind {
             LinkKind::Xfrm { if_id } => format!(
@@ -161,6 +162,12 @@ fn hint(op: &Op, failure: &Failure) -> String {
     }
 }
 
+fn no_link(link: &str) -> String {
+    format!(
+        "; bring {link} up, or take link = \"{link}\" out of the tunnel's device, whose ESP packets are then routed by the main table"
+    )
+}
+
 fn no_vrf(vrf: &str) -> String {
     format!(
         "; make the VRF (`ip link add {vrf} up type vrf table NUMBER`), which is yours to choose, or take vrf = \"{vrf}\" out of \
@@ -182,19 +189,28 @@ mod tests {
             up: true,
             disable_policy: false,
             vrf: None,
+            link: None,
         })
     }
 
     fn vti() -> Op {
         let (local, remote) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
         let kind = LinkKind::Vti { local, remote, input_key: 1, output_key: 2 };
-        Op::AddLink(Link { name: "lk1".into(), kind, mtu: 1400, up: true, disable_policy: true, vrf: None })
+        Op::AddLink(Link { name: "lk1".into(), kind, mtu: 1400, up: true, disable_policy: true, vrf: None, link: None })
     }
 
     fn gre() -> Op {
         let (local, remote) = ("2001:db8::1".parse().unwrap(), "2001:db8::2".parse().unwrap());
         let kind = LinkKind::Gre { local, remote, key: None, ttl: 64, fwmark: 1 };
-        Op::AddLink(Link { name: "lk2".into(), kind, mtu: 1400, up: true, disable_policy: false, vrf: None })
+        Op::AddLink(Link {
+            name: "lk2".into(),
+            kind,
+            mtu: 1400,
+            up: true,
+            disable_policy: false,
+            vrf: None,
+            link: None,
+        })
     }
 
     fn state() -> Op {
@@ -254,10 +270,15 @@ mod tests {
                 "; this kernel has no policy routing (CONFIG_IP_MULTIPLE_TABLES), which a route around a peer's own address takes",
             ),
             (
-                Op::AwaitVrf { name: "lk0".into(), vrf: "blue".into() },
+                Op::Await { name: "lk0".into(), lack: Lack::Vrf("blue".into()) },
                 libc::ENODEV,
                 "; make the VRF (`ip link add blue up type vrf table NUMBER`), which is yours to choose, or take vrf = \"blue\" out of \
                  the tunnel's device",
+            ),
+            (
+                Op::Await { name: "lk0".into(), lack: Lack::Link("wan0".into()) },
+                libc::ENODEV,
+                "; bring wan0 up, or take link = \"wan0\" out of the tunnel's device, whose ESP packets are then routed by the main table",
             ),
             (Op::SetVrf { name: "lk0".into(), vrf: None }, libc::ENODEV, ""),
             (Op::LinkUp { name: "lk0".into() }, libc::ENOMEM, ""),

@@ -23,6 +23,8 @@ pub(super) struct Devices {
     pub vrfs: BTreeMap<String, u32>,
     /// What devices of ours are in, by number.
     masters: BTreeMap<String, u32>,
+    /// What is below devices of ours, by number.
+    underlying: BTreeMap<String, u32>,
 }
 
 pub(super) async fn dump(netlink: &Netlink) -> Result<Devices, Failure> {
@@ -32,7 +34,7 @@ pub(super) async fn dump(netlink: &Netlink) -> Result<Devices, Failure> {
             devices.add(message);
         }
     }
-    devices.name_masters();
+    devices.name_numbers();
     Ok(devices)
 }
 
@@ -40,7 +42,7 @@ impl Devices {
     fn add(&mut self, message: LinkMessage) {
         let (mut name, mut ours, mut mtu, mut kind, mut link) =
             (String::new(), false, 0, String::new(), LinkKind::default());
-        let (mut disable_policy, mut master, mut table) = (false, None, None);
+        let (mut disable_policy, mut master, mut table, mut underlying) = (false, None, None, None);
         for attribute in message.attributes {
             match attribute {
                 LinkAttribute::IfName(is) => name = is,
@@ -53,7 +55,10 @@ impl Devices {
                         match info {
                             LinkInfo::Kind(is) => kind = is.to_string(),
                             LinkInfo::Data(InfoData::Vrf(parts)) => table = parts.iter().find_map(table_of),
-                            LinkInfo::Data(data) => link = read(data),
+                            LinkInfo::Data(data) => {
+                                underlying = underlying_of(&data);
+                                link = read(data);
+                            }
                             _ => {}
                         }
                     }
@@ -66,17 +71,24 @@ impl Devices {
         if ours {
             let up = message.header.flags.contains(LinkFlags::Up);
             self.masters.extend(master.map(|master| (name.clone(), master)));
-            self.ours.insert(name.clone(), Link { name, kind: link, mtu, up, disable_policy, vrf: None });
+            self.underlying.extend(underlying.map(|number| (name.clone(), number)));
+            self.ours.insert(name.clone(), Link { name, kind: link, mtu, up, disable_policy, vrf: None, link: None });
         } else {
             self.others.insert(name, DeviceInUse { kind, link });
         }
     }
 
     /// Once all names are known.
-    fn name_masters(&mut self) {
+    fn name_numbers(&mut self) {
         for (name, master) in &self.masters {
             if let Some(link) = self.ours.get_mut(name) {
                 link.vrf = self.names.get(master).cloned();
+            }
+        }
+        for (name, number) in &self.underlying {
+            if let Some(link) = self.ours.get_mut(name) {
+                // One that is gone is none that is wanted.
+                link.link = Some(self.names.get(number).cloned().unwrap_or_else(|| format!("if{number}")));
             }
         }
     }
@@ -203,6 +215,15 @@ impl Gre {
     }
 }
 
+fn underlying_of(data: &InfoData) -> Option<u32> {
+    let InfoData::Xfrm(parts) = data else { return None };
+    parts.iter().find_map(|part| match part {
+        // 0 is none.
+        InfoXfrm::Link(number) => Some(*number).filter(|number| *number != 0),
+        _ => None,
+    })
+}
+
 fn table_of(part: &InfoVrf) -> Option<u32> {
     match part {
         InfoVrf::TableId(number) => Some(*number),
@@ -231,10 +252,19 @@ pub(super) async fn index(netlink: &Netlink, name: &str) -> Result<u32, Failure>
 
 /// Down, with our alias, and in its VRF from the first moment.
 pub(super) async fn add(netlink: &Netlink, link: &Link) -> Result<(), Failure> {
+    let mut infos = info(link.kind).ok_or(Failure::Errno(libc::EOPNOTSUPP))?;
+    if let Some(underlying) = &link.link {
+        let number = index(netlink, underlying).await?;
+        for info in &mut infos {
+            if let LinkInfo::Data(InfoData::Xfrm(parts)) = info {
+                parts.push(InfoXfrm::Link(number));
+            }
+        }
+    }
     let mut message = message(vec![
         LinkAttribute::IfName(link.name.clone()),
         LinkAttribute::Mtu(link.mtu),
-        LinkAttribute::LinkInfo(info(link.kind).ok_or(Failure::Errno(libc::EOPNOTSUPP))?),
+        LinkAttribute::LinkInfo(infos),
     ]);
     if let Some(vrf) = &link.vrf {
         message.attributes.push(LinkAttribute::Controller(index(netlink, vrf).await?));

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::{
-    Address, Asks, BLOCK_PRIORITY, Direction, Link, LinkKind, Mark, POLICY_PRIORITY, PolicyDirection, Route, RouteVia,
-    Rule, Selector, State, StateId, Table, Treatment, UNREACHABLE_METRIC, XfrmPolicy, XfrmPolicyId,
+    Address, Asks, BLOCK_PRIORITY, Direction, Lack, Link, LinkKind, Mark, Observed, POLICY_PRIORITY, PolicyDirection,
+    Route, RouteVia, Rule, Selector, State, StateId, Table, Treatment, UNREACHABLE_METRIC, XfrmPolicy, XfrmPolicyId,
 };
 use crate::keyfile::Keys;
 use crate::policy::{
@@ -156,6 +156,7 @@ impl Desired {
             up: true,
             disable_policy,
             vrf: device.vrf.clone(),
+            link: device.link.clone(),
         });
         self.attached.insert(device.name.clone());
         for &address in &device.addresses {
@@ -190,26 +191,29 @@ impl Desired {
         }
     }
 
-    /// As it can be on a machine with these VRFs: a device whose VRF is not there must not be either, or its own addresses would
-    /// make routes in the main table. Returns those devices, too, with the VRF that each lacks.
-    pub(super) fn among(&self, vrfs: &BTreeMap<String, u32>) -> (Self, Vec<(String, String)>) {
+    /// As it can be on that machine: a device whose VRF is not there must not be either, or its own addresses would make routes
+    /// in the main table; nor can one whose underlying device is not. Returns those devices, too, with what each lacks.
+    pub(super) fn on(&self, machine: &Observed) -> (Self, Vec<(String, Lack)>) {
         let mut desired = self.clone();
-        let mut lacking = Vec::new();
-        desired.links.retain(|link| match &link.vrf {
-            Some(vrf) if !vrfs.contains_key(vrf) => {
-                lacking.push((link.name.clone(), vrf.clone()));
-                false
-            }
-            Some(_) | None => true,
-        });
+        let is_there = |device: &String| machine.others.contains_key(device) || machine.links.contains_key(device);
+        let lacks = |link: &Link| {
+            let vrf = link.vrf.iter().find(|vrf| !machine.vrfs.contains_key(*vrf)).cloned().map(Lack::Vrf);
+            vrf.or_else(|| link.link.iter().find(|device| !is_there(device)).cloned().map(Lack::Link))
+        };
+        let lacking: Vec<_> = self.links.iter().filter_map(|link| Some((link.name.clone(), lacks(link)?))).collect();
         let stays = |device: &String| lacking.iter().all(|(name, _)| name != device);
+        desired.links.retain(|link| stays(&link.name));
         desired.attached.retain(stays);
         desired.addresses.retain(|address| stays(&address.device));
         for (vrf, routes) in std::mem::take(&mut desired.vrf_routes) {
-            let Some(&number) = vrfs.get(&vrf) else { continue };
+            let Some(&number) = machine.vrfs.get(&vrf) else { continue };
             let table = Table::Vrf(number);
             desired.routes.extend(routes.iter().flat_map(|(to, device)| blocked(*to, device, table)));
         }
+        desired.routes.retain(|route| match &route.via {
+            RouteVia::Device(device) => stays(device),
+            RouteVia::Unreachable | RouteVia::Throw => true,
+        });
         (desired, lacking)
     }
 

@@ -118,9 +118,9 @@ pub fn diff(desired: &Desired, observed: &Observed) -> Result<Plan, Conflicts> {
         return Err(Conflicts(conflicts));
     }
     let mut steps = Steps::default();
-    let (desired, lacking) = &desired.among(&observed.vrfs);
-    for (name, vrf) in lacking {
-        steps.push(Turn::Spared, Op::AwaitVrf { name: name.clone(), vrf: vrf.clone() });
+    let (desired, lacking) = &desired.on(observed);
+    for (name, lack) in lacking {
+        steps.push(Turn::Spared, Op::Await { name: name.clone(), lack: lack.clone() });
     }
     let mut cleared = steps.links(desired, observed);
     cleared.extend(steps.stale_pins(observed));
@@ -226,12 +226,12 @@ impl Steps {
     }
 
     /// Returns the devices that must go before others can come: those that become another kind or
-    /// whose if_id, keys or ends change or are wanted by another.
+    /// whose if_id, keys, ends or underlying device change or are wanted by another.
     fn links(&mut self, desired: &Desired, observed: &Observed) -> BTreeSet<String> {
         let mut cleared = BTreeSet::new();
         for (name, have) in &observed.links {
             let wanted = desired.links.iter().find(|link| link.name == *name);
-            let in_the_way = wanted.is_some_and(|link| link.kind != have.kind)
+            let in_the_way = wanted.is_some_and(|want| (want.kind, &want.link) != (have.kind, &have.link))
                 || wanted.is_none() && desired.links.iter().any(|link| link.kind.excludes(&have.kind));
             let turn = if in_the_way {
                 cleared.insert(name.clone());

@@ -28,6 +28,20 @@ pub struct Link {
     /// The VRF that it is in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vrf: Option<String>,
+    /// IFLA_XFRM_LINK: the device whose VRF the outer route is looked for in (`xfrm_dst_lookup`), and nothing more: ESP leaves by
+    /// whichever device that route has. The kernel changes it on no device (`xfrmi_change`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
+}
+
+/// What a device cannot be made without, and nobody but the operator makes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Lack {
+    /// The VRF that it is to be in.
+    Vrf(String),
+    /// The device below it.
+    Link(String),
 }
 
 /// Kinds of device, with what each is made with.
@@ -362,7 +376,19 @@ impl fmt::Display for LinkKind {
 impl fmt::Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "link {} {} mtu {}", self.name, self.kind, self.mtu)?;
+        if let Some(link) = &self.link {
+            write!(f, " dev {link}")?;
+        }
         self.vrf.as_ref().map_or(Ok(()), |vrf| write!(f, " vrf {vrf}"))
+    }
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Vrf(name) => write!(f, "vrf {name}"),
+            Self::Link(name) => write!(f, "device {name}"),
+        }
     }
 }
 

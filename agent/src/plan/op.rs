@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use super::{Address, Link, Route, Rule, State, StateId, XfrmPolicy, XfrmPolicyId};
+use super::{Address, Lack, Link, Route, Rule, State, StateId, XfrmPolicy, XfrmPolicyId};
 use crate::policy::Classify;
 
 /// One change. Display is a line of the diff: `+` adds, `-` removes, `~` changes in place.
@@ -38,12 +38,12 @@ pub enum Op {
         /// The VRF that it gets, if any.
         vrf: Option<String>,
     },
-    /// Its VRF is not there, and so it is not made: fails, for nobody but the operator can do it.
-    AwaitVrf {
+    /// Something that it takes is not there, and so it is not made: fails, for nobody but the operator can do it.
+    Await {
         /// Device.
         name: String,
-        /// The VRF that it lacks.
-        vrf: String,
+        /// What it takes.
+        lack: Lack,
     },
     /// Take it up.
     LinkUp {
@@ -171,7 +171,7 @@ impl Op {
         match self {
             Self::AttachPort { interface, .. } => Some(Spared::Port(interface.clone())),
             Self::AttachSockets => Some(Spared::Sockets),
-            Self::AwaitVrf { name, .. } => Some(Spared::Device(name.clone())),
+            Self::Await { name, .. } => Some(Spared::Device(name.clone())),
             Self::AddRoute(_)
             | Self::AddRule(_)
             | Self::AddLink(_)
@@ -218,7 +218,7 @@ impl Op {
             | Self::AddLink(_)
             | Self::SetMtu { .. }
             | Self::SetVrf { .. }
-            | Self::AwaitVrf { .. }
+            | Self::Await { .. }
             | Self::DisablePolicy { .. }
             | Self::LinkUp { .. }
             | Self::AddAddress(_)
@@ -244,7 +244,7 @@ impl fmt::Display for Op {
             Self::AddLink(link) => write!(f, "+ {link}"),
             Self::SetMtu { name, from, to } => write!(f, "~ link {name} mtu {from} -> {to}"),
             Self::SetVrf { name, vrf } => write!(f, "~ link {name} vrf {}", vrf.as_deref().unwrap_or("none")),
-            Self::AwaitVrf { name, vrf } => write!(f, "+ link {name} waits for vrf {vrf}"),
+            Self::Await { name, lack } => write!(f, "+ link {name} waits for {lack}"),
             Self::DisablePolicy { name } => write!(f, "~ link {name} disable-policy"),
             Self::LinkUp { name } => write!(f, "~ link {name} up"),
             Self::AddAddress(address) => write!(f, "+ {address}"),

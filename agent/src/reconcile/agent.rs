@@ -123,7 +123,10 @@ pub async fn run(places: &Places, config: &Path) -> Result<(), Error> {
                         if !std::mem::replace(&mut moved, true) {
                             interfaces.reset_after(SETTLED);
                         }
-                        continue;
+                        // It may be one that a device of ours waits for, or has lost.
+                        if agent.wanted.desired.links.iter().all(|link| link.link.is_none()) {
+                            continue;
+                        }
                     }
                     Some(kernel::Event::Acquire(reqid)) => {
                         if let Some(charon) = agent.world.charon() {

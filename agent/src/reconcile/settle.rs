@@ -75,7 +75,7 @@ pub fn kind(op: &Op) -> &'static str {
         Op::AddLink(_)
         | Op::SetMtu { .. }
         | Op::SetVrf { .. }
-        | Op::AwaitVrf { .. }
+        | Op::Await { .. }
         | Op::DisablePolicy { .. }
         | Op::LinkUp { .. }
         | Op::RemoveLink { .. } => "link",

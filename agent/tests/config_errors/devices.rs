@@ -257,3 +257,15 @@ gw.toml:22:10: error: tunnel "branch-8": route 10.2.0.0/16 leads into tunnel "br
 "#,
     );
 }
+
+#[test]
+fn an_underlying_device_is_for_xfrm_interfaces() {
+    same(&changed("if-id = 42", "if-id = 42, link = \"wan0\""), "");
+    same(
+        &said(&vti("key = 42, link = \"wan0\"")),
+        r#"
+gw.toml:11:57: error: tunnel "branch-7": device: link is not for type = "vti"
+    take link out: it is for type = "xfrm"
+"#,
+    );
+}

@@ -4,8 +4,8 @@ use std::cmp::Reverse;
 use std::net::IpAddr;
 
 use lanekeeper::plan::{
-    Address, Asks, Desired, Extent, LaneTraces, Link, Observed, Op, Route, RouteVia, Rule, State, Table, Treatment,
-    diff,
+    Address, Asks, Desired, DeviceInUse, Extent, Lack, LaneTraces, Link, Observed, Op, Route, RouteVia, Rule, State,
+    Table, Treatment, diff,
 };
 
 /// Panics where the kernel would refuse.
@@ -28,6 +28,7 @@ pub fn carry_out(machine: &mut Observed, op: &Op) {
             assert!(!machine.links.values().any(taken), "EEXIST: {op}");
             assert!(!machine.attached.contains(&link.name), "a stale pin: {op}");
             assert!(link.vrf.as_ref().is_none_or(|vrf| machine.vrfs.contains_key(vrf)), "ENODEV: {op}");
+            assert!(link.link.as_ref().is_none_or(|link| machine.others.contains_key(link)), "ENODEV: {op}");
             machine.links.insert(link.name.clone(), Link { up: false, disable_policy: false, ..link });
         }
         Op::SetMtu { name, to, .. } => machine.links.get_mut(&name).unwrap().mtu = to,
@@ -35,8 +36,12 @@ pub fn carry_out(machine: &mut Observed, op: &Op) {
             assert!(vrf.as_ref().is_none_or(|vrf| machine.vrfs.contains_key(vrf)), "ENODEV: {op}");
             set_vrf(machine, &name, vrf);
         }
-        Op::AwaitVrf { name, vrf } => {
-            assert!(!machine.vrfs.contains_key(&vrf) && !machine.links.contains_key(&name), "{op}");
+        Op::Await { name, lack } => {
+            let is_there = match lack {
+                Lack::Vrf(vrf) => machine.vrfs.contains_key(&vrf),
+                Lack::Link(link) => machine.others.contains_key(&link),
+            };
+            assert!(!is_there && !machine.links.contains_key(&name), "{op}");
         }
         Op::DisablePolicy { name } => machine.links.get_mut(&name).unwrap().disable_policy = true,
         Op::LinkUp { name } => machine.links.get_mut(&name).unwrap().up = true,
@@ -164,9 +169,10 @@ pub fn drift(machine: &mut Observed, which: usize) {
     }
 }
 
-/// A machine with a VRF and nothing of ours.
+/// A machine with a VRF, a WAN and nothing of ours.
 pub fn bare() -> Observed {
-    Observed { vrfs: [("blue".to_owned(), 10)].into(), ..Observed::default() }
+    let others = [("wan0".to_owned(), DeviceInUse::default())].into();
+    Observed { vrfs: [("blue".to_owned(), 10)].into(), others, ..Observed::default() }
 }
 
 /// Where a packet to that address goes, as the kernel looks for it: rule by rule, the longest prefix of a table first.

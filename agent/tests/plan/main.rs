@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use lanekeeper::keyfile::{self, Keys};
 use lanekeeper::plan::{
-    Address, Conflict, Desired, DeviceInUse, Direction, Error, LaneTraces, LinkKind, Observed, Op, Plan,
+    Address, Conflict, Desired, DeviceInUse, Direction, Error, Lack, LaneTraces, LinkKind, Observed, Op, Plan,
     PolicyDirection, REQIDS, RouteVia, Selector, State, Table, Treatment, UNREACHABLE_METRIC, XfrmPolicy, diff,
 };
 use lanekeeper::policy::{Keying, Policy, Static, Tunnel};
@@ -232,7 +232,7 @@ proptest! {
 
 /// Nothing is to be done but the operator's part: the VRF that is not there.
 fn only_waits(plan: &Plan) -> bool {
-    plan.ops.iter().all(|op| matches!(op, Op::AwaitVrf { vrf, .. } if vrf == "green"))
+    plan.ops.iter().all(|op| matches!(op, Op::Await { lack: Lack::Vrf(name) | Lack::Link(name), .. } if name == "green" || name == "wan9"))
 }
 
 /// Without what differs from key file to key file.
@@ -537,6 +537,43 @@ fn a_device_is_made_in_its_vrf_and_not_without() {
             "+ route 10.0.0.0/16 dev lk-t0 metric 0 table 11",
             "- route 10.0.0.0/16 dev lk-t0 metric 0 table 10",
             "- route unreachable 10.0.0.0/16 metric 4294967294 table 10",
+        ]
+    );
+}
+
+#[test]
+fn another_underlying_device_makes_the_device_anew_behind_its_block() {
+    let mut sketch = one(true);
+    sketch.tunnels[0].link = Some("wan0");
+    let wanted = desired(&sketch);
+    let mut machine = machine(&wanted);
+    assert_eq!(machine.links["lk-t0"].to_string(), "link lk-t0 xfrm if_id 42 mtu 1400 dev wan0");
+
+    machine.links.get_mut("lk-t0").unwrap().link = Some("if7".to_owned());
+    let anew = lines(&diff(&wanted, &machine).unwrap().ops);
+    assert_eq!(
+        anew,
+        [
+            "- programs dev lk-t0",
+            "- link lk-t0",
+            "+ link lk-t0 xfrm if_id 42 mtu 1400 dev wan0",
+            "+ programs dev lk-t0",
+            "~ link lk-t0 up",
+            "+ address 10.255.0.1/30 dev lk-t0",
+            "+ route 10.0.0.0/16 dev lk-t0 metric 0",
+        ]
+    );
+
+    // The device below it goes.
+    machine.others.clear();
+    let without = lines(&diff(&wanted, &machine).unwrap().ops);
+    assert_eq!(
+        without,
+        [
+            "- route 10.0.0.0/16 dev lk-t0 metric 0",
+            "- programs dev lk-t0",
+            "- link lk-t0",
+            "+ link lk-t0 waits for device wan0",
         ]
     );
 }

@@ -38,14 +38,16 @@ pub struct TunnelSketch {
     pub seed: u32,
     pub digest: u64,
     pub vrf: Option<&'static str>,
+    pub link: Option<&'static str>,
 }
 
 fn tunnel_sketch() -> impl Strategy<Value = TunnelSketch> {
     let kind = (1..5u32, prop_oneof![Just(Kind::Xfrm), Just(Kind::Vti), Just(Kind::Gre)]);
-    // One VRF is there, another is not.
-    let made = (0..2u64, prop_oneof![3 => Just(None), 2 => Just(Some("blue")), 1 => Just(Some("green"))]);
+    // One VRF is there, another is not; likewise devices.
+    let link = prop_oneof![3 => Just(None), 2 => Just(Some("wan0")), 1 => Just(Some("wan9"))];
+    let made = (0..2u64, link, prop_oneof![3 => Just(None), 2 => Just(Some("blue")), 1 => Just(Some("green"))]);
     (0..4usize, kind, 1280..1283u32, 1..4u8, 0..3usize, 0..6usize, any::<bool>(), 0..2u32, made).prop_map(
-        |(name, (if_id, kind), mtu, lanes, addresses, routes, keyed, seed, (digest, vrf))| TunnelSketch {
+        |(name, (if_id, kind), mtu, lanes, addresses, routes, keyed, seed, (digest, link, vrf))| TunnelSketch {
             name,
             if_id,
             kind,
@@ -57,6 +59,7 @@ fn tunnel_sketch() -> impl Strategy<Value = TunnelSketch> {
             seed,
             digest,
             vrf: vrf.filter(|_| kind == Kind::Xfrm),
+            link: link.filter(|_| kind == Kind::Xfrm),
         },
     )
 }
@@ -110,6 +113,7 @@ impl TunnelSketch {
                     .map(|text| net(text))
                     .collect(),
                 vrf: self.vrf.map(str::to_owned),
+                link: self.link.map(str::to_owned),
             },
             // The first is another in each tunnel, the others move between tunnels.
             routes: [
@@ -219,6 +223,7 @@ pub fn one(keyed: bool) -> Sketch {
         seed: 0,
         digest: 7,
         vrf: None,
+        link: None,
     };
     Sketch { tunnels: vec![tunnel], tables: Some(1), mask: 0xff }
 }

@@ -170,6 +170,7 @@ pub fn tunnel(random: &mut Random, place: usize, classes: &[Class], mask: u32) -
             mtu: 1400,
             addresses: Vec::new(),
             vrf: None,
+            link: None,
         },
         routes: Vec::new(),
         keying: Keying::Static(Static { key_file: "/nowhere".into(), consent: true }),

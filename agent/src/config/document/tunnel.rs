@@ -146,6 +146,9 @@ pub struct Device {
     /// Of an XFRM interface: the VRF that it is in, a device of yours. The tunnel's routes are in its table.
     #[schemars(with = "Option<String>")]
     pub vrf: Option<At<String>>,
+    /// Of an XFRM interface: its underlying device. Where that is in a VRF, ESP packets are routed in the VRF's table.
+    #[schemars(with = "Option<String>")]
+    pub link: Option<At<String>>,
 }
 
 impl Device {
@@ -164,6 +167,7 @@ impl Device {
             mtu: table.number("mtu", 576..=65535),
             addresses: table.many("addresses", &value::DEVICE_ADDRESS, "leave the key out for no addresses"),
             vrf: table.one("vrf", &value::INTERFACE),
+            link: table.one("link", &value::INTERFACE),
         }
     }
 
@@ -174,7 +178,9 @@ impl Device {
                 table.require("if-id", "42");
                 &[("key", "vti"), ("ikey", "vti"), ("okey", "vti"), ("ttl", "gre")]
             }
-            DeviceType::Gre => &[("if-id", "xfrm"), ("ikey", "vti"), ("okey", "vti"), ("vrf", "xfrm")],
+            DeviceType::Gre => {
+                &[("if-id", "xfrm"), ("ikey", "vti"), ("okey", "vti"), ("vrf", "xfrm"), ("link", "xfrm")]
+            }
             DeviceType::Vti => {
                 match (table.has("key"), table.has("ikey"), table.has("okey")) {
                     (true, false, false) | (false, true, true) => {}
@@ -186,7 +192,7 @@ impl Device {
                         table.problem(spot, Problem::KeyTwice { object });
                     }
                 }
-                &[("if-id", "xfrm"), ("ttl", "gre"), ("vrf", "xfrm")]
+                &[("if-id", "xfrm"), ("ttl", "gre"), ("vrf", "xfrm"), ("link", "xfrm")]
             }
         };
         for &(key, of) in of_others {

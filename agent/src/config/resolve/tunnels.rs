@@ -184,6 +184,7 @@ fn device(tunnel: &document::Tunnel) -> Device {
         mtu: device.and_then(|device| device.mtu.as_ref()).map_or(MTU, |mtu| mtu.value),
         addresses: device.map(|device| device.addresses.iter().map(|at| at.value).collect()).unwrap_or_default(),
         vrf: device.and_then(|device| device.vrf.as_ref()).map(|vrf| vrf.value.clone()),
+        link: device.and_then(|device| device.link.as_ref()).map(|link| link.value.clone()),
     }
 }
 
