@@ -32,8 +32,10 @@ pub mod mode {
     pub const CACHED_AND_HOOK: &str = "cached, hook included";
     /// Before a network stack, uncached, over ipset's list.
     pub const EXACT: &str = "exact";
-    /// Uncached, all rules one tenant's.
+    /// Uncached, all rules one tenant's, which has 10,000 networks.
     pub const TENANT: &str = "one tenant";
+    /// Uncached, all rules one tenant's, which has every address.
+    pub const TENANT_OF_ALL: &str = "one tenant of every address";
     /// Uncached, 10 rules a tenant.
     pub const TENANTS: &str = "tenants of 10 rules";
     /// Uncached packets of which each field fits another rule.
