@@ -152,7 +152,7 @@ pub enum Verb {
         json: bool,
     },
     /// Write one file for a bug report: versions, config without comments, status, doctor, plan, metrics and kernel settings;
-    /// without keys
+    /// with no key file read into it
     Sysdump {
         /// The file [default: that of the running agent, or the one that was applied last]
         file: Option<PathBuf>,

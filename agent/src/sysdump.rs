@@ -36,11 +36,12 @@ pub fn render(sections: &[Section]) -> String {
     })
 }
 
-/// The text with `"..."` for all that it has in quotes. A quote that is not closed takes the rest of its line.
+/// The text with `"..."` for all that each line has from its first quote on: what is quoted may have quotes in it, escaped or not,
+/// and may stand again behind them without.
 pub fn without_quoted(text: &str) -> String {
-    let line = |line: &str| {
-        let parts = line.split('"').enumerate();
-        parts.map(|(n, part)| if n % 2 == 0 { part } else { "\"...\"" }).collect::<String>()
+    let line = |line: &str| match line.split_once('"') {
+        Some((before, _)) => format!("{before}\"...\""),
+        None => line.to_owned(),
     };
     text.lines().map(line).collect::<Vec<_>>().join("\n")
 }
@@ -55,13 +56,14 @@ mod tests {
             Section::new("kernel", Ok::<_, String>("6.12\n".into())),
             Section::new("status", Err("tunnel \"branch\": no agent")),
         ];
-        let text = "===== kernel =====\n6.12\n\n===== status =====\nnot there: tunnel \"...\": no agent\n\n";
+        let text = "===== kernel =====\n6.12\n\n===== status =====\nnot there: tunnel \"...\"\n\n";
         assert_eq!(render(&sections), text);
     }
 
     #[test]
     fn nothing_quoted_stays() {
-        assert_eq!(without_quoted("a \"b\" c \"d\"\ne \"f\ng"), "a \"...\" c \"...\"\ne \"...\"\ng");
+        assert_eq!(without_quoted("a \"b\" c \"d\" e\ne \"f\ng"), "a \"...\"\ne \"...\"\ng");
+        assert_eq!(without_quoted(r#"start "a\"b\"c" is none"#), "start \"...\"");
         assert_eq!(without_quoted(""), "");
     }
 }

@@ -225,7 +225,7 @@ fn fault_a_sysdump_has_what_the_agent_says_and_no_secret() {
     let text = one.dumps(&[]);
     let status: serde_json::Value = serde_json::from_str(section(&text, "status")).unwrap();
     assert_eq!(status["tunnels"][0]["remote"], "192.0.2.18");
-    assert_eq!(status["reload"]["error"], "a.toml:9:9: error: unknown key \"...\" of 203.0.113.5");
+    assert_eq!(status["reload"]["error"], "a.toml:9:9: error: unknown key \"...\"");
     assert!(section(&text, "config: ").contains(&agent.listen.to_string()), "{text}");
     assert!(section(&text, "rules").ends_with("running: 3, 3 of them added, 0 of those kept\n"), "{text}");
     assert!(section(&text, "metrics").starts_with("lanekeeper_lane_up{"), "{text}");
@@ -260,12 +260,44 @@ fn fault_a_file_with_a_key_in_the_wrong_place_is_not_in_a_sysdump() {
         format!("auth = \"{SECRET}\""),
         format!("auth = {{ psk-file = \"branch-7.psk\" }}\npsk = \"{SECRET}\""),
         format!("auth = {{ psk-file = \"branch-7.psk\" }}\n{SECRET}"),
+        format!("auth = {{ psk-file = \"branch-7.psk\" }}\nstart = 'a\"{SECRET}\"b'"),
+        format!("auth = {{ psk-file = \"branch-7.psk\" }}\nproposals = ['\"{SECRET}', \"{SECRET}\\\"\"]"),
     ] {
         let text = FILE.replace("LISTEN", "127.0.0.1:1").replace("auth = { psk-file = \"branch-7.psk\" }", &wrong);
         one.write("a.toml", &text, 0o644);
         let text = one.dumps(&["a.toml"]);
         assert!(section(&text, "config").contains("a.toml:2"), "where it is wrong: {text}");
     }
+}
+
+#[test]
+fn fault_a_key_that_stands_for_the_name_of_its_file_is_not_in_a_sysdump() {
+    let one = Machine::new();
+    for wrong in [SECRET.to_owned(), format!("{SECRET}/b+c=="), format!("/{SECRET}/x"), format!("a\\\"{SECRET}")] {
+        let named = format!("auth = {{ psk-file = \"{wrong}\" }}");
+        let text = FILE.replace("LISTEN", "127.0.0.1:1").replace("auth = { psk-file = \"branch-7.psk\" }", &named);
+        one.write("a.toml", &text, 0o644);
+        for words in [&["a.toml"][..], &["a.toml", "--mask-addresses"]] {
+            let text = one.dumps(words);
+            let quoted = ["\"", "'"].map(|quote| format!("psk-file = {quote}...{quote}"));
+            assert!(quoted.iter().any(|key| section(&text, "config: a.toml").contains(key)), "{text}");
+            assert!(section(&text, "config: a.toml").contains("key-file = \"branch-8.keys\""), "{text}");
+        }
+    }
+}
+
+#[test]
+fn fault_a_sysdump_of_a_file_that_is_not_there_is_none() {
+    let one = Machine::new();
+    for (words, said) in [
+        (&["sysdump", "b.toml", "--output", "b.txt"][..], "b.toml: cannot be read"),
+        (&["sysdump", "--output", "-"], "--output takes a file's name"),
+    ] {
+        let output = one.types(words);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(String::from_utf8(output.stderr).unwrap().contains(said), "{words:?}");
+    }
+    assert!(!one.path("b.txt").exists() && !one.path("-").exists());
 }
 
 #[test]
@@ -293,6 +325,7 @@ fn fault_a_sysdump_has_a_name_of_its_own_where_none_is_given() {
     let said = String::from_utf8(output.stdout).unwrap();
     let (name, rest) = said.split_once(": ").unwrap();
     assert!(name.starts_with("lanekeeper-sysdump-1") && name.ends_with(".txt"), "{said}");
-    assert_eq!(rest, "no keys are in it; addresses are in it: --mask-addresses\n");
+    let told = "key files were not read into it; addresses are in it: --mask-addresses; read it before you send it\n";
+    assert_eq!(rest, told);
     assert!(one.path(name).exists());
 }

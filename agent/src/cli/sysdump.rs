@@ -1,6 +1,6 @@
 //! `sysdump`: one file for a bug report.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -15,24 +15,38 @@ pub fn sysdump(places: &Places, file: Option<&Path>, mask: bool, output: Option<
     let now = now();
     let output = output.unwrap_or_else(|| format!("lanekeeper-sysdump-{now}.txt").into());
     let name = output.display();
-    // Before the work, which takes a while.
+    if output == Path::new("-") {
+        bail!("--output takes a file's name, and writes nothing to a terminal: name one");
+    }
+    // Before the work, which takes a while and may be broken off.
+    if output.symlink_metadata().is_ok() {
+        bail!("{name} {THERE}");
+    }
+    if let Some(file) = file {
+        File::open(file).with_context(|| format!("{}: cannot be read", file.display()))?;
+    }
+    let gathered = wait_for(async { Ok(gather(&places.resolved(), file, now).await) })?;
+    let of_keys = Mask::of_keys(gathered.keys.iter().map(String::as_str));
+    let mut masks = match mask {
+        true => of_keys.and_addresses(gathered.identities.iter().map(String::as_str)),
+        false => of_keys,
+    };
+    let text = masks.apply(&render(&gathered.sections));
     let mut to = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&output) {
         Ok(to) => to,
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            bail!("{name} is there already and is not written over; remove it, or name another with --output")
-        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => bail!("{name} {THERE}"),
         Err(error) => return Err(error).with_context(|| format!("{name}: cannot be made")),
     };
-    let written = wait_for(async { Ok(gather(&places.resolved(), file, now).await) }).and_then(|gathered| {
-        let text = render(&gathered.sections);
-        let text = if mask { Mask::of(gathered.identities.iter().map(String::as_str)).apply(&text) } else { text };
-        Ok(to.write_all(text.as_bytes())?)
-    });
-    if let Err(error) = written {
+    if let Err(error) = to.write_all(text.as_bytes()) {
         let _ = std::fs::remove_file(&output);
-        return Err(error.context(format!("{name}: cannot be written")));
+        return Err(error).with_context(|| format!("{name}: cannot be written"));
     }
-    let addresses = if mask { "addresses and identities are masked" } else { "addresses are in it: --mask-addresses" };
-    print(&format!("{name}: no keys are in it; {addresses}\n"))?;
+    let addresses = match mask {
+        true => "addresses are masked, and identities that the file has",
+        false => "addresses are in it: --mask-addresses",
+    };
+    print(&format!("{name}: key files were not read into it; {addresses}; read it before you send it\n"))?;
     Ok(Outcome::Fine)
 }
+
+const THERE: &str = "is there already and is not written over; remove it, or name another with --output";

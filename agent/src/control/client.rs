@@ -12,6 +12,11 @@ const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Asks the agent behind `socket` and waits for its answer.
 pub fn ask(socket: &Path, request: &Request) -> Result<Reply, Error> {
+    ask_within(socket, request, PATIENCE)
+}
+
+/// The same, for so long.
+pub fn ask_within(socket: &Path, request: &Request, patience: Duration) -> Result<Reply, Error> {
     let io = |what| move |source| Error::Io { socket: socket.into(), what, source };
     let question = request.encode();
     within(&question, REQUEST_LIMIT)?;
@@ -19,8 +24,8 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Reply, Error> {
         io::ErrorKind::PermissionDenied => Error::Denied { socket: socket.into(), source },
         _ => Error::Absent { socket: socket.into(), source },
     })?;
-    stream.set_read_timeout(Some(PATIENCE)).map_err(io("set a timeout"))?;
-    stream.set_write_timeout(Some(PATIENCE)).map_err(io("set a timeout"))?;
+    stream.set_read_timeout(Some(patience)).map_err(io("set a timeout"))?;
+    stream.set_write_timeout(Some(patience)).map_err(io("set a timeout"))?;
     // Whoever is turned away is told so unasked: then the answer is there, though nobody took the question.
     let asked = stream.write_all(&question);
     let mut line = Vec::new();

@@ -15,7 +15,7 @@ use crate::control::{Listed, Reply, Request, client};
 use crate::devices::Devices;
 use crate::doctor::{Scope, examine};
 use crate::kernel::{self, Netlink};
-use crate::policy::{DEFAULT_VICI, Keying, Policy};
+use crate::policy::{Auth, DEFAULT_VICI, Keying, Policy};
 use crate::reconcile::{Places, once};
 use crate::status::Status;
 use crate::{checkup, reconcile};
@@ -76,8 +76,10 @@ const BY_INTERFACE: [(&str, &str); 6] = [
 pub struct Gathered {
     /// In their order.
     pub sections: Vec<Section>,
-    /// Who the ends of tunnels are, in IKE.
+    /// Who the ends of tunnels are, in IKE; nothing is known of those that charon alone has.
     pub identities: Vec<String>,
+    /// What is written for the name of a key's file and is none: a key itself, it may be.
+    pub keys: Vec<String>,
 }
 
 /// All of it. The file is the given one, or that of the running agent, or what was applied last.
@@ -111,7 +113,11 @@ pub async fn gather(places: &Places, file: Option<&Path>, now: u64) -> Gathered 
         Err(error) => sections.push(Section::new("config as it was applied", Err(error))),
     }
     let policy = loaded.as_ref().ok().or(applied).map(|loaded| &loaded.policy);
-    sections.push(Section::new("rules", Ok::<_, String>(rules(policy, &listed(&places.socket)))));
+    let listed = match &status {
+        Ok(_) => listed(&places.socket),
+        Err(_) => Err("there is no status either".to_owned()),
+    };
+    sections.push(Section::new("rules", Ok::<_, String>(rules(policy, &listed))));
     sections.push(Section::new("devices", within(devices()).await));
     sections.push(Section::new("doctor", within(doctor(places, policy)).await));
     sections.push(Section::new(
@@ -127,8 +133,9 @@ pub async fn gather(places: &Places, file: Option<&Path>, now: u64) -> Gathered 
     sections.push(Section::new("modules", read(Path::new("/proc/modules")).map(|text| modules(&text))));
     sections.push(Section::new("sysctls", Ok::<_, String>(sysctls(Path::new("/proc/sys")))));
 
-    let policies = [loaded.as_ref().ok(), applied].into_iter().flatten().map(|loaded| &loaded.policy);
-    Gathered { sections, identities: policies.flat_map(identities).collect() }
+    let read: Vec<&Loaded> = [loaded.as_ref().ok(), applied].into_iter().flatten().collect();
+    let identities = read.iter().flat_map(|loaded| identities(&loaded.policy)).collect();
+    Gathered { sections, identities, keys: read.iter().flat_map(|loaded| keys(loaded)).collect() }
 }
 
 fn about(places: &Places, now: u64) -> String {
@@ -143,13 +150,12 @@ fn about(places: &Places, now: u64) -> String {
     )
 }
 
-/// Not uname, which has the host's name.
 fn kernel_version() -> Section {
     Section::new("kernel", read(Path::new("/proc/version")))
 }
 
 fn status(socket: &Path) -> Result<Status, String> {
-    match client::ask(socket, &Request::Status {}) {
+    match client::ask_within(socket, &Request::Status {}, PATIENCE) {
         Ok(Reply::Status { status }) => {
             let mut status = *status;
             // A file that was refused may have been refused for a key in the wrong place.
@@ -165,7 +171,7 @@ fn status(socket: &Path) -> Result<Status, String> {
 }
 
 fn listed(socket: &Path) -> Result<Vec<Listed>, String> {
-    match client::ask(socket, &Request::ListRules {}) {
+    match client::ask_within(socket, &Request::ListRules {}, PATIENCE) {
         Ok(Reply::Rules { rules }) => Ok(rules),
         Ok(Reply::Refused { error }) => Err(error),
         Ok(Reply::Done { .. } | Reply::Status { .. } | Reply::Sample { .. }) => {
@@ -298,6 +304,30 @@ fn clipped(mut text: String) -> String {
 
 fn json(value: &impl Serialize) -> String {
     serde_json::to_string_pretty(value).expect("our own types serialise") + "\n"
+}
+
+/// Names of key files that are not there, as the file has them and as messages do. One below a folder that is there is believed
+/// to be a name.
+fn keys(loaded: &Loaded) -> Vec<String> {
+    let of = |tunnel: &crate::policy::Tunnel| match &tunnel.keying {
+        Keying::Ike(ike) => match &ike.auth {
+            Auth::Psk { file } => vec![file.clone()],
+            Auth::Certificate { key, .. } => vec![key.clone()],
+        },
+        Keying::Static(keys) => vec![keys.key_file.clone()],
+        Keying::Adopted(_) => Vec::new(),
+    };
+    let folders: Vec<&Path> = loaded.sources.iter().map(|source| source.folder.as_path()).collect();
+    let is_name = |file: &PathBuf| {
+        let parent = file.parent().is_some_and(|folder| !folders.contains(&folder) && folder.is_dir());
+        parent || file.symlink_metadata().is_ok()
+    };
+    let unknown = loaded.policy.tunnels.iter().flat_map(of).filter(|file| !is_name(file));
+    let written = |file: PathBuf| {
+        let short = folders.iter().filter_map(|folder| file.strip_prefix(folder).ok()).map(Path::to_path_buf);
+        short.chain([file.clone()]).collect::<Vec<_>>()
+    };
+    unknown.flat_map(written).map(|file| file.to_string_lossy().into_owned()).filter(|name| !name.is_empty()).collect()
 }
 
 fn identities(policy: &Policy) -> Vec<String> {

@@ -1,73 +1,104 @@
-//! Other words for addresses and identities: the same for the same one, and no way back.
+//! Other words for addresses, identities and what may be a key: the same for the same one, and no way back.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// What has been replaced so far.
+/// What is replaced, and has been so far.
 #[derive(Debug, Default)]
 pub struct Mask {
     /// By how they are written.
-    identities: HashMap<String, String>,
+    names: HashMap<String, String>,
     /// Their lengths, in bytes.
     lengths: BTreeSet<usize>,
-    addresses: HashMap<IpAddr, String>,
+    /// Nothing where addresses stay.
+    addresses: Option<Addresses>,
+}
+
+#[derive(Debug, Default)]
+struct Addresses {
+    words: HashMap<IpAddr, String>,
+    four: usize,
+    six: usize,
 }
 
 impl Mask {
-    /// One that also replaces these identities, which may be anything that a file has for `local-id` or `remote-id`.
-    pub fn of<'a>(identities: impl IntoIterator<Item = &'a str>) -> Self {
+    /// One that puts `...` in the place of each of these, which may be a key, and lets all else stay.
+    pub fn of_keys<'a>(keys: impl IntoIterator<Item = &'a str>) -> Self {
         let mut mask = Self::default();
+        for name in keys.into_iter().flat_map(written) {
+            mask.lengths.insert(name.len());
+            mask.names.insert(name, "...".to_owned());
+        }
+        mask
+    }
+
+    /// The same, and one that replaces addresses and these identities, which may be anything that a file has for `local-id` or
+    /// `remote-id`.
+    pub fn and_addresses<'a>(mut self, identities: impl IntoIterator<Item = &'a str>) -> Self {
+        self.addresses = Some(Addresses::default());
+        let mut next = 1;
         for identity in identities {
             // An address is one wherever it stands.
             if identity.parse::<IpAddr>().is_ok() {
                 continue;
             }
             for name in names(identity) {
-                let next = format!("identity-{}", mask.identities.len() + 1);
-                mask.lengths.insert(name.len());
-                mask.identities.entry(name).or_insert(next);
+                self.lengths.insert(name.len());
+                self.names.entry(name).or_insert_with(|| format!("identity-{next}"));
+                next += 1;
             }
         }
-        mask
+        self
     }
 
     /// The text with `ipv4-N`, `ipv6-N` and `identity-N` for what it has of them. Lengths of prefixes, ports and zones stay,
     /// and so do addresses that are the same everywhere: unspecified ones and those of loopback.
     pub fn apply(&mut self, text: &str) -> String {
         let mut masked = String::with_capacity(text.len());
-        let mut rest = text;
-        let mut before = None;
-        while let Some(first) = rest.chars().next() {
-            let (word, taken) = match self.find(before, rest) {
+        let mut at = 0;
+        while let Some(first) = text[at..].chars().next() {
+            let (word, taken) = match self.find(&text[..at], &text[at..]) {
                 Some(found) => found,
                 None => (first.to_string(), first.len_utf8()),
             };
             masked += &word;
-            before = rest[..taken].chars().next_back();
-            rest = &rest[taken..];
+            at += taken;
         }
         masked
     }
 
     /// What begins here and is to be replaced: by what, and how many bytes of it.
-    fn find(&mut self, before: Option<char>, rest: &str) -> Option<(String, usize)> {
-        if !before.is_some_and(char::is_alphanumeric) {
+    fn find(&mut self, before: &str, rest: &str) -> Option<(String, usize)> {
+        if !joins(before) {
             let ends = |length: &usize| rest.get(..*length).is_some() && !continues(&rest[*length..]);
             let named = self.lengths.iter().rev().filter(|length| ends(length));
             for length in named {
-                if let Some(word) = self.identities.get(&rest[..*length]) {
+                if let Some(word) = self.names.get(&rest[..*length]) {
                     return Some((word.clone(), *length));
                 }
             }
+        }
+        let addresses = self.addresses.as_mut()?;
+        if let Some(taken) = numbers(before, rest) {
+            return Some(("x.x.x.x.x".to_owned(), taken));
         }
         let (address, taken) = address(before, rest)?;
         if address.is_unspecified() || address.is_loopback() {
             return Some((rest[..taken].to_owned(), taken));
         }
-        let family = if address.is_ipv4() { "ipv4" } else { "ipv6" };
-        let next = self.addresses.keys().filter(|known| known.is_ipv4() == address.is_ipv4()).count() + 1;
-        let word = self.addresses.entry(address).or_insert_with(|| format!("{family}-{next}"));
-        Some((word.clone(), taken))
+        Some((addresses.word(address), taken))
+    }
+}
+
+impl Addresses {
+    fn word(&mut self, address: IpAddr) -> String {
+        let Self { words, four, six } = self;
+        let next = || {
+            let (family, n) = if address.is_ipv4() { ("ipv4", four) } else { ("ipv6", six) };
+            *n += 1;
+            format!("{family}-{n}")
+        };
+        words.entry(address).or_insert_with(next).clone()
     }
 }
 
@@ -80,11 +111,22 @@ fn names(identity: &str) -> BTreeSet<String> {
     let parts = identity.split([',', '/']).filter_map(|part| Some(part.split_once('=')?.1.trim()));
     let parts = parts.filter(|value| value.len() > 2);
     let all = [identity, bare, untyped].into_iter().chain(parts).filter(|name| !name.is_empty());
-    all.flat_map(|name| {
-        let escaped = serde_json::to_string(name).expect("text serialises");
-        [name.to_owned(), escaped[1..escaped.len() - 1].to_owned()]
-    })
-    .collect()
+    all.flat_map(written).collect()
+}
+
+/// As it is, and as JSON and TOML write it.
+fn written(name: &str) -> [String; 2] {
+    let escaped = serde_json::to_string(name).expect("text serialises");
+    [name.to_owned(), escaped[1..escaped.len() - 1].to_owned()]
+}
+
+/// Whether what follows is the rest of a word. A letter that JSON or TOML escapes (`\n`) is none of it.
+fn joins(before: &str) -> bool {
+    let mut back = before.chars().rev();
+    match back.next() {
+        Some('n' | 'r' | 't') if back.next() == Some('\\') => false,
+        last => last.is_some_and(char::is_alphanumeric),
+    }
 }
 
 fn continues(rest: &str) -> bool {
@@ -92,13 +134,26 @@ fn continues(rest: &str) -> bool {
 }
 
 /// The address that begins here, and how many bytes of text it is.
-fn address(before: Option<char>, rest: &str) -> Option<(IpAddr, usize)> {
+fn address(before: &str, rest: &str) -> Option<(IpAddr, usize)> {
     sixth(before, rest).or_else(|| fourth(before, rest))
 }
 
+/// Five numbers or more that begin here, of which any four may be an address: how many bytes.
+fn numbers(before: &str, rest: &str) -> Option<usize> {
+    let (_, first) = fourth(before, rest)?;
+    let bytes = rest.as_bytes();
+    let mark = *bytes.iter().find(|byte| !byte.is_ascii_digit())?;
+    let mut at = first;
+    while bytes.get(at) == Some(&mark) && bytes.get(at + 1).is_some_and(u8::is_ascii_digit) {
+        at += 1 + bytes[at + 1..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    }
+    // A range of two addresses has no other mark than one between two numbers of them.
+    (at > first).then_some(at)
+}
+
 /// Also with other marks between its numbers, as names of hosts and tunnels have it.
-fn fourth(before: Option<char>, rest: &str) -> Option<(IpAddr, usize)> {
-    if before.is_some_and(|c| c.is_ascii_digit()) {
+fn fourth(before: &str, rest: &str) -> Option<(IpAddr, usize)> {
+    if before.ends_with(|c: char| c.is_ascii_digit()) {
         return None;
     }
     let bytes = rest.as_bytes();
@@ -118,8 +173,9 @@ fn fourth(before: Option<char>, rest: &str) -> Option<(IpAddr, usize)> {
     Some((Ipv4Addr::from(octets).into(), at))
 }
 
-fn sixth(before: Option<char>, rest: &str) -> Option<(IpAddr, usize)> {
-    if before.is_some_and(char::is_alphanumeric) {
+fn sixth(before: &str, rest: &str) -> Option<(IpAddr, usize)> {
+    // `std::fs` is none; of a word that ends in one only what is hexadecimal is known to be of it.
+    if joins(before) && rest.starts_with(':') {
         return None;
     }
     // The longest, IPv4's tail included, has 45; a colon is among the first five.
@@ -137,7 +193,7 @@ mod tests {
     use super::*;
 
     fn masked(text: &str) -> String {
-        Mask::default().apply(text)
+        Mask::default().and_addresses([]).apply(text)
     }
 
     #[test]
@@ -162,6 +218,11 @@ mod tests {
             ("v192.0.2.1x", "vipv4-1x"),
             ("local:2001:db8::1", "local:ipv6-1"),
             ("010.001.002.003", "ipv4-1"),
+            ("b7.0.192.0.2.77", "bx.x.x.x.x"),
+            ("0.192.0.2.77 192.0.2.77", "x.x.x.x.x ipv4-1"),
+            ("300.192.0.2.77", "300.ipv4-1"),
+            ("n2001:db8::5", "nipv6-1"),
+            ("\\n2001:db8::5\\t::5", "\\nipv6-1\\tipv6-2"),
         ] {
             assert_eq!(masked(text), expected);
         }
@@ -188,7 +249,8 @@ mod tests {
     fn identities_go_in_every_form() {
         let ids =
             ["moon.example", "@sun.example", "fqdn:mars.example", "C=CH, O=Planets, CN=Pluto \"X\"", "192.0.2.7", "m"];
-        let mut mask = Mask::of(ids);
+        let mut mask = Mask::default().and_addresses(ids);
+        assert_eq!(mask.apply("\\nmoon.example"), format!("\\n{}", mask.apply("moon.example")));
         let text = "moon.example voice.0.moon.example sun.example @sun.example mars.example O=Planets CN=Pluto \\\"X\\\" \
                     192.0.2.7 m moon.examples";
         let said = mask.apply(text);
@@ -201,9 +263,16 @@ mod tests {
         assert_ne!(words[0], words[2]);
     }
 
+    #[test]
+    fn what_may_be_a_key_goes_and_addresses_stay() {
+        let mut mask = Mask::of_keys(["hunter2", "a/\"b\""]);
+        let said = mask.apply("psk-file hunter2 of 192.0.2.1, /etc/hunter2: \"a/\\\"b\\\"\" and a/\"b\" hunter22");
+        assert_eq!(said, "psk-file ... of 192.0.2.1, /etc/...: \"...\" and ... hunter22");
+    }
+
     proptest::proptest! {
         #[test]
-        fn no_address_gets_through(v4: u32, v6: u128, left in "[ =\\[\"(,;:@-]{0,2}", right in "[ \\])\",;/]") {
+        fn no_address_gets_through(v4: u32, v6: u128, left in "[ =\\[\"(,;:@g-z-]{0,2}", right in "[ \\])\",;/]") {
             let (v4, v6) = (Ipv4Addr::from(v4), Ipv6Addr::from(v6));
             proptest::prop_assume!(!v4.is_loopback() && !v4.is_unspecified());
             let said = masked(&format!("{left}{v4}{right} {left}{v6}{right}"));
