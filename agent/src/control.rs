@@ -1,4 +1,5 @@
-//! What `lanekeeper status`, `top`, `reload`, `rules` and `confirm` say to the running agent: one JSON object a line, each answered by one.
+//! What `lanekeeper status`, `top`, `reload`, `rules` and `confirm` say to the running agent: one JSON object a line, each
+//! answered by one.
 //!
 //! Here the words; [`server`] and [`client`] are the two ends of the socket, [`access`] says who may ask what.
 

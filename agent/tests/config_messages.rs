@@ -92,6 +92,7 @@ fn problems() -> Vec<Problem> {
             other_lane: s("voice.0"),
             first: place(),
         },
+        Problem::LinkIsTunnel { object: object.clone(), name: s("lk-a"), of: other() },
         Problem::RouteTaken { object: object.clone(), route: s("10.2.0.0/16"), other: other(), first: place() },
         Problem::Families { object: object.clone(), local: s("192.0.2.1"), remote: s("2001:db8::1") },
         Problem::SameEnds { object: object.clone(), address: s("192.0.2.1") },

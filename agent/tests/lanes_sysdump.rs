@@ -1,8 +1,13 @@
 //! The file for a bug report, of gateways that have keys: as they run, and when all that has keys is to be made anew.
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use xtask::lab::gateways::{Gateways, LANES_UP};
 use xtask::lab::scenario::{DEVICE, Keying, PSK, Scenario};
 use xtask::lab::{Family, Side};
@@ -107,4 +112,42 @@ fn fault_a_sysdump_of_lanes_by_charon_has_no_key() {
 #[test]
 fn fault_a_sysdump_of_lanes_with_static_keys_has_no_key() {
     has_no_secret("dumpstat", Keying::Static);
+}
+
+/// Its name in the folder that the kernel is told to put cores into.
+fn core_of(folder: &Path, words: &[&str], is_ready: impl Fn(&Path) -> bool) -> Vec<String> {
+    let limit = "ulimit -c unlimited; exec \"$@\"";
+    let mut child = Command::new("sh").args(["-c", limit, "sh"]).args(words).stdin(Stdio::piped()).spawn().unwrap();
+    let process = Path::new("/proc").join(child.id().to_string());
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !is_ready(&process) {
+        assert!(Instant::now() < deadline, "{words:?} is not ready");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGABRT).unwrap();
+    let status = child.wait().unwrap();
+    assert_eq!(status.signal(), Some(Signal::SIGABRT as i32), "{status:?}");
+    let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    names.map(|entry| (fs::remove_file(entry.path()), entry.file_name().into_string().unwrap()).1).collect()
+}
+
+#[test]
+fn fault_where_others_leave_a_core_we_do_not() {
+    const PATTERN: &str = "/proc/sys/kernel/core_pattern";
+    let folder = tempfile::tempdir().unwrap();
+    let before = fs::read_to_string(PATTERN).unwrap();
+    fs::write(PATTERN, format!("{}/core.%e", folder.path().display())).unwrap();
+    let runs = |name: &'static str| {
+        move |process: &Path| fs::read_to_string(process.join("comm")).is_ok_and(|comm| comm.trim() == name)
+    };
+    let other = core_of(folder.path(), &["sleep", "60"], runs("sleep"));
+    // Reads rules from its standard input, and waits for them.
+    let limited = |process: &Path| {
+        let limits = fs::read_to_string(process.join("limits")).unwrap_or_default();
+        let core = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).unwrap_or_default();
+        runs("lanekeeper")(process) && core.split_whitespace().take(2).eq(["0", "0"])
+    };
+    let own = core_of(folder.path(), &[BINARY, "rules", "add", "-"], limited);
+    fs::write(PATTERN, before).unwrap();
+    assert_eq!((other, own), (vec!["core.sleep".to_owned()], Vec::new()));
 }

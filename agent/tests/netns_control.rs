@@ -78,7 +78,7 @@ impl Gateway {
 
     fn serve(&self) {
         let _inside = self.runtime.enter();
-        let server = Server::bind(&self.socket()).unwrap();
+        let server = Server::bind(&self.socket(), &self.runtime_dir()).unwrap();
         let (calls, mut mailbox) = mpsc::channel::<Call>(1);
         self.runtime.spawn(server.serve(calls));
         self.runtime.spawn(async move {
@@ -126,10 +126,13 @@ fn fault_the_group_may_read_and_root_may_change() {
     assert_eq!(owner(&gateway.socket()), (0, READERS, 0o660));
     assert_eq!(owner(&gateway.runtime_dir()), (0, READERS, 0o750), "else the group would not get to the socket");
 
-    let private = tempfile::Builder::new().permissions(PermissionsExt::from_mode(0o700)).tempdir().unwrap();
     let _inside = gateway.runtime.enter();
-    drop(Server::bind(&private.path().join("control.sock")));
-    assert_eq!(owner(private.path()), (0, 0, 0o700), "not the agent's to open");
+    for (mode, own) in [(0o700, true), (0o750, false)] {
+        let private = tempfile::Builder::new().permissions(PermissionsExt::from_mode(mode)).tempdir().unwrap();
+        let runtime_dir = if own { private.path().to_owned() } else { gateway.runtime_dir() };
+        drop(Server::bind(&private.path().join("control.sock"), &runtime_dir).unwrap());
+        assert_eq!(owner(private.path()), (0, 0, mode), "not the agent's to open");
+    }
 
     for words in [&["status"][..], &["rules", "list"], &["top", "--json", "-n", "1"]] {
         let (_, said) = gateway.asks(READER, READERS, words);
@@ -168,7 +171,7 @@ fn fault_an_agent_that_is_not_root_takes_changes_of_its_own_user_and_of_root() {
         let folder = PathBuf::from(std::env::var_os("LK_CONTROL_FOLDER").unwrap());
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let _inside = runtime.enter();
-        let server = Server::bind(&folder.join("control.sock")).unwrap();
+        let server = Server::bind(&folder.join("control.sock"), &folder).unwrap();
         let (calls, mut mailbox) = mpsc::channel::<Call>(1);
         runtime.spawn(server.serve(calls));
         return runtime.block_on(async move {

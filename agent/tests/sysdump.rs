@@ -176,7 +176,7 @@ impl Agent {
             kept: false,
         };
         let _inside = runtime.enter();
-        let server = Server::bind(&one.path("run/control.sock")).unwrap();
+        let server = Server::bind(&one.path("run/control.sock"), &one.path("run")).unwrap();
         let (calls, mut mailbox) = mpsc::channel::<Call>(1);
         runtime.spawn(server.serve(calls));
         runtime.spawn(async move {

@@ -332,6 +332,16 @@ pub enum Problem {
         /// Where it says so.
         first: Place,
     },
+    /// An underlying device that is a tunnel's.
+    #[error("{object}: link = \"{name}\" is the device of {of}, which leads into a tunnel")]
+    LinkIsTunnel {
+        /// Whose it is to be.
+        object: String,
+        /// The device.
+        name: String,
+        /// The tunnel.
+        of: String,
+    },
     /// One prefix behind two tunnels.
     #[error("{object}: route {route} leads into {other} already, see {first}")]
     RouteTaken {

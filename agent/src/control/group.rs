@@ -20,8 +20,8 @@ pub fn give(path: &Path, group: Gid) -> io::Result<()> {
     Ok(nix::unistd::chown(path, None, Some(group))?)
 }
 
-/// Lets the group into the folder that holds the socket, if the folder is the agent's own, open to its group and to nobody
-/// else: every other is as somebody wants it.
+/// Lets the group into the runtime folder, if that is the agent's own, open to its group and to nobody else: every other is as
+/// somebody wants it.
 pub fn let_into(folder: &Path, group: Gid) -> io::Result<()> {
     let there = std::fs::metadata(folder)?;
     let for_group_alone = there.permissions().mode() & 0o011 == 0o010;

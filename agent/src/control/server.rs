@@ -52,8 +52,9 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds `socket` with mode 0660, for the group where there is one. A file that a dead agent left behind is replaced.
-    pub fn bind(socket: &Path) -> Result<Self, Error> {
+    /// Binds `socket` with mode 0660, for the group where there is one, which is let into `runtime_dir` if the socket is there: any
+    /// other folder is not ours to open. A file that a dead agent left behind is replaced.
+    pub fn bind(socket: &Path, runtime_dir: &Path) -> Result<Self, Error> {
         let io = |what| move |source| Error::Io { socket: socket.into(), what, source };
         if client::answers(socket) {
             return Err(Error::InUse { socket: socket.into() });
@@ -69,7 +70,10 @@ impl Server {
         let listener = UnixListener::bind(&fresh).map_err(io("bind"))?;
         std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o660)).map_err(io("set its mode"))?;
         if let Some(group) = group::find() {
-            let folder = socket.parent().map_or(Ok(()), |folder| group::let_into(folder, group));
+            let folder = match socket.parent() {
+                Some(folder) if folder == runtime_dir => group::let_into(folder, group),
+                Some(_) | None => Ok(()),
+            };
             if let Err(error) = group::give(&fresh, group).and(folder) {
                 tracing::warn!(socket = %socket.display(), %error, "cannot be given to the group {}", group::GROUP);
             }
@@ -210,7 +214,7 @@ mod tests {
     /// The same, with so much to say besides.
     async fn echo_within(folder: &Path, limits: Limits, more: String) -> PathBuf {
         let socket = folder.join("control.sock");
-        let server = Server::bind(&socket).unwrap();
+        let server = Server::bind(&socket, folder).unwrap();
         let (calls, mut mailbox) = mpsc::channel::<Call>(1);
         tokio::spawn(server.serve_within(limits, calls));
         tokio::spawn(async move {
@@ -272,14 +276,14 @@ mod tests {
     async fn a_living_agent_keeps_its_socket_and_a_dead_one_does_not() {
         let folder = tempfile::tempdir().unwrap();
         let socket = echo(folder.path()).await;
-        let error = Server::bind(&socket).unwrap_err().to_string();
+        let error = Server::bind(&socket, folder.path()).unwrap_err().to_string();
         assert!(
             error.ends_with("another lanekeeper answers there; stop it, or give this one its own --socket"),
             "{error}"
         );
         let stale = folder.path().join("stale.sock");
         drop(std::os::unix::net::UnixListener::bind(&stale).unwrap());
-        Server::bind(&stale).unwrap();
+        Server::bind(&stale, folder.path()).unwrap();
     }
 
     /// Connected as the agent's own user, blocking.
@@ -434,7 +438,7 @@ mod tests {
     async fn fault_an_agent_that_hangs_is_said_to_after_a_while() {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("control.sock");
-        let server = Server::bind(&socket).unwrap();
+        let server = Server::bind(&socket, folder.path()).unwrap();
         let (calls, mailbox) = mpsc::channel::<Call>(1);
         tokio::spawn(server.serve_within(Limits { work: Duration::from_millis(200), ..LIMITS }, calls));
         // The first fills the mailbox, which nobody empties: the second cannot even be put there.

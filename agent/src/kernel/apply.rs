@@ -101,6 +101,9 @@ fn hint(op: &Op, failure: &Failure) -> String {
     }
     match op {
         Op::Await { lack: Lack::Vrf(vrf), .. } => no_vrf(vrf),
+        Op::Await { lack: Lack::NoVrf(vrf), .. } => {
+            format!("; {vrf} is no VRF: name one (`ip link show type vrf` lists them), or take vrf = \"{vrf}\" out of the tunnel's device")
+        }
         Op::Await { lack: Lack::Link(link), .. } => no_link(link),
         Op::AddLink(Link { vrf: Some(vrf), .. }) | Op::SetVrf { vrf: Some(vrf), .. } if failure.is(libc::ENODEV) => no_vrf(vrf),
         Op::AddLink(Link { kind, .. }) if failure.is(libc::EEXIST) => match kind {
@@ -279,6 +282,11 @@ mod tests {
                 Op::Await { name: "lk0".into(), lack: Lack::Link("wan0".into()) },
                 libc::ENODEV,
                 "; bring wan0 up, or take link = \"wan0\" out of the tunnel's device, whose ESP packets are then routed by the main table",
+            ),
+            (
+                Op::Await { name: "lk0".into(), lack: Lack::NoVrf("lo".into()) },
+                libc::ENODEV,
+                "; lo is no VRF: name one (`ip link show type vrf` lists them), or take vrf = \"lo\" out of the tunnel's device",
             ),
             (Op::SetVrf { name: "lk0".into(), vrf: None }, libc::ENODEV, ""),
             (Op::LinkUp { name: "lk0".into() }, libc::ENOMEM, ""),

@@ -197,8 +197,9 @@ impl Desired {
         let mut desired = self.clone();
         let is_there = |device: &String| machine.others.contains_key(device) || machine.links.contains_key(device);
         let lacks = |link: &Link| {
-            let vrf = link.vrf.iter().find(|vrf| !machine.vrfs.contains_key(*vrf)).cloned().map(Lack::Vrf);
-            vrf.or_else(|| link.link.iter().find(|device| !is_there(device)).cloned().map(Lack::Link))
+            let vrf = link.vrf.iter().find(|vrf| !machine.vrfs.contains_key(*vrf));
+            let lack = |vrf: &String| if is_there(vrf) { Lack::NoVrf(vrf.clone()) } else { Lack::Vrf(vrf.clone()) };
+            vrf.map(lack).or_else(|| link.link.iter().find(|device| !is_there(device)).cloned().map(Lack::Link))
         };
         let lacking: Vec<_> = self.links.iter().filter_map(|link| Some((link.name.clone(), lacks(link)?))).collect();
         let stays = |device: &String| lacking.iter().all(|(name, _)| name != device);

@@ -40,6 +40,8 @@ pub struct Link {
 pub enum Lack {
     /// The VRF that it is to be in.
     Vrf(String),
+    /// The same, and a device of another kind has its name.
+    NoVrf(String),
     /// The device below it.
     Link(String),
 }
@@ -387,6 +389,7 @@ impl fmt::Display for Lack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Vrf(name) => write!(f, "vrf {name}"),
+            Self::NoVrf(name) => write!(f, "vrf {name}, which is a device of another kind"),
             Self::Link(name) => write!(f, "device {name}"),
         }
     }

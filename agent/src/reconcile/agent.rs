@@ -94,7 +94,7 @@ struct Metrics {
 pub async fn run(places: &Places, config: &Path) -> Result<(), Error> {
     let _lock = lockfile::take(&places.runtime_dir)?;
     let mut signals = Signals::new()?;
-    let server = Server::bind(&places.socket)?;
+    let server = Server::bind(&places.socket, &places.runtime_dir)?;
     let (mut agent, watch) = Agent::start(places, config).await?;
     let mut watch = Some(watch);
     let (calls, mut mailbox) = mpsc::channel::<Call>(16);

@@ -59,7 +59,7 @@ pub async fn apply(
     // Without a way back there is no trying.
     let before = if confirm_within.is_some() { Ok(before?) } else { before };
     let wanted = Wanted::read(file)?.present()?.look().await;
-    let server = confirm_within.map(|_| Server::bind(&places.socket)).transpose()?;
+    let server = confirm_within.map(|_| Server::bind(&places.socket, &places.runtime_dir)).transpose()?;
     let mut world = World::open(&places.bpffs)?;
     if let Some(error) = world.survey(&wanted).await?.charon {
         return Err(error.into());

@@ -233,6 +233,13 @@ fn a_vrf_is_for_xfrm_interfaces_and_has_routes_of_its_own() {
         assert_eq!(said(&device), wanted);
     }
     same(
+        &changed("if-id = 42", "if-id = 42, link = \"lk-branch7\""),
+        r#"
+gw.toml:10:67: error: tunnel "branch-7": link = "lk-branch7" is the device of tunnel "branch-7", which leads into a tunnel
+    name the device by which ESP leaves the machine, or take link out: its packets are then routed by the main table
+"#,
+    );
+    same(
         &changed("if-id = 42", "if-id = 42, vrf = \"a-name-beyond-fifteen\""),
         r#"
 gw.toml:10:66: error: tunnel "branch-7": device: vrf "a-name-beyond-fifteen" is 21 bytes long, 15 at most

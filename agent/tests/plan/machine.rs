@@ -39,6 +39,7 @@ pub fn carry_out(machine: &mut Observed, op: &Op) {
         Op::Await { name, lack } => {
             let is_there = match lack {
                 Lack::Vrf(vrf) => machine.vrfs.contains_key(&vrf),
+                Lack::NoVrf(other) => machine.vrfs.contains_key(&other) || !machine.others.contains_key(&other),
                 Lack::Link(link) => machine.others.contains_key(&link),
             };
             assert!(!is_there && !machine.links.contains_key(&name), "{op}");

@@ -232,7 +232,7 @@ proptest! {
 
 /// Nothing is to be done but the operator's part: the VRF that is not there.
 fn only_waits(plan: &Plan) -> bool {
-    plan.ops.iter().all(|op| matches!(op, Op::Await { lack: Lack::Vrf(name) | Lack::Link(name), .. } if name == "green" || name == "wan9"))
+    plan.ops.iter().all(|op| matches!(op, Op::Await { lack: Lack::Vrf(name) | Lack::NoVrf(name) | Lack::Link(name), .. } if name == "green" || name == "wan9"))
 }
 
 /// Without what differs from key file to key file.
@@ -503,6 +503,11 @@ fn a_device_is_made_in_its_vrf_and_not_without() {
     for word in ["+ route", "+ address", "xfrm", "up", "dev lk-t0"] {
         assert!(!without.contains(word), "{word:?} is in {without}");
     }
+    let mut another = bare();
+    another.vrfs.clear();
+    another.others.insert("blue".into(), Default::default());
+    let another = diff(&wanted, &another).unwrap().to_string();
+    assert!(another.contains("+ link lk-t0 waits for vrf blue, which is a device of another kind\n"), "{another}");
     let first = lines(&diff(&wanted, &bare()).unwrap().ops);
     for line in [
         "+ link lk-t0 xfrm if_id 42 mtu 1400 vrf blue",

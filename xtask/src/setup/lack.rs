@@ -63,7 +63,11 @@ impl Machine {
             Lack::Compiler(why) => format!("a compiler for BPF: {why}"),
             Lack::Deny => format!("cargo-deny {} (set-up builds it)", cargo::DENY),
             Lack::Prometheus if self.debian => "Prometheus 2.x and 3.x (set-up unpacks them)".to_string(),
-            Lack::Prometheus => "the programs prometheus and promtool of 2.x and of 3.x, as in Debian's packages prometheus and promtool".to_string(),
+            Lack::Prometheus => {
+                "the programs prometheus and promtool, of 2.x in target/tools/prometheus-2/usr/bin and of 3.x in \
+                                 target/tools/prometheus-3/usr/bin, as in Debian's packages prometheus and promtool"
+                    .to_string()
+            }
             Lack::ForeignRules(package) if self.debian => {
                 format!("the rule sets of {package} (set-up unpacks its source)")
             }
@@ -188,7 +192,8 @@ mod tests {
         let expected = "this is no Debian, where set-up would bring what is missing:\n  \
                         the program tcpdump, in Debian's package tcpdump\n  bpf-linker 0.13.0 (set-up builds it)\n  \
                         a compiler for BPF: there is no nightly compiler\n  cargo-deny 0.20.2 (set-up builds it)\n  \
-                        the programs prometheus and promtool of 2.x and of 3.x, as in Debian's packages prometheus and promtool\n  \
+                        the programs prometheus and promtool, of 2.x in target/tools/prometheus-2/usr/bin and of 3.x in \
+                        target/tools/prometheus-3/usr/bin, as in Debian's packages prometheus and promtool\n  \
                         the rule sets of firehol: target/foreign/firehol, as set-up makes it on a Debian\n  \
                         the guest kernel 6.12: target/guest/6.12, as set-up makes it on a Debian";
         assert_eq!(refusal(&everything(), OTHER).unwrap(), expected);

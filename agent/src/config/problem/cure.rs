@@ -61,6 +61,10 @@ impl Problem {
                 "give one of the tunnels an address of its own, or make one tunnel with an XFRM interface of them".to_owned(),
             ),
             Self::DeviceTaken { .. } => Some("each tunnel has its own device: rename one of them".to_owned()),
+            Self::LinkIsTunnel { .. } => Some(
+                "name the device by which ESP leaves the machine, or take link out: its packets are then routed by the main table"
+                    .to_owned(),
+            ),
             Self::RouteTaken { .. } => Some("take it out of one of them, or make one more specific".to_owned()),
             Self::OuterDscpDiffers { .. } => Some(
                 "list the same classes in the same order in both tunnels: outgoing ESP packets are told apart by addresses \

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::net::IpAddr;
 
-use crate::config::document::{Document, Tunnel};
+use crate::config::document::{Device, Document, Tunnel};
 use crate::config::findings::{At, Findings, Spot};
 use crate::config::problem::Problem;
 use crate::config::value::DeviceType;
@@ -29,6 +29,7 @@ impl<'d, T: Hash + Eq> Taken<'d, T> {
 /// Every clash between two tunnels.
 pub fn check(document: &Document, classes: &[Class], mask: u32, findings: &mut Findings<'_>) {
     check_ends(document, findings);
+    check_links(document, findings);
     check_keys(document, classes, mask, findings);
     let if_ids: HashSet<u32> =
         document.tunnels.iter().filter_map(|tunnel| Some(tunnel.device.as_ref()?.if_id.as_ref()?.value)).collect();
@@ -62,6 +63,19 @@ pub fn check(document: &Document, classes: &[Class], mask: u32, findings: &mut F
                 let (object, text) = (object.clone(), route.value.to_string());
                 findings.problem(route.spot, Problem::RouteTaken { object, route: text, other, first });
             }
+        }
+    }
+}
+
+/// A device that the file makes leads into a tunnel, and is not there before it.
+fn check_links(document: &Document, findings: &mut Findings<'_>) {
+    let devices = || document.tunnels.iter().filter_map(|tunnel| Some((tunnel, tunnel.device.as_ref()?)));
+    for (tunnel, device) in devices() {
+        let Some(link) = &device.link else { continue };
+        let named = |device: &Device| device.name.as_ref().is_some_and(|name| name.value == link.value);
+        if let Some((of, _)) = devices().find(|(_, device)| named(device)) {
+            let (object, name, of) = (tunnel.object.clone(), link.value.clone(), of.object.clone());
+            findings.problem(link.spot, Problem::LinkIsTunnel { object, name, of });
         }
     }
 }
