@@ -3,10 +3,9 @@
 //! The page is made and served by the agent's own code, of a policy that has one of everything and of counters that rise.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -19,8 +18,8 @@ use lanekeeper::metrics::{Scrape, encode, xfrm_stat};
 use lanekeeper::policy::Policy;
 use lanekeeper::status::Standing;
 use lanekeeper_common::verdict::{BlockReason, ParseReason};
-use serde_json::Value;
 use tokio::runtime::Runtime;
+use xtask::lab::board::{Board, NAMES, Query};
 use xtask::lab::prometheus::{JOB, Prometheus};
 use xtask::setup::prometheus::{Programs, Release, find};
 use xtask::workspace::Workspace;
@@ -206,16 +205,6 @@ fn promtool(release: Release, arguments: &[&str], input: &str) -> (bool, String)
     (output.status.success(), said)
 }
 
-/// A query as Grafana would send it: with all there is where many may be chosen, else with one value.
-fn filled(expr: &str, values: &BTreeMap<String, String>) -> String {
-    let mut text = expr.replace("$__rate_interval", "4s");
-    for (variable, value) in values {
-        text = text.replace(&format!("\"${variable}\""), &format!("\"{value}\""));
-    }
-    assert!(!text.contains('$'), "a variable is left: {text}");
-    text
-}
-
 #[test]
 fn see_promtool_finds_nothing_wrong_with_the_page() {
     let page = Agent::start().page();
@@ -264,43 +253,22 @@ fn every_query_returns_numbers(release: Release, version: &str) {
     assert!(built["data"]["version"].as_str().unwrap().starts_with(version), "{built}");
     let mut wrong = Vec::new();
     let mut asked = 0;
-    for name in ["fleet", "gateway", "tunnel", "tenant", "agent"] {
-        let board = board(&dashboards().join(format!("{name}.json")));
-        let mut values = BTreeMap::new();
-        for variable in board["templating"]["list"].as_array().unwrap() {
-            let name = variable["name"].as_str().unwrap();
-            let Some(query) = variable["query"]["query"].as_str() else { continue };
-            let (selector, label) =
-                query.strip_prefix("label_values(").unwrap().strip_suffix(')').unwrap().rsplit_once(", ").unwrap();
-            let found = asker.label_values(&filled(selector, &values), label).unwrap();
-            assert!(!found.is_empty(), "{query}: nothing to choose from");
-            let value = match (variable["multi"].as_bool().unwrap(), variable["allValue"].as_str()) {
-                (true, Some(all)) => all.to_owned(),
-                (true, None) => found.join("|"),
-                (false, _) => found[0].clone(),
-            };
-            values.insert(name.to_owned(), value);
-        }
-        assert_eq!(values["job"], JOB);
-        for panel in board["panels"].as_array().unwrap() {
-            for target in panel["targets"].as_array().into_iter().flatten() {
-                let query = filled(target["expr"].as_str().unwrap(), &values);
-                let answer = match target["instant"].as_bool().unwrap() {
-                    true => asker.now(&query),
-                    false => asker.range(&query, now() - 2, now()),
-                };
-                let what = match &answer {
-                    Err(error) => format!("{error:#}"),
-                    Ok(series) if series.is_empty() => "no data".to_owned(),
-                    Ok(series) if series.iter().flat_map(|one| &one.values).any(|value| !value.is_finite()) => {
-                        format!("not a number: {series:?}")
-                    }
-                    Ok(_) => String::new(),
-                };
-                asked += 1;
-                if !what.is_empty() {
-                    wrong.push(format!("{name}, {}: {query}: {what}", panel["title"]));
+    for name in NAMES {
+        let board = Board::read(&Workspace::find().unwrap(), name, &asker, "4s").unwrap();
+        assert_eq!(board.chosen["job"], JOB);
+        for Query { title, text, instant, .. } in board.queries().unwrap() {
+            let answer = if instant { asker.now(&text) } else { asker.range(&text, now() - 2, now()) };
+            let what = match &answer {
+                Err(error) => format!("{error:#}"),
+                Ok(series) if series.is_empty() => "no data".to_owned(),
+                Ok(series) if series.iter().flat_map(|one| &one.values).any(|value| !value.is_finite()) => {
+                    format!("not a number: {series:?}")
                 }
+                Ok(_) => String::new(),
+            };
+            asked += 1;
+            if !what.is_empty() {
+                wrong.push(format!("{name}, {title}: {text}: {what}"));
             }
         }
     }
@@ -317,8 +285,4 @@ fn every_query_returns_numbers(release: Release, version: &str) {
     for silent in ["LanekeeperTunnelDown", "LanekeeperAgentGone", "LanekeeperReloadFailed", "LanekeeperRekeyOverdue"] {
         assert!(!pending.contains(silent), "{pending:?}");
     }
-}
-
-fn board(file: &Path) -> Value {
-    serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap()
 }

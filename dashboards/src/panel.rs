@@ -144,7 +144,7 @@ pub struct Panel {
 impl Panel {
     /// A panel of curves.
     pub fn curves(title: &'static str, description: &'static str, unit: Unit, targets: Vec<Target>) -> Self {
-        Self { title, description, kind: Kind::Curves, unit, targets, nothing: None, width: 12, height: 8 }
+        Self { title, description, kind: Kind::Curves, unit, targets, nothing: None, width: 12, height: 9 }
     }
 
     /// One number.
@@ -180,7 +180,7 @@ impl Panel {
             "unit": self.unit.name(),
             "mappings": self.unit.mappings(),
             "thresholds": self.alarm().thresholds(),
-            "color": { "mode": if matches!(self.kind, Kind::Number(_)) { "thresholds" } else { "palette-classic-by-name" } },
+            "color": { "mode": if matches!(self.kind, Kind::Number(_)) { "thresholds" } else { "palette-classic" } },
             "custom": self.custom(),
         });
         if self.unit == Unit::Share {

@@ -17,6 +17,7 @@ use anyhow::{Context, Result};
 use nix::unistd::mkdtemp;
 
 pub mod agent;
+pub mod board;
 pub mod browser;
 pub mod capture;
 pub mod certificates;

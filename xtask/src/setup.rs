@@ -6,6 +6,7 @@
 pub mod cargo;
 pub mod compiler;
 pub mod foreign;
+pub mod grafana;
 pub mod lack;
 pub mod packages;
 pub mod prometheus;
@@ -45,6 +46,8 @@ pub enum Need {
     Deny,
     /// Debian's Prometheus with its promtool, 2.x and 3.x, unpacked.
     Prometheus,
+    /// Grafana's components, bundled.
+    Grafana,
     /// Rule sets of others.
     ForeignRules,
     /// An unpacked guest kernel.
@@ -63,6 +66,7 @@ pub const EVERYTHING: &[Need] = &[
     Need::Compiler,
     Need::Deny,
     Need::Prometheus,
+    Need::Grafana,
     Need::ForeignRules,
     Need::Kernel(Label::V6_1),
     Need::Kernel(Label::V6_12),
@@ -110,6 +114,7 @@ pub fn ensure(workspace: &Workspace, needs: &[Need]) -> Result<()> {
             Need::Compiler => drop(compiler::ensure(workspace, compiler::asked()?)?),
             Need::Deny => cargo::deny(workspace)?,
             Need::Prometheus => prometheus::ensure(workspace)?,
+            Need::Grafana => grafana::ensure(workspace)?,
             Need::ForeignRules => foreign::ensure(workspace)?,
             Need::Kernel(label) => drop(kernel::ensure(workspace, *label)?),
         }

@@ -142,6 +142,7 @@ fn prepare(workspace: &Workspace, tier: Tier, kernels: &[Label]) -> Result<()> {
             Need::Linker,
             Need::Compiler,
             Need::Prometheus,
+            Need::Grafana,
             Need::ForeignRules,
         ],
         Tier::Guest => &[

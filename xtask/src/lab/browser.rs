@@ -8,6 +8,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 use super::process::{Process, tail};
@@ -119,6 +121,13 @@ impl Browser {
         // A window cannot be as narrow as a phone. And no `mobile`: there the page would grow with what does not fit.
         let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
         self.devtools("Emulation.setDeviceMetricsOverride", &size).map(drop)
+    }
+
+    /// What it shows, as a PNG.
+    pub fn picture(&self) -> Result<Vec<u8>> {
+        let data = self.get("screenshot")?;
+        let text = data.as_str().context("a screenshot that is no text")?;
+        BASE64_STANDARD.decode(text).context("a screenshot that is not base64")
     }
 
     /// Opens another tab and looks at it; the handle of the one before, which is in the background then.

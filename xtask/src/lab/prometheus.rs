@@ -44,6 +44,15 @@ impl Prometheus {
              - job_name: {JOB}\n    static_configs:\n      - targets: ['{target}']\n",
             rules.display()
         );
+        Self::start_with(programs, folder, &config)
+    }
+
+    /// Starts it on what is in the folder's `tsdb`; it scrapes nothing.
+    pub fn over(programs: &Programs, folder: &Path) -> Result<Self> {
+        Self::start_with(programs, folder, "global:\n  scrape_interval: 1m\n")
+    }
+
+    fn start_with(programs: &Programs, folder: &Path, config: &str) -> Result<Self> {
         fs::write(folder.join("prometheus.yml"), config)?;
         // Free now; whoever takes it first has it, and then Prometheus ends and says so.
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
@@ -60,6 +69,11 @@ impl Prometheus {
     pub fn wait_until(&mut self, goal: &str, mut holds: impl FnMut(&Asker) -> bool) -> Result<()> {
         let asker = Asker(self.address);
         self.process.wait_until(PATIENCE, goal, || holds(&asker))
+    }
+
+    /// Where its API is.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
     }
 
     /// To be asked.

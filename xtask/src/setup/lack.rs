@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::packages::{self, Package};
 use super::prometheus::{self, Release};
-use super::{Need, cargo, compiler, foreign};
+use super::{Need, cargo, compiler, foreign, grafana};
 use crate::guest::kernel::{self, Label};
 use crate::workspace::Workspace;
 use crate::{apt, shell};
@@ -33,6 +33,8 @@ pub enum Lack {
     Deny,
     /// Prometheus with its promtool.
     Prometheus,
+    /// Grafana's components.
+    Grafana,
     /// Rule sets in the source of this package.
     ForeignRules(&'static str),
     /// A guest kernel.
@@ -49,7 +51,7 @@ impl Machine {
         match lack {
             Lack::Package(_) => self.debian && self.root,
             Lack::Compiler(_) | Lack::Prometheus | Lack::ForeignRules(_) | Lack::Kernel(_) => self.debian,
-            Lack::Linker | Lack::Deny => true,
+            Lack::Linker | Lack::Deny | Lack::Grafana => true,
         }
     }
 
@@ -68,6 +70,7 @@ impl Machine {
                                  target/tools/prometheus-3/usr/bin, as in Debian's packages prometheus and promtool"
                     .to_string()
             }
+            Lack::Grafana => "Grafana's components (set-up fetches them by npm)".to_string(),
             Lack::ForeignRules(package) if self.debian => {
                 format!("the rule sets of {package} (set-up unpacks its source)")
             }
@@ -105,6 +108,7 @@ pub fn lacks(workspace: &Workspace, needs: &[Need], machine: Machine) -> Result<
                 .iter()
                 .any(|release| prometheus::find(workspace, *release).is_none())
                 .then_some(Lack::Prometheus),
+            Need::Grafana => grafana::find(workspace).is_none().then_some(Lack::Grafana),
             Need::Kernel(label) => (!kernel::is_there(workspace, *label)).then_some(Lack::Kernel(*label)),
         });
     }
@@ -156,6 +160,7 @@ mod tests {
             Lack::Compiler(why),
             Lack::Deny,
             Lack::Prometheus,
+            Lack::Grafana,
             Lack::ForeignRules("firehol"),
             Lack::Kernel(Label::V6_12),
         ]
@@ -172,6 +177,7 @@ mod tests {
         let expected = "as root, `cargo xtask setup` brings what is missing:\n  the package tcpdump\n  \
                         bpf-linker 0.13.0 (set-up builds it)\n  a compiler for BPF (set-up unpacks rustc-web)\n  \
                         cargo-deny 0.20.2 (set-up builds it)\n  Prometheus 2.x and 3.x (set-up unpacks them)\n  \
+                        Grafana's components (set-up fetches them by npm)\n  \
                         the rule sets of firehol (set-up unpacks its source)\n  \
                         the guest kernel 6.12 (set-up unpacks it)";
         assert_eq!(refusal(&everything(), USER).unwrap(), expected);
@@ -194,6 +200,7 @@ mod tests {
                         a compiler for BPF: there is no nightly compiler\n  cargo-deny 0.20.2 (set-up builds it)\n  \
                         the programs prometheus and promtool, of 2.x in target/tools/prometheus-2/usr/bin and of 3.x in \
                         target/tools/prometheus-3/usr/bin, as in Debian's packages prometheus and promtool\n  \
+                        Grafana's components (set-up fetches them by npm)\n  \
                         the rule sets of firehol: target/foreign/firehol, as set-up makes it on a Debian\n  \
                         the guest kernel 6.12: target/guest/6.12, as set-up makes it on a Debian";
         assert_eq!(refusal(&everything(), OTHER).unwrap(), expected);

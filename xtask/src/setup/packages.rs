@@ -86,6 +86,7 @@ const LAB: &[Package] = &[
     file("libstrongswan-standard-plugins", "/usr/lib/ipsec/plugins/libstrongswan-gcm.so"),
 ];
 const BROWSER: &[Package] = &[program("chromium", "chromium"), program("chromium-driver", "chromedriver")];
+const GRAFANA: &[Package] = &[program("nodejs", "node"), program(NPM, "npm")];
 const BENCH: &[Package] = &[
     program("iproute2", "ip"),
     program("util-linux", "setpriv"),
@@ -96,6 +97,7 @@ const BENCH: &[Package] = &[
 ];
 /// What unpacks the sources of packages.
 const FOREIGN: &[Package] = &[program("xz-utils", "xz"), program("tar", "tar")];
+const NPM: &str = "npm";
 const EMULATOR: &str = "qemu-system-x86";
 const EMULATOR_PROGRAM: &str = "qemu-system-x86_64";
 /// QEMU 7.2 crashes a guest kernel under software emulation; 10.0 runs it.
@@ -133,6 +135,7 @@ pub fn of(needs: &[Need]) -> Vec<Package> {
         Need::BenchPackages => BENCH.to_vec(),
         Need::FuzzPackages => vec![program("g++", "g++")],
         Need::ForeignRules => FOREIGN.to_vec(),
+        Need::Grafana => GRAFANA.to_vec(),
         Need::Linker | Need::Compiler | Need::Deny | Need::Prometheus | Need::Kernel(_) => Vec::new(),
     };
     needs.iter().flat_map(of).collect()
@@ -147,7 +150,9 @@ pub fn missing(workspace: &Workspace, needs: &[Need], debian: bool) -> Vec<Packa
     if debian {
         let names: Vec<&str> = wanted.iter().map(|package| package.name).collect();
         let present = installed(&names);
-        wanted.retain(|package| !is_installed(package, &present));
+        // A Node.js that is not Debian's has npm in it, and lets no package of npm beside it.
+        let brought = |package: &Package| package.name == NPM && is_there(package.sign);
+        wanted.retain(|package| !is_installed(package, &present) && !brought(package));
     } else {
         let linker = cargo::has_linker(workspace);
         // What is only there to build bpf-linker is of no use where there is one.
