@@ -60,7 +60,8 @@ pub struct TunnelStatus {
     pub remote: String,
     /// `ike`, `static` or `adopted`.
     pub keying: String,
-    /// What last went wrong between charon and the peer, or why charon cannot be reached, until all lanes are up.
+    /// What its device waits for; else what last went wrong between charon and the peer, or why charon cannot be reached, until
+    /// all lanes are up.
     #[serde(default)]
     pub trouble: Option<String>,
     /// Class by class.

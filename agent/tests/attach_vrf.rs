@@ -166,6 +166,11 @@ fn attach_vrf_carries_both_ways_and_leaves_nothing() {
     wait_until("device without VRF", REPAIRED, || gateway.sh(&format!("ip link show dev {DEVICE}")).is_err());
     assert_eq!(ours(&gateway), "");
     assert_eq!(plan(&gateways, Side::A), (Some(1), format!("+ link {DEVICE} waits for vrf blue\n")));
+    let waits = || {
+        let status = gateways.agent_of(Side::A).must(&["status"]).unwrap();
+        status.contains(&format!("its device {DEVICE} waits for vrf blue"))
+    };
+    wait_until("status says that it waits", REPAIRED, waits);
     let log = gateways.agent_of(Side::A).log();
     assert!(log.contains("ip link add blue up type vrf table NUMBER"), "{log}");
     let config = gateways.agent_of(Side::A).config().display().to_string();
@@ -175,6 +180,7 @@ fn attach_vrf_carries_both_ways_and_leaves_nothing() {
     join_vrf(&gateway, Side::A, 10);
     wait_until("device with VRF", REPAIRED, || ours(&gateway) == all);
     wait_until("traffic", Duration::from_secs(10), || received(&gateways) == [10; 8]);
+    assert!(!waits());
 
     // Without the device nothing leaves in clear.
     for side in SIDES {

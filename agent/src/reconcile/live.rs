@@ -1,5 +1,6 @@
 //! What the running agent knows, for whoever asks: status, metrics, readiness.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -38,6 +39,8 @@ struct State {
     policy: Arc<Policy>,
     lanes: Lanes,
     troubles: Troubles,
+    /// Why devices are not there, by their names.
+    missing: BTreeMap<String, String>,
     /// Counted, but not yet in the data path.
     uncounted: Vec<(Series, u64)>,
     reload: Reload,
@@ -67,6 +70,7 @@ impl Live {
             policy,
             lanes,
             troubles: Troubles::default(),
+            missing: BTreeMap::new(),
             uncounted: Vec::new(),
             reload: Reload { success: false, at: now(), error: None },
             applied_at: 0,
@@ -95,6 +99,11 @@ impl Live {
     /// Rules have come or gone: all else of the policy is as it was.
     pub fn set_policy(&self, policy: &Arc<Policy>) {
         lock(&self.state).policy = Arc::clone(policy);
+    }
+
+    /// Devices that cannot be made now, and why: what was said before of others holds no more.
+    pub fn go_without(&self, devices: BTreeMap<String, String>) {
+        lock(&self.state).missing = devices;
     }
 
     /// The change of policy stays, or has been taken back whole.
@@ -251,8 +260,9 @@ impl State {
             confirm_within: self.confirm_by.map(|at| at.saturating_duration_since(Instant::now()).as_secs()),
             ..Status::of(&self.policy, |lane| self.lanes.standing(lane))
         };
-        for tunnel in status.tunnels.iter_mut().filter(|tunnel| tunnel.keying != "static") {
-            tunnel.trouble = self.troubles.of(&tunnel.name);
+        for tunnel in &mut status.tunnels {
+            let of_charon = || if tunnel.keying == "static" { None } else { self.troubles.of(&tunnel.name) };
+            tunnel.trouble = self.missing.get(&tunnel.device).cloned().or_else(of_charon);
         }
         status
     }

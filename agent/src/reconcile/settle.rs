@@ -20,6 +20,7 @@ pub async fn settle(world: &mut World, live: &Live, wanted: &Wanted, without: Wi
         |failed: &BTreeMap<Spared, Error>, op: &Op| op.spared().is_some_and(|spared| failed.contains_key(&spared));
     for _ in 0..PASSES {
         let survey = world.survey(wanted).await?;
+        live.go_without(awaited(&survey.plan.ops));
         if survey.plan.ops.is_empty() && !done.is_empty() {
             return Ok(done);
         }
@@ -51,6 +52,15 @@ pub async fn settle(world: &mut World, live: &Live, wanted: &Wanted, without: Wi
     let mut left = world.survey(wanted).await?.plan.ops;
     left.retain(|op| !is_failed(&failed, op));
     if left.is_empty() { told(failed, without).map(|()| done) } else { Err(Error::Unsettled { left: lines(&left) }) }
+}
+
+/// Devices that cannot be made yet, and what each waits for.
+fn awaited(ops: &[Op]) -> BTreeMap<String, String> {
+    let one = |op: &Op| {
+        let Op::Await { name, lack } = op else { return None };
+        Some((name.clone(), format!("its device {name} waits for {lack}")))
+    };
+    ops.iter().filter_map(one).collect()
 }
 
 /// What became of what cannot be had.
