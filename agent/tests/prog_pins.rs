@@ -477,3 +477,55 @@ fn classify_follows_one_of_two_lists_while_a_rule_moves_between_them() {
         assert_eq!(dataplane.observed().unwrap().digest, Some(tables.digest));
     });
 }
+
+fn maps(root: &Path) -> PathBuf {
+    root.join(format!("lanekeeper/v{VERSION}"))
+}
+
+#[test]
+fn fault_a_pin_of_a_map_that_somebody_removed_is_there_again() {
+    alone(|root| {
+        let dataplane = loaded(root);
+        assert_eq!(dataplane.pin_again().unwrap(), [] as [&str; 0]);
+        let names = ["RECORDS", "NAMES", "COUNTERS"];
+        let pins = names.map(|name| maps(root).join(name));
+        let id = |pin: &PathBuf| aya::maps::MapInfo::from_pin(pin).unwrap().id();
+        let before = pins.each_ref().map(id);
+        pins.iter().for_each(|pin| std::fs::remove_file(pin).unwrap());
+        let again: BTreeSet<&str> = dataplane.pin_again().unwrap().into_iter().collect();
+        assert_eq!(again, names.into());
+        assert_eq!(pins.each_ref().map(id), before);
+    });
+}
+
+#[test]
+fn fault_an_agent_that_finds_a_map_less_takes_packets_over_when_its_tables_are_loaded() {
+    alone(|root| {
+        let mut dataplane = loaded(root);
+        dataplane.set_up(&lane(), true).unwrap();
+        assert!(send(1));
+        let tables = compile(&policy(), &mut dataplane.registry().unwrap()).unwrap();
+        drop(dataplane);
+        for lost in ["RECORDS", "GENERATIONS", "ACTIVE"] {
+            std::fs::remove_file(maps(root).join(lost)).unwrap();
+            let mut dataplane = Dataplane::open(root).unwrap();
+            // What it has is not what these tables are, though their digest was there.
+            assert_ne!(dataplane.observed().unwrap().digest, Some(tables.digest), "{lost}");
+            let before = count(&dataplane, out);
+            assert!(send(2), "{lost}: programs and maps of before decide");
+            dataplane.load(&tables).unwrap();
+            assert_eq!(dataplane.observed().unwrap().digest, Some(tables.digest));
+            assert!(send(3), "{lost}");
+            assert_eq!(count(&dataplane, out) - before, 5, "{lost}");
+        }
+        // Without its names no counter says whose it is.
+        std::fs::remove_file(maps(root).join("NAMES")).unwrap();
+        let mut dataplane = Dataplane::open(root).unwrap();
+        let tables = compile(&policy(), &mut dataplane.registry().unwrap()).unwrap();
+        dataplane.load(&tables).unwrap();
+        dataplane.set_up(&lane(), true).unwrap();
+        assert_eq!(count(&dataplane, out), 0);
+        assert!(send(3));
+        assert_eq!(count(&dataplane, out), 3);
+    });
+}

@@ -216,6 +216,9 @@ pub struct Dataplane {
     gate: Arc<Mutex<Gate>>,
     /// What packets read, where this process has put it there.
     tables: Option<Tables>,
+    /// Some of the maps are new beside others that were there: packets go by the programs and maps of before until tables are
+    /// loaded into these.
+    torn: bool,
 }
 
 impl Dataplane {
@@ -225,12 +228,30 @@ impl Dataplane {
         pins::check(&folder)?;
         let links = pins::links(&folder);
         fs::create_dir_all(&links).map_err(|error| Error::folder(links, error))?;
-        let object = Object::load(Some(&folder))?;
+        let lost = pins::lost(&folder);
+        if !lost.is_empty() {
+            tracing::warn!("the pins of {} are gone: these maps begin anew", lost.join(", "));
+        }
+        if lost.contains(&map::NAMES) {
+            // Counters go by the numbers of names, and these will be others.
+            pins::forget(&folder, &[map::COUNTERS, map::TALLIES])?;
+        }
+        let mut object = Object::load(Some(&folder))?;
+        if !lost.is_empty() {
+            live::forget_digests(&mut object)?;
+        }
         let registry = read_registry(&object)?;
         let gate = Arc::new(Mutex::new(Gate::open(&folder, &registry)?));
-        let mut dataplane = Self { folder, object, registry, gate, tables: None };
-        dataplane.renew()?;
+        let mut dataplane = Self { folder, object, registry, gate, tables: None, torn: !lost.is_empty() };
+        if !dataplane.torn {
+            dataplane.renew()?;
+        }
         Ok(dataplane)
+    }
+
+    /// Pins maps whose pins somebody removed: the next agent would begin with others. Which those were.
+    pub fn pin_again(&self) -> Result<Vec<&'static str>, Error> {
+        self.object.pin(&self.folder)
     }
 
     /// What is pinned below `pin_root`, without changing anything; `None` where nothing of this version is.

@@ -174,6 +174,10 @@ impl World {
         for op in after {
             self.attempt(wanted, survey, op, &mut failed).await?;
         }
+        for map in lock(&*self.dataplane()?).pin_again()? {
+            tracing::warn!("put back: pin of map {map}");
+            live.repaired("tables");
+        }
         // By now all that they did is done by programs of this version.
         lock(&*self.dataplane()?).remove_other_versions()?;
         if !survey.plan.ops.is_empty() {

@@ -40,6 +40,9 @@ impl Dataplane {
             }
         };
         self.lanes().replace(tables)?;
+        if std::mem::take(&mut self.torn) {
+            self.renew()?;
+        }
         Ok(stamp.generation())
     }
 
@@ -175,6 +178,13 @@ pub(super) fn set_device(object: &mut Object, ifindex: u32, device: Device) -> R
 pub(super) fn digest(object: &Object, stamp: Stamp) -> Result<u64, Error> {
     let digests = object.array::<u64>(map::DIGESTS)?;
     digests.get(&stamp.slot(), 0).map_err(|error| Error::map(map::DIGESTS, error))
+}
+
+/// Has whoever compares digests load tables, whatever these maps hold.
+pub(super) fn forget_digests(object: &mut Object) -> Result<(), Error> {
+    let mut digests = object.array_mut::<u64>(map::DIGESTS)?;
+    let slots = [Stamp::NONE, Stamp::NONE.switched()].map(Stamp::slot);
+    slots.into_iter().try_for_each(|slot| digests.set(slot, 0, 0)).map_err(|error| Error::map(map::DIGESTS, error))
 }
 
 /// Fills the slot that no packet reads, then switches; the stamp that packets go by then.

@@ -100,6 +100,17 @@ impl Object {
         }
     }
 
+    /// Pins those of its maps that are pinned no more; which those are.
+    pub fn pin(&self, folder: &Path) -> Result<Vec<&'static str>, Error> {
+        let gone = map::ALL.into_iter().filter(|name| !folder.join(name).exists());
+        gone.map(|name| {
+            let pinned = self.map(name)?.pin(folder.join(name));
+            pinned.map_err(|error| Error::Map { map: name.to_owned(), cause: chain(&error) })?;
+            Ok(name)
+        })
+        .collect()
+    }
+
     fn map(&self, name: &str) -> Result<&Map, Error> {
         self.ebpf.map(name).ok_or_else(|| Error::missing(name))
     }

@@ -124,6 +124,24 @@ pub fn check(folder: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// The maps that are not pinned any more, where others still are: somebody removed their pins.
+pub fn lost(folder: &Path) -> Vec<&'static str> {
+    let lost: Vec<&str> = map::ALL.into_iter().filter(|name| !folder.join(name).exists()).collect();
+    if lost.len() == map::ALL.len() { Vec::new() } else { lost }
+}
+
+/// Removes the pins of these maps, which are there or not.
+pub fn forget(folder: &Path, names: &[&str]) -> Result<(), Error> {
+    for path in names.iter().map(|name| folder.join(name)) {
+        match fs::remove_file(&path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::folder(path, error)),
+        }
+    }
+    Ok(())
+}
+
 /// Whether this version has ever been opened there.
 pub fn present(folder: &Path) -> bool {
     map::ALL.iter().all(|name| folder.join(name).exists())
