@@ -15,7 +15,7 @@ use lanekeeper::kernel::dataplane::{Dataplane, Error, Trial};
 use lanekeeper::lane::LaneId;
 use lanekeeper::model::Probe;
 use lanekeeper::policy::{ClassIndex, Policy, Rule};
-use lanekeeper_common::abi::VERSION;
+use lanekeeper_common::abi::{Device, VERSION};
 use nix::mount::{MntFlags, MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use witness::random::Random;
@@ -527,5 +527,30 @@ fn fault_an_agent_that_finds_a_map_less_takes_packets_over_when_its_tables_are_l
         assert_eq!(count(&dataplane, out), 0);
         assert!(send(3));
         assert_eq!(count(&dataplane, out), 3);
+    });
+}
+
+#[test]
+fn fault_devices_that_are_gone_leave_no_names_and_no_pins() {
+    alone(|root| {
+        let mut dataplane = loaded(root);
+        let links = || std::fs::read_dir(maps(root).join("links")).unwrap().count();
+        let left = |dataplane: &Dataplane| {
+            let folder = maps(root);
+            let known = aya::maps::MapData::from_pin(folder.join("DEVICES")).unwrap();
+            let known = aya::maps::HashMap::<_, u32, Device>::try_from(aya::maps::Map::HashMap(known)).unwrap();
+            (dataplane.registry().unwrap().iter().count(), links(), known.keys().count())
+        };
+        let before = left(&dataplane);
+        for _ in 0..5 {
+            ip("link del lk-a");
+            ip("link add lk-a type veth peer name lk-b");
+            dataplane.attach_ethernet("lk-a", "tunnel0").unwrap();
+        }
+        assert_eq!(left(&dataplane), before);
+        ip("link del lk-a");
+        dataplane.detach("lk-a").unwrap();
+        assert_eq!(left(&dataplane).2, 0);
+        assert_eq!(links(), 0);
     });
 }

@@ -232,6 +232,13 @@ impl Registry {
         self.numbers.get(key).copied()
     }
 
+    /// Takes names out of which nothing is left. Their numbers are not given out again while others of their space are there.
+    pub fn forget(&mut self, gone: &[Key]) {
+        for key in gone {
+            self.numbers.remove(key);
+        }
+    }
+
     /// The number of a name, given out now if it has none.
     pub fn number(&mut self, key: Key) -> Result<u32, Error> {
         if let Some(number) = self.numbers.get(&key) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use aya::programs::TcAttachType;
-use lanekeeper_common::abi::{Device, device_flag, map, program};
+use lanekeeper_common::abi::{Device, Name, device_flag, map, program};
 
 use super::attach::{self, On};
 use super::live::{changed, set_device};
@@ -43,7 +43,8 @@ impl Dataplane {
         for (name, hook) in HOOKS {
             self.put(name, On { device, ifindex, hook })?;
         }
-        Ok(())
+        // It may stand in the place of one that somebody deleted.
+        self.forget_gone()
     }
 
     /// Puts the program that writes outer DSCPs on these devices, by which ESP leaves, and takes it off all others,
@@ -88,12 +89,47 @@ impl Dataplane {
         Ok(())
     }
 
+    /// Of devices that are gone there is no qdisc: a name for each device that ever was would fill the map some day, and say
+    /// of another that got its number what is not so.
+    fn forget_qdiscs(&mut self) -> Result<(), Error> {
+        let is_gone = |key: &&Key| matches!(key, Key::Clsact(ifindex) if device_name(*ifindex).is_none());
+        let gone: Vec<Key> = self.registry.iter().map(|(key, _)| key).filter(is_gone).cloned().collect();
+        let mut names = self.object.hash_mut::<Name, u32>(map::NAMES)?;
+        for key in &gone {
+            forgive_absent(names.remove(&key.encode()?)).map_err(|error| Error::map(map::NAMES, error))?;
+        }
+        self.registry.forget(&gone);
+        Ok(())
+    }
+
     /// Takes our programs off the device; fine when they or the device are gone.
     pub fn detach(&mut self, device: &str) -> Result<(), Error> {
         match ifindex(device) {
             Ok(ifindex) => self.detach_number(device, ifindex),
-            Err(_) => Ok(()),
+            Err(_) => self.forget_gone(),
         }
+    }
+
+    /// Takes out of the maps, and unpins, what devices that are gone have left.
+    fn forget_gone(&mut self) -> Result<(), Error> {
+        for ifindex in self.numbers()?.into_iter().filter(|ifindex| device_name(*ifindex).is_none()) {
+            self.detach_number("", ifindex)?;
+            attach::detach(program::OUTER, On { device: "", ifindex, hook: TcAttachType::Egress }, &self.folder)?;
+        }
+        self.forget_qdiscs()
+    }
+
+    /// The numbers of all devices that the maps know or links are pinned for.
+    fn numbers(&self) -> Result<BTreeSet<u32>, Error> {
+        let mut numbers: BTreeSet<u32> = self.known()?.into_iter().collect();
+        let links = pins::linked(&self.folder)?;
+        numbers.extend(links.into_iter().map(|(ifindex, _)| ifindex).filter(|ifindex| *ifindex != pins::NO_DEVICE));
+        Ok(numbers)
+    }
+
+    fn known(&self) -> Result<Vec<u32>, Error> {
+        let devices = self.object.hash::<u32, Device>(map::DEVICES)?;
+        devices.keys().collect::<Result<_, _>>().map_err(|error| Error::map(map::DEVICES, error))
     }
 
     fn detach_number(&mut self, device: &str, ifindex: u32) -> Result<(), Error> {
@@ -108,17 +144,11 @@ impl Dataplane {
     /// Puts this process's programs where older ones of ours are, and forgets devices that are gone. An equal filter
     /// stays: a device that the pinned maps know has programs that use them.
     pub(super) fn renew(&mut self) -> Result<(), Error> {
-        let devices = self.object.hash::<u32, Device>(map::DEVICES)?;
-        let known: Vec<u32> = devices.keys().collect::<Result<_, _>>().map_err(|e| Error::map(map::DEVICES, e))?;
-        let mut links = pins::linked(&self.folder)?;
-        links.retain(|(ifindex, _)| *ifindex != pins::NO_DEVICE);
-        let numbers: BTreeSet<u32> = known.iter().copied().chain(links.iter().map(|(ifindex, _)| *ifindex)).collect();
-        for ifindex in numbers {
-            let Some(device) = device_name(ifindex) else {
-                self.detach_number("", ifindex)?;
-                attach::detach(program::OUTER, On { device: "", ifindex, hook: TcAttachType::Egress }, &self.folder)?;
-                continue;
-            };
+        self.forget_gone()?;
+        let known = self.known()?;
+        let links = pins::linked(&self.folder)?;
+        for ifindex in self.numbers()? {
+            let Some(device) = device_name(ifindex) else { continue };
             let linked = |name: &str| links.iter().any(|(number, of)| *number == ifindex && of == name);
             for (name, hook) in HOOKS {
                 let on = On { device: &device, ifindex, hook };
