@@ -21,13 +21,15 @@ pub struct Agent {
     ns: Ns,
     binary: PathBuf,
     folder: PathBuf,
+    level: Option<&'static str>,
     daemon: Option<Process>,
 }
 
 impl Agent {
     /// Makes the folders and mounts the bpffs; starts nothing.
     pub fn new(binary: &Path, ns: &Ns, folder: &Path) -> Result<Self> {
-        let agent = Self { ns: ns.clone(), binary: binary.to_owned(), folder: folder.to_owned(), daemon: None };
+        let agent =
+            Self { ns: ns.clone(), binary: binary.to_owned(), folder: folder.to_owned(), level: None, daemon: None };
         fs::create_dir_all(agent.runtime())?;
         fs::create_dir_all(agent.bpffs())?;
         run(Command::new("mount").args(["-t", "bpf", "bpf"]).arg(agent.bpffs()))?;
@@ -72,10 +74,28 @@ impl Agent {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
+    /// Has daemons that are started from now on log at that level.
+    pub fn set_level(&mut self, level: &'static str) {
+        self.level = Some(level);
+    }
+
+    /// Whether the daemon was started and has not been ended since.
+    pub fn is_started(&self) -> bool {
+        self.daemon.is_some()
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> Option<u32> {
+        self.daemon.as_ref().map(Process::id)
+    }
+
     /// Starts the daemon and waits until its file is in place.
     pub fn start(&mut self) -> Result<()> {
         let config = self.config();
         let mut command = self.command(&["run", "--config", &config.to_string_lossy()]);
+        if let Some(level) = self.level {
+            command.env("LANEKEEPER_LOG", level);
+        }
         let mut daemon = Process::start("lanekeeper", &mut command, &self.folder.join("lanekeeper.log"))?;
         let ns = self.ns.clone();
         // Metrics are served before the file is in place.
@@ -125,9 +145,14 @@ impl Agent {
         Metrics::scrape(&self.ns)
     }
 
+    /// Where it logs.
+    pub fn log_file(&self) -> PathBuf {
+        self.folder.join("lanekeeper.log")
+    }
+
     /// What it has logged.
     pub fn log(&self) -> String {
-        fs::read_to_string(self.folder.join("lanekeeper.log")).unwrap_or_default()
+        fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 }
 

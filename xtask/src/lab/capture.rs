@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Result, bail};
@@ -46,7 +46,8 @@ impl Seen {
 #[derive(Debug)]
 pub struct Capture {
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Result<Seen>>>,
+    seen: Arc<Mutex<Seen>>,
+    thread: Option<JoinHandle<Result<()>>>,
 }
 
 impl Capture {
@@ -54,15 +55,27 @@ impl Capture {
     pub fn start(ns: &Ns) -> Result<Self> {
         let fd = ns.run(listen)?;
         let stop = Arc::new(AtomicBool::new(false));
-        let until = Arc::clone(&stop);
-        Ok(Self { stop, thread: Some(thread::spawn(move || watch(&fd, &until))) })
+        let seen = Arc::default();
+        let (until, into) = (Arc::clone(&stop), Arc::clone(&seen));
+        Ok(Self { stop, seen, thread: Some(thread::spawn(move || watch(&fd, &until, &into))) })
+    }
+
+    /// What has been seen so far.
+    pub fn seen(&self) -> Seen {
+        lock(&self.seen).clone()
+    }
+
+    /// Packets in cleartext so far, and the first of them.
+    pub fn clear(&self) -> (u64, Option<String>) {
+        let seen = lock(&self.seen);
+        (seen.clear, seen.first_clear.clone())
     }
 
     /// Ends it, after the queue of what has already come in is empty.
     pub fn stop(mut self) -> Result<Seen> {
         self.stop.store(true, Ordering::SeqCst);
         match self.thread.take().map(JoinHandle::join) {
-            Some(Ok(seen)) => seen,
+            Some(Ok(watched)) => watched.map(|()| self.seen()),
             _ => bail!("the capture's thread panicked"),
         }
     }
@@ -82,18 +95,21 @@ fn listen() -> Result<OwnedFd> {
     Ok(fd)
 }
 
-fn watch(fd: &OwnedFd, stop: &AtomicBool) -> Result<Seen> {
-    let mut seen = Seen::default();
+fn watch(fd: &OwnedFd, stop: &AtomicBool, seen: &Mutex<Seen>) -> Result<()> {
     let mut buffer = [0; 2048];
     loop {
         match recvfrom::<LinkAddr>(fd.as_raw_fd(), &mut buffer) {
             Ok((_, Some(from))) if from.pkttype() == PACKET_OUTGOING => {}
-            Ok((length, _)) => seen.add(&buffer[..length.min(buffer.len())]),
-            Err(nix::errno::Errno::EAGAIN) if stop.load(Ordering::SeqCst) => return Ok(seen),
+            Ok((length, _)) => lock(seen).add(&buffer[..length.min(buffer.len())]),
+            Err(nix::errno::Errno::EAGAIN) if stop.load(Ordering::SeqCst) => return Ok(()),
             Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EINTR) => {}
             Err(error) => return Err(error).context("read the packet socket"),
         }
     }
+}
+
+fn lock(seen: &Mutex<Seen>) -> std::sync::MutexGuard<'_, Seen> {
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Seen {

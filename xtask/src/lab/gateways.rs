@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use super::agent::Agent;
 use super::charon::Charon;
 use super::sa::{self, Sa};
-use super::scenario::{Device, Keying, Scenario};
+use super::scenario::{Device, IF_ID, Keying, Scenario, TUNNEL};
 use super::{Lab, Side};
 
 /// How long two charons may take, on an emulated CPU, to bring all lanes up.
@@ -96,6 +96,11 @@ impl Gateways {
         Ok(())
     }
 
+    /// Whether charon of `side` runs.
+    pub fn has_charon(&self, side: Side) -> bool {
+        self.charons[side as usize].is_some()
+    }
+
     /// Waits until every lane is up on both ends.
     pub fn wait_for_lanes(&mut self, limit: Duration) -> Result<()> {
         let lanes = self.scenario.lanes().count();
@@ -117,7 +122,8 @@ impl Gateways {
         let mut packets = LanePackets::new();
         for (class, lane) in self.scenario.lanes() {
             for (out, direction) in [(true, "out"), (false, "in")] {
-                let labels = [("class", class), ("lane", &*lane.to_string()), ("direction", direction)];
+                let labels =
+                    [("tunnel", TUNNEL), ("class", class), ("lane", &*lane.to_string()), ("direction", direction)];
                 packets.insert((class, lane, out), metrics.count("lanekeeper_lane_packets_total", &labels));
             }
         }
@@ -133,6 +139,8 @@ pub type LanePackets = BTreeMap<(&'static str, u8, bool), u64>;
 fn lane_packets(scenario: &Scenario, side: Side, states: &[Sa]) -> LanePackets {
     let shift = scenario.mask.trailing_zeros();
     let ours = side.outer(scenario.outer);
+    // A file may have other tunnels beside the scenario's.
+    let states: Vec<&Sa> = states.iter().filter(|sa| scenario.device != Device::Xfrm || sa.if_id == IF_ID).collect();
     let outbound = states.iter().filter(|sa| sa.source == ours);
     let lane_of_reqid: BTreeMap<u32, usize> =
         outbound.filter_map(|sa| Some((sa.reqid, ((sa.mark.0 >> shift) as usize).checked_sub(1)?))).collect();
@@ -172,7 +180,8 @@ mod tests {
             failed: 0,
         };
         // The third and fourth lanes are bulk's; a rekeyed SA lingers beside the new one.
-        let states = [sa(Side::A, 900, 4, 7), sa(Side::B, 900, 0, 5), sa(Side::B, 900, 0, 6)];
+        let others = Sa { if_id: 43, ..sa(Side::A, 901, 1, 9) };
+        let states = [sa(Side::A, 900, 4, 7), sa(Side::B, 900, 0, 5), sa(Side::B, 900, 0, 6), others];
         let packets = lane_packets(&scenario, Side::A, &states);
         assert_eq!(packets, [(("bulk", 1, false), 11), (("bulk", 1, true), 7)].into());
     }

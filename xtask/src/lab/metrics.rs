@@ -28,7 +28,12 @@ pub struct Series {
 impl Metrics {
     /// Fetches them.
     pub fn scrape(ns: &Ns) -> Result<Self> {
-        Self::parse(&ns.run(fetch)?)
+        Self::parse(&Self::text(ns)?)
+    }
+
+    /// Fetches them as they are served.
+    pub fn text(ns: &Ns) -> Result<String> {
+        ns.run(fetch)
     }
 
     /// Sum over the series of `name` that carry all of `labels`; 0 where there is none.
