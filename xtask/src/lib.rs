@@ -12,6 +12,7 @@ pub mod guest;
 pub mod lab;
 pub mod setup;
 pub mod shell;
+pub mod soak;
 pub mod test;
 pub mod verifier;
 pub mod witness;

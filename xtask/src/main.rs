@@ -11,6 +11,7 @@ use xtask::ebpf::Build;
 use xtask::fuzz::Fuzz;
 use xtask::guest::Guest;
 use xtask::setup::Setup;
+use xtask::soak::Soak;
 use xtask::test::Test;
 use xtask::verifier::Verifier;
 use xtask::witness::Witness;
@@ -39,6 +40,8 @@ enum Verb {
     Bench(Bench),
     /// Let libFuzzer look for what the tests do not find
     Fuzz(Fuzz),
+    /// Let all that can happen to two gateways happen at random, and see that every promise is kept
+    Soak(Soak),
     /// Hold a million packets' verdicts against the oracle's, over each of 36 lists
     Witness(Witness),
     /// Make Grafana's dashboards and Prometheus's rules of the agent's metrics
@@ -67,6 +70,7 @@ fn run() -> Result<ExitCode> {
         Verb::Guest(guest) => guest.run(&workspace),
         Verb::Bench(bench) => bench.run(&workspace),
         Verb::Fuzz(fuzz) => fuzz.run(&workspace),
+        Verb::Soak(soak) => soak.run(&workspace),
         Verb::Witness(witness) => witness.run(&workspace),
         Verb::Dashboards(dashboards) => dashboards.run(&workspace),
         Verb::Demo(demo) => demo.run(&workspace),

@@ -36,9 +36,10 @@ const BOOTS: usize = 2;
 /// 2026-11-26). What needs several processors at once is in the tier `prog`, on the host's, and in the demo.
 const SHARED: usize = 1;
 
-/// The targets of which one kernel says as much as three: one tries the lab itself, without an agent, the others look at what
-/// the agent shows, some through programs that take much of an emulated CPU.
-const ONCE: [&str; 4] = ["lab", "lanes_sysdump", "see_scrape", "see_top"];
+/// The targets of which one kernel says as much as three: one tries the lab itself, without an agent, one is a taste of what
+/// `cargo xtask soak` does at length, the others look at what the agent shows, some through programs that take much of an
+/// emulated CPU.
+const ONCE: [&str; 5] = ["lab", "fault_soak", "lanes_sysdump", "see_scrape", "see_top"];
 
 /// What may run in a boot.
 struct Plan<'a> {
