@@ -29,9 +29,12 @@ struct Limits {
     head: Duration,
     /// For a whole conversation, its answers taken: scrapers come back with a new one.
     conversation: Duration,
+    /// For the answer that is under way when the conversation's time is over.
+    last: Duration,
 }
 
-const LIMITS: Limits = Limits { head: Duration::from_secs(5), conversation: Duration::from_secs(60) };
+const LIMITS: Limits =
+    Limits { head: Duration::from_secs(5), conversation: Duration::from_secs(60), last: Duration::from_secs(10) };
 
 /// Bytes of a request's head. hyper takes no less than 8 KiB.
 const HEAD_LIMIT: usize = 8 * 1024;
@@ -95,8 +98,13 @@ async fn converse(limits: Limits, stream: TcpStream, source: Arc<dyn Source>, _p
         .header_read_timeout(limits.head)
         .max_buf_size(HEAD_LIMIT)
         .serve_connection(TokioIo::new(stream), service);
-    // Both kinds of end are the caller's doing and of no interest to us.
-    let _ = tokio::time::timeout(limits.conversation, connection).await;
+    let mut connection = std::pin::pin!(connection);
+    // All kinds of end are the caller's doing and of no interest to us.
+    if tokio::time::timeout(limits.conversation, connection.as_mut()).await.is_err() {
+        // What is idle is closed at once; a request that has come in by now gets its answer, which says that it is the last.
+        connection.as_mut().graceful_shutdown();
+        let _ = tokio::time::timeout(limits.last, connection).await;
+    }
 }
 
 async fn answer(request: Request<Incoming>, source: Arc<dyn Source>) -> hyper::Result<Response<Full<Bytes>>> {
@@ -319,7 +327,7 @@ mod tests {
 
     #[tokio::test]
     async fn fault_an_answer_that_is_not_taken_is_given_up_and_its_place_freed() {
-        let limits = Limits { conversation: Duration::from_secs(1), ..LIMITS };
+        let limits = Limits { conversation: Duration::from_millis(500), last: Duration::from_millis(500), ..LIMITS };
         let address = start(limits, Long).await;
         let mut idle = Vec::new();
         for _ in 0..CONNECTIONS.each {
@@ -327,13 +335,59 @@ mod tests {
             stream.write_all(get("/metrics").as_bytes()).await.unwrap();
             idle.push(stream);
         }
-        tokio::time::sleep(3 * limits.conversation).await;
+        tokio::time::sleep(3 * (limits.conversation + limits.last)).await;
         let mut next = connect("127.0.0.1", address).await;
         next.write_all(get("/readyz").as_bytes()).await.unwrap();
         assert!(rest(&mut next).await.ends_with("\r\n\r\nready\n"));
         for mut stream in idle {
             assert!(rest(&mut stream).await.len() < 64 << 20);
         }
+    }
+
+    /// Takes its time.
+    struct Slow(Duration);
+
+    impl Source for Slow {
+        fn page(&self) -> Result<String, String> {
+            std::thread::sleep(self.0);
+            Ok("x_total 1\n".into())
+        }
+        fn ready(&self) -> Result<(), String> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn fault_a_request_under_way_at_the_end_of_a_conversation_is_answered_and_told_that_it_is_the_last() {
+        let limits = Limits { conversation: Duration::from_secs(1), ..LIMITS };
+        let address = start(limits, Slow(Duration::from_millis(600))).await;
+        let mut stream = connect("127.0.0.1", address).await;
+        for last in [false, true] {
+            // The second one comes in the time, and its page after it.
+            stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+            let mut said = [0; 4096];
+            let mut len = 0;
+            while !said[..len].ends_with(b"x_total 1\n") {
+                let read = stream.read(&mut said[len..]).await.unwrap();
+                assert_ne!(read, 0, "{}", String::from_utf8_lossy(&said[..len]));
+                len += read;
+            }
+            let said = String::from_utf8_lossy(&said[..len]);
+            assert_eq!(said.contains("connection: close\r\n"), last, "{said}");
+        }
+        assert_eq!(rest(&mut stream).await, "");
+    }
+
+    #[tokio::test]
+    async fn fault_a_connection_that_is_kept_and_idle_is_closed_at_the_end_of_its_time() {
+        let limits = Limits { conversation: Duration::from_secs(1), ..LIMITS };
+        let address = start(limits, Fixed).await;
+        let started = std::time::Instant::now();
+        let mut stream = connect("127.0.0.1", address).await;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let said = rest(&mut stream).await;
+        assert!(said.ends_with("x_total 1\n"), "{said}");
+        assert!((limits.conversation..2 * limits.conversation).contains(&started.elapsed()), "{:?}", started.elapsed());
     }
 
     #[tokio::test]
