@@ -26,3 +26,4 @@ pub mod status;
 pub mod sysdump;
 pub mod top;
 pub mod vici;
+pub mod web;

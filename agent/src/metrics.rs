@@ -14,7 +14,9 @@ use lanekeeper_common::verdict::{BlockReason, ParseReason};
 use self::list::*;
 pub use self::list::{Kind, METRICS, Metric};
 use self::page::Page;
-use crate::compile::series::{ALL_CLASSES, By, Direction, LaneEvent, REPAIR_KINDS, Reading, Series, counts_by_class};
+use crate::compile::series::{
+    ALL_CLASSES, By, Direction, LaneEvent, REPAIR_KINDS, Reading, Refusal, Series, counts_by_class,
+};
 use crate::lane::{Condition, LaneId};
 use crate::policy::{ClassIndex, Fallback, Policy};
 use crate::status::Standing;
@@ -103,6 +105,9 @@ fn zeros(page: &mut Page, policy: &Policy) {
         zero(&DRIFT, &[kind]);
     }
     zero(&OVERRUNS, &[]);
+    for reason in Refusal::ALL {
+        zero(&REFUSED, &[reason.name()]);
+    }
     for reason in ParseReason::ALL {
         zero(&UNPARSED, &[reason.name()]);
     }
@@ -194,6 +199,7 @@ fn count(page: &mut Page, reading: &Reading) {
         }
         Series::Repair { kind } => page.add(&DRIFT, &[kind], *packets),
         Series::Overrun => page.add(&OVERRUNS, &[], *packets),
+        Series::Refused { reason } => page.add(&REFUSED, &[reason.name()], *packets),
     }
 }
 
@@ -303,6 +309,7 @@ mod tests {
             reading(Series::Parse { reason: ParseReason::Truncated }),
             reading(Series::Repair { kind: "policy".into() }),
             reading(Series::Overrun),
+            reading(Series::Refused { reason: Refusal::Password }),
         ];
         let after = page(&policy, &["voice", "bulk"], &all);
         assert_eq!(series(&before), series(&after));

@@ -51,6 +51,8 @@ pub struct Policy {
     pub mark_mask: u32,
     /// Where `/metrics` and the page at `/` are served; `None` serves nothing.
     pub metrics_listen: Option<SocketAddr>,
+    /// The web-config file of that listener.
+    pub web_config: Option<PathBuf>,
     /// charon's VICI socket.
     pub vici: PathBuf,
     /// Bytes that compiling and keeping it may take; `None` for what a full data path takes.

@@ -261,6 +261,7 @@ pub(crate) mod tests {
         Policy {
             mark_mask: 0xff,
             metrics_listen: None,
+            web_config: None,
             vici: "/var/run/charon.vici".into(),
             memory_limit: None,
             mark_sockets: false,

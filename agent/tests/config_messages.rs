@@ -145,6 +145,8 @@ fn cautions() -> Vec<Caution> {
         Caution::TenantShadowed { object: s("tenant \"b\""), what: s("interface lan0"), before: s("tenant \"a\"") },
         Caution::ClassBlocked { object: object.clone(), class: s("bulk") },
         Caution::RouteOutside { object: object.clone(), route: s("10.3.0.0/16") },
+        Caution::MetricsOpen { address: "192.0.2.1:9738".parse().unwrap() },
+        Caution::MetricsClear { address: "192.0.2.1:9738".parse().unwrap() },
         Caution::FileMissing { object: object.clone(), key, path: path() },
         Caution::FileHidden { object, key, path: path() },
     ]

@@ -188,7 +188,11 @@ fn a_key_left_out_has_the_default_that_the_sample_says() {
     assert_eq!(first.replay_window, second.replay_window);
     assert_eq!(first.device.mtu, second.device.mtu);
     let bare = SAMPLE.replace("\n[mark]", "\n#").replace("\nmask", "\n#").replace("\n[metrics]", "\n#");
-    let bare = bare.replace("\nlisten", "\n#").replace("\n[ike]", "\n#").replace("\nvici", "\n#");
+    let bare = bare
+        .replace("\nlisten", "\n#")
+        .replace("\nweb-config", "\n#")
+        .replace("\n[ike]", "\n#")
+        .replace("\nvici", "\n#");
     let bare =
         bare.replace("\n[default]\n", "\n#").replace("\nclass = \"default\"", "\n#").replace("\nlanes = 1", "\n#");
     let bare = config::parse_text("f", &bare).unwrap_or_else(|errors| panic!("{errors}")).policy;

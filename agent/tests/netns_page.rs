@@ -8,13 +8,14 @@ use std::sync::{Arc, Mutex};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use lanekeeper::compile::series::{Direction, LaneEvent, Reading, Series};
+use lanekeeper::compile::series::{Direction, LaneEvent, Reading, Refusal, Series};
 use lanekeeper::config;
 use lanekeeper::lane::{Condition, LaneId};
 use lanekeeper::metrics::server::{Source, bind, serve};
 use lanekeeper::metrics::{Scrape, encode};
 use lanekeeper::policy::Policy;
 use lanekeeper::status::Standing;
+use lanekeeper::web::Current;
 use lanekeeper_common::verdict::BlockReason;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -176,6 +177,8 @@ impl Source for Gateway {
     fn ready(&self) -> Result<(), String> {
         Ok(())
     }
+
+    fn refused(&self, _: Refusal) {}
 }
 
 /// Serves until it is dropped.
@@ -189,7 +192,7 @@ impl Agent {
         let runtime = Runtime::new().unwrap();
         let listener = runtime.block_on(bind(address.parse().unwrap())).unwrap();
         let address = listener.local_addr().unwrap();
-        runtime.spawn(serve(listener, Arc::clone(gateway) as Arc<dyn Source>));
+        runtime.spawn(serve(listener, Arc::clone(gateway) as Arc<dyn Source>, Arc::new(Current::read(None).unwrap())));
         Self { address, _runtime: runtime }
     }
 

@@ -10,13 +10,14 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use lanekeeper::compile::series::{By, Direction, LaneEvent, REPAIR_KINDS, Reading, Series};
+use lanekeeper::compile::series::{By, Direction, LaneEvent, REPAIR_KINDS, Reading, Refusal, Series};
 use lanekeeper::config;
 use lanekeeper::lane::{Condition, LaneId};
 use lanekeeper::metrics::server::{Source, bind, serve};
 use lanekeeper::metrics::{Scrape, encode, xfrm_stat};
 use lanekeeper::policy::Policy;
 use lanekeeper::status::Standing;
+use lanekeeper::web::Current;
 use lanekeeper_common::verdict::{BlockReason, ParseReason};
 use tokio::runtime::Runtime;
 use xtask::lab::board::{Board, NAMES, Query};
@@ -132,6 +133,9 @@ impl Rising {
             count(Series::Repair { kind: kind.to_owned() }, 1);
         }
         count(Series::Overrun, 1);
+        for reason in Refusal::ALL {
+            count(Series::Refused { reason }, 1);
+        }
         all
     }
 }
@@ -156,6 +160,8 @@ impl Source for Rising {
     fn ready(&self) -> Result<(), String> {
         Ok(())
     }
+
+    fn refused(&self, _: Refusal) {}
 }
 
 /// Serves until it is dropped.
@@ -169,7 +175,7 @@ impl Agent {
         let runtime = Runtime::new().unwrap();
         let listener = runtime.block_on(bind("127.0.0.1:0".parse().unwrap())).unwrap();
         let address = listener.local_addr().unwrap();
-        runtime.spawn(serve(listener, Arc::new(Rising::new())));
+        runtime.spawn(serve(listener, Arc::new(Rising::new()), Arc::new(Current::read(None).unwrap())));
         Self { address, _runtime: runtime }
     }
 

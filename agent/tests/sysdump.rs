@@ -6,11 +6,13 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::Arc;
 
+use lanekeeper::compile::series::Refusal;
 use lanekeeper::control::server::{Call, Server};
 use lanekeeper::control::{Listed, Reply, Request};
 use lanekeeper::lane::Condition;
 use lanekeeper::metrics::server::{Source, bind, serve};
 use lanekeeper::status::{Reload, Standing, Status};
+use lanekeeper::web::Current;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -149,6 +151,8 @@ impl Source for Page {
     fn ready(&self) -> Result<(), String> {
         Ok(())
     }
+
+    fn refused(&self, _: Refusal) {}
 }
 
 impl Agent {
@@ -188,7 +192,7 @@ impl Agent {
                 });
             }
         });
-        runtime.spawn(serve(listener, Arc::new(Page)));
+        runtime.spawn(serve(listener, Arc::new(Page), Arc::new(Current::read(None).unwrap())));
         Self { _runtime: runtime, listen }
     }
 }

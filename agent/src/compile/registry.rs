@@ -8,7 +8,7 @@ use lanekeeper_common::abi::{
 };
 
 use super::Error;
-use super::series::LaneEvent;
+use super::series::{LaneEvent, Refusal};
 
 /// What a number stands for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -75,6 +75,8 @@ pub enum Key {
     Repair(String),
     /// Tally of netlink's overruns.
     Overrun,
+    /// Tally of callers that the metrics listener turned away.
+    Refused(Refusal),
     /// A clsact qdisc that we made, by the device's ifindex.
     Clsact(u32),
 }
@@ -116,7 +118,7 @@ impl Key {
             Key::Class { .. } | Key::Lane { .. } | Key::Fallback { .. } | Key::Rule { .. } | Key::Port(_) => {
                 Space::Counter
             }
-            Key::Event { .. } | Key::Repair(_) | Key::Overrun => Space::Tally,
+            Key::Event { .. } | Key::Repair(_) | Key::Overrun | Key::Refused(_) => Space::Tally,
             Key::Clsact(_) => Space::Mark,
         }
     }
@@ -136,6 +138,7 @@ impl Key {
             | Key::Event { .. }
             | Key::Repair(_)
             | Key::Overrun
+            | Key::Refused(_)
             | Key::Clsact(_) => 1,
         }
     }
@@ -160,6 +163,7 @@ impl Key {
             }
             Key::Repair(kind) => vec!["repair".into(), kind.clone()],
             Key::Overrun => vec!["overrun".into()],
+            Key::Refused(reason) => vec!["refused".into(), reason.name().into()],
             Key::Clsact(ifindex) => vec!["clsact".into(), ifindex.to_string()],
         };
         let text = fields.join("\0") + "\0";
@@ -193,6 +197,10 @@ impl Key {
             }
             "repair" => Key::Repair(next()?),
             "overrun" => Key::Overrun,
+            "refused" => {
+                let name = next()?;
+                Key::Refused(Refusal::ALL.into_iter().find(|reason| reason.name() == name)?)
+            }
             "clsact" => Key::Clsact(next()?.parse().ok()?),
             _ => return None,
         })
@@ -296,6 +304,7 @@ mod tests {
             Key::Event { tunnel: a(), class: b(), index: 0, event: LaneEvent::ReplayError },
             Key::Repair("route".into()),
             Key::Overrun,
+            Key::Refused(Refusal::Handshake),
             Key::Clsact(7),
         ]
     }

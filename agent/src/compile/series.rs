@@ -32,6 +32,34 @@ pub enum LaneEvent {
     IntegrityError,
 }
 
+/// Why the metrics listener turned a caller away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Refusal {
+    /// No password, or a wrong one.
+    Password,
+    /// No client's certificate, or one of another CA.
+    Certificate,
+    /// TLS was not spoken, or not in time.
+    Handshake,
+    /// Too many were there already, or waited for their passwords to be checked.
+    Full,
+}
+
+impl Refusal {
+    /// All of them, so that each has its series from the start.
+    pub const ALL: [Self; 4] = [Self::Password, Self::Certificate, Self::Handshake, Self::Full];
+
+    /// As the label says it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Password => "password",
+            Self::Certificate => "certificate",
+            Self::Handshake => "handshake",
+            Self::Full => "full",
+        }
+    }
+}
+
 /// One counter. A tenant of `""` is the traffic of no tenant.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Series {
@@ -115,6 +143,11 @@ pub enum Series {
     },
     /// The kernel had more to tell than was taken; counted through `tally` too.
     Overrun,
+    /// The metrics listener turned a caller away; counted through `tally` too.
+    Refused {
+        /// Why.
+        reason: Refusal,
+    },
 }
 
 /// In the place of a class: all classes of a tenant that are not counted each by itself. No class is named like it.

@@ -1,5 +1,6 @@
 //! What is odd about a config that works: the operator should know, and may have meant it.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// One warning. `object` is the thing as a message calls it.
@@ -93,6 +94,22 @@ pub enum Caution {
         /// The prefix.
         route: String,
     },
+    /// Others reach the listener, and it asks them for nothing.
+    #[error(
+        "[metrics]: whoever reaches {address} reads all metrics: it asks for neither a password nor a client's certificate"
+    )]
+    MetricsOpen {
+        /// Where it listens.
+        address: SocketAddr,
+    },
+    /// Others reach the listener, and passwords come in clear.
+    #[error(
+        "[metrics]: passwords for {address} cross the network in clear, as the web-config file has no tls_server_config"
+    )]
+    MetricsClear {
+        /// Where it listens.
+        address: SocketAddr,
+    },
     /// No such file here; this may be another machine than the one it is for.
     #[error("{object}: {key} {path} does not exist on this machine")]
     FileMissing {
@@ -148,6 +165,11 @@ impl Caution {
             Self::RouteOutside { .. } => {
                 "add the prefix to remote-ts on this end and to local-ts on the other".to_owned()
             }
+            Self::MetricsOpen { .. } => {
+                "add web-config = \"/etc/lanekeeper/web.yml\" with TLS and passwords or client certificates, or listen on 127.0.0.1"
+                    .to_owned()
+            }
+            Self::MetricsClear { .. } => "add tls_server_config, with cert_file and key_file".to_owned(),
             Self::FileMissing { .. } => "apply and run will refuse this config without it".to_owned(),
             Self::FileHidden { .. } => "apply and run look at it as root".to_owned(),
         })

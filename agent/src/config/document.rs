@@ -137,7 +137,13 @@ impl Document {
     /// Every file that the config names, as written, with the index of the source that names it.
     pub fn files(&self) -> Vec<(usize, &Path)> {
         let files = self.tunnels.iter().flat_map(|tunnel| tunnel.files()).map(|(_, file, _)| file);
+        let files = files.chain(self.web_config());
         files.map(|file| (file.spot.source, file.value.as_path())).collect()
+    }
+
+    /// What the listener asks of callers.
+    pub fn web_config(&self) -> Option<&At<PathBuf>> {
+        self.metrics.as_ref().and_then(|metrics| metrics.web_config.as_ref())
     }
 }
 

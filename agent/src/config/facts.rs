@@ -25,6 +25,8 @@ pub struct Facts {
     /// By path as resolved against the config's folder. A file that is not listed was not looked at: nothing is said
     /// about it.
     pub files: BTreeMap<PathBuf, FileFact>,
+    /// What is in the web-config file and in what that names, if there is one and it was looked at.
+    pub web: Option<crate::web::Found>,
     /// The config is to be used on this machine now, so what is missing is an error instead of a warning.
     pub in_use: bool,
 }

@@ -37,6 +37,9 @@ pub struct At<T> {
 pub struct Found {
     problems: Vec<(Spot, Problem)>,
     cautions: Vec<(Spot, Caution)>,
+    /// In files of another format, which this one names.
+    errors_elsewhere: Vec<Finding>,
+    warnings_elsewhere: Vec<Finding>,
 }
 
 impl Found {
@@ -74,6 +77,12 @@ impl<'a> Findings<'a> {
         self.found.cautions.push((spot, caution));
     }
 
+    /// What was found in a file of another format.
+    pub fn elsewhere(&mut self, errors: &[Finding], warnings: &[Finding]) {
+        self.found.errors_elsewhere.extend_from_slice(errors);
+        self.found.warnings_elsewhere.extend_from_slice(warnings);
+    }
+
     /// The source of this index.
     pub fn source(&self, index: usize) -> &'a Source {
         &self.sources[index]
@@ -86,7 +95,7 @@ impl<'a> Findings<'a> {
 
     /// Whether there are errors.
     pub fn any_problem(&self) -> bool {
-        !self.found.problems.is_empty()
+        !self.found.problems.is_empty() || !self.found.errors_elsewhere.is_empty()
     }
 
     /// Drops the errors of these stretches: what a parser makes of a broken line is not the operator's.
@@ -107,9 +116,11 @@ impl<'a> Findings<'a> {
         let mut errors: Vec<Finding> =
             self.found.problems.iter().map(|(spot, p)| finding(*spot, p.to_string(), p.cure())).collect();
         errors.dedup();
+        errors.append(&mut self.found.errors_elsewhere);
         let mut warnings: Vec<Finding> =
             self.found.cautions.iter().map(|(spot, c)| finding(*spot, c.to_string(), c.cure())).collect();
         warnings.dedup();
+        warnings.append(&mut self.found.warnings_elsewhere);
         (Errors(errors), Warnings(warnings))
     }
 }

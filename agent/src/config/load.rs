@@ -1,6 +1,6 @@
 //! Reads a config from the disk: the file, what it includes, and the metadata of the files that it names.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -14,6 +14,7 @@ use super::report::Finding;
 use super::shelf::{Seen, Shelf};
 use super::source::{Place, Source};
 use super::{Errors, Facts, FileFact, Loaded};
+use crate::web;
 
 /// Reads and judges it, but for what `shelf` has of it. `in_use` as in [`Facts::in_use`].
 pub fn load(path: &Path, in_use: bool, shelf: &mut Shelf) -> Result<Loaded, Errors> {
@@ -102,7 +103,11 @@ fn read(path: &Path) -> Result<String, String> {
 /// What the disk says about each file that the document names.
 fn gather(document: &Document, sources: &[Source], in_use: bool) -> Facts {
     let files = document.files().into_iter().map(|(source, file)| sources[source].folder.join(file));
-    Facts { files: files.map(|file| (file.clone(), look(&file))).collect(), in_use }
+    let files: BTreeMap<PathBuf, FileFact> = files.map(|file| (file.clone(), look(&file))).collect();
+    let web = document.web_config().map(|file| sources[file.spot.source].folder.join(&file.value));
+    // What is wrong with the file as a whole is said where it is named.
+    let web = web.filter(|file| matches!(files.get(file), Some(FileFact::Regular { .. })));
+    Facts { files, web: web.map(|file| web::examine(&file, in_use)), in_use }
 }
 
 fn look(path: &Path) -> FileFact {

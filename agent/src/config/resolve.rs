@@ -14,6 +14,7 @@ mod reach;
 mod rules;
 mod tenants;
 mod tunnels;
+mod web;
 
 use std::path::PathBuf;
 
@@ -39,12 +40,15 @@ pub fn resolve(document: &Document, sources: &[Source], facts: &Facts, findings:
     let ports = ports::resolve(document, mark_mask, findings);
     let mark_sockets = host::mark_sockets(document, mark_mask, findings);
     files::check(document, sources, facts, findings);
+    let metrics_listen = match &document.metrics {
+        Some(metrics) => metrics.listen.as_ref().map_or(Some(METRICS), |listen| listen.value),
+        None => Some(METRICS),
+    };
+    web::check(document, facts, metrics_listen, findings);
     let policy = Policy {
         mark_mask,
-        metrics_listen: match &document.metrics {
-            Some(metrics) => metrics.listen.as_ref().map_or(Some(METRICS), |listen| listen.value),
-            None => Some(METRICS),
-        },
+        metrics_listen,
+        web_config: document.web_config().map(|file| files::resolve(sources, file)),
         vici: match document.ike.as_ref().and_then(|ike| ike.vici.as_ref()) {
             Some(vici) => files::resolve(sources, vici),
             None => PathBuf::from(VICI),

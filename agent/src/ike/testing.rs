@@ -23,6 +23,7 @@ pub fn policy() -> Policy {
     Policy {
         mark_mask: 0xff,
         metrics_listen: None,
+        web_config: None,
         vici: PathBuf::from("/nowhere"),
         memory_limit: None,
         mark_sockets: false,

@@ -62,12 +62,13 @@ mod all {
     pub const RELOAD_AT: Metric = gauge("lanekeeper_reload_timestamp_seconds", &[], "When the file was last applied, in seconds since 1970.");
     pub const DRIFT: Metric = counter("lanekeeper_drift_repairs_total", &["kind"], "Things of ours that somebody changed and that were put back, by kind.");
     pub const OVERRUNS: Metric = counter("lanekeeper_netlink_overruns_total", &[], "Times that the kernel had more to tell than we took in time, followed by a fresh look at all.");
+    pub const REFUSED: Metric = counter("lanekeeper_metrics_refused_total", &["reason"], "Callers that the metrics listener turned away, by why: password, certificate, handshake, or full.");
     pub const BUILD: Metric = gauge("lanekeeper_build_info", &["version"], "Always 1; says which version runs.");
 }
 pub use all::*;
 
 /// All of them, in the order of the page.
-pub const METRICS: [Metric; 23] = [
+pub const METRICS: [Metric; 24] = [
     CLASS_PACKETS,
     CLASS_BYTES,
     LANE_PACKETS,
@@ -90,6 +91,7 @@ pub const METRICS: [Metric; 23] = [
     RELOAD_AT,
     DRIFT,
     OVERRUNS,
+    REFUSED,
     BUILD,
 ];
 

@@ -1,4 +1,5 @@
-//! The HTTP side: four paths, GET and HEAD, little room and little time for each caller.
+//! The HTTP side: four paths, GET and HEAD, little room and little time for each caller, over TLS and for those who have a password
+//! where a web-config file says so.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -8,16 +9,21 @@ use std::time::Duration;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, REFERRER_POLICY,
-    X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, REFERRER_POLICY, RETRY_AFTER,
+    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use super::front;
+use crate::compile::series::Refusal;
 use crate::places::{self, NoPlace, Place, Places};
+use crate::web::{Checks, Credentials, Current, Verdict, Web, is_about_the_certificate, is_hello};
 
 /// Connections of one address, and of all.
 const CONNECTIONS: places::Limits = places::Limits { each: 16, all: 64 };
@@ -25,7 +31,7 @@ const CONNECTIONS: places::Limits = places::Limits { each: 16, all: 64 };
 /// How long a caller may take.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
-    /// For a request's head to arrive.
+    /// For a request's head to arrive; before that, for TLS to be agreed on.
     head: Duration,
     /// For a whole conversation, its answers taken: scrapers come back with a new one.
     conversation: Duration,
@@ -46,6 +52,18 @@ pub trait Source: Send + Sync + 'static {
 
     /// Whether traffic is steered as the file says; else why not.
     fn ready(&self) -> Result<(), String>;
+
+    /// A caller was turned away. Called often where somebody makes it so.
+    fn refused(&self, why: Refusal);
+}
+
+/// What all connections share.
+struct Listener {
+    limits: Limits,
+    source: Arc<dyn Source>,
+    /// What is asked of callers.
+    web: Arc<Current>,
+    checks: Checks,
 }
 
 /// Binds the address of the file.
@@ -54,12 +72,13 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Serves until it is dropped.
-pub async fn serve(listener: TcpListener, source: Arc<dyn Source>) {
-    serve_within(LIMITS, listener, source).await;
+pub async fn serve(listener: TcpListener, source: Arc<dyn Source>, web: Arc<Current>) {
+    serve_within(LIMITS, listener, source, web).await;
 }
 
-async fn serve_within(limits: Limits, listener: TcpListener, source: Arc<dyn Source>) {
+async fn serve_within(limits: Limits, listener: TcpListener, source: Arc<dyn Source>, web: Arc<Current>) {
     let places = Places::new(CONNECTIONS);
+    let shared = Arc::new(Listener { limits, source, web, checks: Checks::default() });
     loop {
         let (stream, caller) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -73,12 +92,15 @@ async fn serve_within(limits: Limits, listener: TcpListener, source: Arc<dyn Sou
             Ok(place) => place,
             Err(full) => {
                 tracing::debug!(%caller, "metrics listener is full");
-                // Fits into a buffer that is empty yet; whoever is turned away is not waited for.
-                let _ = stream.try_write(turned_away(full, caller.ip()).as_bytes());
+                shared.source.refused(Refusal::Full);
+                if !shared.web.speaks_tls() {
+                    // Fits into a buffer that is empty yet; whoever is turned away is not waited for.
+                    let _ = stream.try_write(turned_away(full, caller.ip()).as_bytes());
+                }
                 continue;
             }
         };
-        tokio::spawn(converse(limits, stream, Arc::clone(&source), place));
+        tokio::spawn(Arc::clone(&shared).receive(stream, caller, place));
     }
 }
 
@@ -91,32 +113,124 @@ fn turned_away(full: NoPlace, caller: IpAddr) -> String {
     format!("{head}\r\ncontent-length: {}\r\n\r\n{why}", why.len())
 }
 
-async fn converse(limits: Limits, stream: TcpStream, source: Arc<dyn Source>, _place: Place<IpAddr>) {
-    let service = service_fn(move |request| answer(request, Arc::clone(&source)));
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.head)
-        .max_buf_size(HEAD_LIMIT)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
-    // All kinds of end are the caller's doing and of no interest to us.
-    if tokio::time::timeout(limits.conversation, connection.as_mut()).await.is_err() {
-        // What is idle is closed at once; a request that has come in by now gets its answer, which says that it is the last.
-        connection.as_mut().graceful_shutdown();
-        let _ = tokio::time::timeout(limits.last, connection).await;
+impl Listener {
+    async fn receive(self: Arc<Self>, stream: TcpStream, caller: SocketAddr, _place: Place<IpAddr>) {
+        let Some(web) = self.web().await else { return };
+        let Some(tls) = web.tls.clone() else {
+            return self.converse(stream, caller.ip()).await;
+        };
+        match tokio::time::timeout(self.limits.head, shake_hands(tls, stream)).await {
+            Ok(Ok(stream)) => self.converse(stream, caller.ip()).await,
+            Ok(Err(why)) => self.source.refused(why),
+            Err(_) => self.source.refused(Refusal::Handshake),
+        }
+    }
+
+    /// What holds now; where that cannot be told, nobody is answered.
+    async fn web(&self) -> Option<Arc<Web>> {
+        let current = Arc::clone(&self.web);
+        tokio::task::spawn_blocking(move || current.web()).await.ok()
+    }
+
+    async fn converse(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin, caller: IpAddr) {
+        let limits = self.limits;
+        let service = service_fn(move |request| Arc::clone(&self).answer(request, caller));
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.head)
+            .max_buf_size(HEAD_LIMIT)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        // All kinds of end are the caller's doing and of no interest to us.
+        if tokio::time::timeout(limits.conversation, connection.as_mut()).await.is_err() {
+            // What is idle is closed at once; a request that has come in by now gets its answer, which says that it is the last.
+            connection.as_mut().graceful_shutdown();
+            let _ = tokio::time::timeout(limits.last, connection).await;
+        }
+    }
+
+    async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        caller: IpAddr,
+    ) -> hyper::Result<Response<Full<Bytes>>> {
+        let failed = || text(StatusCode::INTERNAL_SERVER_ERROR, "the page could not be made\n".into());
+        let Some(web) = self.web().await else { return Ok(failed()) };
+        let mut response = match self.admit(&web, &request, caller).await {
+            Ok(()) => self.say(&request).await.unwrap_or_else(failed),
+            Err(refused) => refused,
+        };
+        for (name, value) in &web.headers {
+            response.headers_mut().insert(name, value.clone());
+        }
+        Ok(response)
+    }
+
+    /// The same for each path, so that whoever has no password learns nothing, not even health.
+    async fn admit(
+        &self,
+        web: &Arc<Web>,
+        request: &Request<Incoming>,
+        from: IpAddr,
+    ) -> Result<(), Response<Full<Bytes>>> {
+        if web.users.is_empty() {
+            return Ok(());
+        }
+        let verdict = match Credentials::of(request.headers()) {
+            Some(who) => self.checks.judge(web, who, from).await,
+            None => Verdict::Wrong,
+        };
+        let (refusal, response) = match verdict {
+            Verdict::Right => return Ok(()),
+            Verdict::Wrong => {
+                let mut response = text(StatusCode::UNAUTHORIZED, "name and password, please\n".into());
+                set(&mut response, WWW_AUTHENTICATE, "Basic realm=\"lanekeeper\"");
+                (Refusal::Password, response)
+            }
+            Verdict::Busy => {
+                let mut response = text(StatusCode::TOO_MANY_REQUESTS, "others' passwords are being checked\n".into());
+                set(&mut response, RETRY_AFTER, "5");
+                (Refusal::Full, response)
+            }
+        };
+        self.source.refused(refusal);
+        Err(response)
+    }
+
+    async fn say(&self, request: &Request<Incoming>) -> Option<Response<Full<Bytes>>> {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD only\n".into());
+            set(&mut refused, ALLOW, "GET, HEAD");
+            return Some(refused);
+        }
+        let (path, source) = (request.uri().path().to_owned(), Arc::clone(&self.source));
+        tokio::task::spawn_blocking(move || respond(&path, source.as_ref())).await.ok()
     }
 }
 
-async fn answer(request: Request<Incoming>, source: Arc<dyn Source>) -> hyper::Result<Response<Full<Bytes>>> {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD only\n".into());
-        set(&mut refused, ALLOW, "GET, HEAD");
-        return Ok(refused);
+/// TLS, or why not.
+async fn shake_hands(tls: Arc<rustls::ServerConfig>, stream: TcpStream) -> Result<TlsStream<TcpStream>, Refusal> {
+    let mut first = [0];
+    match stream.peek(&mut first).await {
+        Ok(1) if is_hello(first[0]) => {}
+        Ok(1) => {
+            // Somebody who reads it may have forgotten the s of https. What was sent is taken first: a socket that is closed before
+            // that resets, and the answer may be lost.
+            let _ = stream.try_read(&mut [0; HEAD_LIMIT]);
+            let _ = stream.try_write(NOT_HTTPS.as_bytes());
+            return Err(Refusal::Handshake);
+        }
+        Ok(_) | Err(_) => return Err(Refusal::Handshake),
     }
-    let path = request.uri().path().to_owned();
-    let worked = tokio::task::spawn_blocking(move || respond(&path, source.as_ref())).await;
-    Ok(worked.unwrap_or_else(|_| text(StatusCode::INTERNAL_SERVER_ERROR, "the page could not be made\n".into())))
+    TlsAcceptor::from(tls).accept(stream).await.map_err(|error| {
+        tracing::debug!(%error, "no TLS");
+        if is_about_the_certificate(&error) { Refusal::Certificate } else { Refusal::Handshake }
+    })
 }
+
+/// In clear, to who spoke in clear where TLS is spoken.
+const NOT_HTTPS: &str = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: 21\r\n\r\n\
+                         https is spoken here\n";
 
 fn respond(path: &str, source: &dyn Source) -> Response<Full<Bytes>> {
     match path {
@@ -176,12 +290,17 @@ mod tests {
         fn ready(&self) -> Result<(), String> {
             Err("tunnel branch-7 is not set up yet".into())
         }
+        fn refused(&self, _: Refusal) {}
+    }
+
+    fn open_to_all() -> Arc<Current> {
+        Arc::new(Current::read(None).unwrap())
     }
 
     async fn ask(request: &str) -> String {
         let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let server = tokio::spawn(serve(listener, Arc::new(Fixed)));
+        let server = tokio::spawn(serve(listener, Arc::new(Fixed), open_to_all()));
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut all = Vec::new();
@@ -266,12 +385,13 @@ mod tests {
         fn ready(&self) -> Result<(), String> {
             Ok(())
         }
+        fn refused(&self, _: Refusal) {}
     }
 
     async fn start(limits: Limits, source: impl Source) -> SocketAddr {
         let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(serve_within(limits, listener, Arc::new(source)));
+        tokio::spawn(serve_within(limits, listener, Arc::new(source), open_to_all()));
         address
     }
 
@@ -355,6 +475,7 @@ mod tests {
         fn ready(&self) -> Result<(), String> {
             Ok(())
         }
+        fn refused(&self, _: Refusal) {}
     }
 
     #[tokio::test]

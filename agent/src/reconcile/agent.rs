@@ -32,6 +32,7 @@ use crate::ike::Event;
 use crate::kernel::{self, Watch, What};
 use crate::metrics::server::{bind, serve};
 use crate::policy::adopt;
+use crate::web::Current;
 
 /// Between two looks at everything, for what no event told.
 const RESYNC: Duration = Duration::from_secs(5);
@@ -87,6 +88,8 @@ enum Way {
 
 struct Metrics {
     address: SocketAddr,
+    /// What is asked of callers.
+    web: Arc<Current>,
     task: JoinHandle<()>,
 }
 
@@ -189,7 +192,9 @@ impl Agent {
         // Before anything is made: a file that cannot be had whole leaves no pins behind.
         world.survey(&wanted).await?;
         let metrics = match wanted.policy.metrics_listen {
-            Some(address) => Some((address, listen(address).await?)),
+            Some(address) => {
+                Some((address, listen(address).await?, Current::read(wanted.policy.web_config.as_deref())?))
+            }
             None => None,
         };
         let before = memory::recall(&places.runtime_dir);
@@ -213,8 +218,8 @@ impl Agent {
             events: None,
             following: None,
         };
-        if let Some((address, listener)) = metrics {
-            agent.metrics = Some(agent.serve_metrics(address, listener));
+        if let Some((address, listener, web)) = metrics {
+            agent.metrics = Some(agent.serve_metrics(address, listener, web));
         }
         agent.start_charon();
         agent.live.learn(&agent.wanted.learned)?;
@@ -252,9 +257,11 @@ impl Agent {
         }
     }
 
-    fn serve_metrics(&self, address: SocketAddr, listener: tokio::net::TcpListener) -> Metrics {
+    fn serve_metrics(&self, address: SocketAddr, listener: tokio::net::TcpListener, web: Current) -> Metrics {
         tracing::info!(%address, "metrics");
-        Metrics { address, task: tokio::spawn(serve(listener, Arc::new(self.live.clone()))) }
+        let web = Arc::new(web);
+        let task = tokio::spawn(serve(listener, Arc::new(self.live.clone()), Arc::clone(&web)));
+        Metrics { address, web, task }
     }
 
     /// The task for charon, and the one that listens to it. Nothing is started where no tunnel is charon's.
@@ -394,6 +401,14 @@ impl Agent {
             },
             (None, _) => None,
         };
+        let web = match (Current::read(wanted.policy.web_config.as_deref()), way) {
+            (Ok(web), _) => Some(web),
+            (Err(errors), Way::On) => return Err(errors.into()),
+            (Err(errors), Way::Back) => {
+                tracing::error!("what the metrics listener asks of callers stays as it is: {errors}");
+                None
+            }
+        };
         let without = match way {
             Way::On => WithoutCharon::Refuse,
             Way::Back => WithoutCharon::Proceed,
@@ -414,8 +429,14 @@ impl Agent {
                 if moved && let Some(metrics) = self.metrics.take() {
                     metrics.task.abort();
                 }
-                if let Some((address, listener)) = listener {
-                    self.metrics = Some(self.serve_metrics(address, listener));
+                match (listener, web, &self.metrics) {
+                    (Some((address, listener)), Some(web), _) => {
+                        self.metrics = Some(self.serve_metrics(address, listener, web));
+                    }
+                    // Served in clear, or to anybody, it would be what the file does not say.
+                    (Some((address, _)), None, _) => tracing::error!(%address, "metrics are not served"),
+                    (None, Some(web), Some(metrics)) => metrics.web.become_like(web),
+                    (None, _, _) => {}
                 }
                 Ok((before, changes.len()))
             }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -12,7 +13,7 @@ use super::Error;
 use super::lanes::{Effect, Lanes};
 use super::troubles::Troubles;
 use super::world::{SharedDataplane, lock};
-use crate::compile::series::Series;
+use crate::compile::series::{Refusal, Series};
 use crate::ike::{Event, TunnelStatus};
 use crate::kernel::dataplane::Gate;
 use crate::lane::LaneId;
@@ -32,6 +33,8 @@ pub struct Live {
     state: Arc<Mutex<State>>,
     /// Something new is known of adopted lanes, which the tables may not have yet.
     learning: Arc<Notify>,
+    /// Callers that the metrics listener turned away and that are not counted yet, in the order of [`Refusal::ALL`].
+    refused: Arc<[AtomicU64; Refusal::ALL.len()]>,
 }
 
 struct State {
@@ -77,7 +80,13 @@ impl Live {
             confirm_by: None,
             not_ready: Some("the file is not in place yet".to_owned()),
         };
-        Ok(Self { dataplane, gate, state: Arc::new(Mutex::new(state)), learning: Arc::default() })
+        Ok(Self {
+            dataplane,
+            gate,
+            state: Arc::new(Mutex::new(state)),
+            learning: Arc::default(),
+            refused: Arc::default(),
+        })
     }
 
     /// Closes the lanes that get other marks with the tables of this policy.
@@ -154,6 +163,12 @@ impl Live {
         let waiting = {
             let mut state = lock(&self.state);
             state.uncounted.extend_from_slice(counts);
+            for (reason, n) in Refusal::ALL.into_iter().zip(self.refused.iter()) {
+                match n.swap(0, Ordering::Relaxed) {
+                    0 => {}
+                    n => state.uncounted.push((Series::Refused { reason }, n)),
+                }
+            }
             std::mem::take(&mut state.uncounted)
         };
         let (left, outcome) = count_each(waiting, |series, n| dataplane.tally(series, n));
@@ -293,6 +308,14 @@ impl Source for Live {
 
     fn ready(&self) -> Result<(), String> {
         lock(&self.state).not_ready.clone().map_or(Ok(()), Err)
+    }
+
+    fn refused(&self, why: Refusal) {
+        for (reason, n) in Refusal::ALL.into_iter().zip(self.refused.iter()) {
+            if reason == why {
+                n.fetch_add(1, Ordering::Relaxed);
+            }
+        }
     }
 }
 

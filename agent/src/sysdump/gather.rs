@@ -127,8 +127,7 @@ pub async fn gather(places: &Places, file: Option<&Path>, now: u64) -> Gathered 
             None => Err("no file is known".into()),
         },
     ));
-    let listen = policy.and_then(|policy| policy.metrics_listen);
-    sections.push(Section::new("metrics", listen.ok_or("none are served").map_err(str::to_owned).and_then(metrics)));
+    sections.push(Section::new("metrics", metrics(policy)));
     sections.extend(FILES.iter().map(|file| Section::new(*file, read(Path::new(file)))));
     sections.push(Section::new("modules", read(Path::new("/proc/modules")).map(|text| modules(&text))));
     sections.push(Section::new("sysctls", Ok::<_, String>(sysctls(Path::new("/proc/sys")))));
@@ -246,8 +245,12 @@ async fn within<T, E: Display>(work: impl Future<Output = Result<T, E>>) -> Resu
     }
 }
 
-/// As a scraper gets them.
-fn metrics(listen: SocketAddr) -> Result<String, String> {
+/// As a scraper gets them. Of what the web-config file asks for nothing is known here: there are hashes of passwords in it.
+fn metrics(policy: Option<&Policy>) -> Result<String, String> {
+    let listen = policy.and_then(|policy| policy.metrics_listen).ok_or("none are served")?;
+    if let Some(file) = policy.and_then(|policy| policy.web_config.as_ref()) {
+        return Err(format!("not asked for: they are for those whom {} lets in", file.display()));
+    }
     let to = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),

@@ -177,6 +177,7 @@ pub fn policy(sketch: &Sketch) -> Policy {
     Policy {
         mark_mask: sketch.mask,
         metrics_listen: None,
+        web_config: None,
         vici: "/run/charon.vici".into(),
         memory_limit: None,
         mark_sockets: false,

@@ -149,6 +149,7 @@ pub fn policy(family: &Family, rules: usize) -> Policy {
     Policy {
         mark_mask: mask,
         metrics_listen: None,
+        web_config: None,
         vici: "/nowhere".into(),
         memory_limit: None,
         mark_sockets: false,

@@ -127,6 +127,7 @@ pub fn policy(random: &mut Random) -> Policy {
     Policy {
         mark_mask: mask,
         metrics_listen: None,
+        web_config: None,
         vici: "/nowhere".into(),
         memory_limit: None,
         mark_sockets: false,

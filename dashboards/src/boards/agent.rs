@@ -1,6 +1,6 @@
 //! The agent itself: is its file in place, does somebody undo its work, does it keep up.
 
-use lanekeeper::metrics::list::{BUILD, DRIFT, GENERATION, OVERRUNS, RELOAD_AT, RELOAD_SUCCESS};
+use lanekeeper::metrics::list::{BUILD, DRIFT, GENERATION, OVERRUNS, REFUSED, RELOAD_AT, RELOAD_SUCCESS};
 
 use super::target;
 use crate::board::{Board, Row};
@@ -93,6 +93,14 @@ fn others() -> Vec<Panel> {
              costs time, and nothing is lost by it.",
             Unit::Count,
             by_gateway(AGENT.of(&OVERRUNS).increase().sum(&["instance"])),
+        )
+        .as_kind(Kind::Events),
+        Panel::curves(
+            "Turned away, by reason",
+            "Callers that the metrics listener turned away: without the right password or certificate, without TLS where it speaks \
+             TLS, or one too many. A scraper whose password was changed on one end shows here.",
+            Unit::Count,
+            vec![curve(AGENT.of(&REFUSED).increase().sum(&["instance", "reason"]), "{{instance}}: {{reason}}")],
         )
         .as_kind(Kind::Events),
     ]

@@ -33,16 +33,24 @@ impl Mark {
 #[derive(Debug, JsonSchema)]
 #[schemars(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Metrics {
-    /// Address and port of `/metrics` and of the page at `/`, or `off`. It asks for no password: keep it on addresses that you trust.
+    /// Address and port of `/metrics` and of the page at `/`, or `off`. Without `web-config` it speaks plain HTTP and asks for no
+    /// password: keep it on addresses that you trust.
     #[schemars(with = "Option<String>", extend("default" = "127.0.0.1:9738"))]
     pub listen: Option<At<Option<SocketAddr>>>,
+    /// A web-config file in the format of Prometheus's exporters: TLS, client certificates, passwords, headers.
+    #[schemars(with = "Option<String>")]
+    pub web_config: Option<At<PathBuf>>,
     #[schemars(skip)]
     pub(crate) spot: Spot,
 }
 
 impl Metrics {
     pub(super) fn read(table: &mut Table<'_, '_, '_, '_>) -> Self {
-        Self { listen: table.one("listen", &value::LISTEN), spot: table.spot }
+        Self {
+            listen: table.one("listen", &value::LISTEN),
+            web_config: table.one("web-config", &value::WEB_CONFIG),
+            spot: table.spot,
+        }
     }
 }
 

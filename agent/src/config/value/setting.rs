@@ -12,6 +12,10 @@ use crate::policy::{Classify, Distinct, MIN_MEMORY, Missing, STATIC_KEY_CONSENT,
 pub const FILE: Kind<PathBuf> =
     Kind { wanted: "a path", example: "\"/etc/lanekeeper/branch-7.psk\"", text: file, number: None };
 
+/// A file of its own format.
+pub const WEB_CONFIG: Kind<PathBuf> =
+    Kind { wanted: "a path", example: "\"/etc/lanekeeper/web.yml\"", text: file, number: None };
+
 /// A Unix socket.
 pub const SOCKET: Kind<PathBuf> =
     Kind { wanted: "a path", example: "\"/var/run/charon.vici\"", text: socket, number: None };

@@ -47,6 +47,7 @@ fn places(registry: &Registry) -> Vec<(Series, u32, &'static str)> {
             }
             Key::Repair(kind) => places.push((Series::Repair { kind }, first, map::TALLIES)),
             Key::Overrun => places.push((Series::Overrun, first, map::TALLIES)),
+            Key::Refused(reason) => places.push((Series::Refused { reason }, first, map::TALLIES)),
         }
     }
     places
@@ -107,6 +108,7 @@ impl Dataplane {
             Series::Event { tunnel, class, index, event } => Key::Event { tunnel, class, index, event },
             Series::Repair { kind } => Key::Repair(kind),
             Series::Overrun => Key::Overrun,
+            Series::Refused { reason } => Key::Refused(reason),
             Series::ClassOut { .. }
             | Series::ClassIn { .. }
             | Series::Lane { .. }
