@@ -1,11 +1,14 @@
 //! Debian's Prometheus, 2.x and 3.x, scrapes a real agent under traffic, while its lanes are rekeyed.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use xtask::demo::stage::warm_up;
+use xtask::lab::agent::Agent;
+use xtask::lab::certificates;
 use xtask::lab::gateways::Gateways;
 use xtask::lab::metrics::{LISTEN, Metrics};
 use xtask::lab::prometheus::{Asker, JOB, Prometheus};
@@ -30,7 +33,7 @@ fn one(asker: &Asker, query: &str) -> f64 {
 #[test]
 fn see_prometheus_scrapes_a_real_agent_under_traffic_and_over_rekeys() {
     let workspace = Workspace::find().unwrap();
-    let gateways = Gateways::start("scrape", Scenario::four_classes(Keying::Psk), Path::new(BINARY)).unwrap();
+    let mut gateways = Gateways::start("scrape", Scenario::four_classes(Keying::Psk), Path::new(BINARY)).unwrap();
     warm_up(gateways.lab()).unwrap();
     let agent = gateways.agent_of(Side::A);
     let rules = workspace.root().join("dashboards/rules.yml");
@@ -98,4 +101,74 @@ fn see_prometheus_scrapes_a_real_agent_under_traffic_and_over_rekeys() {
         };
         agent.ns().run(ask).unwrap();
     }
+    drop(started);
+    over_tls(gateways.agent(Side::A), &workspace);
+}
+
+/// Each with a way of its own to prove who it is: by a password, and by a certificate.
+const IDENTITIES: [(Release, &str); 2] = [
+    (
+        Release::Two,
+        "scheme: https\nbasic_auth: { username: scraper, password: right }\n\
+         tls_config: { ca_file: CERTS/ca.pem, server_name: gw }",
+    ),
+    (
+        Release::Three,
+        "scheme: https\n\
+         tls_config: { ca_file: CERTS/ca.pem, server_name: gw, cert_file: CERTS/scraper.pem, key_file: CERTS/scraper.key }",
+    ),
+];
+
+/// The same agent under a web-config file that first wants certificates and then, without a reload, passwords.
+fn over_tls(agent: &mut Agent, workspace: &Workspace) {
+    let certs = agent.runtime().join("web");
+    certificates::make(&certs, &["gw", "scraper"]).unwrap();
+    let tls = "tls_server_config:\n  cert_file: gw.pem\n  key_file: gw.key\n";
+    let mutual = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.pem\n";
+    fs::write(certs.join("web.yml"), tls.to_owned() + mutual).unwrap();
+    let config = fs::read_to_string(agent.config()).unwrap();
+    let web = format!("[metrics]\nweb-config = \"{}\"\n", certs.join("web.yml").display());
+    fs::write(agent.config(), config.replace("[metrics]\n", &web)).unwrap();
+    agent.must(&["reload"]).unwrap();
+    agent.metrics().expect_err("it speaks TLS");
+
+    let rules = workspace.root().join("dashboards/rules.yml");
+    let mut started: Vec<_> = IDENTITIES
+        .iter()
+        .map(|(release, identity)| {
+            let programs = find(workspace, *release).expect("`cargo xtask setup` brings Prometheus");
+            let folder = tempfile::tempdir().unwrap();
+            let identity = identity.replace("CERTS", &certs.display().to_string());
+            let start = || Prometheus::start_as(&programs, folder.path(), LISTEN.parse()?, &rules, &identity);
+            (agent.ns().run(start).unwrap(), folder)
+        })
+        .collect();
+    let up = format!("up{{job=\"{JOB}\"}}");
+    let says = |value: f64| {
+        let up = up.clone();
+        move |asker: &Asker| asker.now(&up).is_ok_and(|answer| answer.iter().any(|one| one.values == [value]))
+    };
+    let mut wait = |[with_password, with_certificate]: [f64; 2]| {
+        for ((prometheus, _), value) in started.iter_mut().zip([with_password, with_certificate]) {
+            agent.ns().run(|| prometheus.wait_until("it is let in or not", says(value))).unwrap();
+        }
+    };
+    wait([0.0, 1.0]);
+    let hash = bcrypt::hash("right", 8).unwrap();
+    fs::write(certs.join("web.yml"), format!("{tls}basic_auth_users: {{ scraper: \"{hash}\" }}\n")).unwrap();
+    wait([1.0, 0.0]);
+    let (prometheus, _) = &started[0];
+    let asker = prometheus.asker();
+    let ask = || {
+        for reason in ["certificate", "password"] {
+            let refused = one(&asker, &format!("lanekeeper_metrics_refused_total{{reason=\"{reason}\"}}"));
+            assert!(refused > 0.0, "{reason}");
+        }
+        Ok(())
+    };
+    // What was refused while this was written may be in the next scrape only.
+    thread::sleep(Duration::from_secs(3));
+    agent.ns().run(ask).unwrap();
+    let log = agent.log();
+    assert!(!log.contains(&hash) && !log.contains("c2NyYXBlcjpyaWdodA"), "{log}");
 }

@@ -39,9 +39,21 @@ pub struct Answer {
 impl Prometheus {
     /// Starts it in an empty folder; it scrapes `target` every second, and reads the rules of that file.
     pub fn start(programs: &Programs, folder: &Path, target: SocketAddr, rules: &Path) -> Result<Self> {
+        Self::start_as(programs, folder, target, rules, "")
+    }
+
+    /// The same, with these lines of YAML in the job: how it proves who it is.
+    pub fn start_as(
+        programs: &Programs,
+        folder: &Path,
+        target: SocketAddr,
+        rules: &Path,
+        identity: &str,
+    ) -> Result<Self> {
+        let identity: String = identity.lines().map(|line| format!("    {line}\n")).collect();
         let config = format!(
             "global:\n  scrape_interval: 1s\n  evaluation_interval: 1s\nrule_files: ['{}']\nscrape_configs:\n  \
-             - job_name: {JOB}\n    static_configs:\n      - targets: ['{target}']\n",
+             - job_name: {JOB}\n{identity}    static_configs:\n      - targets: ['{target}']\n",
             rules.display()
         );
         Self::start_with(programs, folder, &config)
