@@ -82,5 +82,11 @@ fn path_with(first: &Path) -> Result<OsString> {
 pub fn cargo(workspace: &Workspace) -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(workspace.root());
+    // What cargo tells a program that it runs about that program's own package. Build scripts that look at these of theirs, as
+    // ring's does, would be run anew whenever this is asked after a shell, or a shell after this.
+    let of_package = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for (name, _) in env::vars_os().filter(|(name, _)| name.to_str().is_some_and(of_package)) {
+        cargo.env_remove(name);
+    }
     cargo
 }

@@ -45,12 +45,13 @@ impl fmt::Display for Sign {
     }
 }
 
-/// The tests that have the kernel to themselves bring their loopback device up with ip.
+/// The tests that have the kernel to themselves bring their loopback device up with ip; others make certificates with openssl.
 const BUILD: &[Package] = &[
     program("gcc", "gcc"),
     file("libc6-dev", "/usr/include/stdio.h"),
     program("pkg-config", "pkg-config"),
     program("iproute2", "ip"),
+    program("openssl", "openssl"),
 ];
 /// bpf-linker links against this LLVM and what its libraries want.
 const LLVM: &[Package] = &[
