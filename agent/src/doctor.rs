@@ -100,6 +100,8 @@ pub struct Tunnel {
     pub marks: Vec<u32>,
     /// charon makes its SAs.
     pub by_charon: bool,
+    /// Its device has the virtual IPs that the peer gives.
+    pub virtual_ips: bool,
 }
 
 impl Scope {
@@ -117,6 +119,10 @@ impl Scope {
             by_charon: match tunnel.keying {
                 Keying::Ike(_) | Keying::Adopted(_) => true,
                 Keying::Static(_) => false,
+            },
+            virtual_ips: match &tunnel.keying {
+                Keying::Adopted(adopt) => adopt.addresses,
+                Keying::Ike(_) | Keying::Static(_) => false,
             },
         });
         let xdp = |port: &crate::policy::Port| match port.classify {
@@ -216,6 +222,7 @@ pub(crate) mod tests {
                 marks: vec![1, 2],
                 vrf: None,
                 by_charon: true,
+                virtual_ips: false,
             }],
             ports: Vec::new(),
         }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::lane::{Condition, LaneId};
-use crate::policy::adopt::Traits;
+use crate::policy::adopt::{Ends, Traits};
 
 pub mod adopted;
 mod cause;
@@ -60,6 +60,8 @@ pub enum Event {
         /// What was tried, what came of it, and the cure.
         reason: String,
     },
+    /// The inside of an adopted connection's SAs is another one now.
+    Inside(String, Ends),
     /// Something stands against CHILD_SAs of an adopted tunnel, until another such word or [`Event::Sound`].
     Unfit {
         /// The tunnel.

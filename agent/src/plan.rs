@@ -9,7 +9,7 @@ mod objects;
 mod observed;
 mod op;
 
-pub use desired::{Desired, Error};
+pub use desired::{Desired, Error, Followed, LeftOut};
 pub use diff::{Conflict, Conflicts, Plan, diff};
 pub use objects::{
     Address, Algorithm, Asks, Direction, Lack, Link, LinkKind, Mark, PolicyDirection, Route, RouteVia, Rule, Selector,

@@ -9,6 +9,7 @@ mod additions;
 pub mod agent;
 mod charon;
 mod errors;
+mod insides;
 pub mod lanes;
 pub mod live;
 mod lockfile;

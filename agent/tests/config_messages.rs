@@ -102,6 +102,7 @@ fn problems() -> Vec<Problem> {
             address: s("224.0.0.5"),
             what: "a multicast address",
         },
+        Problem::OfAdopted { object: object.clone(), key: "routes", word: "selectors" },
         Problem::MtuSmall { object: object.clone(), mtu: 1000, with: s("route 2001:db8::/48") },
         Problem::NoPorts { object: s("rule 1"), key: "source-port", protocol: s("icmp") },
         Problem::NotTcp { object: s("rule 1"), protocol: s("udp") },

@@ -76,10 +76,9 @@ fn concerns_sockets(rule: &Rule) -> bool {
 fn tenants(policy: &Policy) -> Vec<(Hint, From)> {
     let mut found = BTreeMap::new();
     for (place, tenant) in policy.tenants.iter().enumerate() {
-        let devices = tenant.tunnels.iter().map(|tunnel| &policy.tunnels[tunnel.0].device);
-        let own = devices.flat_map(|device| &device.addresses);
-        for prefix in tenant.sources.iter().chain(own) {
-            found.entry(family(prefix)).or_insert(place);
+        let own = tenant.tunnels.iter().flat_map(|tunnel| policy.tunnels[tunnel.0].all_addresses());
+        for prefix in tenant.sources.iter().copied().chain(own) {
+            found.entry(family(&prefix)).or_insert(place);
         }
     }
     let hint = |family| Hint { family, flags: hint_flag::UNSEEN, mark: u32::MAX, ..any() };

@@ -92,8 +92,8 @@ struct Cover {
 fn covers(policy: &Policy, v4: bool) -> Vec<Cover> {
     let mut covers = Vec::new();
     for (place, tenant) in policy.tenants.iter().enumerate() {
-        let devices = tenant.tunnels.iter().map(|tunnel| &policy.tunnels[tunnel.0].device);
-        let own = devices.flat_map(|device| &device.addresses).map(|address| IpNet::from(address.addr()));
+        let addresses = tenant.tunnels.iter().flat_map(|tunnel| policy.tunnels[tunnel.0].all_addresses());
+        let own = addresses.map(|address| IpNet::from(address.addr()));
         for prefix in tenant.sources.iter().copied().chain(own).filter(|prefix| matches!(prefix, IpNet::V4(_)) == v4) {
             let (first, last) = bounds(&prefix);
             covers.push(Cover { first, last, tenant: place as u16 + 1 });

@@ -493,6 +493,16 @@ pub enum Problem {
         /// Which key.
         key: &'static str,
     },
+    /// What is learnt of an adopted connection, where there is none.
+    #[error("{object}: {key} \"{word}\" is what strongSwan has of an adopted connection, and this is none")]
+    OfAdopted {
+        /// Which tunnel, or its device.
+        object: String,
+        /// Which key.
+        key: &'static str,
+        /// `selectors` or `virtual`.
+        word: &'static str,
+    },
     /// A device whose lanes are not found by the marks of packets.
     #[error("{object}: the SAs of an adopted connection are reached by an XFRM interface alone")]
     AdoptDevice {

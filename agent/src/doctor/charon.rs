@@ -48,6 +48,7 @@ pub fn findings(charon: Option<&Charon>, scope: &Scope) -> Vec<Finding> {
     }
     if let Some(settings) = &charon.settings {
         findings.extend(routes(settings));
+        findings.extend(virtual_ips(settings, scope));
     }
     findings
 }
@@ -62,6 +63,23 @@ fn routes(settings: &Settings) -> Option<Finding> {
             .to_owned();
         let file = settings.file.as_deref().unwrap_or("strongswan.conf");
         let cure = format!("set install_routes_xfrmi = no in section charon.plugins.kernel-netlink of {file} and restart charon");
+        Finding::advise(CHECK, problem, cure)
+    })
+}
+
+/// It gives virtual IPs to a device of its own choice, unless it is told not to.
+fn virtual_ips(settings: &Settings, scope: &Scope) -> Option<Finding> {
+    let device = &scope.tunnels.iter().find(|tunnel| tunnel.virtual_ips)?.device;
+    // There they are where they should be, and taken for what they are: charon's.
+    let on_device = settings.get("charon.install_virtual_ip_on") == Some(device);
+    let installs = settings.is_on("charon.install_virtual_ip", true) && !on_device;
+    installs.then(|| {
+        let problem = format!(
+            "charon gives virtual IPs to a device of its own choice (install_virtual_ip), and {device} has them too: which of \
+             the two answers for them is chance"
+        );
+        let file = settings.file.as_deref().unwrap_or("strongswan.conf");
+        let cure = format!("set install_virtual_ip = no in section charon of {file} and restart charon");
         Finding::advise(CHECK, problem, cure)
     })
 }
@@ -94,6 +112,32 @@ mod tests {
                  /etc/strongswan.conf and restart charon",
             ]
         );
+    }
+
+    #[test]
+    fn virtual_ips_belong_to_one_of_the_two() {
+        let mut scope = scope();
+        let charon = |text: &str| {
+            let mut settings = Settings::of("/etc/strongswan.conf");
+            settings.read(text, &mut |_| Vec::new());
+            Charon { settings: Some(settings), ..Charon::default() }
+        };
+        let said = |text: &str, scope: &Scope| said(&findings(Some(&charon(text)), scope));
+        assert_eq!(said("", &scope), [] as [&str; 0]);
+        scope.tunnels[0].virtual_ips = true;
+        assert_eq!(
+            said("charon { install_virtual_ip = yes }", &scope),
+            [
+                "charon gives virtual IPs to a device of its own choice (install_virtual_ip), and lk-b7 has them too: which of the two \
+              answers for them is chance -> set install_virtual_ip = no in section charon of /etc/strongswan.conf and restart \
+              charon"
+            ]
+        );
+        // It is on by default.
+        assert_eq!(said("", &scope).len(), 1);
+        for fine in ["install_virtual_ip = no", "install_virtual_ip_on = lk-b7"] {
+            assert_eq!(said(&format!("charon {{ {fine} }}"), &scope), [] as [&str; 0]);
+        }
     }
 
     #[test]

@@ -9,8 +9,7 @@ use crate::policy::{Policy, TunnelIndex};
 /// The tunnel with the longest prefix around the destination; none for a peer's own address, which such routes pass on. Where the file has but one tunnel it is that one: whatever
 /// is explained is explained as it would leave by it.
 pub fn tunnel(policy: &Policy, destination: Option<IpAddr>) -> Option<TunnelIndex> {
-    let routes =
-        policy.tunnels.iter().enumerate().flat_map(|(at, tunnel)| tunnel.routes.iter().map(move |to| (at, to)));
+    let routes = policy.tunnels.iter().enumerate().flat_map(|(at, tunnel)| tunnel.all_routes().map(move |to| (at, to)));
     let mut around =
         routes.filter(|(_, to)| destination.is_some_and(|destination| to.contains(&destination))).peekable();
     if around.peek().is_some() && policy.tunnels.iter().any(|tunnel| Some(tunnel.remote) == destination) {

@@ -4,19 +4,23 @@
 //! Pure: [`Child`] (what charon tells), [`Followed::bind`] (whose lane each is). Shell: [`follow`], [`look`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use crate::lane::LaneId;
 use crate::plan::REQIDS;
-use crate::policy::adopt::{Adopt, Learned, Pattern, Traits};
+use crate::policy::adopt::{Adopt, Ends, Learned, Pattern, Traits};
 use crate::policy::{Keying, Policy, Tunnel};
 
 mod child;
 mod follow;
+mod lasting;
 mod refusal;
+mod selector;
 
 pub use child::Child;
-pub use follow::{follow, look};
+pub use follow::{Found, follow, look};
 pub use refusal::Refusal;
+use selector::Selector;
 
 /// An adopted tunnel, as far as its CHILD_SAs depend on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +34,10 @@ pub struct Followed {
     mask: u32,
     by_label: bool,
     classes: Vec<Class>,
+    /// What its CHILD_SAs are for is wanted.
+    routes: bool,
+    /// Its virtual IPs are.
+    addresses: bool,
 }
 
 /// A class of it.
@@ -48,6 +56,17 @@ pub struct Bound {
     /// CHILD_SAs that nothing is steered to.
     pub refusals: Vec<Refusal>,
     /// Those that carry traffic, but not all of it.
+    pub cautions: Vec<Refusal>,
+}
+
+/// What the SAs of a tunnel are for inside.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Inner {
+    /// As far as it is asked for.
+    pub ends: Ends,
+    /// Traffic selectors that name no addresses.
+    pub refusals: Vec<Refusal>,
+    /// Those that are for some packets only.
     pub cautions: Vec<Refusal>,
 }
 
@@ -85,6 +104,8 @@ impl Followed {
             mask: policy.mark_mask,
             by_label: adopt.children.is_empty(),
             classes: order.iter().map(class).collect(),
+            routes: adopt.routes,
+            addresses: adopt.addresses,
         }
     }
 
@@ -116,6 +137,40 @@ impl Followed {
             self.bind_by_name(&fit, known, &mut bound);
         }
         bound
+    }
+
+    /// Whether routes or addresses are made of what its SAs are for.
+    pub fn follows(&self) -> bool {
+        self.routes || self.addresses
+    }
+
+    /// What its SAs are for: those CHILD_SAs that have the device's if_id, steered to or not, for what is sent there belongs in
+    /// there or nowhere. `addresses` are the virtual IPs of its IKE_SAs.
+    pub fn inner(&self, children: &[Child], addresses: impl IntoIterator<Item = IpAddr>) -> Inner {
+        let mut inner = Inner::default();
+        if self.addresses {
+            inner.ends.addresses.extend(addresses);
+        }
+        let of_device =
+            |child: &&Child| child.connection == self.connection && child.installed && child.if_id == self.if_id;
+        for child in children.iter().filter(|_| self.routes).filter(of_device) {
+            for text in &child.remote_ts {
+                let (child, selector) = (child.name.clone(), text.clone());
+                match Selector::read(text) {
+                    Some(read) => {
+                        inner.ends.routes.extend(read.prefixes);
+                        if !read.whole {
+                            inner.cautions.push(Refusal::Part { child, selector });
+                        }
+                    }
+                    None => inner.refusals.push(Refusal::Selector { child, selector }),
+                }
+            }
+        }
+        // During a rekey there are two of a child.
+        inner.refusals.sort();
+        inner.refusals.dedup();
+        inner
     }
 
     /// Installed CHILD_SAs of the connection, the newest of those that are one to the kernel.

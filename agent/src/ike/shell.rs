@@ -1,7 +1,7 @@
 //! Does what the machine decides. Three paths to charon, so that none waits for another: events; commands, one after the
 //! other; and a connection of its own for each initiation, for that one takes as long as the peer does.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +15,7 @@ use super::machine::{Action, Input, Machine};
 use super::request::{close, initiate, list_sas, load, terminate, trap, unload};
 use super::sas::{EVENTS, Notice};
 use super::{Command, Error, Event, Load, Standing};
+use crate::policy::adopt::Ends;
 use crate::vici::{self, Client, Listener, Message, Timeouts};
 
 /// An initiation holds one of charon's worker threads (16 by default) until it is done.
@@ -340,6 +341,10 @@ fn seed() -> u64 {
     now.as_nanos() as u64 ^ (u64::from(std::process::id()) << 32)
 }
 
+fn words<T: ToString>(list: &BTreeSet<T>) -> String {
+    list.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}
+
 pub(super) fn log(event: &Event) {
     match event {
         Event::LaneUp(lane) => info!(%lane, "lane up"),
@@ -354,6 +359,10 @@ pub(super) fn log(event: &Event) {
         Event::CharonGone { reason } => warn!(%reason, "charon gone"),
         Event::CharonBack { version } => info!(%version, "charon back"),
         Event::Trouble { tunnel, reason } => warn!(%tunnel, %reason, "trouble"),
+        Event::Inside(tunnel, Ends { routes, addresses }) => {
+            let (routes, addresses) = (words(routes), words(addresses));
+            info!(%tunnel, %routes, %addresses, "inside of adopted SAs");
+        }
         Event::Unfit { tunnel, reason } => warn!(%tunnel, %reason, "not steered"),
         Event::Sound(tunnel) => info!(%tunnel, "trouble over"),
     }

@@ -28,11 +28,15 @@ async fn carry_out(netlink: &Netlink, op: &Op) -> Result<(), Failure> {
         Op::DisablePolicy { name } => link::disable_policy(netlink, name).await,
         Op::LinkUp { name } => link::up(netlink, name).await,
         Op::RemoveLink { name } => link::remove(netlink, name).await,
-        Op::AddRoute(route) => route::add(netlink, route, index_of_via(netlink, &route.via).await?).await,
+        Op::AddRoute(route) | Op::FollowRoute(route) => {
+            route::add(netlink, route, index_of_via(netlink, &route.via).await?).await
+        }
         Op::RemoveRoute(route) => route::remove(netlink, route, index_of_via(netlink, &route.via).await?).await,
         Op::AddRule(rule) => rule::add(netlink, *rule).await,
         Op::RemoveRule(rule) => rule::remove(netlink, *rule).await,
-        Op::AddAddress(address) => address::add(netlink, address, link::index(netlink, &address.device).await?).await,
+        Op::AddAddress(address) | Op::FollowAddress(address) => {
+            address::add(netlink, address, link::index(netlink, &address.device).await?).await
+        }
         Op::RemoveAddress(address) => {
             address::remove(netlink, address, link::index(netlink, &address.device).await?).await
         }
@@ -89,7 +93,7 @@ fn is_gone(op: &Op, failure: &Failure) -> bool {
         Op::RemoveRule(_) => failure.is(libc::ENOENT),
         Op::RemoveState(_) => failure.is(libc::ESRCH),
         Op::RemovePolicy(_) => failure.is(libc::ENOENT),
-        Op::AddAddress(_) => failure.is(libc::EEXIST),
+        Op::AddAddress(_) | Op::FollowAddress(_) => failure.is(libc::EEXIST),
         _ => false,
     }
 }
@@ -134,12 +138,12 @@ fn hint(op: &Op, failure: &Failure) -> String {
             }
             LinkKind::Other => String::new(),
         },
-        Op::AddRoute(route) if failure.is(libc::EEXIST) => format!(
+        Op::AddRoute(route) | Op::FollowRoute(route) if failure.is(libc::EEXIST) => format!(
             "; another program has a route in its place: see `ip route show {}`, remove it or take the prefix out of the \
              tunnel's routes",
             route.destination
         ),
-        Op::AddRoute(route) if failure.is(libc::ENODEV) || failure.is(libc::ENETDOWN) => {
+        Op::AddRoute(route) | Op::FollowRoute(route) if failure.is(libc::ENODEV) || failure.is(libc::ENETDOWN) => {
             format!("; the device of {} is gone or down", route.destination)
         }
         Op::AddRule(_) if failure.is(libc::EOPNOTSUPP) => {

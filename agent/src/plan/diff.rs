@@ -303,7 +303,8 @@ impl Steps {
                 RouteVia::Unreachable => Turn::BlockRoutes,
                 RouteVia::Throw => Turn::PassPeers,
             };
-            self.push(turn, Op::AddRoute(want.clone()));
+            let follows = desired.followed.routes.contains(want);
+            self.push(turn, if follows { Op::FollowRoute(want.clone()) } else { Op::AddRoute(want.clone()) });
         }
     }
 
@@ -334,7 +335,9 @@ impl Steps {
         for want in
             desired.addresses.difference(&observed.addresses).filter(|want| !observed.other_addresses.contains(want))
         {
-            self.push(Turn::Addresses, Op::AddAddress(want.clone()));
+            let follows = desired.followed.addresses.contains(want);
+            let op = if follows { Op::FollowAddress(want.clone()) } else { Op::AddAddress(want.clone()) };
+            self.push(Turn::Addresses, op);
         }
     }
 

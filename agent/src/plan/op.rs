@@ -13,6 +13,8 @@ use crate::policy::Classify;
 pub enum Op {
     /// New route; nothing may be at its place.
     AddRoute(Route),
+    /// New route to what somebody's CHILD_SA is for: whether it can be had nobody here has a say in.
+    FollowRoute(Route),
     /// New rule.
     AddRule(Rule),
     /// New device, down, with our alias.
@@ -52,6 +54,8 @@ pub enum Op {
     },
     /// New address.
     AddAddress(Address),
+    /// New address that the peer has given.
+    FollowAddress(Address),
     /// New state.
     AddState(State),
     /// New policy.
@@ -153,6 +157,10 @@ pub enum Spared {
     Sockets,
     /// A device, and with it the tunnel.
     Device(String),
+    /// A route that follows a CHILD_SA.
+    Route(String),
+    /// An address that follows an IKE_SA.
+    Address(String),
 }
 
 impl fmt::Display for Spared {
@@ -161,6 +169,8 @@ impl fmt::Display for Spared {
             Self::Port(interface) => write!(f, "port {interface:?} has no program"),
             Self::Sockets => f.write_str("no sockets are marked"),
             Self::Device(name) => write!(f, "there is no device {name}, and nothing goes by its tunnel"),
+            Self::Route(route) => write!(f, "{route}, of traffic selectors, is not there"),
+            Self::Address(address) => write!(f, "{address}, a virtual IP, is not there"),
         }
     }
 }
@@ -172,6 +182,8 @@ impl Op {
             Self::AttachPort { interface, .. } => Some(Spared::Port(interface.clone())),
             Self::AttachSockets => Some(Spared::Sockets),
             Self::Await { name, .. } => Some(Spared::Device(name.clone())),
+            Self::FollowRoute(route) => Some(Spared::Route(route.to_string())),
+            Self::FollowAddress(address) => Some(Spared::Address(address.to_string())),
             Self::AddRoute(_)
             | Self::AddRule(_)
             | Self::AddLink(_)
@@ -214,6 +226,8 @@ impl Op {
             | Self::RemoveDataplane => Room::Dataplane,
             Self::LoadConnection { .. } | Self::UnloadConnection { .. } => Room::Charon,
             Self::AddRoute(_)
+            | Self::FollowRoute(_)
+            | Self::FollowAddress(_)
             | Self::AddRule(_)
             | Self::AddLink(_)
             | Self::SetMtu { .. }
@@ -239,7 +253,7 @@ impl Op {
 impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::AddRoute(route) => write!(f, "+ {route}"),
+            Self::AddRoute(route) | Self::FollowRoute(route) => write!(f, "+ {route}"),
             Self::AddRule(rule) => write!(f, "+ {rule}"),
             Self::AddLink(link) => write!(f, "+ {link}"),
             Self::SetMtu { name, from, to } => write!(f, "~ link {name} mtu {from} -> {to}"),
@@ -247,7 +261,7 @@ impl fmt::Display for Op {
             Self::Await { name, lack } => write!(f, "+ link {name} waits for {lack}"),
             Self::DisablePolicy { name } => write!(f, "~ link {name} disable-policy"),
             Self::LinkUp { name } => write!(f, "~ link {name} up"),
-            Self::AddAddress(address) => write!(f, "+ {address}"),
+            Self::AddAddress(address) | Self::FollowAddress(address) => write!(f, "+ {address}"),
             Self::AddState(state) => write!(f, "+ {state}"),
             Self::AddPolicy(policy) => write!(f, "+ {policy}"),
             Self::UpdatePolicy(policy) => write!(f, "~ {policy}"),

@@ -1,6 +1,10 @@
 //! Connections of the operator's own swanctl.conf, and which of their CHILD_SAs are whose lanes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use super::{Class, ClassIndex, Keying, Lane, Policy, Tunnel};
 use crate::lane::LaneId;
@@ -12,6 +16,44 @@ pub struct Adopt {
     pub connection: String,
     /// The first entry with a pattern that a child's name matches has it. None at all: its label says whose it is, `CLASS.INDEX`.
     pub children: Vec<Children>,
+    /// What its CHILD_SAs are for on the peer's side is routed into the device.
+    pub routes: bool,
+    /// The virtual IPs that the peer gives are the device's.
+    pub addresses: bool,
+    /// What is known of both by now.
+    pub inside: Inside,
+}
+
+/// Inside of the SAs of a connection: what they are for, as charon has them now.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ends {
+    /// On the peer's side, without host bits.
+    pub routes: BTreeSet<IpNet>,
+    /// Virtual IPs of this side.
+    pub addresses: BTreeSet<IpAddr>,
+}
+
+/// The same, with what was.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inside {
+    /// What there is.
+    #[serde(flatten)]
+    pub now: Ends,
+    /// Prefixes on the peer's side that no CHILD_SA is for any more: to be unreachable, for what is sent there was not to leave
+    /// in clear.
+    pub gone: BTreeSet<IpNet>,
+}
+
+/// By the names of their tunnels.
+pub type Insides = BTreeMap<String, Inside>;
+
+impl Inside {
+    /// Takes what there is now.
+    pub fn take(&mut self, now: Ends) {
+        let before = std::mem::replace(&mut self.now, now);
+        self.gone.extend(before.routes);
+        self.gone.retain(|prefix| !self.now.routes.contains(prefix));
+    }
 }
 
 /// CHILD_SAs of one class.
@@ -81,9 +123,11 @@ pub fn unlearn(lanes: &mut [Lane]) {
     }
 }
 
-/// Gives the adopted lanes of a policy what is known of them.
-pub fn learn(policy: &mut Policy, learned: &Learned) {
-    for tunnel in policy.tunnels.iter_mut().filter(|tunnel| is_adopted(tunnel)) {
+/// Gives the adopted tunnels of a policy what is known of them, as far as they ask for it.
+pub fn learn(policy: &mut Policy, learned: &Learned, insides: &Insides) {
+    for tunnel in &mut policy.tunnels {
+        let Keying::Adopted(adopt) = &mut tunnel.keying else { continue };
+        adopt.inside = adopt.asked(insides.get(&tunnel.name));
         for lane in &mut tunnel.lanes {
             (lane.mark, lane.reqid) = of(&tunnel.name, &policy.classes, lane, learned);
         }
@@ -91,15 +135,56 @@ pub fn learn(policy: &mut Policy, learned: &Learned) {
 }
 
 /// Whether it has that.
-pub fn has_learned(policy: &Policy, learned: &Learned) -> bool {
-    policy.tunnels.iter().filter(|tunnel| is_adopted(tunnel)).all(|tunnel| {
+pub fn has_learned(policy: &Policy, learned: &Learned, insides: &Insides) -> bool {
+    policy.tunnels.iter().all(|tunnel| {
+        let Keying::Adopted(adopt) = &tunnel.keying else { return true };
         let has = |lane: &Lane| of(&tunnel.name, &policy.classes, lane, learned) == (lane.mark, lane.reqid);
-        tunnel.lanes.iter().all(has)
+        adopt.inside == adopt.asked(insides.get(&tunnel.name)) && tunnel.lanes.iter().all(has)
     })
 }
 
-fn is_adopted(tunnel: &Tunnel) -> bool {
-    matches!(tunnel.keying, Keying::Adopted(_))
+impl Adopt {
+    fn asked(&self, known: Option<&Inside>) -> Inside {
+        let mut inside = known.cloned().unwrap_or_default();
+        if !self.routes {
+            inside.now.routes.clear();
+            inside.gone.clear();
+        }
+        if !self.addresses {
+            inside.now.addresses.clear();
+        }
+        inside
+    }
+}
+
+impl Tunnel {
+    /// What is known of the inside of SAs that are not ours.
+    pub fn inside(&self) -> Option<&Inside> {
+        match &self.keying {
+            Keying::Adopted(adopt) => Some(&adopt.inside),
+            Keying::Ike(_) | Keying::Static(_) => None,
+        }
+    }
+
+    /// Whether routes or addresses are made of the inside of SAs that are not ours.
+    pub fn follows(&self) -> bool {
+        match &self.keying {
+            Keying::Adopted(adopt) => adopt.routes || adopt.addresses,
+            Keying::Ike(_) | Keying::Static(_) => false,
+        }
+    }
+
+    /// All that is routed into its device: the file's prefixes, and those of its CHILD_SAs.
+    pub fn all_routes(&self) -> impl Iterator<Item = IpNet> {
+        let learnt = self.inside().into_iter().flat_map(|inside| &inside.now.routes);
+        self.routes.iter().chain(learnt).copied()
+    }
+
+    /// All addresses of its device: the file's, and virtual IPs.
+    pub fn all_addresses(&self) -> impl Iterator<Item = IpNet> {
+        let learnt = self.inside().into_iter().flat_map(|inside| &inside.now.addresses);
+        self.device.addresses.iter().copied().chain(learnt.map(|&address| address.into()))
+    }
 }
 
 fn of(tunnel: &str, classes: &[Class], lane: &Lane, learned: &Learned) -> (u32, u32) {
@@ -111,6 +196,26 @@ fn of(tunnel: &str, classes: &[Class], lane: &Lane, learned: &Learned) -> (u32, 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn ends(routes: &[&str]) -> Ends {
+        Ends { routes: routes.iter().map(|route| route.parse().unwrap()).collect(), addresses: BTreeSet::new() }
+    }
+
+    #[test]
+    fn what_no_sa_is_for_any_more_is_gone_until_one_is() {
+        let mut inside = Inside::default();
+        inside.take(ends(&["10.2.0.0/16", "2001:db8::/32"]));
+        assert_eq!(inside, Inside { now: ends(&["10.2.0.0/16", "2001:db8::/32"]), ..Inside::default() });
+        // Narrowed: what is outside of the new prefix is not to leave in clear.
+        inside.take(ends(&["10.2.3.0/24"]));
+        assert_eq!(inside.gone, ends(&["10.2.0.0/16", "2001:db8::/32"]).routes);
+        inside.take(ends(&["2001:db8::/32"]));
+        assert_eq!(inside.gone, ends(&["10.2.0.0/16", "10.2.3.0/24"]).routes);
+        inside.take(Ends::default());
+        assert_eq!(inside.gone.len(), 3);
+        let written = serde_json::to_string(&inside).unwrap();
+        assert_eq!(serde_json::from_str::<Inside>(&written).unwrap(), inside, "{written}");
+    }
 
     #[test]
     fn a_star_is_any_characters_and_a_question_mark_is_one() {

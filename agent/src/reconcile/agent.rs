@@ -183,8 +183,8 @@ impl Agent {
         let mut shelf = Shelf::default();
         let wanted = Wanted::read_again(config, &mut shelf)?
             .with(|policy| additions.put_back_into(policy, &places.runtime_dir))?
-            .look()
-            .await;
+            .look(&places.runtime_dir)
+            .await?;
         // Behind the file, whose errors whoever may not watch is told all the same; before the first look, so that no change
         // falls between them.
         let watch = Watch::open()?;
@@ -200,7 +200,7 @@ impl Agent {
         let before = memory::recall(&places.runtime_dir);
         let mut found = before.as_ref().ok().and_then(|before| before.as_ref()).map(|it| it.policy().clone());
         if let Some(found) = &mut found {
-            adopt::learn(found, &wanted.learned);
+            adopt::learn(found, &wanted.learned, &wanted.insides);
         }
         let live = Live::new(world.dataplane()?, config, Arc::clone(&wanted.policy), found.as_ref())?;
         let mut agent = Self {
@@ -222,7 +222,8 @@ impl Agent {
             agent.metrics = Some(agent.serve_metrics(address, listener, web));
         }
         agent.start_charon();
-        agent.live.learn(&agent.wanted.learned)?;
+        agent.live.learn(&agent.wanted.learned, &agent.wanted.insides)?;
+        agent.remember_insides();
         agent.follow();
         if let Err(refused) = settle(&mut agent.world, &agent.live, &agent.wanted, WithoutCharon::Proceed).await {
             let before = before.and_then(|before| before.map(Remembered::wanted).transpose());
@@ -414,7 +415,7 @@ impl Agent {
             Way::Back => WithoutCharon::Proceed,
         };
         // What was read knows nothing of the CHILD_SAs of adopted tunnels.
-        let wanted = Arc::new(Arc::unwrap_or_clone(wanted).learn(self.live.learned()));
+        let wanted = Arc::new(Arc::unwrap_or_clone(wanted).learn(self.live.learned(), self.live.insides()));
         let before = std::mem::replace(&mut self.wanted, wanted);
         let other_charon = self.world.charon().map(Charon::vici) != self.wanted.vici();
         let charon = if other_charon { self.start_charon() } else { None };
@@ -464,8 +465,10 @@ impl Agent {
         if let Some((before, _)) = self.unconfirmed.take_if(|(_, deadline)| *deadline <= Instant::now()) {
             self.go_back(before, "not confirmed in time").await;
         }
-        self.take_learned();
+        let news = self.take_learned();
         match settle(&mut self.world, &self.live, &self.wanted, WithoutCharon::Proceed).await {
+            // What follows SAs is no repair.
+            Ok(_) if news => {}
             Ok(repaired) => {
                 for op in repaired {
                     tracing::warn!("put back: {op}");

@@ -181,7 +181,7 @@ impl Lanes {
             // Lanes stay what they were: charon's SAs are the kernel's, and what is lost is told lane by lane.
             Event::CharonGone { .. } | Event::CharonBack { .. } => Vec::new(),
             Event::Rekeyed(_) | Event::TunnelUp(_) | Event::TunnelDown(_) | Event::Trouble { .. } => Vec::new(),
-            Event::Unfit { .. } | Event::Sound(_) => Vec::new(),
+            Event::Inside(..) | Event::Unfit { .. } | Event::Sound(_) => Vec::new(),
         }
     }
 

@@ -19,7 +19,7 @@ use crate::kernel::dataplane::Gate;
 use crate::lane::LaneId;
 use crate::metrics::{Scrape, encode, server::Source, xfrm_stat};
 use crate::policy::Policy;
-use crate::policy::adopt::Learned;
+use crate::policy::adopt::{Insides, Learned};
 use crate::status::{Reload, Status};
 use crate::top::Sample;
 
@@ -44,6 +44,8 @@ struct State {
     troubles: Troubles,
     /// Why devices are not there, by their names.
     missing: BTreeMap<String, String>,
+    /// What is known of the inside of adopted connections' SAs.
+    insides: Insides,
     /// Counted, but not yet in the data path.
     uncounted: Vec<(Series, u64)>,
     reload: Reload,
@@ -74,6 +76,7 @@ impl Live {
             lanes,
             troubles: Troubles::default(),
             missing: BTreeMap::new(),
+            insides: Insides::new(),
             uncounted: Vec::new(),
             reload: Reload { success: false, at: now(), error: None },
             applied_at: 0,
@@ -117,7 +120,10 @@ impl Live {
 
     /// The change of policy stays, or has been taken back whole.
     pub fn settled(&self) {
-        lock(&self.state).lanes.settled();
+        let mut state = lock(&self.state);
+        state.lanes.settled();
+        let policy = Arc::clone(&state.policy);
+        state.insides.retain(|name, _| policy.tunnels.iter().any(|tunnel| tunnel.follows() && tunnel.name == *name));
     }
 
     /// charon's task is another one from now on.
@@ -133,6 +139,10 @@ impl Live {
         state.troubles.on(event, &state.lanes);
         self.carry_out(state, effects)?;
         match event {
+            Event::Inside(tunnel, ends) => {
+                state.insides.entry(tunnel.clone()).or_default().take(ends.clone());
+                self.learning.notify_one();
+            }
             Event::Adopted(..) => self.learning.notify_one(),
             Event::LaneUp(_) | Event::LaneDown(_) | Event::LaneOnDemand(_) | Event::Rekeyed(_) => {}
             Event::TunnelUp(_) | Event::TunnelDown(_) => {}
@@ -142,14 +152,20 @@ impl Live {
         Ok(())
     }
 
-    /// Takes what a look at charon has told of adopted lanes.
-    pub fn learn(&self, learned: &Learned) -> Result<(), Error> {
+    /// Takes what a look at charon has told of adopted tunnels.
+    pub fn learn(&self, learned: &Learned, insides: &Insides) -> Result<(), Error> {
+        lock(&self.state).insides = insides.clone();
         learned.iter().try_for_each(|(lane, traits)| self.on(&Event::Adopted(lane.clone(), *traits)))
     }
 
     /// What the tables should have of adopted lanes.
     pub fn learned(&self) -> Learned {
         lock(&self.state).lanes.learned().clone()
+    }
+
+    /// What is known of the inside of adopted connections' SAs.
+    pub fn insides(&self) -> Insides {
+        lock(&self.state).insides.clone()
     }
 
     /// Wakes whoever waits for it when that has changed.

@@ -15,7 +15,7 @@ use super::memory::Remembered;
 use super::settle::settle;
 use super::signals::Signals;
 use super::world::{WithoutCharon, World};
-use super::{Error, Places, Wanted, additions, lockfile, memory};
+use super::{Error, Places, Wanted, additions, insides, lockfile, memory};
 use crate::control::server::{Call, Server};
 use crate::control::{Reply, Request};
 use crate::ike::adopted::Followed;
@@ -34,7 +34,7 @@ pub enum Confirmed {
 
 /// What `apply` would change.
 pub async fn plan(places: &Places, file: &Path) -> Result<Plan, Error> {
-    let wanted = Wanted::read(file)?.present()?.look().await;
+    let wanted = Wanted::read(file)?.present()?.look(&places.runtime_dir).await?;
     let survey = World::open(&places.bpffs)?.survey(&wanted).await?;
     match survey.charon {
         Some(error) => Err(error.into()),
@@ -58,14 +58,14 @@ pub async fn apply(
     let before = before.and_then(|before| before.map(Remembered::wanted).transpose());
     // Without a way back there is no trying.
     let before = if confirm_within.is_some() { Ok(before?) } else { before };
-    let wanted = Wanted::read(file)?.present()?.look().await;
+    let wanted = Wanted::read(file)?.present()?.look(&places.runtime_dir).await?;
     let server = confirm_within.map(|_| Server::bind(&places.socket, &places.runtime_dir)).transpose()?;
     let mut world = World::open(&places.bpffs)?;
     if let Some(error) = world.survey(&wanted).await?.charon {
         return Err(error.into());
     }
     if let Some(found) = &mut found {
-        adopt::learn(found, &wanted.learned);
+        adopt::learn(found, &wanted.learned, &wanted.insides);
     }
     let opened = world.dataplane();
     let live = opened.and_then(|it| Live::new(it, &wanted.file, Arc::clone(&wanted.policy), found.as_ref()));
@@ -78,6 +78,8 @@ pub async fn apply(
         }
         (Err(error), Ok(Some(_)) | Err(_)) => return Err(error),
     };
+    // Before anything is routed: what was once is not forgotten if this is killed.
+    insides::remember(&places.runtime_dir, &wanted.insides)?;
     let had_charons = matches!(&before, Ok(Some(before)) if !before.loads.is_empty());
     let charons = had_charons || !wanted.loads.is_empty();
     let outcome = put_in_place(&mut world, &live, &wanted, WithoutCharon::Refuse, charons, wait).await;
@@ -129,6 +131,7 @@ pub async fn down(places: &Places, vici: Option<&Path>) -> Result<usize, Error> 
     let mut world = World::open(&places.bpffs)?;
     let changes = tear_down(&mut world, &vici).await?;
     memory::forget(&places.runtime_dir)?;
+    insides::forget(&places.runtime_dir)?;
     additions::forget(&places.runtime_dir)?;
     Ok(changes)
 }
@@ -144,7 +147,7 @@ async fn put_in_place(
     wait: Duration,
 ) -> Result<usize, Error> {
     live.doubt();
-    live.learn(&wanted.learned)?;
+    live.learn(&wanted.learned, &wanted.insides)?;
     let listener = charons.then(|| {
         let (charon, events) = Charon::start(&wanted.policy.vici);
         world.set_charon(Some(charon));
@@ -233,7 +236,8 @@ async fn go_back(
 ) -> Result<(), Error> {
     match before? {
         Some(before) => {
-            let before = before.look().await;
+            let before = before.look(&places.runtime_dir).await?;
+            insides::remember(&places.runtime_dir, &before.insides)?;
             let charons = !before.loads.is_empty() || !refused.loads.is_empty();
             match put_in_place(world, live, &before, WithoutCharon::Proceed, charons, wait).await {
                 Err(late @ Error::LanesDown { .. }) => {
@@ -245,6 +249,7 @@ async fn go_back(
         }
         None => {
             tear_down(world, &refused.policy.vici).await?;
+            insides::forget(&places.runtime_dir)?;
             memory::forget(&places.runtime_dir)
         }
     }

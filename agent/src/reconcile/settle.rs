@@ -66,9 +66,12 @@ fn awaited(ops: &[Op]) -> BTreeMap<String, String> {
 /// What became of what cannot be had.
 fn told(failed: BTreeMap<Spared, Error>, without: WithoutCharon) -> Result<(), Error> {
     for (spared, error) in failed {
-        match without {
-            WithoutCharon::Refuse => return Err(error),
-            WithoutCharon::Proceed => tracing::warn!("{spared}, trying again: {error}"),
+        match (without, &spared) {
+            (WithoutCharon::Refuse, Spared::Port(_) | Spared::Sockets | Spared::Device(_)) => return Err(error),
+            // No file is at fault.
+            (WithoutCharon::Refuse, Spared::Route(_) | Spared::Address(_)) | (WithoutCharon::Proceed, _) => {
+                tracing::warn!("{spared}, trying again: {error}");
+            }
         }
     }
     Ok(())
@@ -89,8 +92,8 @@ pub fn kind(op: &Op) -> &'static str {
         | Op::DisablePolicy { .. }
         | Op::LinkUp { .. }
         | Op::RemoveLink { .. } => "link",
-        Op::AddAddress(_) | Op::RemoveAddress(_) => "address",
-        Op::AddRoute(_) | Op::RemoveRoute(_) | Op::AddRule(_) | Op::RemoveRule(_) => "route",
+        Op::AddAddress(_) | Op::FollowAddress(_) | Op::RemoveAddress(_) => "address",
+        Op::AddRoute(_) | Op::FollowRoute(_) | Op::RemoveRoute(_) | Op::AddRule(_) | Op::RemoveRule(_) => "route",
         Op::AddState(_) | Op::RemoveState(_) | Op::FlushLane { .. } => "state",
         Op::AddPolicy(_) | Op::UpdatePolicy(_) | Op::RemovePolicy(_) => "policy",
         Op::LoadTables { .. } | Op::RemoveDataplane => "tables",

@@ -36,7 +36,8 @@ impl Troubles {
             Event::Sound(tunnel) => {
                 self.unfit.remove(tunnel);
             }
-            Event::LaneDown(_) | Event::Adopted(..) | Event::TunnelUp(_) | Event::TunnelDown(_) => {}
+            Event::Inside(..) | Event::LaneDown(_) | Event::Adopted(..) | Event::TunnelUp(_) | Event::TunnelDown(_) => {
+            }
         }
     }
 

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Error, presence};
+use super::{Error, insides, presence};
 use crate::config::{self, Shelf, Source};
 use crate::ike::{Connection, Credentials, Load, adopted};
 use crate::keyfile;
 use crate::plan::Desired;
-use crate::policy::adopt::{self, Learned};
+use crate::policy::adopt::{self, Insides, Learned};
 use crate::policy::{Keying, Policy, TunnelIndex};
 
 /// A file, read and thought through. Holds keys; its parts redact them.
@@ -25,6 +25,8 @@ pub struct Wanted {
     pub loads: BTreeMap<String, Load>,
     /// What is known of its adopted lanes; the policy has it.
     pub learned: Learned,
+    /// What is known of the inside of their SAs; of those that ask for it the policy has it.
+    pub insides: Insides,
     /// What there should be, but for the tables: their digest depends on the names that the kernel holds.
     pub desired: Desired,
 }
@@ -68,7 +70,15 @@ impl Wanted {
         let mut desired = Desired::new(&policy, &keys)?;
         desired.connections =
             loads.values().map(|load| (load.connection.name.clone(), load.connection.digest)).collect();
-        Ok(Self { file: file.into(), sources, policy: Arc::new(policy), loads, learned: Learned::new(), desired })
+        Ok(Self {
+            file: file.into(),
+            sources,
+            policy: Arc::new(policy),
+            loads,
+            learned: Learned::new(),
+            insides: Insides::new(),
+            desired,
+        })
     }
 
     /// Refuses what names what this machine has not, unless the file waits for it.
@@ -83,23 +93,37 @@ impl Wanted {
         Ok(self)
     }
 
-    /// Takes what is known of its adopted lanes.
-    pub fn learn(mut self, learned: Learned) -> Self {
-        if !adopt::has_learned(&self.policy, &learned) {
-            adopt::learn(Arc::make_mut(&mut self.policy), &learned);
-        }
-        Self { learned, ..self }
-    }
-
-    /// The same with what charon has now. One that cannot be asked has nothing to say.
-    pub async fn look(self) -> Self {
-        match adopted::look(&self.policy).await {
-            Ok(learned) => self.learn(learned),
-            Err(error) => {
-                tracing::warn!("which CHILD_SAs adopted tunnels have is not known yet: {error}");
-                self
+    /// Takes what is known of its adopted tunnels.
+    pub fn learn(mut self, learned: Learned, insides: Insides) -> Self {
+        if !adopt::has_learned(&self.policy, &learned, &insides) {
+            adopt::learn(Arc::make_mut(&mut self.policy), &learned, &insides);
+            let before = std::mem::take(&mut self.desired.left_out);
+            self.desired.lead(&self.policy);
+            for left_out in self.desired.left_out.difference(&before) {
+                tracing::warn!("{left_out}");
             }
         }
+        Self { learned, insides, ..self }
+    }
+
+    /// The same with what charon has now, and with what was kept of the inside of its SAs. Where charon cannot be asked, that is
+    /// as it was.
+    pub async fn look(self, runtime_dir: &Path) -> Result<Self, Error> {
+        let mut insides = insides::recall(runtime_dir)?;
+        insides.retain(|name, _| self.policy.tunnels.iter().any(|tunnel| tunnel.follows() && tunnel.name == *name));
+        let learned = match adopted::look(&self.policy).await {
+            Ok(found) => {
+                for (tunnel, ends) in found.ends {
+                    insides.entry(tunnel).or_default().take(ends);
+                }
+                found.lanes
+            }
+            Err(error) => {
+                tracing::warn!("which CHILD_SAs adopted tunnels have is not known yet: {error}");
+                Learned::new()
+            }
+        };
+        Ok(self.learn(learned, insides))
     }
 
     /// charon's socket, where a tunnel is charon's.

@@ -143,3 +143,70 @@ fn two_and_three_keyings() {
         ),
     );
 }
+
+/// The fine config adopted, with these routes and these parts of its device.
+fn following(routes: &str, device: &str) -> String {
+    let fine = super::FINE.replacen(IKE, "adopt = { connection = \"office\" }", 1);
+    let fine = fine.replacen("if-id = 42", &format!("if-id = 42{device}"), 1);
+    super::said(&fine.replacen("local =", &format!("routes = {routes}\nlocal ="), 1))
+}
+
+#[test]
+fn routes_and_addresses_that_follow_the_sas_are_fine_alone_and_among_others() {
+    same(&following("\"selectors\"", ", addresses = \"virtual\""), "");
+    same(&following("[\"10.2.0.0/16\", \"selectors\"]", ", addresses = [\"virtual\", \"10.255.0.1/30\"]"), "");
+}
+
+#[test]
+fn words_for_what_follows_the_sas_twice_or_misspelt() {
+    same(
+        &following("[\"selectors\", \"selectors\"]", ", addresses = [\"virtual\", \"virtual\"]"),
+        r#"
+gw.toml:7:24: error: tunnel "branch-7": routes has "selectors" twice
+    say it once
+gw.toml:11:84: error: tunnel "branch-7": device: addresses has "virtual" twice
+    say it once
+"#,
+    );
+    same(
+        &following("\"selector\"", ", addresses = \"vips\""),
+        r#"
+gw.toml:7:10: error: tunnel "branch-7": routes "selector" is not a prefix
+    the one word that may stand here is "selectors"
+gw.toml:11:72: error: tunnel "branch-7": device: addresses "vips" is not a prefix
+    the one word that may stand here is "virtual"
+"#,
+    );
+}
+
+#[test]
+fn there_is_nothing_to_follow_where_the_connection_is_ours() {
+    let fine = super::FINE.replacen("if-id = 42", "if-id = 42, addresses = \"virtual\"", 1);
+    same(
+        &super::said(&fine.replacen("local =", "routes = [\"selectors\"]\nlocal =", 1)),
+        r#"
+gw.toml:7:11: error: tunnel "branch-7": routes "selectors" is what strongSwan has of an adopted connection, and this is none
+    write out its routes, or take [tunnel.adopt]
+gw.toml:11:72: error: tunnel "branch-7": device: addresses "virtual" is what strongSwan has of an adopted connection, and this is none
+    write out its addresses, or take [tunnel.adopt]
+"#,
+    );
+}
+
+#[test]
+fn selectors_and_virtual_ips_may_be_of_ipv6() {
+    same(
+        &following("\"selectors\"", ", mtu = 1200"),
+        r#"
+gw.toml:11:66: error: tunnel "branch-7": device: mtu 1200 is too small for IPv6, which routes = "selectors" needs
+    take 1280 at least (RFC 8200 section 5), or IPv4 only
+"#,
+    );
+    same(
+        &following("\"10.2.0.0/16\"", ", mtu = 1200, addresses = \"virtual\""),
+        r#"
+gw.toml:11:66: error: tunnel "branch-7": device: mtu 1200 is too small for IPv6, which addresses = "virtual" needs
+    take 1280 at least (RFC 8200 section 5), or IPv4 only
+"#,
+    );
+}

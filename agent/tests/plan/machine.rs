@@ -11,7 +11,7 @@ use lanekeeper::plan::{
 /// Panics where the kernel would refuse.
 pub fn carry_out(machine: &mut Observed, op: &Op) {
     match op.clone() {
-        Op::AddRoute(route) => {
+        Op::AddRoute(route) | Op::FollowRoute(route) => {
             let place = |other: &Route| {
                 (other.table, other.destination, other.metric) == (route.table, route.destination, route.metric)
             };
@@ -46,7 +46,7 @@ pub fn carry_out(machine: &mut Observed, op: &Op) {
         }
         Op::DisablePolicy { name } => machine.links.get_mut(&name).unwrap().disable_policy = true,
         Op::LinkUp { name } => machine.links.get_mut(&name).unwrap().up = true,
-        Op::AddAddress(address) => {
+        Op::AddAddress(address) | Op::FollowAddress(address) => {
             assert!(machine.links.contains_key(&address.device), "ENODEV: {op}");
             assert!(machine.addresses.insert(address), "EEXIST: {op}");
         }

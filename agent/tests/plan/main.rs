@@ -1,5 +1,6 @@
 //! The plan leads where it should, in an order in which nothing leaks: over random pairs of policies and machines.
 
+mod followed;
 mod machine;
 mod ports;
 mod sketch;
@@ -84,7 +85,7 @@ proptest! {
         drift(&mut machine, drifted);
         for op in diff(&desired(&to), &machine).unwrap().ops {
             carry_out(&mut machine, &op);
-            if let Op::AddRoute(route) = &op && let RouteVia::Device(device) = &route.via {
+            if let Op::AddRoute(route) | Op::FollowRoute(route) = &op && let RouteVia::Device(device) = &route.via {
                 let table = machine.links[device].vrf.as_ref().map(|vrf| Table::Vrf(machine.vrfs[vrf]));
                 prop_assert_eq!(table, Some(route.table).filter(|table| matches!(table, Table::Vrf(_))), "{}", op);
             }

@@ -1,12 +1,14 @@
 //! Policies of a few parts, so that two of them have much in common, and what they want of the machine.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
 use lanekeeper::keyfile::{self, Algorithm, Keys};
 use lanekeeper::plan::{Desired, REQIDS};
+use lanekeeper::policy::adopt::{Ends, Inside};
 use lanekeeper::policy::{
-    Auth, Class, ClassIndex, Device, DeviceKind, Fallback, Ike, Keying, Lane, Policy, Start, Static, Tunnel,
+    Adopt, Auth, Class, ClassIndex, Device, DeviceKind, Fallback, Ike, Keying, Lane, Policy, Start, Static, Tunnel,
 };
 use proptest::prelude::*;
 
@@ -39,15 +41,30 @@ pub struct TunnelSketch {
     pub digest: u64,
     pub vrf: Option<&'static str>,
     pub link: Option<&'static str>,
+    /// Of one that is adopted: which of [`INSIDE`] its SAs are for, which they were for, and which of [`GIVEN`] are given.
+    pub inside: Option<(usize, usize, usize)>,
+}
+
+/// Whole files' prefixes and others, one of them a peer's own.
+const INSIDE: [&str; 6] =
+    ["10.98.0.0/16", "10.99.0.0/16", "10.99.3.0/24", "0.0.0.0/0", "192.0.2.3/32", "2001:db8:99::/48"];
+const GIVEN: [&str; 2] = ["10.254.0.7", "2001:db8:fe::7"];
+
+fn some<T: std::str::FromStr + Ord>(all: &[&str], bits: usize) -> BTreeSet<T>
+where
+    T::Err: std::fmt::Debug,
+{
+    all.iter().enumerate().filter(|(at, _)| bits >> at & 1 == 1).map(|(_, text)| text.parse().unwrap()).collect()
 }
 
 fn tunnel_sketch() -> impl Strategy<Value = TunnelSketch> {
     let kind = (1..5u32, prop_oneof![Just(Kind::Xfrm), Just(Kind::Vti), Just(Kind::Gre)]);
     // One VRF is there, another is not; likewise devices.
     let link = prop_oneof![3 => Just(None), 2 => Just(Some("wan0")), 1 => Just(Some("wan9"))];
-    let made = (0..2u64, link, prop_oneof![3 => Just(None), 2 => Just(Some("blue")), 1 => Just(Some("green"))]);
+    let inside = prop::option::of((0..64usize, 0..64usize, 0..4usize));
+    let made = (0..2u64, link, prop_oneof![3 => Just(None), 2 => Just(Some("blue")), 1 => Just(Some("green"))], inside);
     (0..4usize, kind, 1280..1283u32, 1..4u8, 0..3usize, 0..6usize, any::<bool>(), 0..2u32, made).prop_map(
-        |(name, (if_id, kind), mtu, lanes, addresses, routes, keyed, seed, (digest, link, vrf))| TunnelSketch {
+        |(name, (if_id, kind), mtu, lanes, addresses, routes, keyed, seed, (digest, link, vrf, inside))| TunnelSketch {
             name,
             if_id,
             kind,
@@ -60,6 +77,7 @@ fn tunnel_sketch() -> impl Strategy<Value = TunnelSketch> {
             digest,
             vrf: vrf.filter(|_| kind == Kind::Xfrm),
             link: link.filter(|_| kind == Kind::Xfrm),
+            inside: inside.filter(|_| kind == Kind::Xfrm && !keyed),
         },
     )
 }
@@ -138,6 +156,16 @@ impl TunnelSketch {
                     esp_proposals: Vec::new(),
                     rekey_time: None,
                     idle_timeout: None,
+                })
+            } else if let Some((now, gone, given)) = self.inside {
+                let now = Ends { routes: some(&INSIDE, now), addresses: some(&GIVEN, given) };
+                let gone = some(&INSIDE, gone).difference(&now.routes).copied().collect();
+                Keying::Adopted(Adopt {
+                    connection: "office".into(),
+                    children: Vec::new(),
+                    routes: true,
+                    addresses: true,
+                    inside: Inside { now, gone },
                 })
             } else {
                 Keying::Static(Static { key_file: PathBuf::from("t.keys"), consent: true })
@@ -225,6 +253,7 @@ pub fn one(keyed: bool) -> Sketch {
         digest: 7,
         vrf: None,
         link: None,
+        inside: None,
     };
     Sketch { tunnels: vec![tunnel], tables: Some(1), mask: 0xff }
 }

@@ -34,9 +34,13 @@ pub struct Tunnel {
     /// The device that leads to it.
     #[schemars(required)]
     pub device: Option<Device>,
-    /// Prefixes behind the peer, routed into the device.
+    /// Prefixes behind the peer, routed into the device; with `[tunnel.adopt]` also `selectors`: what its CHILD_SAs are for there,
+    /// while they are up.
     #[schemars(with = "Option<Many<String>>")]
     pub routes: Vec<At<IpNet>>,
+    /// Where `selectors` is among them.
+    #[schemars(skip)]
+    pub(crate) selectors: Vec<At<()>>,
     /// Inner addresses on this side that its SAs are for. Without it: all, of both families.
     #[schemars(with = "Option<Many<String>>")]
     pub local_ts: Vec<At<IpNet>>,
@@ -66,6 +70,7 @@ impl Tunnel {
     pub(super) fn read(table: &mut Table<'_, '_, '_, '_>) -> Self {
         let object = table.object.clone();
         let all = "leave the key out for all addresses";
+        let (routes, selectors) = split(table.many("routes", &value::ROUTE, "leave the key out for no routes"));
         let tunnel = Self {
             name: table.name(&value::NAME, "\"branch-7\""),
             local: table.required("local", &value::ADDRESS),
@@ -81,7 +86,8 @@ impl Tunnel {
                 table.require("device", "{ type = \"xfrm\", name = \"lk-branch7\", if-id = 42 }");
                 table.table("device", format!("{object}: device"), Device::read)
             },
-            routes: table.many("routes", &value::PREFIX, "leave the key out for no routes"),
+            routes,
+            selectors,
             local_ts: table.many("local-ts", &value::PREFIX, all),
             remote_ts: table.many("remote-ts", &value::PREFIX, all),
             replay_window: table.number("replay-window", 0..=4096),
@@ -109,6 +115,18 @@ impl Tunnel {
         .into_iter()
         .flatten()
     }
+}
+
+/// What is written out, and where a word stands for what is not.
+fn split(written: Vec<At<Option<IpNet>>>) -> (Vec<At<IpNet>>, Vec<At<()>>) {
+    let (mut nets, mut words) = (Vec::new(), Vec::new());
+    for At { value, spot } in written {
+        match value {
+            Some(value) => nets.push(At { value, spot }),
+            None => words.push(At { value: (), spot }),
+        }
+    }
+    (nets, words)
 }
 
 /// The device that leads to a peer.
@@ -140,9 +158,12 @@ pub struct Device {
     /// Inner MTU in bytes: the WAN's, less what ESP adds (80 covers AES-GCM over IPv6).
     #[schemars(with = "Option<u32>", range(min = 576, max = 65535), extend("default" = 1400))]
     pub mtu: Option<At<u32>>,
-    /// Its own addresses.
+    /// Its own addresses; with `[tunnel.adopt]` also `virtual`: the virtual IPs that the peer gives.
     #[schemars(with = "Option<Many<String>>")]
     pub addresses: Vec<At<IpNet>>,
+    /// Where `virtual` is among them.
+    #[schemars(skip)]
+    pub(crate) virtual_ips: Vec<At<()>>,
     /// Of an XFRM interface: the VRF that it is in, a device of yours. The tunnel's routes are in its table.
     #[schemars(with = "Option<String>")]
     pub vrf: Option<At<String>>,
@@ -155,6 +176,8 @@ impl Device {
     fn read(table: &mut Table<'_, '_, '_, '_>) -> Self {
         let kind = table.required("type", &value::DEVICE_TYPE);
         let name = table.required("name", &value::DEVICE);
+        let none = "leave the key out for no addresses";
+        let (addresses, virtual_ips) = split(table.many("addresses", &value::DEVICE_ADDRESS, none));
         Self::check_keys(kind.as_ref().map_or(DeviceType::Xfrm, |kind| kind.value), table);
         Self {
             kind,
@@ -165,7 +188,8 @@ impl Device {
             okey: table.number("okey", 1..=u32::MAX),
             ttl: table.number("ttl", 1..=255),
             mtu: table.number("mtu", 576..=65535),
-            addresses: table.many("addresses", &value::DEVICE_ADDRESS, "leave the key out for no addresses"),
+            addresses,
+            virtual_ips,
             vrf: table.one("vrf", &value::INTERFACE),
             link: table.one("link", &value::INTERFACE),
         }

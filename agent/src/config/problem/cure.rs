@@ -105,6 +105,7 @@ impl Problem {
                 };
                 Some(format!("write it as {there} of the child in swanctl.conf, and take it out here"))
             }
+            Self::OfAdopted { key, .. } => Some(format!("write out its {key}, or take [tunnel.adopt]")),
             Self::AdoptDevice { .. } => Some(
                 "write type = \"xfrm\" and the if-id that the children have as if_id_in and if_id_out in swanctl.conf".to_owned(),
             ),

@@ -16,7 +16,7 @@ use crate::config::caution::Caution;
 use crate::config::document::{self, Document};
 use crate::config::findings::{At, Findings};
 use crate::config::problem::Problem;
-use crate::config::value::DeviceType;
+use crate::config::value::{DeviceType, SELECTORS, VIRTUAL};
 use crate::policy::lanes::{self, Carried};
 use crate::policy::{Class, ClassIndex, Device, DeviceKind, Fallback, Keying, Policy, Tunnel, TunnelIndex};
 
@@ -199,6 +199,7 @@ fn selectors(written: &[At<IpNet>]) -> Vec<IpNet> {
 fn check_inside(tunnel: &document::Tunnel, findings: &mut Findings<'_>) {
     let object = &tunnel.object;
     super::rules::no_twice(&tunnel.routes, object, "routes", ToString::to_string, findings);
+    super::rules::no_twice(&tunnel.selectors, object, "routes", |()| SELECTORS.to_owned(), findings);
     super::rules::no_twice(&tunnel.local_ts, object, "local-ts", ToString::to_string, findings);
     super::rules::no_twice(&tunnel.remote_ts, object, "remote-ts", ToString::to_string, findings);
     for route in &tunnel.routes {
@@ -216,14 +217,28 @@ fn check_inside(tunnel: &document::Tunnel, findings: &mut Findings<'_>) {
             findings.problem(first.spot, Problem::OfOtherDevice { object, key, kind, of });
         }
     }
-    super::rules::no_twice(&device.addresses, &format!("{object}: device"), "addresses", ToString::to_string, findings);
+    let of_device = format!("{object}: device");
+    super::rules::no_twice(&device.addresses, &of_device, "addresses", ToString::to_string, findings);
+    super::rules::no_twice(&device.virtual_ips, &of_device, "addresses", |()| VIRTUAL.to_owned(), findings);
+    if tunnel.adopt.is_none() {
+        for (object, key, word, at) in [
+            (object, "routes", SELECTORS, tunnel.selectors.first()),
+            (&of_device, "addresses", VIRTUAL, device.virtual_ips.first()),
+        ] {
+            if let Some(at) = at {
+                findings.problem(at.spot, Problem::OfAdopted { object: object.clone(), key, word });
+            }
+        }
+    }
     if let Some(mtu) = &device.mtu
         && mtu.value < IPV6_MTU
     {
         let is_v6 = |at: &&At<IpNet>| matches!(at.value, IpNet::V6(_));
         let address = device.addresses.iter().find(is_v6).map(|at| format!("address {}", at.value));
         let route = tunnel.routes.iter().find(is_v6).map(|at| format!("route {}", at.value));
-        if let Some(with) = address.or(route) {
+        let learnt = tunnel.selectors.first().map(|_| format!("routes = \"{SELECTORS}\""));
+        let given = device.virtual_ips.first().map(|_| format!("addresses = \"{VIRTUAL}\""));
+        if let Some(with) = address.or(route).or(learnt).or(given) {
             let object = format!("{object}: device");
             findings.problem(mtu.spot, Problem::MtuSmall { object, mtu: mtu.value, with });
         }

@@ -9,9 +9,28 @@ use super::{Kind, Reason};
 /// A prefix without host bits; a bare address is the prefix of that host.
 pub const PREFIX: Kind<IpNet> = Kind { wanted: "a prefix", example: "\"10.1.0.0/16\"", text: prefix, number: None };
 
-/// A device's own address with its prefix length; host bits are the point of it.
-pub const DEVICE_ADDRESS: Kind<IpNet> =
-    Kind { wanted: "an address with a prefix length", example: "\"10.255.0.1/30\"", text: net, number: None };
+/// A device's own address with its prefix length, host bits being the point of it; or `virtual`, which is `None`: those that the
+/// peer gives.
+pub const DEVICE_ADDRESS: Kind<Option<IpNet>> = Kind {
+    wanted: "an address with a prefix length, or \"virtual\"",
+    example: "\"10.255.0.1/30\"",
+    text: |text| if text == VIRTUAL { Ok(None) } else { or_word(text, net(text), VIRTUAL) },
+    number: None,
+};
+
+/// What is routed into a tunnel: a prefix, or `selectors`, which is `None`: what its SAs are for.
+pub const ROUTE: Kind<Option<IpNet>> = Kind {
+    wanted: "a prefix, or \"selectors\"",
+    example: "\"10.1.0.0/16\"",
+    text: |text| if text == SELECTORS { Ok(None) } else { or_word(text, prefix(text), SELECTORS) },
+    number: None,
+};
+
+/// Among the routes of a tunnel: what the SAs of an adopted connection are for.
+pub const SELECTORS: &str = "selectors";
+
+/// Among the addresses of its device: those that the peer of an adopted connection gives.
+pub const VIRTUAL: &str = "virtual";
 
 /// An outer address.
 pub const ADDRESS: Kind<IpAddr> =
@@ -64,6 +83,17 @@ fn net(text: &str) -> Result<IpNet, Reason> {
         _ => HOW.to_owned(),
     };
     Err(Reason::NotPrefix { value: text.to_owned(), cure })
+}
+
+/// A word that is not the one which may stand there.
+fn or_word(text: &str, read: Result<IpNet, Reason>, word: &str) -> Result<Option<IpNet>, Reason> {
+    let is_word = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphabetic() || c == '-');
+    match read {
+        Err(Reason::NotPrefix { value, .. }) if is_word => {
+            Err(Reason::NotPrefix { value, cure: format!("the one word that may stand here is \"{word}\"") })
+        }
+        read => read.map(Some),
+    }
 }
 
 const HOW: &str = "write it like \"10.1.0.0/16\" or \"2001:db8::/32\"; names are not resolved";

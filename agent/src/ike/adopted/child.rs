@@ -21,6 +21,8 @@ pub struct Child {
     pub if_id: u32,
     /// Its label, a simple one.
     pub label: Option<String>,
+    /// Its traffic selectors on the peer's side, as charon writes them.
+    pub remote_ts: Vec<String>,
 }
 
 impl Child {
@@ -43,6 +45,7 @@ impl Child {
             mark: mark.map_or((0, 0), |value| (value, hex("mark-mask-out").unwrap_or(u32::MAX))),
             if_id: hex("if-id-out").unwrap_or(0),
             label: section.text("label").map(label),
+            remote_ts: section.list("remote-ts").map(str::to_owned).collect(),
         })
     }
 }
@@ -77,6 +80,7 @@ mod tests {
             mark: (1, 0xff),
             if_id: 42,
             label: Some("voice.0".to_owned()),
+            remote_ts: vec!["0.0.0.0/0".to_owned(), "::/0".to_owned()],
         };
         assert_eq!(Child::read_all(connection, section), [voice]);
     }

@@ -1,20 +1,22 @@
 //! Keeps an eye on charon: whatever happens there, all is listed and bound anew, and what has changed is told.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
-use super::{Bound, Child, Followed, Refusal};
+use super::lasting::{GRACE, Lasting};
+use super::{Bound, Child, Followed, Inner, Refusal};
 use crate::ike::Event;
 use crate::ike::sas::{EVENTS, Notice};
 use crate::ike::shell::log;
 use crate::lane::LaneId;
 use crate::policy::Policy;
-use crate::policy::adopt::{Learned, Traits};
+use crate::policy::adopt::{Ends, Learned, Traits};
 use crate::vici::{Client, Error, Listener, Message, Timeouts};
 
 /// Between two lists without an event.
@@ -34,17 +36,31 @@ struct Follower {
     troubles: BTreeMap<String, String>,
     up: BTreeSet<String>,
     cautions: BTreeSet<Refusal>,
+    /// What was told of the inside of each tunnel that asks for it.
+    insides: BTreeMap<String, Lasting>,
     gone: Option<String>,
     events: mpsc::Sender<Event>,
 }
 
 /// What charon has.
+#[derive(Default)]
 struct Seen {
     /// Connections with an IKE_SA.
     connections: BTreeSet<String>,
     children: Vec<Child>,
     /// Connections that are loaded, of those without an IKE_SA.
     loaded: BTreeSet<String>,
+    /// Virtual IPs that peers gave, by connection.
+    virtual_ips: BTreeMap<String, BTreeSet<IpAddr>>,
+}
+
+/// What a look has found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Lanes that are up, and by which CHILD_SAs.
+    pub lanes: Learned,
+    /// What the SAs are for inside, of each tunnel that asks for it.
+    pub ends: BTreeMap<String, Ends>,
 }
 
 /// Follows the tunnels' CHILD_SAs for as long as somebody listens. `known` is what was known of them before.
@@ -56,6 +72,7 @@ pub async fn follow(vici: PathBuf, tunnels: Vec<Followed>, known: Learned, event
         troubles: BTreeMap::new(),
         up: BTreeSet::new(),
         cautions: BTreeSet::new(),
+        insides: BTreeMap::new(),
         gone: None,
         events,
     };
@@ -77,15 +94,17 @@ pub async fn follow(vici: PathBuf, tunnels: Vec<Followed>, known: Learned, event
     }
 }
 
-/// Which lanes of adopted tunnels are up now, and by which CHILD_SAs.
-pub async fn look(policy: &Policy) -> Result<Learned, Error> {
+/// Which CHILD_SAs adopted tunnels have now.
+pub async fn look(policy: &Policy) -> Result<Found, Error> {
     let tunnels = Followed::all(policy);
     if tunnels.is_empty() {
-        return Ok(Learned::new());
+        return Ok(Found::default());
     }
     let mut client = Client::connect(&policy.vici, Timeouts::default()).await?;
     let seen = list(&mut client, &tunnels).await?;
-    Ok(tunnels.iter().flat_map(|tunnel| tunnel.bind(&seen.children, &Learned::new()).lanes).collect())
+    let lanes = tunnels.iter().flat_map(|tunnel| tunnel.bind(&seen.children, &Learned::new()).lanes).collect();
+    let ends = |tunnel: &Followed| (tunnel.tunnel.clone(), seen.inner(tunnel).ends);
+    Ok(Found { lanes, ends: tunnels.iter().filter(|tunnel| tunnel.follows()).map(ends).collect() })
 }
 
 impl Follower {
@@ -105,7 +124,8 @@ impl Follower {
                 self.tell(event).await;
             }
             self.take(&seen).await;
-            let mut next = match timeout(RESYNC, listener.next()).await {
+            let waits = self.insides.values().any(Lasting::waits);
+            let mut next = match timeout(if waits { GRACE } else { RESYNC }, listener.next()).await {
                 Ok(event) => Some(event.map_err(|error| (true, error))?),
                 Err(_) => None,
             };
@@ -128,7 +148,16 @@ impl Follower {
     async fn take(&mut self, seen: &Seen) {
         for tunnel in self.tunnels.clone() {
             let name = &tunnel.tunnel;
-            let Bound { lanes, mut refusals, cautions } = tunnel.bind(&seen.children, &self.known);
+            let Bound { lanes, mut refusals, mut cautions } = tunnel.bind(&seen.children, &self.known);
+            if tunnel.follows() {
+                let inner = seen.inner(&tunnel);
+                refusals.extend(inner.refusals);
+                cautions.extend(inner.cautions);
+                let lasting = self.insides.entry(name.clone()).or_default();
+                if let Some(ends) = lasting.take(inner.ends, Instant::now()) {
+                    self.tell(Event::Inside(name.clone(), ends)).await;
+                }
+            }
             let up = seen.connections.contains(&tunnel.connection);
             if !up && !seen.loaded.contains(&tunnel.connection) {
                 refusals.push(Refusal::NoConnection { connection: tunnel.connection.clone() });
@@ -198,17 +227,28 @@ impl Follower {
     }
 }
 
+impl Seen {
+    /// Takes the section of an IKE_SA.
+    fn add(&mut self, connection: &str, section: &Message) {
+        if matches!(section.text("state"), Some("ESTABLISHED" | "REKEYING")) {
+            self.connections.insert(connection.to_owned());
+            let given = section.list("local-vips").filter_map(|address| address.parse::<IpAddr>().ok());
+            self.virtual_ips.entry(connection.to_owned()).or_default().extend(given);
+        }
+        self.children.extend(Child::read_all(connection, section));
+    }
+
+    fn inner(&self, tunnel: &Followed) -> Inner {
+        tunnel.inner(&self.children, self.virtual_ips.get(&tunnel.connection).into_iter().flatten().copied())
+    }
+}
+
 async fn list(client: &mut Client, tunnels: &[Followed]) -> Result<Seen, Error> {
-    let mut seen = Seen { connections: BTreeSet::new(), children: Vec::new(), loaded: BTreeSet::new() };
+    let mut seen = Seen::default();
     let within = Timeouts::default().answer;
     client
         .stream("list-sas", "list-sa", Message::new(), within, |message| {
-            for (connection, section) in message.sections() {
-                if matches!(section.text("state"), Some("ESTABLISHED" | "REKEYING")) {
-                    seen.connections.insert(connection.to_owned());
-                }
-                seen.children.extend(Child::read_all(connection, section));
-            }
+            message.sections().for_each(|(connection, section)| seen.add(connection, section));
         })
         .await?;
     if tunnels.iter().any(|tunnel| !seen.connections.contains(&tunnel.connection)) {
@@ -219,4 +259,27 @@ async fn list(client: &mut Client, tunnels: &[Followed]) -> Result<Seen, Error> 
             .await?;
     }
     Ok(seen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_virtual_ips_of_an_ike_sa_that_stands_are_its_connections() {
+        let section = |state: &str, given: &[&str]| {
+            Message::new().with("uniqueid", "1").with("state", state).with_list("local-vips", given)
+        };
+        let mut seen = Seen::default();
+        // While one IKE_SA takes another's place there are two of the connection.
+        seen.add("office", &section("ESTABLISHED", &["10.3.0.1", "2001:db8:3::1"]));
+        seen.add("office", &section("REKEYING", &["10.3.0.1", "10.3.0.2"]));
+        seen.add("office", &section("DELETING", &["10.3.0.3"]));
+        seen.add("home", &section("ESTABLISHED", &[]));
+        let given = |connection: &str| -> Vec<String> {
+            seen.virtual_ips[connection].iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(given("office"), ["10.3.0.1", "10.3.0.2", "2001:db8:3::1"]);
+        assert_eq!(given("home"), [] as [&str; 0]);
+    }
 }

@@ -90,6 +90,28 @@ pub enum Refusal {
         /// Our bits.
         ours: u32,
     },
+    /// Nobody knows what to route.
+    #[error(
+        "CHILD_SA {child:?} has remote_ts {selector:?}, of which no route can be made: write prefixes in swanctl.conf, or in \
+         `routes` here"
+    )]
+    Selector {
+        /// The child.
+        child: String,
+        /// What it has.
+        selector: String,
+    },
+    /// It is routed; but the SA is not for all that the route leads to it.
+    #[error(
+        "CHILD_SA {child:?} has remote_ts {selector:?}, and a route knows no protocols and ports: all that is sent there enters \
+         the tunnel's device, which drops what no CHILD_SA is for"
+    )]
+    Part {
+        /// The child.
+        child: String,
+        /// What it has.
+        selector: String,
+    },
     /// Nobody has loaded it.
     #[error(
         "strongSwan has no connection {connection:?}: `swanctl --load-conns` loads what swanctl.conf has; see its name there"

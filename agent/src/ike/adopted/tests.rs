@@ -1,7 +1,7 @@
 use super::*;
 use crate::ike::testing;
 use crate::policy::ClassIndex;
-use crate::policy::adopt::Children;
+use crate::policy::adopt::{Children, Inside};
 
 /// Tunnel `b7` of the tests of this room, adopted: voice has one lane and bulk two; if_id 42, mask 0xff.
 fn followed(children: &[(usize, &[&str])]) -> Followed {
@@ -11,7 +11,13 @@ fn followed(children: &[(usize, &[&str])]) -> Followed {
         names: names.iter().map(|name| Pattern((*name).to_owned())).collect(),
     };
     let children = children.iter().map(entry).collect();
-    policy.tunnels[0].keying = Keying::Adopted(Adopt { connection: "office".to_owned(), children });
+    policy.tunnels[0].keying = Keying::Adopted(Adopt {
+        connection: "office".to_owned(),
+        children,
+        routes: true,
+        addresses: true,
+        inside: Inside::default(),
+    });
     Followed::all(&policy).remove(0)
 }
 
@@ -29,6 +35,7 @@ fn child(name: &str, reqid: u32, mark: u32) -> Child {
         mark: (mark, 0xff),
         if_id: 42,
         label: None,
+        remote_ts: Vec::new(),
     }
 }
 
@@ -191,4 +198,60 @@ fn a_mark_that_counts_foreign_bits_is_used_and_warned_of() {
           write mark_out = 0x7/0x000000ff in swanctl.conf"
         ]
     );
+}
+
+fn with_ts(child: Child, remote_ts: &[&str]) -> Child {
+    Child { remote_ts: remote_ts.iter().map(|text| (*text).to_owned()).collect(), ..child }
+}
+
+/// Routes of the connection, and what is said of its selectors.
+fn inner(children: &[Child]) -> (Vec<String>, Vec<String>) {
+    let Inner { ends, refusals, cautions } = by_name().inner(children, []);
+    let said = refusals.iter().chain(&cautions).map(ToString::to_string).collect();
+    (ends.routes.iter().map(ToString::to_string).collect(), said)
+}
+
+#[test]
+fn what_several_children_are_for_is_routed_once() {
+    let behind = ["10.2.0.0/16", "10.3.0.0/16", "2001:db8:2::/48"];
+    let voice = with_ts(child("voice", 5, 1), &behind);
+    let bulk = with_ts(child("bulk-0", 6, 2), &["10.3.0.0/16", "10.4.0.0..10.4.1.255"]);
+    let both = [voice.clone(), bulk.clone()];
+    let all = ["10.2.0.0/16", "10.3.0.0/16", "10.4.0.0/23", "2001:db8:2::/48"];
+    assert_eq!(inner(&both), (all.map(str::to_owned).to_vec(), vec![]));
+    assert_eq!(inner(&[bulk, voice.clone()]), inner(&both), "whatever comes first");
+    // The one that takes its place, while both are there and when only that one is.
+    let new = Child { id: 99, ..voice.clone() };
+    let old = Child { installed: false, ..voice.clone() };
+    assert_eq!(inner(&[voice.clone(), new.clone()]), inner(std::slice::from_ref(&voice)));
+    assert_eq!(inner(&[old, new]), inner(&[voice]));
+}
+
+#[test]
+fn children_are_routed_for_that_have_the_devices_if_id_steered_to_or_not() {
+    let unmarked = with_ts(Child { mark: (0, 0), ..child("other", 7, 0) }, &["10.7.0.0/16"]);
+    assert_eq!(inner(std::slice::from_ref(&unmarked)).0, ["10.7.0.0/16"]);
+    let beside = Child { if_id: 0, ..unmarked.clone() };
+    let strange = Child { connection: "home".to_owned(), ..unmarked };
+    assert_eq!(inner(&[beside, strange]), (vec![], vec![]));
+}
+
+#[test]
+fn selectors_that_are_no_routes_are_said() {
+    let voice = with_ts(child("voice", 5, 1), &["10.2.0.0/16[udp/5060]", "dynamic"]);
+    let (routes, said) = inner(&[voice.clone(), Child { id: 99, ..voice }]);
+    assert_eq!(routes, ["10.2.0.0/16"]);
+    assert!(said[0].starts_with("CHILD_SA \"voice\" has remote_ts \"dynamic\", of which no route"), "{said:?}");
+    assert!(said[1].contains("\"10.2.0.0/16[udp/5060]\", and a route knows no protocols"), "{said:?}");
+}
+
+#[test]
+fn only_what_is_asked_for_is_followed() {
+    let voice = [with_ts(child("voice", 5, 1), &["10.2.0.0/16"])];
+    let given: [IpAddr; 2] = ["10.3.0.1", "2001:db8:3::1"].map(|address| address.parse().unwrap());
+    let ends = |routes, addresses| Followed { routes, addresses, ..by_name() }.inner(&voice, given).ends;
+    assert_eq!(ends(true, false), Ends { routes: ["10.2.0.0/16".parse().unwrap()].into(), ..Ends::default() });
+    assert_eq!(ends(false, true), Ends { addresses: given.into(), ..Ends::default() });
+    assert_eq!(ends(false, false), Ends::default());
+    assert!(!Followed { routes: false, addresses: false, ..by_name() }.follows());
 }

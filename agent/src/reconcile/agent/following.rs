@@ -8,9 +8,9 @@ use tokio::task::JoinHandle;
 
 use super::{Agent, listen_to_charon};
 use crate::ike::adopted::{Followed, follow};
-use crate::reconcile::Wanted;
 use crate::reconcile::settle::settle;
 use crate::reconcile::world::WithoutCharon;
+use crate::reconcile::{Wanted, insides};
 
 /// The tasks that follow adopted tunnels, and which.
 pub(super) struct Following {
@@ -51,19 +51,25 @@ impl Agent {
             return;
         }
         if let Err(error) = settle(&mut self.world, &self.live, &self.wanted, WithoutCharon::Proceed).await {
-            tracing::error!(
-                "adopted CHILD_SAs have come up, and nothing is steered to them yet, trying again: {error}"
-            );
+            tracing::error!("adopted CHILD_SAs have come or gone, and not all follows them yet, trying again: {error}");
         }
     }
 
-    /// What is wanted gets what is known of adopted lanes; true where that is news.
+    /// What is wanted gets what is known of adopted tunnels; true where that is news.
     pub(super) fn take_learned(&mut self) -> bool {
-        let learned = self.live.learned();
-        let news = self.wanted.learned != learned;
+        let (learned, insides) = (self.live.learned(), self.live.insides());
+        let news = self.wanted.learned != learned || self.wanted.insides != insides;
         if news {
-            self.wanted = Arc::new(Wanted::clone(&self.wanted).learn(learned));
+            self.wanted = Arc::new(Wanted::clone(&self.wanted).learn(learned, insides));
+            self.remember_insides();
         }
         news
+    }
+
+    /// Before anything is routed: what was once is not forgotten if this agent is killed.
+    pub(super) fn remember_insides(&self) {
+        if let Err(error) = insides::remember(&self.runtime_dir, &self.wanted.insides) {
+            tracing::warn!("the next agent will not know what was routed by traffic selectors: {error}");
+        }
     }
 }

@@ -58,8 +58,14 @@ fn picture(up: &[LaneId]) -> Vec<TunnelStatus> {
 /// The policy with its tunnel adopted, and what is known of some lanes.
 fn adopted_policy(learned: &Learned) -> Policy {
     let mut policy = static_policy();
-    policy.tunnels[0].keying = Keying::Adopted(Adopt { connection: "office".into(), children: vec![] });
-    adopt::learn(&mut policy, learned);
+    policy.tunnels[0].keying = Keying::Adopted(Adopt {
+        connection: "office".into(),
+        children: vec![],
+        routes: false,
+        addresses: false,
+        inside: adopt::Inside::default(),
+    });
+    adopt::learn(&mut policy, learned, &adopt::Insides::new());
     policy
 }
 

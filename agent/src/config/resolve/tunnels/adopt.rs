@@ -6,7 +6,7 @@ use crate::config::document::{self, Tunnel};
 use crate::config::findings::{At, Findings};
 use crate::config::problem::Problem;
 use crate::config::value::DeviceType;
-use crate::policy::adopt::{Adopt, Children, Pattern};
+use crate::policy::adopt::{Adopt, Children, Inside, Pattern};
 use crate::policy::{ClassIndex, Keying};
 
 /// What follows from `[tunnel.adopt]`; the tunnel carries `carried`.
@@ -51,6 +51,9 @@ pub fn resolve(
     Keying::Adopted(Adopt {
         connection: adopt.connection.as_ref().map(|at| at.value.clone()).unwrap_or_default(),
         children,
+        routes: !tunnel.selectors.is_empty(),
+        addresses: tunnel.device.as_ref().is_some_and(|device| !device.virtual_ips.is_empty()),
+        inside: Inside::default(),
     })
 }
 
