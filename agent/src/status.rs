@@ -8,6 +8,7 @@ pub use table::Form;
 pub(crate) use table::span;
 
 use crate::lane::{Condition, LaneId};
+use crate::policy::adopt::Inside;
 use crate::policy::{Class, ClassIndex, Fallback, Keying, Policy, TunnelIndex};
 
 /// The answer to `lanekeeper status`.
@@ -64,6 +65,9 @@ pub struct TunnelStatus {
     /// all lanes are up.
     #[serde(default)]
     pub trouble: Option<String>,
+    /// Of an adopted one whose routes or addresses follow its SAs: what those are for.
+    #[serde(default)]
+    pub inside: Option<Inside>,
     /// Class by class.
     pub lanes: Vec<LaneStatus>,
 }
@@ -169,6 +173,7 @@ impl Status {
                     Keying::Adopted(_) => "adopted".into(),
                 },
                 trouble: None,
+                inside: tunnel.inside().filter(|_| tunnel.follows()).cloned(),
                 lanes,
             });
         }

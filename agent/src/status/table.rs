@@ -110,6 +110,11 @@ impl Page {
             plain(&tunnel.keying),
         ]);
         self.reasons(tunnel.trouble.as_deref().unwrap_or_default());
+        if let Some(inside) = tunnel.inside.as_ref().filter(|_| all) {
+            self.list("follows its SAs: routes", inside.now.routes.iter());
+            self.list("follows its SAs: addresses", inside.now.addresses.iter());
+            self.list("unreachable, as its SAs are gone:", inside.gone.iter());
+        }
         let shown = tunnel.lanes.iter().filter(|lane| all || !lane.up);
         let rows: Vec<[Ink; 5]> = shown
             .map(|lane| {
@@ -130,6 +135,13 @@ impl Page {
     fn reasons(&mut self, text: &str) {
         for reason in text.lines() {
             let _ = writeln!(self.text, "  {reason}");
+        }
+    }
+
+    fn list<T: ToString>(&mut self, head: &str, members: impl Iterator<Item = T>) {
+        let members: Vec<Ink> = members.map(|one| plain(one.to_string())).collect();
+        if !members.is_empty() {
+            self.line(&[vec![plain(format!("  {head}"))], members].concat());
         }
     }
 
@@ -200,6 +212,7 @@ mod tests {
     use super::super::{Reload, Standing, Status};
     use super::*;
     use crate::lane::Condition;
+    use crate::policy::adopt::{Ends, Inside};
 
     fn sample() -> Status {
         Status {
@@ -320,6 +333,28 @@ tunnel branch-7  up  3/4 lanes  192.0.2.1 -> 192.0.2.2  lk-branch7  static
         status.tunnels[0].trouble = Some("initiating voice.0: the peer does not answer".into());
         let text = status.table(1_000, Form::default());
         assert!(text.contains("static\n  initiating voice.0: the peer does not answer\n  lane "), "{text}");
+    }
+
+    #[test]
+    fn what_follows_sas_is_said_with_all() {
+        let mut status = sample();
+        let mut inside = Inside::default();
+        let routes = ["10.2.0.0/16", "10.3.0.0/16", "2001:db8:2:3:4:5:6::/112", "2001:db8:2:3:4:5:7::/112"];
+        let routes = routes.map(|route| route.parse().unwrap());
+        inside.take(Ends { routes: routes.into(), addresses: ["10.4.0.1".parse().unwrap()].into() });
+        inside.take(Ends { routes: routes[1..].iter().copied().collect(), ..inside.now.clone() });
+        status.tunnels[0].inside = Some(inside);
+        let text = status.table(1_000, ALL);
+        let (_, told) = text.split_once("  follows").unwrap();
+        assert!(
+            told.starts_with(
+                " its SAs: routes  10.3.0.0/16  2001:db8:2:3:4:5:6:0/112\n    2001:db8:2:3:4:5:7:0/112\n  \
+                 follows its SAs: addresses  10.4.0.1\n  unreachable, as its SAs are gone:  10.2.0.0/16\n"
+            ),
+            "{text}"
+        );
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert!(!status.table(1_000, Form::default()).contains("follows"));
     }
 
     #[test]
