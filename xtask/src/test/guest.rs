@@ -38,8 +38,8 @@ const SHARED: usize = 1;
 
 /// The targets of which one kernel says as much as three: one tries the lab itself, without an agent, one is a taste of what
 /// `cargo xtask soak` does at length, the others look at what the agent shows, some through programs that take much of an
-/// emulated CPU.
-const ONCE: [&str; 5] = ["lab", "fault_soak", "lanes_sysdump", "see_scrape", "see_top"];
+/// emulated CPU, or makes of what charon says.
+const ONCE: [&str; 6] = ["attach_selectors", "lab", "fault_soak", "lanes_sysdump", "see_scrape", "see_top"];
 
 /// What may run in a boot.
 struct Plan<'a> {
