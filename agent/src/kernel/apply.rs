@@ -138,7 +138,12 @@ fn hint(op: &Op, failure: &Failure) -> String {
             }
             LinkKind::Other => String::new(),
         },
-        Op::AddRoute(route) | Op::FollowRoute(route) if failure.is(libc::EEXIST) => format!(
+        Op::FollowRoute(route) if failure.is(libc::EEXIST) => format!(
+            "; another program has a route in its place: see `ip route show {}`, remove it or have swanctl.conf leave the prefix \
+             out of the selectors",
+            route.destination
+        ),
+        Op::AddRoute(route) if failure.is(libc::EEXIST) => format!(
             "; another program has a route in its place: see `ip route show {}`, remove it or take the prefix out of the \
              tunnel's routes",
             route.destination
@@ -260,6 +265,17 @@ mod tests {
             (vti(), libc::EOPNOTSUPP, "; this kernel has no VTIs: load the module ip_vti (CONFIG_NET_IPVTI)"),
             (gre(), libc::EOPNOTSUPP, "; this kernel has no GRE devices: load the module ip6_gre (CONFIG_IPV6_GRE)"),
             (route(), libc::ENETDOWN, "; the device of 10.2.0.0/16 is gone or down"),
+            (
+                Op::FollowRoute(Route {
+                    destination: "10.2.0.0/16".parse().unwrap(),
+                    via: RouteVia::Unreachable,
+                    metric: 0,
+                    table: Table::Main,
+                }),
+                libc::EEXIST,
+                "; another program has a route in its place: see `ip route show 10.2.0.0/16`, remove it or have swanctl.conf leave \
+                 the prefix out of the selectors",
+            ),
             (
                 state(),
                 libc::EEXIST,

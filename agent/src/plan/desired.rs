@@ -204,7 +204,8 @@ impl Desired {
         }
         self.followed = Followed {
             addresses: self.addresses.difference(&addresses).cloned().collect(),
-            routes: self.routes.difference(&routes).cloned().collect(),
+            // Without what passes peers on, nothing may ask the table.
+            routes: self.routes.difference(&routes).filter(|route| route.via != RouteVia::Throw).cloned().collect(),
             vrf_routes: self.vrf_prefixes().difference(&in_vrfs).cloned().collect(),
         };
     }

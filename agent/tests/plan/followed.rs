@@ -145,6 +145,10 @@ fn what_goes_to_a_peer_is_not_routed_into_a_tunnel_by_selectors() {
     let hosts = ["192.0.2.2", "192.0.2.3", "192.0.2.4"];
     let end = machine(&desired(&policy));
     assert_eq!(hosts.map(|host| way(&end, host)), ["as before", "as before", "lk-t0"]);
+    // A table that does not pass them on is not asked.
+    let plan = diff(&desired(&policy), &machine(&desired(&adopted(&[])))).unwrap();
+    let is_throw = |op: &&Op| op.to_string().contains("throw");
+    assert_eq!(plan.ops.iter().filter(is_throw).map(Op::spared).collect::<Vec<_>>(), [None, None]);
     // Gone, the peers are still passed on, and all else is unreachable.
     let end = machine(&desired(&adopted(&[inside(&[], &["0.0.0.0/0", "192.0.2.2/32"]), Inside::default()])));
     assert_eq!(hosts.map(|host| way(&end, host)), ["as before", "as before", "unreachable"]);
