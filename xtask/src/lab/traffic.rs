@@ -5,7 +5,7 @@
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -93,9 +93,11 @@ struct Counters {
 
 impl Counters {
     fn tally(&self) -> Tally {
+        // What has arrived first: a packet that is sent and arrives between the two would count against those that are lost.
+        let received = self.received.load(SeqCst);
         Tally {
-            sent: self.sent.load(Relaxed),
-            received: self.received.load(Relaxed),
+            sent: self.sent.load(SeqCst),
+            received,
             reordered: self.reordered.load(Relaxed),
             duplicated: self.duplicated.load(Relaxed),
             silence: Duration::from_nanos(self.silence.load(Relaxed)),
@@ -244,14 +246,13 @@ impl Sending {
             }
             due += gap;
             packet[4..12].copy_from_slice(&sequence.to_be_bytes());
+            // Before it can have arrived.
+            counters.sent.store(sequence + 1, SeqCst);
             match socket.send(&packet) {
                 // That is the ICMP answer to an earlier packet; this one was not sent.
-                Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => counters.sent.store(sequence, SeqCst),
                 // What this stack refuses (blocked by policy, unreachable) counts as sent and lost.
-                Ok(_) | Err(_) => {
-                    sequence += 1;
-                    counters.sent.store(sequence, Relaxed);
-                }
+                Ok(_) | Err(_) => sequence += 1,
             }
         }
         Ok(())
@@ -281,7 +282,7 @@ fn receive(socket: &UdpSocket, number: u32, counters: &Counters, drained: &Atomi
             counters.reordered.fetch_add(1, Relaxed);
         }
         highest = highest.max(Some(sequence));
-        counters.received.fetch_add(1, Relaxed);
+        counters.received.fetch_add(1, SeqCst);
     }
     Ok(())
 }
