@@ -79,6 +79,8 @@ const LAB: &[Package] = &[
     program("nftables", "nft"),
     program("iptables", "iptables-legacy"),
     program("openssl", "openssl"),
+    // Under it the packaged unit is tested.
+    program("systemd", "systemd-analyze"),
     file("strongswan-charon", "/usr/lib/ipsec/charon"),
     file("strongswan-swanctl", "/usr/sbin/swanctl"),
     program("strongswan-pki", "pki"),

@@ -36,10 +36,11 @@ const BOOTS: usize = 2;
 /// 2026-11-26). What needs several processors at once is in the tier `prog`, on the host's, and in the demo.
 const SHARED: usize = 1;
 
-/// The targets of which one kernel says as much as three: one tries the lab itself, without an agent, one is a taste of what
-/// `cargo xtask soak` does at length, the others look at what the agent makes of what charon says, or shows, some through
-/// programs that take much of an emulated CPU.
-const ONCE: [&str; 6] = ["attach_selectors", "lab", "fault_soak", "lanes_sysdump", "see_scrape", "see_top"];
+/// The targets of which one kernel says as much as three: one tries the lab itself, without an agent, one systemd's sandbox, one
+/// is a taste of what `cargo xtask soak` does at length, the others look at what the agent makes of what charon says, or shows,
+/// some through programs that take much of an emulated CPU.
+const ONCE: [&str; 7] =
+    ["attach_selectors", "fault_soak", "lab", "lanes_sysdump", "lanes_unit", "see_scrape", "see_top"];
 
 /// What may run in a boot.
 struct Plan<'a> {
