@@ -1,7 +1,17 @@
-//! Which eBPF object a build may embed. Apart from the build script, so that a test can hold it to that.
+//! Which eBPF objects a build may embed. Apart from the build script, so that a test can hold it to that.
+
+use std::path::{Path, PathBuf};
 
 /// The environment variable that names another object than the workspace's own.
 pub const VARIABLE: &str = "LANEKEEPER_EBPF_OBJECT";
+
+/// The object with the programs that steer, which [`VARIABLE`] names, and the one with those that observe.
+pub const OBJECTS: [&str; 2] = ["lanekeeper-ebpf", "lanekeeper-observe"];
+
+/// Where an object is for somebody who says where the first one is: the others lie beside it.
+pub fn beside(first: &Path, name: &str) -> PathBuf {
+    if name == OBJECTS[0] { first.to_owned() } else { first.with_file_name(name) }
+}
 
 /// What is embedded for the object that was found: nothing or an empty file is the stub, with which everything builds and
 /// nothing loads, and a release build refuses it.

@@ -3,7 +3,9 @@
 #[path = "../build/object.rs"]
 mod object;
 
-use object::embed;
+use std::path::Path;
+
+use object::{OBJECTS, beside, embed};
 
 /// The head of an ELF file for `machine`.
 fn elf(machine: u16) -> Vec<u8> {
@@ -39,4 +41,10 @@ fn no_build_takes_what_is_no_bpf_object() {
 #[test]
 fn a_bpf_object_is_embedded_as_it_is() {
     assert_eq!(embed(Some(elf(247)), true).unwrap(), elf(247));
+}
+
+#[test]
+fn the_other_object_lies_beside_the_one_that_is_named() {
+    let places = OBJECTS.map(|name| beside(Path::new("/a/programs.o"), name));
+    assert_eq!(places, [Path::new("/a/programs.o"), Path::new("/a/lanekeeper-observe")]);
 }

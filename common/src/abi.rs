@@ -840,6 +840,8 @@ macro_rules! shared {
     )+ };
 }
 
+pub(crate) use shared;
+
 shared! {
     Counter { u64, u64 }
     Record {

@@ -2,7 +2,8 @@
 //!
 //! `packet` reads headers, `rules` finds the first rule that matches, `classify` turns that into tenant and class, `lane`
 //! picks the CHILD_SA, `flow` keeps what was said of a flow, `decide` is the way from a packet that was read to its lane, `socket` what can be
-//! said before there is a packet. `abi` is what kernel and agent share in maps.
+//! said before there is a packet. `abi` is what kernel and agent share in maps,
+//! `sight` what they share of packets that somebody looks at.
 #![no_std]
 #![deny(unsafe_code)]
 
@@ -19,6 +20,7 @@ pub mod lane;
 pub mod mark;
 pub mod packet;
 pub mod rules;
+pub mod sight;
 pub mod socket;
 pub mod stamp;
 pub mod verdict;

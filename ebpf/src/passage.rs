@@ -16,8 +16,9 @@ pub fn device(skb: &Skb) -> Option<Device> {
     unsafe { DEVICES.get(skb.ifindex()).copied() }
 }
 
+/// What it says of an interface that packets come in by.
 #[inline(always)]
-fn ingress(ifindex: u32) -> Ingress {
+pub fn ingress(ifindex: u32) -> Ingress {
     // SAFETY: eight bytes that the agent writes whole, and the next stamp behind them.
     unsafe { INTERFACES.get(ifindex).copied().unwrap_or(Ingress::UNKNOWN) }
 }

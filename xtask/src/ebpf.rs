@@ -1,9 +1,9 @@
-//! `build-ebpf`: the kernel's programs as an object that the agent embeds.
+//! `build-ebpf`: the kernel's programs as objects that the agent embeds.
 
 use std::env;
 use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
@@ -26,7 +26,7 @@ pub struct Build {
 }
 
 impl Build {
-    /// Builds and says where the object is.
+    /// Builds and says where the objects are.
     pub fn run(&self, workspace: &Workspace) -> Result<ExitCode> {
         setup::ensure(workspace, &[Need::Linker])?;
         let choice = self.compiler.map_or_else(compiler::asked, |choice| Ok(Some(choice)))?;
@@ -36,10 +36,9 @@ impl Build {
     }
 }
 
-/// Builds with the compiler that set-up found; returns the object's path.
-pub fn build(workspace: &Workspace) -> Result<PathBuf> {
-    Build::default().run(workspace)?;
-    Ok(workspace.bpf_object())
+/// Builds with the compiler that set-up found.
+pub fn build(workspace: &Workspace) -> Result<()> {
+    Build::default().run(workspace).map(drop)
 }
 
 fn compile(workspace: &Workspace, compiler: &Compiler) -> Result<()> {
@@ -49,20 +48,25 @@ fn compile(workspace: &Workspace, compiler: &Compiler) -> Result<()> {
     let mut cargo = compiler.cargo();
     cargo
         .current_dir(workspace.root())
-        .args(["build", "--release", "--package", "lanekeeper-ebpf", "--bin", "lanekeeper-ebpf"])
+        .args(["build", "--release", "--package", "lanekeeper-ebpf", "--bins"])
         .args(["-Z", "build-std=core", "--target", TRIPLE, "--target-dir"])
         .arg(&target)
         .env("PATH", path_with(&workspace.tools().join("bin"))?)
         .env("CARGO_ENCODED_RUSTFLAGS", flags())
-        .env_remove("RUSTFLAGS");
+        .env_remove("RUSTFLAGS")
+        // In several units less is inlined, and a program's stack is more than the verifier allows.
+        .env("CARGO_INCREMENTAL", "0");
     shell::run(&mut cargo)?;
 
-    let built = target.join(TRIPLE).join("release/lanekeeper-ebpf");
-    let bytes = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
-    // The agent embeds the object: an equal one must not look new to cargo.
-    let changed = shell::write_if_changed(&workspace.bpf_object(), &bytes)?;
-    let state = if changed { "new" } else { "unchanged" };
-    say(format!("target/bpf/lanekeeper-ebpf: {} KiB, {state}, {}", bytes.len().div_ceil(1024), shell::took(start)));
+    for object in workspace.bpf_objects() {
+        let name = object.file_name().unwrap_or_default();
+        let built = target.join(TRIPLE).join("release").join(name);
+        let bytes = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
+        // The agent embeds the objects: an equal one must not look new to cargo.
+        let changed = shell::write_if_changed(&object, &bytes)?;
+        let (name, state) = (name.to_string_lossy(), if changed { "new" } else { "unchanged" });
+        say(format!("target/bpf/{name}: {} KiB, {state}, {}", bytes.len().div_ceil(1024), shell::took(start)));
+    }
     Ok(())
 }
 

@@ -28,7 +28,7 @@ struct Command {
 enum Verb {
     /// Find or install all that building, guests and tests need
     Setup(Setup),
-    /// Build the kernel's programs into target/bpf/lanekeeper-ebpf
+    /// Build the kernel's programs into target/bpf/
     BuildEbpf(Build),
     /// Boot a guest kernel over this machine's files and run a command in it
     Guest(Guest),

@@ -79,7 +79,7 @@ impl Verifier {
     /// Measures, prints a line for each program, and fails if one is above its budget or has none.
     pub fn run(&self, workspace: &Workspace) -> Result<ExitCode> {
         if self.here {
-            let counts = here(&workspace.bpf_object())?;
+            let counts = here(&workspace.bpf_objects())?;
             print!("{}", lines(&counts, *self.kernel.first().context("--here takes a --kernel")?));
             return Ok(ExitCode::SUCCESS);
         }
@@ -142,13 +142,13 @@ fn budget(workspace: &Workspace) -> Result<Counts> {
     parse(&fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?)
 }
 
-/// Loads every program of the object into the running kernel and lets it go again.
-fn here(object: &Path) -> Result<Vec<(String, u32)>> {
+/// Loads every program of the objects into the running kernel and lets it go again.
+fn here(objects: &[PathBuf]) -> Result<Vec<(String, u32)>> {
     let pins = PathBuf::from(format!("/sys/fs/bpf/lanekeeper-verifier-{}", std::process::id()));
     fs::create_dir_all(&pins).context("no bpffs at /sys/fs/bpf")?;
-    let counts = load(object, &pins);
+    let counts: Result<Vec<_>> = objects.iter().map(|object| load(object, &pins)).collect();
     shell::remove_folder(&pins)?;
-    counts
+    Ok(counts?.concat())
 }
 
 fn load(object: &Path, pins: &Path) -> Result<Vec<(String, u32)>> {

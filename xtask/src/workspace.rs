@@ -35,8 +35,8 @@ impl Workspace {
         self.target("tools")
     }
 
-    /// The object with the kernel's programs, as the agent embeds it.
-    pub fn bpf_object(&self) -> PathBuf {
-        self.target("bpf/lanekeeper-ebpf")
+    /// The objects with the kernel's programs, as the agent embeds them: those that steer, and those that observe.
+    pub fn bpf_objects(&self) -> [PathBuf; 2] {
+        ["lanekeeper-ebpf", "lanekeeper-observe"].map(|name| self.target("bpf").join(name))
     }
 }
