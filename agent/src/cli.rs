@@ -10,6 +10,7 @@ mod explain;
 mod file;
 mod import;
 pub mod logging;
+mod observe;
 mod plan;
 mod private;
 mod rules;
@@ -137,6 +138,9 @@ pub enum Verb {
     },
     /// Rates, shares, errors and what falls back, live: classes, lanes, tunnels, tenants and rules; ? shows the keys
     Top(top::Top),
+    /// Packets as they pass the tunnels, sampled, with tenant, rule, class and lane, and why they fall back or are blocked; for
+    /// root
+    Observe(observe::Observe),
     /// Every XFRM, VTI and GRE device of this box, where it leads, what it carried and whose it is; needs no root
     Devices {
         /// One JSON object
@@ -268,6 +272,7 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Verb::Rules { verb } => rules::rules(&places.socket(), verb),
         Verb::Status { all, json } => ask::status(&places.socket(), json, all),
         Verb::Top(top) => top::top(&places.socket(), &top),
+        Verb::Observe(wanted) => observe::observe(&places.socket(), &wanted),
         Verb::Devices { json } => devices::devices(&places.socket(), json),
         Verb::Doctor { file, json } => doctor::doctor(&places, file.as_deref(), json),
         Verb::Sysdump { file, mask_addresses, output } => {

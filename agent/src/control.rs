@@ -1,5 +1,5 @@
-//! What `lanekeeper status`, `top`, `reload`, `rules` and `confirm` say to the running agent: one JSON object a line, each
-//! answered by one.
+//! What `lanekeeper status`, `top`, `reload`, `rules`, `confirm` and `observe` say to the running agent: one JSON object a line,
+//! each answered by one, `observe` by as many as there are.
 //!
 //! Here the words; [`server`] and [`client`] are the two ends of the socket, [`access`] says who may ask what.
 
@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::observe::{MOST, Sighting, Unseen, Wish};
 use crate::status::Status;
 use crate::top::Sample;
 
@@ -64,6 +65,11 @@ pub enum Request {
     },
     /// The list.
     ListRules {},
+    /// Packets, as they pass, for as long as the connection lasts.
+    Observe {
+        /// Which.
+        wish: Wish,
+    },
 }
 
 /// Where in the list.
@@ -121,6 +127,18 @@ pub enum Reply {
         /// In their order, which is their precedence.
         rules: Vec<Listed>,
     },
+    /// The answer to [`Request::Observe`]; then come [`Reply::Seen`] and [`Reply::Unseen`].
+    Observing {},
+    /// A packet.
+    Seen {
+        /// It.
+        seen: Box<Sighting>,
+    },
+    /// Packets that were not shown, since the beginning.
+    Unseen {
+        /// How many.
+        unseen: Unseen,
+    },
     /// It was not done, and what ran before still runs.
     Refused {
         /// Why, over as many lines as there are reasons.
@@ -175,6 +193,18 @@ pub enum Error {
         /// The agent's.
         own: u32,
     },
+    /// Connected, but not to see what others send.
+    #[error(
+        "{verb}: it shows what others send, which uid {uid} may not see; ask as root, or as the agent's own user (uid {own})"
+    )]
+    Private {
+        /// As the command line calls it.
+        verb: &'static str,
+        /// Who asked.
+        uid: u32,
+        /// The agent's.
+        own: u32,
+    },
     /// One user has all the connections that one may have.
     #[error("uid {uid} has {limit} connections already; end one of them, or try again")]
     TooMany {
@@ -204,6 +234,12 @@ pub enum Error {
         /// What was asked for.
         seconds: u64,
     },
+    /// More than may be observed, or nothing.
+    #[error("{rate} packets a second are not to be observed: 1 to {MOST} are")]
+    Rate {
+        /// What was asked for.
+        rate: u32,
+    },
     /// An answer that is not one of ours.
     #[error("not an answer that this command knows ({0}); agent and command may be of different versions")]
     Reply(serde_json::Error),
@@ -222,6 +258,7 @@ impl Request {
             Self::Apply { confirm_within: Some(seconds), .. } if seconds > CONFIRM_LIMIT => {
                 Err(Error::Span { seconds })
             }
+            Self::Observe { wish: Wish { rate, .. } } if !(1..=MOST).contains(&rate) => Err(Error::Rate { rate }),
             request => Ok(request),
         }
     }
@@ -291,6 +328,17 @@ mod tests {
         assert_eq!(Request::decode(&longest.encode()).unwrap(), longest);
         let error = Request::decode(&apply(u64::MAX).encode()).unwrap_err().to_string();
         assert_eq!(error, "18446744073709551615 s to confirm are too long: 31536000 s at most");
+    }
+
+    #[test]
+    fn a_rate_of_nothing_or_of_too_much_is_refused() {
+        let observe = |rate| Request::Observe { wish: Wish { rate, ..Wish::default() } };
+        for rate in [1, MOST] {
+            assert_eq!(Request::decode(&observe(rate).encode()).unwrap(), observe(rate));
+        }
+        let error = Request::decode(&observe(0).encode()).unwrap_err().to_string();
+        assert_eq!(error, "0 packets a second are not to be observed: 1 to 1000 are");
+        assert!(Request::decode(&observe(MOST + 1).encode()).unwrap_err().to_string().starts_with("1001 packets"));
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub mod keyfile;
 pub mod lane;
 pub mod metrics;
 pub mod model;
+pub mod observe;
 mod places;
 pub mod plan;
 pub mod policy;

@@ -3,7 +3,7 @@
 //!
 //! Three tasks: [`agent`] takes signals, requests and the timer, one after the other; a second one carries charon's events
 //! into the data path and waits for nobody, so that a lane that went down is closed while a file is being applied; the
-//! third serves metrics.
+//! third serves metrics. A fourth is there while somebody observes.
 
 mod additions;
 pub mod agent;
@@ -14,6 +14,7 @@ pub mod lanes;
 pub mod live;
 mod lockfile;
 mod memory;
+mod observing;
 pub mod once;
 mod presence;
 mod settle;

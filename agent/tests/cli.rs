@@ -135,7 +135,7 @@ fn a_broken_file_is_refused_before_anything_is_touched() {
 #[test]
 fn a_question_to_nobody_says_whom_to_start() {
     let user = User::new();
-    for verb in [&["status"][..], &["reload"], &["confirm"], &["top", "--batch"], &["top", "--json"]] {
+    for verb in [&["status"][..], &["reload"], &["confirm"], &["top", "--batch"], &["top", "--json"], &["observe"]] {
         let said = user.types(verb);
         assert_eq!((said.code, said.out.as_str()), (2, ""), "{said:?}");
         assert!(said.err.starts_with("lanekeeper: error: run/control.sock: no lanekeeper answers there"), "{said:?}");
@@ -312,6 +312,16 @@ fn see_top_without_a_terminal_names_what_needs_none() {
     }
     let said = user.types(&["top", "--batch", "--delay", "1h"]);
     assert!(said.err.contains("\"1h\" is no delay; write 0.2 to 3600 seconds, for instance 2"), "{said:?}");
+}
+
+#[test]
+fn see_observe_takes_no_rate_and_no_prefix_that_is_none() {
+    let user = User::new();
+    for (flag, word) in [("--rate", "0"), ("--rate", "1001"), ("--count", "0"), ("--from", "10.1/16"), ("--to", "lan")]
+    {
+        let said = user.types(&["observe", flag, word]);
+        assert!(said.code == 2 && said.err.contains(&format!("'{word}'")) && said.err.contains(flag), "{said:?}");
+    }
 }
 
 #[test]

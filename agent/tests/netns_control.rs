@@ -141,6 +141,13 @@ fn fault_the_group_may_read_and_root_may_change() {
         assert_eq!(code, 2, "{said}");
         assert!(said.contains("become root, or for what only reads a member of the group lanekeeper"), "{said}");
     }
+    let (code, said) = gateway.asks(READER, READERS, &["observe"]);
+    assert!(
+        code == 2 && said.contains(&format!("observe: it shows what others send, which uid {READER} may not see")),
+        "{said}"
+    );
+    let (_, said) = gateway.asks(OPERATOR, 0, &["observe"]);
+    assert!(said.contains("a question that was not asked"), "it was let through: {said}");
     for (verb, words) in CHANGES {
         let (code, said) = gateway.asks(READER, READERS, words);
         let refusal = format!("{verb}: uid {READER} may only read; ask as root, or as the agent's own user (uid 0)");

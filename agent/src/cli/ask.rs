@@ -16,7 +16,13 @@ pub fn status(socket: &Path, json: bool, all: bool) -> anyhow::Result<Outcome> {
         Reply::Status { status } => status,
         Reply::Refused { error } => bail!("{error}"),
         Reply::Done { message } => bail!("the agent answered a question that was not asked: {message}"),
-        Reply::Rules { .. } | Reply::Sample { .. } => bail!("the agent answered a question that was not asked"),
+        Reply::Rules { .. }
+        | Reply::Sample { .. }
+        | Reply::Observing {}
+        | Reply::Seen { .. }
+        | Reply::Unseen { .. } => {
+            bail!("the agent answered a question that was not asked")
+        }
     };
     print(&shown(&status, json, all)?)?;
     Ok(Outcome::Fine)
@@ -55,7 +61,12 @@ fn done(socket: &Path, request: &Request, refusal: &'static str) -> anyhow::Resu
         }
         Reply::Refused { error } if error.contains('\n') => bail!("{refusal}:\n{error}"),
         Reply::Refused { error } => Err(anyhow::anyhow!(error)).context(refusal),
-        Reply::Status { .. } | Reply::Rules { .. } | Reply::Sample { .. } => {
+        Reply::Status { .. }
+        | Reply::Rules { .. }
+        | Reply::Sample { .. }
+        | Reply::Observing {}
+        | Reply::Seen { .. }
+        | Reply::Unseen { .. } => {
             bail!("the agent answered a question that was not asked")
         }
     }

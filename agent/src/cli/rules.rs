@@ -96,7 +96,12 @@ fn list(socket: &Path, json: bool) -> anyhow::Result<Outcome> {
     let rules = match client::ask(socket, &Request::ListRules {})? {
         Reply::Rules { rules } => rules,
         Reply::Refused { error } => bail!("{error}"),
-        Reply::Done { .. } | Reply::Status { .. } | Reply::Sample { .. } => {
+        Reply::Done { .. }
+        | Reply::Status { .. }
+        | Reply::Sample { .. }
+        | Reply::Observing {}
+        | Reply::Seen { .. }
+        | Reply::Unseen { .. } => {
             bail!("the agent answered a question that was not asked")
         }
     };

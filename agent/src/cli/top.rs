@@ -148,7 +148,12 @@ fn ask(socket: &Path) -> anyhow::Result<Sample> {
     match client::ask(socket, &Request::Sample {})? {
         Reply::Sample { sample } => Ok(*sample),
         Reply::Refused { error } => Err(anyhow!(error)),
-        Reply::Status { .. } | Reply::Rules { .. } | Reply::Done { .. } => {
+        Reply::Status { .. }
+        | Reply::Rules { .. }
+        | Reply::Done { .. }
+        | Reply::Observing {}
+        | Reply::Seen { .. }
+        | Reply::Unseen { .. } => {
             bail!("the agent answered a question that was not asked")
         }
     }

@@ -89,6 +89,21 @@ impl Filed {
         self.rules.binary_search_by_key(&number, |rule| rule.number).ok()
     }
 
+    /// How many rules the list has.
+    pub fn len(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// Places of the rules that can match: some are about what this machine does not have.
+    pub fn matching(&self) -> impl Iterator<Item = usize> {
+        self.rules.iter().enumerate().filter(|(_, rule)| rule.first != 0).map(|(place, _)| place)
+    }
+
     /// Of the list.
     pub(super) fn digest(&self) -> u64 {
         self.rules.iter().fold(0, |hash, rule| mix(hash, rule.digest))

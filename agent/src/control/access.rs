@@ -1,4 +1,5 @@
-//! Who may ask what. Whoever may connect may read; a change is root's, or that of the user that the agent itself is.
+//! Who may ask what. Whoever may connect may read; a change is root's, or that of the user that the agent itself is. So is a
+//! look at packets: what is counted is the gateway's, what packets carry is other people's, as with tcpdump.
 
 use super::{Error, Request};
 
@@ -7,6 +8,8 @@ use super::{Error, Request};
 pub enum Access {
     /// Nothing.
     Read,
+    /// Nothing, but it shows what packets carry.
+    Look,
     /// Something, or would.
     Change,
 }
@@ -23,6 +26,7 @@ impl Request {
             Self::AddRules { .. } => "rules add",
             Self::DeleteRules { .. } => "rules delete",
             Self::ListRules {} => "rules list",
+            Self::Observe { .. } => "observe",
         }
     }
 
@@ -30,6 +34,7 @@ impl Request {
     pub fn access(&self) -> Access {
         match self {
             Self::Status {} | Self::Sample {} | Self::ListRules {} => Access::Read,
+            Self::Observe { .. } => Access::Look,
             Self::Reload {}
             | Self::Apply { .. }
             | Self::Confirm {}
@@ -48,7 +53,8 @@ pub fn may_change(uid: u32, own: u32) -> bool {
 pub fn permit(request: &Request, uid: u32, own: u32) -> Result<(), Error> {
     match request.access() {
         Access::Read => Ok(()),
-        Access::Change if may_change(uid, own) => Ok(()),
+        Access::Look | Access::Change if may_change(uid, own) => Ok(()),
+        Access::Look => Err(Error::Private { verb: request.verb(), uid, own }),
         Access::Change => Err(Error::Forbidden { verb: request.verb(), uid, own }),
     }
 }
@@ -57,6 +63,7 @@ pub fn permit(request: &Request, uid: u32, own: u32) -> Result<(), Error> {
 mod tests {
     use super::super::Anchor;
     use super::*;
+    use crate::observe::Wish;
 
     const AGENT: u32 = 990;
     const READER: u32 = 1000;
@@ -78,6 +85,21 @@ mod tests {
             reading().iter().flat_map(|request| [0, AGENT, READER, u32::MAX].map(|uid| (request, uid)))
         {
             assert!(permit(request, uid, AGENT).is_ok(), "{request:?} by {uid}");
+        }
+    }
+
+    #[test]
+    fn fault_a_look_at_packets_is_for_root_and_the_agents_own_user() {
+        let request = Request::Observe { wish: Wish { rate: 1, ..Wish::default() } };
+        for (uid, own) in [(0, 0), (0, AGENT), (AGENT, AGENT)] {
+            assert!(permit(&request, uid, own).is_ok(), "{uid}");
+        }
+        for uid in [READER, 65534, u32::MAX] {
+            let error = permit(&request, uid, AGENT).unwrap_err().to_string();
+            let said = format!(
+                "observe: it shows what others send, which uid {uid} may not see; ask as root, or as the agent's own user (uid {AGENT})"
+            );
+            assert_eq!(error, said);
         }
     }
 

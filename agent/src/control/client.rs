@@ -10,6 +10,23 @@ use super::{Error, REPLY_LIMIT, REQUEST_LIMIT, Reply, Request, within};
 /// A reload reads back all that it applied; a charon that hangs is given up on earlier by the agent itself.
 const PATIENCE: Duration = Duration::from_secs(90);
 
+/// Asks the agent behind `socket`; its answers come line by line.
+pub fn open(socket: &Path, request: &Request) -> Result<UnixStream, Error> {
+    let question = request.encode();
+    within(&question, REQUEST_LIMIT)?;
+    let mut stream = connect(socket)?;
+    // Whoever is turned away is told so unasked.
+    let _ = stream.write_all(&question);
+    Ok(stream)
+}
+
+fn connect(socket: &Path) -> Result<UnixStream, Error> {
+    UnixStream::connect(socket).map_err(|source| match source.kind() {
+        io::ErrorKind::PermissionDenied => Error::Denied { socket: socket.into(), source },
+        _ => Error::Absent { socket: socket.into(), source },
+    })
+}
+
 /// Asks the agent behind `socket` and waits for its answer.
 pub fn ask(socket: &Path, request: &Request) -> Result<Reply, Error> {
     ask_within(socket, request, PATIENCE)
@@ -20,10 +37,7 @@ pub fn ask_within(socket: &Path, request: &Request, patience: Duration) -> Resul
     let io = |what| move |source| Error::Io { socket: socket.into(), what, source };
     let question = request.encode();
     within(&question, REQUEST_LIMIT)?;
-    let mut stream = UnixStream::connect(socket).map_err(|source| match source.kind() {
-        io::ErrorKind::PermissionDenied => Error::Denied { socket: socket.into(), source },
-        _ => Error::Absent { socket: socket.into(), source },
-    })?;
+    let mut stream = connect(socket)?;
     stream.set_read_timeout(Some(patience)).map_err(io("set a timeout"))?;
     stream.set_write_timeout(Some(patience)).map_err(io("set a timeout"))?;
     // Whoever is turned away is told so unasked: then the answer is there, though nobody took the question.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -35,6 +36,9 @@ pub struct Limits {
 const LIMITS: Limits =
     Limits { line: Duration::from_secs(5), work: Duration::from_secs(80), conversation: Duration::from_secs(60) };
 
+/// Answers of one who observes that wait for being taken.
+const WAITING: usize = 256;
+
 /// A request and where its answer goes.
 #[derive(Debug)]
 pub struct Call {
@@ -42,6 +46,8 @@ pub struct Call {
     pub request: Request,
     /// Who asks.
     pub reply: oneshot::Sender<Reply>,
+    /// Where what follows the answer goes, where something does. Whoever does not take it in time is hung up on.
+    pub lines: mpsc::Sender<Reply>,
 }
 
 /// A bound socket; its file goes when it is dropped.
@@ -169,25 +175,49 @@ impl Talk {
                 return Ok(());
             }
             let whole = line.ends_with(b"\n");
-            let reply = self.answer(&line).await.unwrap_or_else(|error| Reply::Refused { error: error.to_string() });
+            let (lines, mut more) = mpsc::channel(WAITING);
+            let answer = self.answer(&line, lines).await;
+            let reply = answer.unwrap_or_else(|error| Reply::Refused { error: error.to_string() });
             timeout(self.limits.line, write.write_all(&reply.encode())).await??;
+            if reply == (Reply::Observing {}) {
+                return self.stream(read, write, &mut more).await;
+            }
             if !whole {
                 return Ok(());
             }
         }
     }
 
-    async fn answer(&self, line: &[u8]) -> Result<Reply, Error> {
-        let request = Request::decode(line)?;
-        access::permit(&request, self.uid, self.own)?;
-        Ok(self.hand_over(request).await)
+    /// Passes on what comes until either end is gone, or this one does not take it.
+    async fn stream(
+        &self,
+        mut read: BufReader<OwnedReadHalf>,
+        mut write: OwnedWriteHalf,
+        more: &mut mpsc::Receiver<Reply>,
+    ) -> io::Result<()> {
+        loop {
+            tokio::select! {
+                reply = more.recv() => match reply {
+                    Some(reply) => timeout(self.limits.line, write.write_all(&reply.encode())).await??,
+                    None => return Ok(()),
+                },
+                // It hung up, or says something that nobody asked for.
+                _ = read.read_u8() => return Ok(()),
+            }
+        }
     }
 
-    async fn hand_over(&self, request: Request) -> Reply {
+    async fn answer(&self, line: &[u8], lines: mpsc::Sender<Reply>) -> Result<Reply, Error> {
+        let request = Request::decode(line)?;
+        access::permit(&request, self.uid, self.own)?;
+        Ok(self.hand_over(request, lines).await)
+    }
+
+    async fn hand_over(&self, request: Request, lines: mpsc::Sender<Reply>) -> Reply {
         let (reply, answer) = oneshot::channel();
         let Limits { work, .. } = self.limits;
         let asked = async {
-            match self.calls.send(Call { request, reply }).await {
+            match self.calls.send(Call { request, reply, lines }).await {
                 Ok(()) => answer.await.ok(),
                 Err(_) => None,
             }
@@ -423,6 +453,65 @@ mod tests {
         assert!(after < Duration::from_secs(1), "{after:?}");
         assert!(first.contains("Status"), "{first}");
         assert_eq!(freed, Reply::Done { message: "Status".into() });
+    }
+
+    /// An agent that lets everybody observe, and then says so much without end.
+    async fn talkative(folder: &Path, limits: Limits, size: usize) -> (PathBuf, oneshot::Receiver<usize>) {
+        let socket = folder.join("control.sock");
+        let server = Server::bind(&socket, folder).unwrap();
+        let (calls, mut mailbox) = mpsc::channel::<Call>(1);
+        tokio::spawn(server.serve_within(limits, calls));
+        let (left, is_gone) = oneshot::channel();
+        tokio::spawn(async move {
+            let Call { reply, lines, .. } = mailbox.recv().await.unwrap();
+            reply.send(Reply::Observing {}).unwrap();
+            let mut said = 0;
+            while lines.send(Reply::Done { message: "x".repeat(size) }).await.is_ok() {
+                said += 1;
+            }
+            let _ = left.send(said);
+            // Others still find somebody.
+            while mailbox.recv().await.is_some() {}
+        });
+        (socket, is_gone)
+    }
+
+    fn observe() -> Vec<u8> {
+        Request::Observe { wish: crate::observe::Wish { rate: 1, ..Default::default() } }.encode()
+    }
+
+    #[tokio::test]
+    async fn see_observe_outlasts_a_conversation_and_ends_when_its_reader_hangs_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let (socket, is_gone) = talkative(folder.path(), quick(), 1000).await;
+        let read = blocking(move || {
+            let mut stream = connect(&socket);
+            stream.write_all(&observe()).unwrap();
+            let started = std::time::Instant::now();
+            let (mut buffer, mut read) = ([0; 4096], 0);
+            while started.elapsed() < 2 * quick().conversation {
+                read += stream.read(&mut buffer).unwrap();
+            }
+            read
+        })
+        .await;
+        assert!(read > 100_000, "{read}");
+        assert!(timeout(Duration::from_secs(5), is_gone).await.unwrap().unwrap() > 100);
+    }
+
+    #[tokio::test]
+    async fn see_observe_hangs_up_on_a_reader_that_does_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let (socket, is_gone) = talkative(folder.path(), quick(), 100_000).await;
+        let idle = blocking(move || {
+            let mut stream = connect(&socket);
+            stream.write_all(&observe()).unwrap();
+            stream
+        })
+        .await;
+        let said = timeout(Duration::from_secs(10), is_gone).await.unwrap().unwrap();
+        assert!(said < 2 * WAITING, "{said} were said to nobody");
+        drop(idle);
     }
 
     #[test]

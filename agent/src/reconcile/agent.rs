@@ -19,6 +19,7 @@ use super::charon::Charon;
 use super::errors::Errors;
 use super::live::Live;
 use super::memory::Remembered;
+use super::observing::{Newcomer, Observing};
 use super::settle::{kind, settle};
 use super::signals::Signals;
 use super::world::{WithoutCharon, World};
@@ -75,6 +76,8 @@ struct Agent {
     events: Option<JoinHandle<()>>,
     /// Follows adopted tunnels.
     following: Option<Following>,
+    /// Those who observe.
+    observing: Observing,
 }
 
 /// Which way a change goes.
@@ -217,6 +220,7 @@ impl Agent {
             errors: Errors::default(),
             events: None,
             following: None,
+            observing: Observing::new(&places.bpffs),
         };
         if let Some((address, listener, web)) = metrics {
             agent.metrics = Some(agent.serve_metrics(address, listener, web));
@@ -280,7 +284,10 @@ impl Agent {
         self.world.set_charon(Some(charon))
     }
 
-    async fn take(&mut self, Call { request, reply }: Call) {
+    async fn take(&mut self, Call { request, reply, lines }: Call) {
+        if let Request::Observe { wish } = request {
+            return self.observing.join(&self.live, Newcomer { wish, lines, reply });
+        }
         if request == (Request::Sample {}) {
             // Reads every counter: meanwhile the agent goes on.
             let live = self.live.clone();
@@ -293,6 +300,7 @@ impl Agent {
     async fn answer(&mut self, request: &Request) -> Reply {
         match request {
             Request::Sample {} => sample(&self.live),
+            Request::Observe { .. } => Reply::Refused { error: "nothing is there to be told to".to_owned() },
             Request::Status {} => match self.live.status() {
                 Ok(status) => Reply::Status { status: Box::new(status) },
                 Err(error) => Reply::Refused { error: error.to_string() },
@@ -523,6 +531,7 @@ impl Agent {
     }
 
     async fn stop(mut self) {
+        self.observing.end().await;
         if let Some(charon) = self.world.set_charon(None) {
             charon.stop().await;
         }

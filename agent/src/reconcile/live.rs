@@ -118,6 +118,16 @@ impl Live {
         lock(&self.state).missing = devices;
     }
 
+    /// What runs.
+    pub fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&lock(&self.state).policy)
+    }
+
+    /// The data path.
+    pub fn dataplane(&self) -> &SharedDataplane {
+        &self.dataplane
+    }
+
     /// The change of policy stays, or has been taken back whole.
     pub fn settled(&self) {
         let mut state = lock(&self.state);

@@ -208,7 +208,8 @@ async fn word_comes(server: Server, within: Duration, mut signals: Signals) -> b
             | Request::Apply { .. }
             | Request::AddRules { .. }
             | Request::DeleteRules { .. }
-            | Request::ListRules {} => {
+            | Request::ListRules {}
+            | Request::Observe { .. } => {
                 let error = "no agent runs: this is `apply --confirm`, waiting for `lanekeeper confirm`".to_owned();
                 (Reply::Refused { error }, false)
             }

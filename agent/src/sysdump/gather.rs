@@ -162,9 +162,14 @@ fn status(socket: &Path) -> Result<Status, String> {
             Ok(status)
         }
         Ok(Reply::Refused { error }) => Err(error),
-        Ok(Reply::Done { .. } | Reply::Rules { .. } | Reply::Sample { .. }) => {
-            Err("the agent answered a question that was not asked".into())
-        }
+        Ok(
+            Reply::Done { .. }
+            | Reply::Rules { .. }
+            | Reply::Sample { .. }
+            | Reply::Observing {}
+            | Reply::Seen { .. }
+            | Reply::Unseen { .. },
+        ) => Err("the agent answered a question that was not asked".into()),
         Err(error) => Err(error.to_string()),
     }
 }
@@ -173,9 +178,14 @@ fn listed(socket: &Path) -> Result<Vec<Listed>, String> {
     match client::ask_within(socket, &Request::ListRules {}, PATIENCE) {
         Ok(Reply::Rules { rules }) => Ok(rules),
         Ok(Reply::Refused { error }) => Err(error),
-        Ok(Reply::Done { .. } | Reply::Status { .. } | Reply::Sample { .. }) => {
-            Err("the agent answered a question that was not asked".into())
-        }
+        Ok(
+            Reply::Done { .. }
+            | Reply::Status { .. }
+            | Reply::Sample { .. }
+            | Reply::Observing {}
+            | Reply::Seen { .. }
+            | Reply::Unseen { .. },
+        ) => Err("the agent answered a question that was not asked".into()),
         Err(error) => Err(error.to_string()),
     }
 }

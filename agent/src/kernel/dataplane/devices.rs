@@ -216,6 +216,7 @@ pub(super) fn devices() -> Result<Vec<(String, u32)>, Error> {
     Ok(devices.iter().filter_map(named).collect())
 }
 
-pub(super) fn device_name(ifindex: u32) -> Option<String> {
+/// The name of a device of this network namespace.
+pub fn device_name(ifindex: u32) -> Option<String> {
     nix::net::if_::if_indextoname(ifindex).ok().and_then(|name| name.into_string().ok()).filter(|name| !name.is_empty())
 }

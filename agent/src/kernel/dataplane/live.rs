@@ -1,15 +1,16 @@
 //! The tables that packets read: filled in the slot that is not read, switched to, edited in place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aya::maps::MapError;
 use lanekeeper_common::abi::{
-    Candidates, Device, ETHERNET_PORT, FIELDS, Generation, Heads, Ingress, MAX_RECORDS, MAX_TENANTS, NO_VLAN, OuterKey,
-    Record, Tenant, map,
+    Candidates, Device, ETHERNET_PORT, FIELDS, Generation, Heads, Ingress, MAX_HEADS, MAX_RECORDS, MAX_TENANTS,
+    NO_VLAN, OuterKey, Record, Tenant, map,
 };
 use lanekeeper_common::stamp::Stamp;
 
 use super::object::Object;
+use super::window::Window;
 use super::{Dataplane, Error, Interface, forgive_absent, grace, inplace, ports};
 use crate::compile::edit::{self, Beside, Edit};
 use crate::compile::registry::Key;
@@ -185,6 +186,26 @@ pub(super) fn forget_digests(object: &mut Object) -> Result<(), Error> {
     let mut digests = object.array_mut::<u64>(map::DIGESTS)?;
     let slots = [Stamp::NONE, Stamp::NONE.switched()].map(Stamp::slot);
     slots.into_iter().try_for_each(|slot| digests.set(slot, 0, 0)).map_err(|error| Error::map(map::DIGESTS, error))
+}
+
+/// The numbers of the rules that have records in the chains of those tables, in their order.
+pub(super) fn rule_numbers(object: &Object, stamp: Stamp) -> Result<BTreeSet<u32>, Error> {
+    // The value is a megabyte: more than a thread's stack should bear.
+    let size = size_of::<Heads>();
+    let heads = Window::open(object.fd(map::HEADS)?, stamp.slot() as usize * size, size)
+        .map_err(|cause| Error::Map { map: map::HEADS.to_owned(), cause: cause.to_string() })?;
+    let records = object.array::<Record>(map::RECORDS)?;
+    let mut numbers = BTreeSet::new();
+    for head in 0..MAX_HEADS {
+        let (mut number, mut steps) = (heads.get(head * size_of::<u32>()), 0);
+        while number != 0 && steps < MAX_RECORDS {
+            let place = stamp.slot() * MAX_RECORDS as u32 + number;
+            let record = records.get(&place, 0).map_err(|error| Error::map(map::RECORDS, error))?;
+            numbers.insert(record.rule);
+            (number, steps) = (record.next, steps + 1);
+        }
+    }
+    Ok(numbers)
 }
 
 /// Fills the slot that no packet reads, then switches; the stamp that packets go by then.

@@ -1,16 +1,21 @@
-//! The eBPF object that the agent carries, loaded.
+//! The eBPF objects that the agent carries, loaded.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
-use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{Program, ProgramError, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod};
+use aya_log::EbpfLogger;
 use lanekeeper_common::abi::{map, program};
+use lanekeeper_common::sight;
+use log::Log;
 
 use super::Error;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lanekeeper-ebpf"));
+/// The programs that observe.
+static OBSERVE: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lanekeeper-observe"));
 
 /// The programs and maps of this process; maps are shared through their pins.
 #[derive(Debug)]
@@ -43,6 +48,40 @@ impl Object {
         let ebpf =
             loader.load(OBJECT).map_err(|error| Error::Load { what: "maps".to_owned(), cause: chain(&error) })?;
         Ok(Self { ebpf })
+    }
+
+    /// The programs that observe, over the maps that are pinned in the folder. What those that steer remember per CPU is not
+    /// theirs, and takes no room.
+    pub fn observing(pins: &Path) -> Result<Self, Error> {
+        if OBSERVE.is_empty() {
+            return Err(Error::Stub);
+        }
+        let mut loader = EbpfLoader::new();
+        for name in map::ALL {
+            loader.map_pin_path(name, pins.join(name));
+        }
+        for name in [map::FLOWS, map::PASSAGES] {
+            loader.map_max_entries(name, 1);
+        }
+        let ebpf =
+            loader.load(OBSERVE).map_err(|error| Error::Load { what: "maps".to_owned(), cause: chain(&error) })?;
+        let mut object = Self { ebpf };
+        for name in [sight::OUT, sight::IN] {
+            object.program(name)?;
+        }
+        Ok(object)
+    }
+
+    /// A RINGBUF, to be read.
+    pub fn take_ring(&mut self, name: &str) -> Result<RingBuf<MapData>, Error> {
+        let map = self.ebpf.take_map(name).ok_or_else(|| Error::missing(name))?;
+        RingBuf::try_from(map).map_err(|error| Error::map(name, error))
+    }
+
+    /// What its programs say through aya-log.
+    pub fn take_log<T: Log>(&mut self, logger: T) -> Result<EbpfLogger<T>, Error> {
+        let cause = |error| Error::Load { what: "the programs' log".to_owned(), cause: chain(&error) };
+        EbpfLogger::init_with_logger(&mut self.ebpf, logger).map_err(cause)
     }
 
     /// The program of XDP, loaded.

@@ -52,6 +52,11 @@ impl Window {
         unsafe { AtomicU64::from_ptr(self.place(at)) }
     }
 
+    /// Reads four bytes.
+    pub fn get(&self, at: usize) -> u32 {
+        self.word(at).load(Ordering::Acquire)
+    }
+
     /// Writes four bytes at once, behind all that was written before.
     pub fn set(&self, at: usize, value: u32) {
         self.word(at).store(value, Ordering::Release);
