@@ -142,7 +142,7 @@ impl Dataplane {
     }
 
     /// Puts this process's programs where older ones of ours are, and forgets devices that are gone. An equal filter
-    /// stays: a device that the pinned maps know has programs that use them.
+    /// stays: a device that the pinned maps know has programs that use them, unless some of the maps are new.
     pub(super) fn renew(&mut self) -> Result<(), Error> {
         self.forget_gone()?;
         let known = self.known()?;
@@ -153,12 +153,19 @@ impl Dataplane {
             for (name, hook) in HOOKS {
                 let on = On { device: &device, ifindex, hook };
                 let filtered = !attach::has_tcx() && known.contains(&ifindex);
-                if linked(name) || (filtered && !attach::has_equal_filter(self.object.program(name)?, name, on)?) {
+                let stays = filtered && !self.torn && attach::has_equal_filter(self.object.program(name)?, name, on)?;
+                if linked(name) || (filtered && !stays) {
                     self.put(name, on)?;
                 }
             }
             if linked(program::OUTER) {
                 self.put(program::OUTER, On { device: &device, ifindex, hook: TcAttachType::Egress })?;
+            }
+        }
+        if self.torn {
+            for ifindex in self.wan()? {
+                let Some(device) = device_name(ifindex) else { continue };
+                self.put(program::OUTER, leaving(&device, ifindex))?;
             }
         }
         self.renew_ports()?;

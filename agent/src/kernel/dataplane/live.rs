@@ -41,8 +41,9 @@ impl Dataplane {
             }
         };
         self.lanes().replace(tables)?;
-        if std::mem::take(&mut self.torn) {
+        if self.torn {
             self.renew()?;
+            self.torn = false;
         }
         Ok(stamp.generation())
     }

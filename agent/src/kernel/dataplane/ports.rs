@@ -72,7 +72,7 @@ impl Dataplane {
         }
         for (device, ifindex) in filtered()? {
             let on = entering(&device, ifindex);
-            if !attach::has_equal_filter(self.object.program(program::PORT)?, program::PORT, on)? {
+            if self.torn || !attach::has_equal_filter(self.object.program(program::PORT)?, program::PORT, on)? {
                 self.put(program::PORT, on)?;
             }
         }
