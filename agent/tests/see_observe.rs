@@ -5,8 +5,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::UdpSocket;
 use std::path::Path;
 use std::process::{Child, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -74,7 +74,8 @@ const GONE: Duration = Duration::from_secs(10);
 /// `lanekeeper observe`, at work.
 struct Observe {
     child: Child,
-    lines: thread::JoinHandle<Vec<Value>>,
+    reader: thread::JoinHandle<()>,
+    lines: Arc<Mutex<Vec<Value>>>,
 }
 
 impl Observe {
@@ -86,15 +87,30 @@ impl Observe {
         let mut command = agent.command(&[&["observe", "--json", "--pcap", pcap.to_str().unwrap()], words].concat());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
-        let lines = thread::spawn(move || {
-            out.lines().map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect::<Vec<_>>()
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let into = Arc::clone(&lines);
+        let reader = thread::spawn(move || {
+            for line in out.lines() {
+                into.lock().unwrap().push(serde_json::from_str(&line.unwrap()).unwrap());
+            }
         });
         wait_until("it observes", LOADED, || {
             assert!(child.try_wait().unwrap().is_none(), "{words:?}: it ended");
             pcap.metadata().is_ok_and(|meta| meta.len() > 0)
         });
         assert!(observing() > 0);
-        Self { child, lines }
+        Self { child, reader, lines }
+    }
+
+    /// Waits until so many have been shown that go to one of these ports: they come a moment after the packets.
+    fn wait_for(&self, count: u64, ports: &[u16]) {
+        let is_of = |line: &&Value| ports.iter().any(|port| line["destination_port"] == *port);
+        let shown = || self.lines.lock().unwrap().iter().filter(is_of).count() as u64;
+        let deadline = Instant::now() + GONE;
+        while shown() < count {
+            assert!(Instant::now() < deadline, "{} of {count} to {ports:?} are shown", shown());
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Ends it as Ctrl-C does.
@@ -108,7 +124,9 @@ impl Observe {
         let mut said = String::new();
         self.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
         let code = self.child.wait().unwrap().code().unwrap();
-        (code, self.lines.join().unwrap(), said)
+        self.reader.join().unwrap();
+        let lines = std::mem::take(&mut *self.lines.lock().unwrap());
+        (code, lines, said)
     }
 }
 
@@ -178,6 +196,7 @@ fn see_observe_shows_what_explain_says_and_leaves_nothing_behind() {
     // A packet that takes its own lane, one that falls back, one that is blocked.
     let observe = Observe::start(&gateways, &["--rate", "1000"]);
     Traffic::run(&flows).unwrap();
+    observe.wait_for(3 * COUNT, &[VOICE, VIDEO, GOLD]);
     let (code, lines, said) = observe.stop();
     assert_eq!(code, 0, "{said}");
     assert!(said.starts_with(&format!("lanekeeper: {} shown; ", lines.len())), "{said}");
@@ -237,6 +256,7 @@ fn see_observe_shows_what_explain_says_and_leaves_nothing_behind() {
     let observe = Observe::start(&gateways, &["--rate", "1000", "--class", "default", "--to", &to]);
     let tallies = Traffic::run(&[back]).unwrap();
     assert_eq!(tallies[0].lost(), 0, "{tallies:?}");
+    observe.wait_for(20, &[VOICE]);
     let (_, lines, said) = observe.stop();
     let came: Vec<_> = lines.iter().filter(|line| line["destination_port"] == VOICE).collect();
     assert_eq!(came.len(), 20, "{said}");
@@ -285,6 +305,7 @@ fn see_observe_shows_what_explain_says_and_leaves_nothing_behind() {
     gateways.agent(Side::A).wait_for_lanes(2, LANES_UP).unwrap();
     let observe = Observe::start(&gateways, &["--class", "voice"]);
     Traffic::run(&flows[..1]).unwrap();
+    observe.wait_for(COUNT, &[VOICE]);
     let (_, lines, said) = observe.stop();
     assert!(lines.iter().any(|line| line["rule"] == "calls"), "{said}: {lines:?}");
     assert!(of_port(&lines, VOICE).iter().all(|line| line["rule"] == "calls"), "{lines:?}");
