@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::f64::consts::TAU;
 use std::fmt::Write as _;
 
-use lanekeeper::compile::series::{By, Direction, LaneEvent, Reading, Series};
+use lanekeeper::compile::series::{By, Direction, LaneEvent, Reading, Refusal, Series};
 use lanekeeper::config;
 use lanekeeper::lane::{Condition, LaneId};
 use lanekeeper::metrics::{Scrape, encode, xfrm_stat};
@@ -221,6 +221,7 @@ impl Gateway {
         }
         if self.fails && second == 61_200 {
             self.count(Series::Overrun, 1.0, 0.0);
+            self.count(Series::Refused { reason: Refusal::Password }, 1.0, 0.0);
         }
     }
 
