@@ -60,6 +60,38 @@ fn lanes_leave_the_mark_bits_of_others_alone() {
     assert_eq!(tally.received, 50, "{tally:?}");
 }
 
+#[test]
+fn lanes_count_what_comes_in_to_the_byte_and_for_its_tenant() {
+    let own = [Family::V4, Family::V6].map(|family| format!("\"{}\"", Side::A.host(family))).join(", ");
+    let four = Scenario::four_classes(Keying::Static);
+    let rules = format!("{}\n[[tenant]]\nname = \"acme\"\nsources = [{own}]\n", four.rules);
+    let gateways = Gateways::start("inward", Scenario { rules, ..four }, Path::new(BINARY)).unwrap();
+    let lab = gateways.lab();
+    warm_up(lab).unwrap();
+    let counted = || {
+        let metrics = gateways.agent_of(Side::A).metrics().unwrap();
+        let of = |name: &str, labels: &[(&str, &str)]| metrics.count(name, labels);
+        let class = [("tenant", "acme"), ("class", "voice"), ("direction", "in")];
+        let lane = [("class", "voice"), ("lane", "0"), ("direction", "in")];
+        [
+            of("lanekeeper_class_packets_total", &class),
+            of("lanekeeper_class_bytes_total", &class),
+            of("lanekeeper_lane_packets_total", &lane),
+            of("lanekeeper_lane_bytes_total", &lane),
+        ]
+    };
+    for (family, headers) in [(Family::V4, 28), (Family::V6, 48)] {
+        let before = counted();
+        let flow = Flow { dscp: 46, payload: 333, count: Some(50), ..lab.flow("voice", Side::B, family, 5060) };
+        let tally = Traffic::run(&[flow]).unwrap()[0];
+        assert_eq!(tally.received, 50, "{tally:?}");
+        let after = counted();
+        let came: Vec<u64> = after.iter().zip(before).map(|(after, before)| after - before).collect();
+        let bytes = 50 * (333 + headers);
+        assert_eq!(came, [50, bytes, 50, bytes], "{family:?}");
+    }
+}
+
 /// Packets that came in by a device, an offloaded one counted once.
 fn packets_in(ns: &Ns, device: &str) -> u64 {
     let text = ns.sh("cat /proc/net/dev").unwrap();

@@ -305,7 +305,7 @@ fn see_observe_shows_what_explain_says_and_leaves_nothing_behind() {
     gateways.agent(Side::A).wait_for_lanes(2, LANES_UP).unwrap();
     let observe = Observe::start(&gateways, &["--class", "voice"]);
     Traffic::run(&flows[..1]).unwrap();
-    observe.wait_for(COUNT, &[VOICE]);
+    observe.wait_for(1, &[VOICE]);
     let (_, lines, said) = observe.stop();
     assert!(lines.iter().any(|line| line["rule"] == "calls"), "{said}: {lines:?}");
     assert!(of_port(&lines, VOICE).iter().all(|line| line["rule"] == "calls"), "{lines:?}");

@@ -104,7 +104,7 @@ pub fn count_in(ctx: &TcContext) -> i32 {
         let Some(lane) = reqid(&skb).and_then(|reqid| lane::of_reqid(generation, reqid)) else { return TC_ACT_UNSPEC };
         lane
     };
-    let Some(parsed) = read(&skb, skb.layer(device.flags), skb.tag(), 0) else { return TC_ACT_UNSPEC };
+    let Some(parsed) = read(&skb, skb.layer(skb.arrived()), skb.tag(), 0) else { return TC_ACT_UNSPEC };
     let amount = amount(&skb, parsed.network, parsed.transport, parsed.protocol);
     let tenant = if tunnel.owner != 0 {
         tunnel.owner

@@ -5,10 +5,13 @@ use core::hint::black_box;
 use core::mem::MaybeUninit;
 
 use aya_ebpf::bindings::__sk_buff;
-use aya_ebpf::helpers::generated::{bpf_skb_load_bytes, bpf_xdp_adjust_meta};
+use aya_ebpf::helpers::generated::{bpf_skb_load_bytes, bpf_skb_load_bytes_relative, bpf_xdp_adjust_meta};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use lanekeeper_common::abi::{Handed, NO_VLAN, device_flag};
 use lanekeeper_common::packet::{Bytes, Layer};
+
+/// linux/bpf.h, enum bpf_hdr_start_off.
+const BPF_HDR_START_NET: u32 = 1;
 
 /// A packet of tc.
 pub struct Skb<'a>(pub &'a TcContext);
@@ -53,6 +56,21 @@ impl Skb<'_> {
             // SAFETY: as in `mark`. The field is in network byte order.
             Layer::network(u16::from_be(unsafe { (*self.raw()).protocol } as u16))
         }
+    }
+
+    /// What came in by a tunnel begins with: [`device_flag::ETHERNET`] or nothing. tc is given it with as long a link-layer header
+    /// as the device below had, which a device without one does not take off: xfrm leaves Ethernet's before the packet inside
+    /// (skb_mac_header_rebuild). The skb knows where its network header is.
+    #[inline(always)]
+    pub fn arrived(&self) -> u32 {
+        let (mut first, mut network) = (0u64, 0u64);
+        let size = size_of::<u64>() as u32;
+        // SAFETY: the helpers write so many bytes or zeros.
+        unsafe {
+            bpf_skb_load_bytes(self.raw().cast(), 0, (&raw mut first).cast(), size);
+            bpf_skb_load_bytes_relative(self.raw().cast(), 0, (&raw mut network).cast(), size, BPF_HDR_START_NET);
+        }
+        if first == network { 0 } else { device_flag::ETHERNET }
     }
 
     /// Id of a tag that is not in the bytes, or [`NO_VLAN`].

@@ -4,9 +4,7 @@
 use core::hint::black_box;
 
 use aya_ebpf::bindings::{__sk_buff, TC_ACT_UNSPEC, bpf_xfrm_state};
-use aya_ebpf::helpers::generated::{
-    bpf_ktime_get_ns, bpf_skb_get_xfrm_state, bpf_skb_load_bytes, bpf_skb_load_bytes_relative,
-};
+use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_skb_get_xfrm_state, bpf_skb_load_bytes};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, PerCpuArray, RingBuf};
 use aya_ebpf::programs::TcContext;
@@ -40,8 +38,6 @@ pub static SIGHTS: RingBuf = RingBuf::with_byte_size(ROOM, 0);
 
 /// Nanoseconds between two lines of one CPU in the log.
 const QUIET: u64 = 1_000_000_000;
-/// linux/bpf.h, enum bpf_hdr_start_off.
-const BPF_HDR_START_NET: u32 = 1;
 /// ETH_HLEN of linux/if_ether.h.
 const ETHERNET_HEADER: u32 = 14;
 
@@ -181,28 +177,13 @@ fn carried(skb: &Skb, sight: &mut Sight) -> Option<u32> {
     } else {
         sight.reqid = reqid(skb)?;
     }
-    // tc is given what comes in with as long a link-layer header as the device below had, which a device without one does
-    // not take off: xfrm leaves Ethernet's before the packet inside (skb_mac_header_rebuild).
-    let flags = if begins_with_ip(skb) { 0 } else { device_flag::ETHERNET };
+    let flags = skb.arrived();
     let parsed = read(skb, skb.layer(flags), skb.tag(), 0)?;
     sight.stamp = live.stamp().0;
     sight.tunnel = device.tunnel;
     sight.parsed = *parsed;
     sight.parse = parsed.reason;
     Some(begin(parsed, flags))
-}
-
-/// Whether the first byte is the network header's, as the skb knows where that is.
-#[inline(always)]
-fn begins_with_ip(skb: &Skb) -> bool {
-    let (mut first, mut network) = (0u64, 0u64);
-    let size = size_of::<u64>() as u32;
-    // SAFETY: the helpers write so many bytes or zeros.
-    unsafe {
-        bpf_skb_load_bytes(skb.raw().cast(), 0, (&raw mut first).cast(), size);
-        bpf_skb_load_bytes_relative(skb.raw().cast(), 0, (&raw mut network).cast(), size, BPF_HDR_START_NET);
-    }
-    first == network
 }
 
 /// Where IP begins; of a packet that was not read where it should.
