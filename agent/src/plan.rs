@@ -5,18 +5,22 @@
 
 mod desired;
 mod diff;
-mod objects;
+mod link;
 mod observed;
 mod op;
+mod route;
+mod xfrm;
 
 pub use desired::{Desired, Error, Followed, LeftOut};
 pub use diff::{Conflict, Conflicts, Plan, diff};
-pub use objects::{
-    Address, Algorithm, Asks, Direction, Lack, Link, LinkKind, Mark, PolicyDirection, Route, RouteVia, Rule, Selector,
-    State, StateId, Table, Treatment, XfrmPolicy, XfrmPolicyId, is_our_priority,
-};
+pub use link::{Address, Lack, Link, LinkKind};
 pub use observed::{DeviceInUse, Extent, LaneTraces, Observed};
 pub use op::{Op, Room, Spared};
+pub use route::{Asks, Route, RouteVia, Rule, Table};
+pub use xfrm::{
+    Algorithm, Direction, Mark, PolicyDirection, Selector, State, StateId, Treatment, XfrmPolicy, XfrmPolicyId,
+    is_our_priority,
+};
 
 /// Route protocol id of every route that is ours, and IFA_PROTO of every address.
 pub const PROTOCOL: u8 = 76;
