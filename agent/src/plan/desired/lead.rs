@@ -1,0 +1,179 @@
+//! Where packets are led: addresses and routes that the file has, and those that follow SAs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::Desired;
+use crate::plan::{Address, Asks, Route, RouteVia, Rule, Table, UNREACHABLE_METRIC};
+use crate::policy::{Policy, Tunnel};
+
+/// Addresses and routes that nobody wrote down: whether they can be had nobody here has a say in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Followed {
+    /// Of [`Desired::addresses`].
+    pub addresses: BTreeSet<Address>,
+    /// Of [`Desired::routes`].
+    pub routes: BTreeSet<Route>,
+    /// Of [`Desired::vrf_routes`], by VRF.
+    pub vrf_routes: BTreeSet<(String, IpNet)>,
+}
+
+/// Traffic selectors that are not routed into their tunnel.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub enum LeftOut {
+    /// Another tunnel has the prefix: by the file, or because it comes before in the file.
+    #[error(
+        "tunnel \"{tunnel}\": {prefix} of its traffic selectors is not routed into it: tunnel \"{other}\" has that prefix; give each \
+         its own in swanctl.conf, or its device a vrf"
+    )]
+    Taken {
+        /// Of the selectors.
+        prefix: IpNet,
+        /// Whose they are.
+        tunnel: String,
+        /// Whose the prefix is.
+        other: String,
+    },
+    /// ESP and IKE go there.
+    #[error(
+        "tunnel \"{tunnel}\": {prefix} of its traffic selectors is not routed into it: that is a peer's own address, to which ESP \
+         and IKE go"
+    )]
+    Peer {
+        /// Of the selectors.
+        prefix: IpNet,
+        /// Whose they are.
+        tunnel: String,
+    },
+}
+
+impl Desired {
+    /// Makes addresses, routes and rules anew, with what is known of the inside of SAs by now.
+    pub fn lead(&mut self, policy: &Policy) {
+        (self.addresses, self.routes, self.vrf_routes) = Default::default();
+        (self.rules, self.followed, self.left_out) = Default::default();
+        let peers: BTreeSet<IpAddr> = policy.tunnels.iter().map(|tunnel| tunnel.remote).collect();
+        let mut holders: Holders<'_> = BTreeMap::new();
+        for tunnel in &policy.tunnels {
+            for &address in &tunnel.device.addresses {
+                self.addresses.insert(Address { device: tunnel.device.name.clone(), address });
+            }
+            for &destination in &tunnel.routes {
+                holders.insert((tunnel.device.vrf.as_deref(), destination), tunnel);
+                self.add_route(tunnel, destination, true, &peers);
+            }
+        }
+        if policy.tunnels.iter().all(|tunnel| tunnel.inside().is_none()) {
+            return;
+        }
+        let (addresses, routes, in_vrfs) = (self.addresses.clone(), self.routes.clone(), self.vrf_prefixes());
+        let written = holders.clone();
+        for tunnel in &policy.tunnels {
+            self.follow(tunnel, &peers, &mut holders);
+            self.block_gone(tunnel, &peers, &written);
+        }
+        self.followed = Followed {
+            addresses: self.addresses.difference(&addresses).cloned().collect(),
+            // Without what passes peers on, nothing may ask the table.
+            routes: self.routes.difference(&routes).filter(|route| route.via != RouteVia::Throw).cloned().collect(),
+            vrf_routes: self.vrf_prefixes().difference(&in_vrfs).cloned().collect(),
+        };
+    }
+
+    fn vrf_prefixes(&self) -> BTreeSet<(String, IpNet)> {
+        let prefixes = |(vrf, routes): (&String, &BTreeSet<(IpNet, Option<String>)>)| {
+            routes.iter().map(|(prefix, _)| (vrf.clone(), *prefix)).collect::<Vec<_>>()
+        };
+        self.vrf_routes.iter().flat_map(prefixes).collect()
+    }
+
+    /// What the file gives a prefix has it, and of several tunnels the first.
+    fn follow<'p>(&mut self, tunnel: &'p Tunnel, peers: &BTreeSet<IpAddr>, holders: &mut Holders<'p>) {
+        let Some(inside) = tunnel.inside() else { return };
+        for &address in &inside.now.addresses {
+            self.addresses.insert(Address { device: tunnel.device.name.clone(), address: address.into() });
+        }
+        let vrf = tunnel.device.vrf.as_deref();
+        for &prefix in &inside.now.routes {
+            let name = || tunnel.name.clone();
+            if is_peers(tunnel, &prefix, peers) {
+                self.left_out.insert(LeftOut::Peer { prefix, tunnel: name() });
+                continue;
+            }
+            let holder = *holders.entry((vrf, prefix)).or_insert(tunnel);
+            if holder.name == tunnel.name {
+                self.add_route(tunnel, prefix, true, peers);
+            } else {
+                self.left_out.insert(LeftOut::Taken { prefix, tunnel: name(), other: holder.name.clone() });
+            }
+        }
+    }
+
+    /// What no SA is for any more is unreachable, unless a prefix that the file gives the tunnel takes care of it.
+    fn block_gone(&mut self, tunnel: &Tunnel, peers: &BTreeSet<IpAddr>, written: &Holders<'_>) {
+        let vrf = tunnel.device.vrf.as_deref();
+        for prefix in tunnel.inside().into_iter().flat_map(|inside| &inside.gone) {
+            let around = written.iter().filter(|((of, around), _)| *of == vrf && around.contains(prefix));
+            let nearest = around.max_by_key(|((_, around), _)| around.prefix_len());
+            let is_routed = nearest.is_some_and(|(_, holder)| holder.name == tunnel.name);
+            if !is_routed && !is_peers(tunnel, prefix, peers) {
+                self.add_route(tunnel, *prefix, false, peers);
+            }
+        }
+    }
+
+    /// IKE and ESP to a peer are routed like anything else: a route around its address would lead them into a tunnel, its own
+    /// even. Such a route has a table of its own, which passes peers on. So has a default route, for the machine has one.
+    ///
+    /// A VRF's table is not asked for IKE and ESP, which go by the WAN's, and so may have any route.
+    ///
+    /// Where it does not lead `into` the device, there is the route to nowhere alone.
+    fn add_route(&mut self, tunnel: &Tunnel, destination: IpNet, into: bool, peers: &BTreeSet<IpAddr>) {
+        let device = into.then(|| tunnel.device.name.clone());
+        if let Some(vrf) = &tunnel.device.vrf {
+            self.vrf_routes.entry(vrf.clone()).or_default().insert((destination, device));
+            return;
+        }
+        let inside: Vec<IpNet> =
+            peers.iter().filter(|peer| destination.contains(*peer)).map(|&peer| peer.into()).collect();
+        let length = destination.prefix_len();
+        let table = if inside.is_empty() && length > 0 { Table::Main } else { Table::Around(length) };
+        self.routes.extend(blocked(destination, device.as_deref(), table));
+        if table != Table::Main {
+            let ipv4 = destination.addr().is_ipv4();
+            self.rules.extend([Asks::Longer, Asks::Table].map(|asks| Rule { ipv4, length, asks }));
+        }
+        for peer in inside {
+            self.routes.insert(Route { destination: peer, via: RouteVia::Throw, metric: metric(&peer), table });
+        }
+    }
+}
+
+/// Who has a prefix, in a VRF or in none.
+type Holders<'p> = BTreeMap<(Option<&'p str>, IpNet), &'p Tunnel>;
+
+/// Whether it is a peer's own address, in the tables that ESP is routed by.
+fn is_peers(tunnel: &Tunnel, prefix: &IpNet, peers: &BTreeSet<IpAddr>) -> bool {
+    tunnel.device.vrf.is_none() && prefix.prefix_len() == prefix.max_prefix_len() && peers.contains(&prefix.addr())
+}
+
+/// A route into a device, if any, and the one to nowhere behind it.
+pub(super) fn blocked(destination: IpNet, device: Option<&str>, table: Table) -> impl Iterator<Item = Route> {
+    let into = device.map(|device| {
+        let via = RouteVia::Device(device.to_owned());
+        Route { destination, via, metric: metric(&destination), table }
+    });
+    let behind = Route { destination, via: RouteVia::Unreachable, metric: UNREACHABLE_METRIC, table };
+    into.into_iter().chain([behind])
+}
+
+/// A route of another program at the same place must be a conflict that the kernel reports, not one that is silently preferred:
+/// so the best metric there is. IPv6 reads 0 as 1024.
+fn metric(destination: &IpNet) -> u32 {
+    match destination {
+        IpNet::V4(_) => 0,
+        IpNet::V6(_) => 1,
+    }
+}
