@@ -14,6 +14,7 @@ mod grace;
 mod inplace;
 mod link;
 mod live;
+mod naming;
 mod object;
 mod observer;
 mod pins;
@@ -37,12 +38,13 @@ use crate::compile::registry::Key;
 use crate::compile::{self, Registry, Tables};
 use crate::lane::LaneId;
 use crate::plan::Extent;
-use crate::policy::{Classify, Policy};
+use crate::policy::Classify;
 pub use devices::device_name;
 use devices::{is_dressed, remove_filters};
 pub use foreign::foreign;
 pub use gate::Gate;
 use live::{active, digest};
+pub use naming::Naming;
 use object::Object;
 pub use observer::{Ears, Missed, Observer, monotonic};
 pub use trial::{Offload, Trial};
@@ -193,30 +195,6 @@ pub struct Interface {
     pub vrf: Option<String>,
     /// Its packets begin with an Ethernet header.
     pub ethernet: bool,
-}
-
-/// Tables that packets go by, for whoever has a number out of them.
-#[derive(Debug)]
-pub struct Naming {
-    /// The tables.
-    pub tables: Tables,
-    /// Places of the rules by their numbers, where those are not the tables'.
-    rules: Option<BTreeMap<u32, usize>>,
-}
-
-impl Naming {
-    /// Of tables as they were compiled.
-    pub fn of(tables: Tables) -> Self {
-        Self { tables, rules: None }
-    }
-
-    /// The rule's place in the policy; `None` for no rule.
-    pub fn rule(&self, number: u32) -> Option<usize> {
-        match &self.rules {
-            Some(rules) => rules.get(&number).copied(),
-            None => self.tables.rules.place(number),
-        }
-    }
 }
 
 /// What the kernel has of ours.
@@ -371,23 +349,6 @@ impl Dataplane {
     /// Which tables packets go by now.
     pub fn stamp(&self) -> Result<Stamp, Error> {
         active(&self.object)
-    }
-
-    /// What they say, where they are this policy's.
-    pub fn naming(&self, policy: &Policy) -> Result<Option<Naming>, Error> {
-        if let Some(tables) = &self.tables {
-            return Ok((tables.rules.len() == policy.rules.len()).then(|| Naming::of(tables.clone())));
-        }
-        // An agent before this one has loaded them. Compiled anew the rules may have other numbers.
-        let tables = compile::compile(policy, &mut self.registry.clone())?;
-        let stamp = active(&self.object)?;
-        if tables.digest != digest(&self.object, stamp)? {
-            return Ok(None);
-        }
-        let numbers = live::rule_numbers(&self.object, stamp)?;
-        let rules: BTreeMap<u32, usize> = numbers.iter().copied().zip(tables.rules.matching()).collect();
-        let whole = rules.len() == numbers.len() && rules.len() == tables.rules.matching().count();
-        Ok(whole.then_some(Naming { tables, rules: Some(rules) }))
     }
 
     /// The number of a name, written to the pinned registry if it is new.
