@@ -171,31 +171,7 @@ impl Kind {
     /// Whether somebody changes what is ours. Two at once could take both the route into the tunnel and the one behind it,
     /// and nobody can stop what the box then sends in clear.
     pub const fn is_drift(self) -> bool {
-        match self {
-            Self::DeleteLink
-            | Self::DownLink
-            | Self::ChangeMtu
-            | Self::DeleteAddress
-            | Self::DeleteRoute
-            | Self::DeleteUnreachable
-            | Self::DeleteRule
-            | Self::FlushPolicies
-            | Self::DeleteState
-            | Self::FlushStates
-            | Self::DetachPrograms
-            | Self::RemovePin => true,
-            Self::RekeyChild
-            | Self::RekeyIke
-            | Self::ReloadChanged
-            | Self::ReloadEqual
-            | Self::ReloadBroken
-            | Self::Rules
-            | Self::FlapLane
-            | Self::StopAgent
-            | Self::KillAgent
-            | Self::KillCharon
-            | Self::Burst => false,
-        }
+        matches!(self.actor(), Actor::Nobody) && !matches!(self, Self::Burst)
     }
 
     /// Whom it is asked of.
