@@ -10,7 +10,8 @@ use xtask::lab::capture::Capture;
 use xtask::lab::dump;
 use xtask::lab::gateways::{Gateways, LANES_UP, LanePackets};
 use xtask::lab::sa;
-use xtask::lab::scenario::{Class, DEVICE, IF_ID, Keying, PSK, Scenario};
+use xtask::lab::scenario::{Class, DEVICE, IF_ID, Keying, Scenario};
+use xtask::lab::swanctl::{self, Child};
 use xtask::lab::traffic::{Flow, Tally, Traffic};
 use xtask::lab::{Family, Side};
 
@@ -31,55 +32,12 @@ fn scenario() -> Scenario {
 
 /// An operator's own: its names and labels are not ours, and charon numbers request ids as it likes.
 fn swanctl_conf(side: Side, marks: &[&str]) -> String {
-    let (ours, theirs) = (side.outer(Family::V4), side.other().outer(Family::V4));
-    let (id, other) = (side.identity(), side.other().identity());
-    let children: String = CHILDREN
-        .iter()
-        .zip(marks)
-        .map(|(name, mark)| {
-            format!(
-                "            {name} {{
-                local_ts = 0.0.0.0/0, ::/0
-                remote_ts = 0.0.0.0/0, ::/0
-                label = office {name}
-                label_mode = simple
-                if_id_in = {IF_ID}
-                if_id_out = {IF_ID}
-                mark_in = {mark}
-                mark_out = {mark}
-                set_mark_in = %same
-            }}\n"
-            )
-        })
-        .collect();
-    format!(
-        "connections {{
-    office {{
-        version = 2
-        local_addrs = {ours}
-        remote_addrs = {theirs}
-        mobike = no
-        local {{
-            auth = psk
-            id = {id}
-        }}
-        remote {{
-            auth = psk
-            id = {other}
-        }}
-        children {{
-{children}        }}
-    }}
-}}
-secrets {{
-    ike-office {{
-        id-1 = {id}
-        id-2 = {other}
-        secret = \"{PSK}\"
-    }}
-}}
-"
-    )
+    const ALL: &str = "0.0.0.0/0, ::/0";
+    let labels = CHILDREN.map(|name| format!("office {name}"));
+    let of = |((name, label), mark)| Child { name, label, mark, local_ts: ALL, remote_ts: ALL };
+    let children: Vec<Child<'_>> =
+        CHILDREN.into_iter().zip(labels.iter().map(String::as_str)).zip(marks.iter().copied()).map(of).collect();
+    swanctl::office(side, "", &children)
 }
 
 const MARKS: [&str; 4] = ["0x1/0xff", "0x2/0xff", "0x3/0xff", "0x4/0xff"];

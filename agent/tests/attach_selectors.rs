@@ -12,7 +12,8 @@ use xtask::lab::capture::Capture;
 use xtask::lab::dump;
 use xtask::lab::gateways::{Gateways, LANES_UP};
 use xtask::lab::process::Process;
-use xtask::lab::scenario::{Class, DEVICE, IF_ID, Keying, PSK, Scenario};
+use xtask::lab::scenario::{Class, DEVICE, IF_ID, Keying, Scenario};
+use xtask::lab::swanctl::{self, Child};
 use xtask::lab::traffic::{Flow, Tally, Traffic};
 use xtask::lab::{Family, Side};
 
@@ -29,61 +30,17 @@ const GIVEN: [&str; 2] = ["10.66.0.1", "2001:db8:66::1"];
 const FOLLOWED: Duration = Duration::from_secs(4);
 
 fn swanctl_conf(side: Side, behind: &str) -> String {
-    let (ours, theirs) = (side.outer(Family::V4), side.other().outer(Family::V4));
-    let (id, other) = (side.identity(), side.other().identity());
-    let (ours_ts, theirs_ts, virtual_ips) = match side {
+    let (local_ts, remote_ts, virtual_ips) = match side {
         Side::A => ("0.0.0.0/0, ::/0", behind, "vips = 0.0.0.0, ::"),
         Side::B => (behind, "0.0.0.0/0, ::/0", "pools = four, six"),
     };
-    let child = |(name, mark): (&str, u32)| {
-        format!(
-            "            {name} {{
-                local_ts = {ours_ts}
-                remote_ts = {theirs_ts}
-                label = {name}.0
-                label_mode = simple
-                if_id_in = {IF_ID}
-                if_id_out = {IF_ID}
-                mark_in = {mark}/0xff
-                mark_out = {mark}/0xff
-                set_mark_in = %same
-            }}\n"
-        )
-    };
-    let children: String = [("voice", 1), ("default", 2)].map(child).concat();
     let pools = match side {
         Side::A => "",
         Side::B => "pools {\n    four { addrs = 10.66.0.0/24 }\n    six { addrs = 2001:db8:66::/112 }\n}\n",
     };
-    format!(
-        "connections {{
-    office {{
-        version = 2
-        local_addrs = {ours}
-        remote_addrs = {theirs}
-        mobike = no
-        {virtual_ips}
-        local {{
-            auth = psk
-            id = {id}
-        }}
-        remote {{
-            auth = psk
-            id = {other}
-        }}
-        children {{
-{children}        }}
-    }}
-}}
-secrets {{
-    ike-office {{
-        id-1 = {id}
-        id-2 = {other}
-        secret = \"{PSK}\"
-    }}
-}}
-{pools}"
-    )
+    let child = |name, label, mark| Child { name, label, mark, local_ts, remote_ts };
+    let children = [child("voice", "voice.0", "1/0xff"), child("default", "default.0", "2/0xff")];
+    swanctl::office(side, virtual_ips, &children) + pools
 }
 
 struct Stage(Gateways);

@@ -33,6 +33,7 @@ pub mod process;
 pub mod prometheus;
 pub mod sa;
 pub mod scenario;
+pub mod swanctl;
 pub mod tmux;
 pub mod traffic;
 pub mod wan;
