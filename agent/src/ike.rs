@@ -111,9 +111,10 @@ pub enum Command {
     Load(Box<Load>, Standing, oneshot::Sender<Result<(), Error>>),
     /// Unload a connection, by its key, and close its SAs.
     Unload(String, oneshot::Sender<Result<(), Error>>),
-    /// The kernel lacks something of these lanes, and nothing of all others. Lanes that are up and lack it for long are closed,
-    /// and made anew; lanes on demand that lack their policies get new traps.
-    Lacking(BTreeMap<LaneId, Lack>),
+    /// The kernel lacks something of these lanes, and nothing of all others. Lanes that are up and lack it in two looks are closed,
+    /// and made anew; lanes on demand that lack their policies get new traps. Answered by whether another look is wanted, in
+    /// [`machine::LACKS`].
+    Lacking(BTreeMap<LaneId, Lack>, oneshot::Sender<bool>),
     /// A packet wanted to take the lane of that request id, and found no state: charon has heard it, too.
     Acquired(u32),
     /// Tell how every tunnel is of whose SAs charon has been asked.

@@ -35,6 +35,9 @@ mod tunnel;
 pub const HOLD: Duration = Duration::from_secs(15);
 /// The same once a new IKE_SA stands: its INITIAL_CONTACT made the peer drop what it had.
 pub const HOLD_AFTER_CONTACT: Duration = Duration::from_secs(1);
+/// Between the two looks that have to miss a lane's states or policies in the kernel, at least: long enough for charon to put
+/// in what belongs together.
+pub const LACKS: Duration = Duration::from_millis(700);
 /// Events may be lost with a connection, or overtaken by a snapshot: all is compared this often.
 pub const RESYNC: Duration = Duration::from_secs(30);
 /// Between attempts to reach charon.
@@ -254,6 +257,11 @@ impl Machine {
     /// How every tunnel is of which a list has told.
     pub fn status(&self) -> Vec<TunnelStatus> {
         self.tunnels.values().filter_map(Tunnel::status).collect()
+    }
+
+    /// Whether something was missed in one look, and another has to say whether that stays.
+    pub fn is_in_doubt(&self) -> bool {
+        self.tunnels.values().any(Tunnel::is_in_doubt)
     }
 
     /// Why charon cannot be reached, while it cannot.

@@ -147,7 +147,10 @@ impl Shell {
                 }
                 self.feed(Input::Unload(tunnel));
             }
-            Command::Lacking(lanes) => self.feed(Input::Lacking(lanes)),
+            Command::Lacking(lanes, reply) => {
+                self.feed(Input::Lacking(lanes));
+                let _ = reply.send(self.machine.is_in_doubt());
+            }
             Command::Acquired(reqid) => self.feed(Input::Acquired(reqid)),
             Command::Status(reply) => drop(reply.send(self.machine.status())),
         }

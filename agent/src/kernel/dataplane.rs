@@ -260,6 +260,11 @@ impl Dataplane {
         self.object.pin(&self.folder)
     }
 
+    /// Whether pins of maps are missing.
+    pub fn lacks_pins(&self) -> bool {
+        object::unpinned(&self.folder).next().is_some()
+    }
+
     /// What is pinned below `pin_root`, without changing anything; `None` where nothing of this version is.
     pub fn peek(pin_root: &Path) -> Result<Option<(Observed, Registry)>, Error> {
         let folder = pins::folder(pin_root);

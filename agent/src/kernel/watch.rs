@@ -49,7 +49,7 @@ pub enum What {
     Route,
     /// A rule with our protocol id.
     Rule,
-    /// A static state of ours.
+    /// A static state of ours, or one of charon's that was removed.
     State,
     /// A policy with a request id of ours.
     Policy,
@@ -82,8 +82,8 @@ impl Watch {
     pub async fn next(&mut self) -> Option<Event> {
         loop {
             let event = tokio::select! {
-                message = self.route.next() => event(message?.0.payload, |message| of_route(message).map(Event::Changed)),
-                message = self.xfrm.next() => event(message?.0.payload, of_xfrm),
+                message = self.route.next() => event(message?.0.payload, Event::of_route),
+                message = self.xfrm.next() => event(message?.0.payload, Event::of_xfrm),
             };
             if event.is_some() {
                 return event;
@@ -97,6 +97,21 @@ fn event<T>(payload: NetlinkPayload<T>, concerns: impl FnOnce(T) -> Option<Event
         NetlinkPayload::InnerMessage(message) => concerns(message),
         NetlinkPayload::Overrun(_) => Some(Event::Overrun),
         _ => None,
+    }
+}
+
+impl Event {
+    /// What a word of rtnetlink's says that concerns us.
+    pub fn of_route(message: RouteNetlinkMessage) -> Option<Self> {
+        of_route(message).map(Self::Changed)
+    }
+
+    /// The same of XFRM's. Wipes the keys in it.
+    pub fn of_xfrm(message: XfrmMessage) -> Option<Self> {
+        match message {
+            XfrmMessage::Acquire(message) => our_template(&message.nlas).map(Self::Acquire),
+            message => of_object(message).map(Self::Changed),
+        }
     }
 }
 
@@ -137,16 +152,14 @@ fn is_our_route(route: &RouteMessage) -> bool {
     route.header.protocol == RouteProtocol::Other(PROTOCOL)
 }
 
-/// What charon does to its own states at every rekey is not drift.
+/// What charon adds at every rekey is not drift.
 fn is_our_state(info: &UserSaInfo) -> bool {
-    REQIDS.contains(&info.reqid) && state::is_tagged(info)
+    is_of_ours(info) && state::is_tagged(info)
 }
 
-fn of_xfrm(message: XfrmMessage) -> Option<Event> {
-    match message {
-        XfrmMessage::Acquire(message) => our_template(&message.nlas).map(Event::Acquire),
-        message => of_object(message).map(Event::Changed),
-    }
+/// A state of ours, or one of charon's that carries a lane of ours.
+fn is_of_ours(info: &UserSaInfo) -> bool {
+    REQIDS.contains(&info.reqid)
 }
 
 fn of_object(message: XfrmMessage) -> Option<What> {
@@ -156,8 +169,9 @@ fn of_object(message: XfrmMessage) -> Option<What> {
             is_our_state(&message.user_sa_info).then_some(What::State)
         }
         XfrmMessage::DeleteSa(mut message) => {
+            // By charon at the end of a rekey, or behind its back: it does not notice.
             let ours =
-                message.nlas.iter().any(|attribute| matches!(attribute, XfrmAttrs::SaInfo(info) if is_our_state(info)));
+                message.nlas.iter().any(|attribute| matches!(attribute, XfrmAttrs::SaInfo(info) if is_of_ours(info)));
             state::wipe(&mut message.nlas);
             ours.then_some(What::State)
         }

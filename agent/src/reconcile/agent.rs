@@ -30,6 +30,7 @@ use crate::config::Shelf;
 use crate::control::server::{Call, Server};
 use crate::control::{Reply, Request};
 use crate::ike::Event;
+use crate::ike::machine::LACKS;
 use crate::kernel::{self, Watch, What};
 use crate::metrics::server::{bind, serve};
 use crate::policy::adopt;
@@ -43,6 +44,9 @@ const COUNT: Duration = Duration::from_secs(2);
 
 /// Between two looks for cgroups that rules name: services come and go without a word to us.
 const CGROUPS: Duration = Duration::from_secs(1);
+
+/// Between two looks at the programs, at least; and how many times as long as such a look takes.
+const PROGRAMS: (Duration, u32) = (Duration::from_secs(1), 20);
 
 /// After the kernel told of a change: others come in a row with it.
 const SETTLED: Duration = Duration::from_millis(300);
@@ -111,6 +115,7 @@ pub async fn run(places: &Places, config: &Path) -> Result<(), Error> {
     let mut count = every(COUNT);
     let mut interfaces = every(RESYNC);
     let mut cgroups = every(CGROUPS);
+    let mut programs = every(PROGRAMS.0);
     // A change has been told, and the look at it is due; the same for interfaces alone.
     let (mut due, mut moved) = (false, false);
     let mut watchdog = every(sd_notify::watchdog_enabled().map_or(Duration::from_secs(3600), |limit| limit / 3));
@@ -160,11 +165,23 @@ pub async fn run(places: &Places, config: &Path) -> Result<(), Error> {
                     tracing::warn!("which cgroups are there is not known, trying again: {error}");
                 }
             }
+            _ = programs.tick() => {
+                let start = Instant::now();
+                match agent.world.has_lost_programs() {
+                    Ok(false) => {}
+                    Ok(true) => resync.reset_immediately(),
+                    Err(error) => tracing::warn!("whether programs are where they should be is not known: {error}"),
+                }
+                programs.reset_after(PROGRAMS.0.max(start.elapsed() * PROGRAMS.1));
+            }
             () = learning.notified() => agent.learn().await,
             _ = count.tick() => agent.count_errors().await,
             _ = resync.tick() => {
                 agent.tick().await;
-                due = false;
+                due = agent.world.is_in_doubt();
+                if due {
+                    resync.reset_after(LACKS);
+                }
             }
             _ = watchdog.tick() => notify(&[NotifyState::Watchdog]),
         }

@@ -86,11 +86,14 @@ impl Charon {
         self.stop().await;
     }
 
-    /// Tells the task of which lanes the kernel lacks something.
-    pub async fn lacking(&self, lanes: BTreeMap<LaneId, Lack>) {
-        if self.tell(Command::Lacking(lanes)).await.is_err() {
+    /// Tells the task of which lanes the kernel lacks something. Whether it wants another look.
+    pub async fn lacking(&self, lanes: BTreeMap<LaneId, Lack>) -> bool {
+        let (reply, answer) = oneshot::channel();
+        if self.tell(Command::Lacking(lanes, reply)).await.is_err() {
             tracing::warn!("the task for charon does not listen");
+            return false;
         }
+        timeout(TAKES, answer).await.ok().and_then(Result::ok).unwrap_or_default()
     }
 
     /// Tells the task that a packet wants to take the lane of that request id.

@@ -12,8 +12,8 @@ use crate::ike::{self, Lack};
 use crate::kernel::dataplane::{self, Dataplane};
 use crate::kernel::{Netlink, SaErrors, apply, interfaces, sa_errors, snapshot};
 use crate::lane::LaneId;
-use crate::plan::{Desired, Observed, Op, Plan, Spared, diff};
-use crate::policy::{Keying, Policy, Rule};
+use crate::plan::{Desired, Extent, Observed, Op, Plan, Spared, diff};
+use crate::policy::{Classify, Keying, Policy, Rule};
 
 /// The data path, shared with what reads its counters.
 pub type SharedDataplane = Arc<Mutex<Dataplane>>;
@@ -26,6 +26,10 @@ pub struct World {
     charon: Option<Charon>,
     /// Cgroups that rules name and that were not there, so that each is said once.
     missing: BTreeSet<String>,
+    /// Where programs were in the last look.
+    programs: Option<Programs>,
+    /// The last look missed what another one has to miss, too.
+    in_doubt: bool,
 }
 
 /// What an absent charon means.
@@ -49,6 +53,20 @@ pub struct Survey {
     pub charon: Option<crate::vici::Error>,
 }
 
+/// Where programs of ours are.
+#[derive(Debug, PartialEq, Eq)]
+struct Programs {
+    attached: Vec<(String, String)>,
+    ports: BTreeMap<String, Option<Classify>>,
+    sockets: Extent,
+}
+
+impl Programs {
+    fn of(seen: &dataplane::Observed) -> Self {
+        Self { attached: seen.attached.clone(), ports: seen.ports.clone(), sockets: seen.sockets }
+    }
+}
+
 impl World {
     /// Opens netlink; the data path is opened when it is first to be changed.
     pub fn open(bpffs: &Path) -> Result<Self, Error> {
@@ -58,6 +76,8 @@ impl World {
             dataplane: None,
             charon: None,
             missing: BTreeSet::new(),
+            programs: None,
+            in_doubt: false,
         })
     }
 
@@ -86,8 +106,9 @@ impl World {
     }
 
     /// Looks at everything of ours, and at what `wanted` asks beyond it.
-    pub async fn survey(&self, wanted: &Wanted) -> Result<Survey, Error> {
+    pub async fn survey(&mut self, wanted: &Wanted) -> Result<Survey, Error> {
         let (seen, mut registry) = self.look_at_dataplane()?;
+        self.programs = Some(Programs::of(&seen));
         let tables = compile(&wanted.policy, &mut registry)?;
         let mut desired = wanted.desired.clone();
         desired.tables = Some(tables.digest);
@@ -312,10 +333,23 @@ impl World {
     }
 
     /// What the kernel has lost of charon's lanes charon itself never notices: the task is told.
-    pub async fn tell_lacking(&self, survey: &Survey) {
-        if let Some(charon) = &self.charon {
-            charon.lacking(survey.lacking.clone()).await;
-        }
+    pub async fn tell_lacking(&mut self, survey: &Survey) {
+        self.in_doubt = match &self.charon {
+            Some(charon) => charon.lacking(survey.lacking.clone()).await,
+            None => false,
+        };
+    }
+
+    /// Whether the last look missed something that another one has to miss, too.
+    pub fn is_in_doubt(&self) -> bool {
+        self.in_doubt
+    }
+
+    /// Whether programs have come off since the last look, or pins of maps are missing. The kernel tells nobody of either.
+    pub fn has_lost_programs(&self) -> Result<bool, Error> {
+        let (Some(opened), Some(before)) = (&self.dataplane, &self.programs) else { return Ok(false) };
+        let opened = lock(opened);
+        Ok(opened.lacks_pins() || Programs::of(&opened.observed()?) != *before)
     }
 
     /// Connections that are loaded as they should be still have to be kept by the task: it is told of those.

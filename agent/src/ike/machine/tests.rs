@@ -485,9 +485,10 @@ fn a_lane_that_the_kernel_lost_is_closed_and_made_anew() {
     let mut bench = Bench::steady(&testing::policy());
     let lost = || Input::Lacking(BTreeMap::from([(lane("voice", 0), Lack::States)]));
     assert_eq!(bench.feed(lost()), []);
-    bench.now += SECOND;
+    assert!(bench.machine.is_in_doubt());
+    bench.now += LACKS / 2;
     assert_eq!(bench.feed(lost()), [], "too soon after the first look");
-    bench.now += 4 * SECOND;
+    bench.now += LACKS;
     assert_eq!(bench.feed(lost()), [Action::CloseChild(1), Action::Tell(Event::LaneDown(lane("voice", 0)))]);
     // A list that was asked before does not bring it back.
     assert_eq!(told(&bench.feed(Input::Sas { asked: bench.now - SECOND, sas: vec![all_up()] })), []);
@@ -506,6 +507,7 @@ fn a_lane_that_a_look_found_again_has_not_been_lost() {
         assert_eq!(told(&bench.feed(Input::Lacking(BTreeMap::from([(lane("voice", 0), Lack::States)])))), []);
         bench.now += 5 * SECOND;
         assert_eq!(told(&bench.feed(Input::Lacking(BTreeMap::new()))), []);
+        assert!(!bench.machine.is_in_doubt());
         bench.now += 5 * SECOND;
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::backoff::{Backoff, Chance};
 use super::lane::{Change, Lane};
-use super::{Action, HOLD_AFTER_CONTACT, stands};
+use super::{Action, HOLD_AFTER_CONTACT, LACKS, stands};
 use crate::ike::connection::ChildLane;
 use crate::ike::sas::{ChildSa, IkeSa, IkeState, Notice};
 use crate::ike::{Connection, Event, Lack, Load, Standing, TunnelStatus};
@@ -24,8 +24,6 @@ const SURPLUS: Duration = Duration::from_secs(5);
 const SETTLE: Duration = Duration::from_secs(2);
 /// Failed attempts of an end that does not begin, after its charon's restart.
 const RECOVERY_ATTEMPTS: u32 = 3;
-/// Between the two looks that have to miss a lane's states or policies in the kernel, at least.
-const LACKS: Duration = Duration::from_secs(2);
 /// What charon's own answer to a packet is left without an IKE_SA: from then on there is one, half open, that another attempt
 /// joins. Two at the same instant would make two.
 const CHARONS_TURN: Duration = Duration::from_millis(500);
@@ -404,6 +402,11 @@ impl Tunnel {
                 actions.push(Action::CloseChild(id));
             }
         }
+    }
+
+    /// Something was missed in one look.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.lanes.iter().any(|state| state.lacks_since.is_some())
     }
 
     /// charon is gone: what was asked of it will not be answered.

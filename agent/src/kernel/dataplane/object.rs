@@ -141,13 +141,12 @@ impl Object {
 
     /// Pins those of its maps that are pinned no more; which those are.
     pub fn pin(&self, folder: &Path) -> Result<Vec<&'static str>, Error> {
-        let gone = map::ALL.into_iter().filter(|name| !folder.join(name).exists());
-        gone.map(|name| {
+        let pin = |name| {
             let pinned = self.map(name)?.pin(folder.join(name));
             pinned.map_err(|error| Error::Map { map: name.to_owned(), cause: chain(&error) })?;
             Ok(name)
-        })
-        .collect()
+        };
+        unpinned(folder).map(pin).collect()
     }
 
     fn map(&self, name: &str) -> Result<&Map, Error> {
@@ -157,6 +156,11 @@ impl Object {
     fn map_mut(&mut self, name: &str) -> Result<&mut Map, Error> {
         self.ebpf.map_mut(name).ok_or_else(|| Error::missing(name))
     }
+}
+
+/// Maps without a pin in that folder.
+pub(super) fn unpinned(folder: &Path) -> impl Iterator<Item = &'static str> {
+    map::ALL.into_iter().filter(|name| !folder.join(name).exists())
 }
 
 /// Loading what is loaded already is fine.
