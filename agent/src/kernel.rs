@@ -24,7 +24,7 @@ pub use devices::devices;
 pub use interfaces::interfaces;
 pub use netlink::Netlink;
 pub use sa_errors::{SaErrors, sa_errors};
-pub use snapshot::snapshot;
+pub use snapshot::{read, snapshot};
 pub use watch::{Event, Watch, What};
 
 /// What the kernel refused, and what can be done about it. Never holds a message: those show keys.

@@ -12,13 +12,14 @@ use super::link::Devices;
 use super::netlink::{Failure, Netlink};
 use crate::plan::{Address, PROTOCOL};
 
+pub(super) async fn dump(netlink: &Netlink) -> Result<Vec<RouteNetlinkMessage>, Failure> {
+    netlink.dump_route(RouteNetlinkMessage::GetAddress(AddressMessage::default())).await
+}
+
 /// On our devices: ours, and those that others put there. The kernel's own link-local ones are neither.
-pub(super) async fn dump(
-    netlink: &Netlink,
-    devices: &Devices,
-) -> Result<(BTreeSet<Address>, BTreeSet<Address>), Failure> {
+pub(super) fn read_all(messages: &[RouteNetlinkMessage], devices: &Devices) -> (BTreeSet<Address>, BTreeSet<Address>) {
     let (mut ours, mut others) = (BTreeSet::new(), BTreeSet::new());
-    for message in netlink.dump_route(RouteNetlinkMessage::GetAddress(AddressMessage::default())).await? {
+    for message in messages {
         let RouteNetlinkMessage::NewAddress(message) = message else { continue };
         let Some(device) = devices.names.get(&message.header.index).filter(|name| devices.ours.contains_key(*name))
         else {
@@ -44,7 +45,7 @@ pub(super) async fn dump(
             others.insert(address);
         }
     }
-    Ok((ours, others))
+    (ours, others)
 }
 
 pub(super) async fn add(netlink: &Netlink, address: &Address, index: u32) -> Result<(), Failure> {

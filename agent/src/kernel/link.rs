@@ -27,18 +27,23 @@ pub(super) struct Devices {
     underlying: BTreeMap<String, u32>,
 }
 
-pub(super) async fn dump(netlink: &Netlink) -> Result<Devices, Failure> {
-    let mut devices = Devices::default();
-    for message in netlink.dump_route(RouteNetlinkMessage::GetLink(LinkMessage::default())).await? {
-        if let RouteNetlinkMessage::NewLink(message) = message {
-            devices.add(message);
-        }
-    }
-    devices.name_numbers();
-    Ok(devices)
+pub(super) async fn dump(netlink: &Netlink) -> Result<Vec<RouteNetlinkMessage>, Failure> {
+    netlink.dump_route(RouteNetlinkMessage::GetLink(LinkMessage::default())).await
 }
 
 impl Devices {
+    /// Those that the messages tell of.
+    pub(super) fn of(messages: &[RouteNetlinkMessage]) -> Self {
+        let mut devices = Self::default();
+        for message in messages {
+            if let RouteNetlinkMessage::NewLink(message) = message {
+                devices.add(message.clone());
+            }
+        }
+        devices.name_numbers();
+        devices
+    }
+
     fn add(&mut self, message: LinkMessage) {
         let (mut name, mut ours, mut mtu, mut kind, mut link) =
             (String::new(), false, 0, String::new(), LinkKind::default());

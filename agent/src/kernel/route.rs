@@ -14,22 +14,24 @@ use super::link::Devices;
 use super::netlink::{Failure, Netlink};
 use crate::plan::{PROTOCOL, Route, RouteVia, Table};
 
-pub(super) async fn dump(netlink: &Netlink, devices: &Devices) -> Result<BTreeSet<Route>, Failure> {
-    let mut routes = BTreeSet::new();
+pub(super) async fn dump(netlink: &Netlink) -> Result<Vec<RouteNetlinkMessage>, Failure> {
+    let mut messages = Vec::new();
     for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-        let answer = netlink.dump_route(RouteNetlinkMessage::GetRoute(filter(family))).await;
-        let messages = match answer {
+        match netlink.dump_route(RouteNetlinkMessage::GetRoute(filter(family))).await {
             // The table comes to be with its first route.
-            Err(failure) if failure.is(libc::ENOENT) => continue,
-            answer => answer?,
-        };
-        for message in messages {
-            if let RouteNetlinkMessage::NewRoute(message) = message {
-                routes.extend(read(&message, devices));
-            }
+            Err(failure) if failure.is(libc::ENOENT) => {}
+            answer => messages.extend(answer?),
         }
     }
-    Ok(routes)
+    Ok(messages)
+}
+
+pub(super) fn read_all(messages: &[RouteNetlinkMessage], devices: &Devices) -> BTreeSet<Route> {
+    let of = |message: &RouteNetlinkMessage| match message {
+        RouteNetlinkMessage::NewRoute(message) => read(message, devices),
+        _ => None,
+    };
+    messages.iter().filter_map(of).collect()
 }
 
 pub(super) async fn add(netlink: &Netlink, route: &Route, index: Option<u32>) -> Result<(), Failure> {

@@ -10,22 +10,26 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use super::netlink::{Failure, Netlink};
 use crate::plan::{Asks, PROTOCOL, Rule, Table};
 
-pub(super) async fn dump(netlink: &Netlink) -> Result<BTreeSet<Rule>, Failure> {
-    let mut rules = BTreeSet::new();
+pub(super) async fn dump(netlink: &Netlink) -> Result<Vec<RouteNetlinkMessage>, Failure> {
+    let mut messages = Vec::new();
     for family in [AddressFamily::Inet, AddressFamily::Inet6] {
         let mut message = RuleMessage::default();
         message.header.family = family;
-        let answer = match netlink.dump_route(RouteNetlinkMessage::GetRule(message)).await {
+        match netlink.dump_route(RouteNetlinkMessage::GetRule(message)).await {
             // A kernel without policy routing has none.
-            Err(failure) if failure.is(libc::EOPNOTSUPP) => continue,
-            answer => answer?,
-        };
-        rules.extend(answer.iter().filter_map(|message| match message {
-            RouteNetlinkMessage::NewRule(message) => read(message),
-            _ => None,
-        }));
+            Err(failure) if failure.is(libc::EOPNOTSUPP) => {}
+            answer => messages.extend(answer?),
+        }
     }
-    Ok(rules)
+    Ok(messages)
+}
+
+pub(super) fn read_all(messages: &[RouteNetlinkMessage]) -> BTreeSet<Rule> {
+    let of = |message: &RouteNetlinkMessage| match message {
+        RouteNetlinkMessage::NewRule(message) => read(message),
+        _ => None,
+    };
+    messages.iter().filter_map(of).collect()
 }
 
 pub(super) async fn add(netlink: &Netlink, rule: Rule) -> Result<(), Failure> {

@@ -1,31 +1,50 @@
 //! What of ours is in the kernel.
 
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_xfrm::XfrmMessage;
+
+use super::link::Devices;
 use super::netlink::{Failure, Netlink};
 use super::{Error, address, link, route, rule, state, xfrm_policy};
-use crate::plan::Observed;
+use crate::plan::{Observed, State, XfrmPolicy};
 
 /// Everything of ours that netlink shows, and the names of the devices that are not. Data path and charon are left empty.
 pub async fn snapshot(netlink: &Netlink) -> Result<Observed, Error> {
     let failed = |what| move |failure: Failure| Error::Dump { what, cause: failure.to_string() };
-    let devices = link::dump(netlink).await.map_err(failed("devices"))?;
-    let (addresses, other_addresses) = address::dump(netlink, &devices).await.map_err(failed("addresses"))?;
-    let routes = route::dump(netlink, &devices).await.map_err(failed("routes"))?;
-    let rules = rule::dump(netlink).await.map_err(failed("rules"))?;
+    let mut messages = link::dump(netlink).await.map_err(failed("devices"))?;
+    messages.extend(address::dump(netlink).await.map_err(failed("addresses"))?);
+    messages.extend(route::dump(netlink).await.map_err(failed("routes"))?);
+    messages.extend(rule::dump(netlink).await.map_err(failed("rules"))?);
+    let states = state::dump(netlink).await.map_err(failed("XFRM states"))?;
+    let policies = xfrm_policy::dump(netlink).await.map_err(failed("XFRM policies"))?;
+    Ok(gather(&messages, states, policies))
+}
+
+/// The same of messages that are there already: answers to dumps of links, addresses, routes and rules, and of XFRM's states
+/// and policies.
+pub fn read(route: &[RouteNetlinkMessage], xfrm: Vec<XfrmMessage>) -> Observed {
+    let policies = xfrm_policy::read_all(&xfrm);
+    gather(route, state::read_all(xfrm), policies)
+}
+
+fn gather(messages: &[RouteNetlinkMessage], states: Vec<(State, bool)>, policies: Vec<XfrmPolicy>) -> Observed {
+    let devices = Devices::of(messages);
+    let (addresses, other_addresses) = address::read_all(messages, &devices);
     let mut observed = Observed {
+        addresses,
+        other_addresses,
+        routes: route::read_all(messages, &devices),
+        rules: rule::read_all(messages),
         links: devices.ours,
         others: devices.others,
         vrfs: devices.vrfs,
-        addresses,
-        other_addresses,
-        routes,
-        rules,
         ..Observed::default()
     };
-    for (state, tagged) in state::dump(netlink).await.map_err(failed("XFRM states"))? {
+    for (state, tagged) in states {
         observed.add_state(state, tagged);
     }
-    for policy in xfrm_policy::dump(netlink).await.map_err(failed("XFRM policies"))? {
+    for policy in policies {
         observed.add_policy(policy);
     }
-    Ok(observed)
+    observed
 }

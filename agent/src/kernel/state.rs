@@ -22,9 +22,13 @@ const CBC: &str = "cbc(aes)";
 const SHA256: &str = "hmac(sha256)";
 const ICV_BITS: u32 = 128;
 
-/// All with a request id of ours, charon's and larval ones (SPI 0, no key yet) included, and whether they have our tag.
+/// What [`read_all`] makes of all.
 pub(super) async fn dump(netlink: &Netlink) -> Result<Vec<(State, bool)>, Failure> {
-    let messages = netlink.dump_xfrm(XfrmMessage::GetDumpSa(GetDumpMessage::default())).await?;
+    Ok(read_all(netlink.dump_xfrm(XfrmMessage::GetDumpSa(GetDumpMessage::default())).await?))
+}
+
+/// Those with a request id of ours, charon's and larval ones (SPI 0, no key yet) included, and whether they have our tag.
+pub(super) fn read_all(messages: Vec<XfrmMessage>) -> Vec<(State, bool)> {
     let mut states = Vec::new();
     for message in messages {
         let XfrmMessage::AddSa(mut message) = message else { continue };
@@ -33,7 +37,7 @@ pub(super) async fn dump(netlink: &Netlink) -> Result<Vec<(State, bool)>, Failur
         }
         wipe(&mut message.nlas);
     }
-    Ok(states)
+    states
 }
 
 /// All, ours and others', with their keys wiped.

@@ -20,6 +20,15 @@ pub(super) async fn dump(netlink: &Netlink) -> Result<Vec<XfrmPolicy>, Failure> 
     Ok(dump_raw(netlink).await?.iter().filter_map(read).collect())
 }
 
+/// What [`dump`] makes of its answer.
+pub(super) fn read_all(messages: &[XfrmMessage]) -> Vec<XfrmPolicy> {
+    let of = |message: &XfrmMessage| match message {
+        XfrmMessage::AddPolicy(message) => read(message),
+        _ => None,
+    };
+    messages.iter().filter_map(of).collect()
+}
+
 pub(super) async fn add(netlink: &Netlink, policy: &XfrmPolicy) -> Result<(), Failure> {
     netlink.xfrm(XfrmMessage::AddPolicy(message(policy)), 0).await
 }
