@@ -207,6 +207,7 @@ impl Lab {
             dscp: 0,
             payload: 200,
             rate: 100,
+            window: None,
             count: None,
             mark: None,
             cpu: None,

@@ -89,20 +89,30 @@ impl Agent {
         self.daemon.as_ref().map(Process::id)
     }
 
+    /// Has daemons that are started from now on be of another build.
+    pub fn set_binary(&mut self, binary: &Path) {
+        self.binary = binary.to_owned();
+    }
+
     /// Starts the daemon and waits until its file is in place.
     pub fn start(&mut self) -> Result<()> {
+        self.launch(&[])?;
+        let ns = self.ns.clone();
+        // Metrics are served before the file is in place.
+        let in_place =
+            || Metrics::scrape(&ns).is_ok_and(|metrics| metrics.sum("lanekeeper_reload_success", &[]) == 1.0);
+        self.daemon()?.wait_until(START, "lanekeeper has its file in place", in_place)
+    }
+
+    /// Starts the daemon, with more in its environment, and waits for nothing.
+    pub fn launch(&mut self, environment: &[(&str, &str)]) -> Result<()> {
         let config = self.config();
         let mut command = self.command(&["run", "--config", &config.to_string_lossy()]);
         if let Some(level) = self.level {
             command.env("LANEKEEPER_LOG", level);
         }
-        let mut daemon = Process::start("lanekeeper", &mut command, &self.folder.join("lanekeeper.log"))?;
-        let ns = self.ns.clone();
-        // Metrics are served before the file is in place.
-        let in_place =
-            || Metrics::scrape(&ns).is_ok_and(|metrics| metrics.sum("lanekeeper_reload_success", &[]) == 1.0);
-        daemon.wait_until(START, "lanekeeper has its file in place", in_place)?;
-        self.daemon = Some(daemon);
+        command.envs(environment.iter().copied());
+        self.daemon = Some(Process::start("lanekeeper", &mut command, &self.folder.join("lanekeeper.log"))?);
         Ok(())
     }
 

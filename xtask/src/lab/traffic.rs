@@ -19,6 +19,9 @@ use super::netns::Ns;
 /// Flow number, sequence number.
 const HEADER: usize = 4 + 8;
 
+/// How long a packet of a window is waited for: then it is lost, and its place is another's.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// After the last sender is done, how long nothing may arrive before the receivers give up on the rest.
 const SETTLE: Duration = Duration::from_millis(1500);
 
@@ -41,6 +44,8 @@ pub struct Flow {
     pub payload: usize,
     /// Packets a second.
     pub rate: u32,
+    /// In the place of the rate: each packet as soon as no more than so many before it have not arrived, without a pause.
+    pub window: Option<u64>,
     /// Packets in all; `None` until stopped.
     pub count: Option<u64>,
     /// fwmark of the sender's socket.
@@ -135,8 +140,8 @@ impl Traffic {
         for (number, flow) in (0u32..).zip(flows) {
             let socket = flow.from.run(|| sender(flow)).with_context(|| format!("sender of flow {}", flow.name))?;
             let (counters, stop) = (Arc::clone(&traffic.counters[number as usize]), Arc::clone(&traffic.stop));
-            let (rate, count) = (flow.rate, flow.count.unwrap_or(u64::MAX));
-            let sending = Sending { number, payload: flow.payload.max(HEADER), rate, count, cpu: flow.cpu };
+            let (rate, window, count) = (flow.rate, flow.window, flow.count.unwrap_or(u64::MAX));
+            let sending = Sending { number, payload: flow.payload.max(HEADER), rate, window, count, cpu: flow.cpu };
             traffic.senders.push(thread::spawn(move || sending.run(&socket, &counters, &stop)));
         }
         Ok(traffic)
@@ -223,6 +228,7 @@ struct Sending {
     number: u32,
     payload: usize,
     rate: u32,
+    window: Option<u64>,
     count: u64,
     cpu: Option<usize>,
 }
@@ -238,13 +244,18 @@ impl Sending {
         let mut packet = vec![0; self.payload];
         packet[..4].copy_from_slice(&self.number.to_be_bytes());
         let mut due = Instant::now();
-        let mut sequence = 0;
+        let (mut sequence, mut written_off) = (0, 0);
         while sequence < self.count && !stop.load(Relaxed) {
-            let now = Instant::now();
-            if due > now {
-                thread::sleep(due - now);
+            match self.window {
+                Some(window) => wait_for_room(window, &mut written_off, sequence, counters, stop),
+                None => {
+                    let now = Instant::now();
+                    if due > now {
+                        thread::sleep(due - now);
+                    }
+                    due += gap;
+                }
             }
-            due += gap;
             packet[4..12].copy_from_slice(&sequence.to_be_bytes());
             // Before it can have arrived.
             counters.sent.store(sequence + 1, SeqCst);
@@ -256,6 +267,21 @@ impl Sending {
             }
         }
         Ok(())
+    }
+}
+
+/// Returns when fewer than `window` packets of those sent so far are under way. One that never comes is written off.
+fn wait_for_room(window: u64, written_off: &mut u64, sent: u64, counters: &Counters, stop: &AtomicBool) {
+    let begin = Instant::now();
+    while sent - *written_off >= window + counters.received.load(SeqCst) {
+        if stop.load(Relaxed) {
+            return;
+        }
+        if begin.elapsed() > PATIENCE {
+            *written_off += 1;
+            return;
+        }
+        thread::yield_now();
     }
 }
 
@@ -317,6 +343,18 @@ impl Bits {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_packet_that_never_comes_is_waited_for_once() {
+        let (counters, stop, mut written_off) = (Counters::default(), AtomicBool::new(false), 0);
+        counters.received.store(4, SeqCst);
+        // Fewer than two of six are under way only when one of them is given up.
+        wait_for_room(2, &mut written_off, 5, &counters, &stop);
+        assert_eq!(written_off, 0);
+        wait_for_room(2, &mut written_off, 6, &counters, &stop);
+        wait_for_room(2, &mut written_off, 6, &counters, &stop);
+        assert_eq!(written_off, 1);
+    }
 
     #[test]
     fn a_number_is_new_once() {
