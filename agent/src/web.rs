@@ -19,12 +19,19 @@ use std::sync::Arc;
 
 use hyper::header::{HeaderName, HeaderValue};
 
+use crate::config::Finding;
+
 pub use checks::{Checks, Verdict};
 pub use current::Current;
 pub use load::{Found, examine, load};
 pub use problem::Problem;
 pub use tls::{is_about_the_certificate, is_hello};
 pub use users::{Credentials, Users};
+
+/// What is wrong with the text of a file that messages call `name`; the files that it names are not looked at.
+pub fn inspect(name: &str, text: &str) -> Vec<Finding> {
+    file::read(name, text).err().unwrap_or_default()
+}
 
 /// What a file says, ready for use. That of a listener without a file asks for nothing.
 #[derive(Default)]

@@ -1,5 +1,6 @@
 //! The fuzz targets over their corpora: what led libFuzzer further once, and what it found.
 
+mod hostile;
 mod witness;
 
 use std::fs;
@@ -25,4 +26,39 @@ fn classify_parses_the_corpus_without_contradiction() {
 #[test]
 fn classify_agrees_with_the_oracle_on_the_corpus() {
     replay("classify", witness::fuzz::classify);
+}
+
+#[test]
+fn charon_may_say_what_it_likes() {
+    replay("vici", hostile::vici);
+}
+
+#[test]
+fn files_are_refused_in_their_place_or_can_be_meant() {
+    replay("config", hostile::config);
+}
+
+#[test]
+fn lines_of_the_control_socket_are_taken_as_they_are_meant() {
+    replay("control", hostile::control);
+}
+
+#[test]
+fn web_config_files_and_passwords_break_nothing() {
+    replay("web", hostile::web);
+}
+
+#[test]
+fn the_kernels_words_break_nothing() {
+    replay("netlink", hostile::netlink);
+}
+
+#[test]
+fn other_programs_rules_become_a_file_or_are_refused() {
+    replay("import", hostile::import);
+}
+
+#[test]
+fn captures_are_read_or_refused() {
+    replay("capture", hostile::capture);
 }

@@ -31,6 +31,20 @@ pub enum Target {
     Parse,
     /// The classifier against the naive oracle, over policies and packets that the bytes choose
     Classify,
+    /// Whoever listens where charon should
+    Vici,
+    /// The file, and files of static keys
+    Config,
+    /// The control socket's two ends
+    Control,
+    /// Web-config files, and passwords of those who ask for metrics
+    Web,
+    /// What the kernel says of devices, routes, states and policies
+    Netlink,
+    /// nft's, iptables' and ClassBench's rules
+    Import,
+    /// Captures, and packets in words
+    Capture,
 }
 
 /// Arguments of `fuzz`.
@@ -55,14 +69,25 @@ impl Target {
         match self {
             Self::Parse => "parse",
             Self::Classify => "classify",
+            Self::Vici => "vici",
+            Self::Config => "config",
+            Self::Control => "control",
+            Self::Web => "web",
+            Self::Netlink => "netlink",
+            Self::Import => "import",
+            Self::Capture => "capture",
         }
     }
 
-    /// Bytes of the longest input: an IPv6 packet with all headers that are followed; a policy of 20 rules and its packets.
+    /// Bytes of the longest input: an IPv6 packet with all headers that are followed; a policy of 20 rules and its packets; a
+    /// message of every kind, or a file with every key.
     fn longest(self) -> u32 {
         match self {
             Self::Parse => 256,
             Self::Classify => 4096,
+            Self::Vici | Self::Config | Self::Control | Self::Web | Self::Netlink | Self::Import | Self::Capture => {
+                8192
+            }
         }
     }
 }

@@ -52,9 +52,14 @@ pub enum Error {
 }
 
 /// Hands each packet of the file to `each`, in order.
-pub fn read(path: &Path, mut each: impl FnMut(Frame)) -> Result<(), Error> {
+pub fn read(path: &Path, each: impl FnMut(Frame)) -> Result<(), Error> {
+    let file = File::open(path).map_err(|source| Error::Io { path: path.into(), source })?;
+    read_from(path, file, each)
+}
+
+/// The same of bytes that messages call `path`.
+pub fn read_from(path: &Path, mut file: impl Read + Seek, mut each: impl FnMut(Frame)) -> Result<(), Error> {
     let io = |source| Error::Io { path: path.into(), source };
-    let mut file = File::open(path).map_err(io)?;
     let mut magic = [0; 4];
     let is_ng = file.read_exact(&mut magic).is_ok() && magic == PCAPNG;
     file.rewind().map_err(io)?;

@@ -37,7 +37,7 @@ pub enum Plain {
 
 /// The text's only document.
 pub fn parse(text: &str) -> Result<Node, (At, Problem)> {
-    let mut reading = Reading { parser: Parser::new_from_str(text), at: (1, 1) };
+    let mut reading = Reading { text, parser: Parser::new_from_str(text), at: (1, 1) };
     let mut root = None;
     loop {
         match reading.next()? {
@@ -53,6 +53,7 @@ pub fn parse(text: &str) -> Result<Node, (At, Problem)> {
 }
 
 struct Reading<'t> {
+    text: &'t str,
     parser: Parser<'t, saphyr_parser::StrInput<'t>>,
     /// Of the event read last.
     at: At,
@@ -60,15 +61,22 @@ struct Reading<'t> {
 
 impl<'t> Reading<'t> {
     fn next(&mut self) -> Result<Event<'t>, (At, Problem)> {
-        let place = |marker: &Marker| (marker.line(), marker.col() + 1);
         match self.parser.next_event() {
             Some(Ok((event, span))) => {
-                self.at = place(&span.start);
+                self.at = self.place(&span.start);
                 Ok(event)
             }
-            Some(Err(error)) => Err((place(error.marker()), Problem::Syntax { reason: error.info().to_owned() })),
+            Some(Err(error)) => Err((self.place(error.marker()), Problem::Syntax { reason: error.info().to_owned() })),
             None => Ok(Event::StreamEnd),
         }
+    }
+
+    /// In the text: behind one that does not end its last line the parser sees another.
+    fn place(&self, marker: &Marker) -> At {
+        let last = self.text.split('\n').count();
+        let line = marker.line().min(last);
+        let end = self.text.split('\n').nth(line - 1).map_or(0, |line| line.chars().count()) + 1;
+        (line, if marker.line() > last { end } else { end.min(marker.col() + 1) })
     }
 
     fn node(&mut self, event: Event<'t>, depth: usize) -> Result<Node, (At, Problem)> {
