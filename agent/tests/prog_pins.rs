@@ -10,12 +10,13 @@ use std::process::Command;
 
 use lanekeeper::compile::compile;
 use lanekeeper::compile::edit::Beside;
+use lanekeeper::compile::registry::Key;
 use lanekeeper::compile::series::{Direction, Series};
 use lanekeeper::kernel::dataplane::{Dataplane, Error, Trial};
 use lanekeeper::lane::LaneId;
 use lanekeeper::model::Probe;
 use lanekeeper::policy::{ClassIndex, Policy, Rule};
-use lanekeeper_common::abi::{Device, VERSION};
+use lanekeeper_common::abi::{Device, NAME_BYTES, Name, Numbers, VERSION, space};
 use nix::mount::{MntFlags, MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use witness::random::Random;
@@ -145,23 +146,109 @@ fn a_new_agent_adopts_tables_lanes_counters_and_devices() {
     });
 }
 
+/// Makes what is pinned that of another version: its tables are not looked into, whatever their shapes.
+fn become_other(root: &Path, version: u32) -> PathBuf {
+    let other = root.join(format!("lanekeeper/v{version}"));
+    std::fs::rename(maps(root), &other).unwrap();
+    other
+}
+
 #[test]
-fn programs_of_another_version_decide_nothing_any_more() {
+fn fault_tables_of_another_version_are_gone_by_until_this_one_has_its_programs_there() {
+    alone(|root| {
+        let mut dataplane = loaded(root);
+        dataplane.set_up(&lane(), true).unwrap();
+        dataplane.set_wan(&wan(["lk-a"])).unwrap();
+        assert!(send(1));
+        for version in [VERSION - 1, VERSION + 1] {
+            let before = count(&dataplane, out);
+            drop(dataplane);
+            let other = become_other(root, version);
+            assert!(Dataplane::peek(root).unwrap().is_none());
+            // Twice, as the first one is killed in between.
+            drop(Dataplane::open(root).unwrap());
+            let mut next = Dataplane::open(root).unwrap();
+            assert_eq!(next.lanes_up().unwrap(), [lane()]);
+            let seen = next.observed().unwrap();
+            assert_eq!((seen.digest, seen.attached), (None, vec![]));
+            assert!(send(2), "those of version {version}");
+            let tables = compile(&policy(), &mut next.registry().unwrap()).unwrap();
+            next.load(&tables).unwrap();
+            assert!(send(3), "those of version {version} still");
+            assert_eq!(next.observed().unwrap().attached, vec![]);
+            assert!(other.exists());
+            next.attach_ethernet("lk-a", "tunnel0").unwrap();
+            assert_eq!(next.observed().unwrap().attached.len(), 1);
+            next.set_wan(&wan(["lk-a"])).unwrap();
+            next.succeed().unwrap();
+            assert!(send(4));
+            assert_eq!(count(&next, out) - before, 9, "from version {version}");
+            assert!(!other.exists() && is_dressed(root));
+            dataplane = next;
+        }
+        assert_eq!((count(&dataplane, out), count(&dataplane, blocked)), (19, 0));
+        // Nothing was attached beside what was there.
+        let ours = tc_state().matches("lanekeeper_out").count();
+        assert!(ours <= 1, "{}", tc_state());
+    });
+}
+
+#[test]
+fn fault_programs_of_another_version_that_nobody_wants_go() {
     alone(|root| {
         // By its tables the lane is down for good.
-        drop(loaded(root));
+        let mut dataplane = loaded(root);
+        dataplane.set_wan(&wan(["lk-a"])).unwrap();
+        drop(dataplane);
         let came = received();
         send(1);
         assert_eq!(received(), came);
-        let folder = |version: u32| root.join(format!("lanekeeper/v{version}"));
-        std::fs::rename(folder(VERSION), folder(VERSION - 1)).unwrap();
-
-        let mut dataplane = loaded(root);
-        dataplane.set_up(&lane(), true).unwrap();
-        dataplane.remove_other_versions().unwrap();
+        let other = become_other(root, VERSION - 1);
+        let mut dataplane = Dataplane::open(root).unwrap();
+        dataplane.succeed().unwrap();
         assert!(send(3));
-        assert_eq!((received() - came, count(&dataplane, out), count(&dataplane, blocked)), (3, 3, 0));
-        assert!(!folder(VERSION - 1).exists() && folder(VERSION).exists());
+        assert_eq!((received() - came, count(&dataplane, out), count(&dataplane, blocked)), (3, 0, 1));
+        assert!(!other.exists() && !is_dressed(root) && !tc_state().contains("lanekeeper"), "{}", tc_state());
+    });
+}
+
+#[test]
+fn fault_the_names_of_another_version_keep_their_numbers() {
+    alone(|root| {
+        drop(loaded(root));
+        let pinned = aya::maps::MapData::from_pin(root.join("lanekeeper/kept/NAMES")).unwrap();
+        let mut names = aya::maps::HashMap::<_, Name, Numbers>::try_from(aya::maps::Map::HashMap(pinned)).unwrap();
+        let mut name = Name([0; NAME_BYTES]);
+        name.0[..8].copy_from_slice(b"later\0x\0");
+        names.insert(name, Numbers { first: 5000, count: 10, space: space::COUNTER }, 0).unwrap();
+        become_other(root, VERSION + 1);
+        let mut dataplane = Dataplane::open(root).unwrap();
+        let mut other = policy();
+        other.classes[0].name = "new".into();
+        let tables = compile(&other, &mut dataplane.registry().unwrap()).unwrap();
+        dataplane.load(&tables).unwrap();
+        let class = Key::Class { tenant: String::new(), class: "new".into() };
+        assert!(dataplane.registry().unwrap().get(&class).unwrap() >= 5010);
+        assert_eq!(names.get(&name, 0).unwrap().first, 5000);
+    });
+}
+
+#[test]
+fn fault_a_pinned_link_of_another_shape_is_not_adopted() {
+    alone(|root| {
+        let mut dataplane = loaded(root);
+        let [ours, theirs] = ["lanekeeper_in", "lanekeeper_out"].map(|name| pin(name, root));
+        if !ours.exists() {
+            // Filters have no pins.
+            return;
+        }
+        std::fs::rename(&ours, &theirs).unwrap();
+        match dataplane.attach_ethernet("lk-a", "tunnel0") {
+            Err(Error::Pin { path, problem }) => {
+                assert!(path == theirs && problem == "is Ingress, not Egress", "{path:?}: {problem}");
+            }
+            other => panic!("{other:?}"),
+        }
     });
 }
 
@@ -242,7 +329,7 @@ fn a_device_made_again_gets_programs_again() {
 fn a_pin_of_another_shape_is_not_adopted() {
     alone(|root| {
         drop(loaded(root));
-        let folder = root.join(format!("lanekeeper/v{VERSION}"));
+        let folder = root.join("lanekeeper/kept");
         std::fs::remove_file(folder.join("LANES_UP")).unwrap();
         std::fs::rename(folder.join("TALLIES"), folder.join("LANES_UP")).unwrap();
         match Dataplane::open(root) {
@@ -332,7 +419,7 @@ fn a_wan_device_made_again_under_its_name_is_dressed_again() {
         assert!(!is_dressed(root));
         dataplane.set_wan(&wan(["lk-a"])).unwrap();
         assert!(is_dressed(root));
-        let links = std::fs::read_dir(root.join(format!("lanekeeper/v{VERSION}/links"))).unwrap().count();
+        let links = std::fs::read_dir(root.join("lanekeeper/links")).unwrap().count();
         assert!(links <= 1, "{links} links: that of the device that is gone is kept");
     });
 }
@@ -380,7 +467,7 @@ fn a_program_that_somebody_took_away_is_missed() {
 /// The pin of a program's link on lk-a; there is none on kernels without TCX.
 fn pin(program: &str, root: &Path) -> PathBuf {
     let ifindex = nix::net::if_::if_nametoindex("lk-a").unwrap();
-    root.join(format!("lanekeeper/v{VERSION}/links/{ifindex}_{program}"))
+    root.join(format!("lanekeeper/links/{ifindex}_{program}"))
 }
 
 fn remove(pin: &Path) {
@@ -482,13 +569,17 @@ fn maps(root: &Path) -> PathBuf {
     root.join(format!("lanekeeper/v{VERSION}"))
 }
 
+fn kept(root: &Path) -> PathBuf {
+    root.join("lanekeeper/kept")
+}
+
 #[test]
 fn fault_a_pin_of_a_map_that_somebody_removed_is_there_again() {
     alone(|root| {
         let dataplane = loaded(root);
         assert_eq!(dataplane.pin_again().unwrap(), [] as [&str; 0]);
         let names = ["RECORDS", "NAMES", "COUNTERS"];
-        let pins = names.map(|name| maps(root).join(name));
+        let pins = [maps(root).join(names[0]), kept(root).join(names[1]), kept(root).join(names[2])];
         let id = |pin: &PathBuf| aya::maps::MapInfo::from_pin(pin).unwrap().id();
         let before = pins.each_ref().map(id);
         pins.iter().for_each(|pin| std::fs::remove_file(pin).unwrap());
@@ -514,16 +605,20 @@ fn fault_an_agent_that_finds_a_map_less_takes_packets_over_when_its_tables_are_l
             let before = count(&dataplane, out);
             assert!(send(2), "{lost}: programs and maps of before decide");
             dataplane.load(&tables).unwrap();
+            dataplane.attach_ethernet("lk-a", "tunnel0").unwrap();
+            dataplane.succeed().unwrap();
             assert_eq!(dataplane.observed().unwrap().digest, Some(tables.digest));
             assert!(send(3), "{lost}");
             assert_eq!(count(&dataplane, out) - before, 5, "{lost}");
         }
         // Without its names no counter says whose it is.
-        std::fs::remove_file(maps(root).join("NAMES")).unwrap();
+        std::fs::remove_file(kept(root).join("NAMES")).unwrap();
         let mut dataplane = Dataplane::open(root).unwrap();
         let tables = compile(&policy(), &mut dataplane.registry().unwrap()).unwrap();
         dataplane.load(&tables).unwrap();
         dataplane.set_up(&lane(), true).unwrap();
+        dataplane.attach_ethernet("lk-a", "tunnel0").unwrap();
+        dataplane.succeed().unwrap();
         assert_eq!(count(&dataplane, out), 0);
         assert!(send(3));
         assert_eq!(count(&dataplane, out), 3);
@@ -534,7 +629,7 @@ fn fault_an_agent_that_finds_a_map_less_takes_packets_over_when_its_tables_are_l
 fn fault_devices_that_are_gone_leave_no_names_and_no_pins() {
     alone(|root| {
         let mut dataplane = loaded(root);
-        let links = || std::fs::read_dir(maps(root).join("links")).unwrap().count();
+        let links = || std::fs::read_dir(root.join("lanekeeper/links")).unwrap().count();
         let left = |dataplane: &Dataplane| {
             let folder = maps(root);
             let known = aya::maps::MapData::from_pin(folder.join("DEVICES")).unwrap();

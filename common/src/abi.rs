@@ -8,11 +8,21 @@
 //! One rule more or less is edited into the slot that is read. The maps of rules can be mapped (BPF_F_MMAPABLE), so that the
 //! agent changes single aligned words: `lanekeeper::compile::edit` says which, and in what order. Whoever changes in place
 //! what packets read writes the next stamp behind it.
+//!
+//! Agents of different versions follow one another, either way, over packets that do not wait. Maps of tables belong to a
+//! version, and one agent never looks into those of another. What one hands to the next is in the maps of [`map::KEPT`], whose
+//! shapes and meanings never change, and in the pins of links, `links/IFINDEX_PROGRAM`: programs of two versions may run at the
+//! same time, count into the same counters and ask the same lanes. What a later version has to say more, it says in a map of
+//! another name, under names of kinds that are new to [`map::NAMES`], or in a space of its own; blocks of counters do not grow.
 
 use crate::intervals::{Intervals4, Intervals6};
 
-/// Names the pin folder. Rises with every change to this file that changes a map's shape or meaning.
-pub const VERSION: u32 = 8;
+/// Names the pin folder of [`map::OF_VERSION`]. Rises with every change to this file that changes the shape or meaning of one of
+/// those.
+pub const VERSION: u32 = if OTHER { 1009 } else { 9 };
+
+/// Whether this is the version that tests change to and from: maps of other shapes, with all that lies in them elsewhere.
+const OTHER: bool = cfg!(feature = "other-abi");
 
 /// Names of the programs in the object.
 pub mod program {
@@ -78,7 +88,7 @@ pub mod map {
     pub const SCRATCH: &str = "SCRATCH";
     /// HASH: [`super::OuterKey`] -> u32 DSCP.
     pub const OUTER: &str = "OUTER";
-    /// HASH: [`super::Name`] -> u32, the agent's registry.
+    /// HASH: [`super::Name`] -> [`super::Numbers`], the agent's registry.
     pub const NAMES: &str = "NAMES";
     /// ARRAY: u64, events that the agent counts.
     pub const TALLIES: &str = "TALLIES";
@@ -86,8 +96,10 @@ pub mod map {
     pub const FLOWS: &str = "FLOWS";
     /// PERCPU_ARRAY of 1: [`super::Passages`]. Not pinned either.
     pub const PASSAGES: &str = "PASSAGES";
-    /// All that are pinned.
-    pub const ALL: [&str; 19] = [
+    /// Pinned beside the folders of versions, for all of them.
+    pub const KEPT: [&str; 5] = [NAMES, COUNTERS, TALLIES, LANES_UP, SOCKETS];
+    /// Pinned in the folder of this version.
+    pub const OF_VERSION: [&str; 14] = [
         ACTIVE,
         GENERATIONS,
         DIGESTS,
@@ -95,23 +107,18 @@ pub mod map {
         HEADS,
         CANDIDATES,
         TENANTS,
-        LANES_UP,
         DEVICES,
         INTERFACES,
         CGROUPS,
         GUIDES,
-        SOCKETS,
         FRAGMENTS,
-        COUNTERS,
         SCRATCH,
         OUTER,
-        NAMES,
-        TALLIES,
     ];
 }
 
 /// Ways in which the rules of a generation match, and one more: number 0 is none.
-pub const MAX_RECORDS: usize = 131072;
+pub const MAX_RECORDS: usize = if OTHER { 65536 } else { 131072 };
 /// Chains of records: twice as many as records, so that few keys share one.
 pub const MAX_HEADS: usize = 262144;
 /// Tuples of a generation.
@@ -119,7 +126,7 @@ pub const MAX_TUPLES: usize = 128;
 /// Elementary intervals of tenants' source prefixes: room for a disjoint one of each tenant.
 pub const MAX_INTERVALS: usize = 32768;
 /// Named ingress interfaces; number 0 stands for all that no rule or tenant names.
-pub const MAX_INTERFACES: usize = 16384;
+pub const MAX_INTERFACES: usize = if OTHER { 8192 } else { 16384 };
 /// Paths of cgroups ever named by rules; number 0 stands for none of them.
 pub const MAX_CGROUPS: usize = 1024;
 /// Levels of the hierarchy of cgroups at which a packet's are looked for, the root's included.
@@ -135,7 +142,7 @@ pub const MAX_CLASSES: usize = 64;
 /// Tenant-class pairs of a generation that have counters of their own; tenants behind them have one set each.
 pub const MAX_TENANT_CLASSES: usize = 8192;
 /// Tunnels ever named.
-pub const MAX_TUNNELS: usize = 1024;
+pub const MAX_TUNNELS: usize = if OTHER { 512 } else { 1024 };
 /// Tunnel-class pairs of a generation.
 pub const MAX_STEERS: usize = 4096;
 /// Lanes of a generation.
@@ -154,7 +161,7 @@ pub const COUNTERS_TOGETHER: usize = 256;
 /// Events that the agent counts.
 pub const MAX_TALLIES: usize = 16384;
 /// Devices with programs.
-pub const MAX_DEVICES: usize = 2048;
+pub const MAX_DEVICES: usize = if OTHER { 1024 } else { 2048 };
 /// Flows that each CPU remembers the verdict of; a power of 2.
 pub const MAX_FLOWS: usize = 32768;
 /// Flows in one value of [`map::FLOWS`]: the fewer values, the less there is to look up, and per-CPU ones end at 32 KiB.
@@ -581,8 +588,9 @@ pub struct Handed {
 }
 
 impl Handed {
-    /// "LKXD" as a number.
-    pub const MAGIC: u32 = 0x4c4b_5844;
+    /// "LKX" as a number, and the version: in a change between two, XDP of one may be in front of tc of the other, whose tables
+    /// say other things by an equal stamp.
+    pub const MAGIC: u32 = 0x4c4b_5800 | VERSION & 0xff;
 }
 
 /// bpf_xdp_adjust_meta takes 32 bytes at most before 6.6, in words.
@@ -829,6 +837,36 @@ pub struct OuterKey {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(pub [u8; NAME_BYTES]);
 
+/// What a name stands for: numbers in a row. An agent that does not know the name still knows which are taken.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Numbers {
+    /// The first.
+    pub first: u32,
+    /// How many.
+    pub count: u16,
+    /// Of which [`space`].
+    pub space: u16,
+}
+
+/// Numbers of one kind of thing do not clash; kinds of one space share it. Never renumbered.
+pub mod space {
+    /// Ingress interfaces.
+    pub const INTERFACE: u16 = 0;
+    /// Cgroups.
+    pub const CGROUP: u16 = 1;
+    /// Tunnels.
+    pub const TUNNEL: u16 = 2;
+    /// Words of [`super::map::LANES_UP`], in which bit n is lane n.
+    pub const GROUP: u16 = 3;
+    /// Of [`super::map::COUNTERS`].
+    pub const COUNTER: u16 = 4;
+    /// Of [`super::map::TALLIES`].
+    pub const TALLY: u16 = 5;
+    /// What is only there or not.
+    pub const MARK: u16 = 6;
+}
+
 /// Shared types: any bit pattern is a value, and the fields leave no gap, which this checks when it compiles.
 macro_rules! shared {
     ($($type:ty { $($field:ty),+ })+) => { $(
@@ -879,6 +917,7 @@ shared! {
     Socket { u64, u32, u32 }
     OuterKey { [u64; 2], [u64; 2], u32, u32 }
     Name { [u8; NAME_BYTES] }
+    Numbers { u32, u16, u16 }
 }
 
 /// Map values end on multiples of 8, as the kernel lays arrays out.

@@ -5,8 +5,8 @@ use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use lanekeeper_common::abi::{
     COUNTERS_TOGETHER, Candidates, Counters, Device, FIELDS, FLOWS_OF_BLOCK, FlowBlock, FragmentKey, FragmentValue,
     Generation, Guide, Heads, Ingress, MAX_CGROUPS, MAX_COUNTERS, MAX_DEVICES, MAX_FLOWS, MAX_FRAGMENTS, MAX_GROUPS,
-    MAX_INGRESS, MAX_NAMES, MAX_OUTER, MAX_RECORDS, MAX_SOCKETS, MAX_TALLIES, MAX_TENANTS, Name, OuterKey, Passages,
-    Record, Scratch, Socket, Tenant,
+    MAX_INGRESS, MAX_NAMES, MAX_OUTER, MAX_RECORDS, MAX_SOCKETS, MAX_TALLIES, MAX_TENANTS, Name, Numbers, OuterKey,
+    Passages, Record, Scratch, Socket, Tenant,
 };
 
 /// bpf.h; hash maps that are large and seldom full take memory as they fill.
@@ -55,6 +55,6 @@ pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub static OUTER: HashMap<OuterKey, u32> = HashMap::with_max_entries(MAX_OUTER as u32, BPF_F_NO_PREALLOC);
 #[map]
-pub static NAMES: HashMap<Name, u32> = HashMap::with_max_entries(MAX_NAMES as u32, BPF_F_NO_PREALLOC);
+pub static NAMES: HashMap<Name, Numbers> = HashMap::with_max_entries(MAX_NAMES as u32, BPF_F_NO_PREALLOC);
 #[map]
 pub static TALLIES: Array<u64> = Array::with_max_entries(MAX_TALLIES as u32, 0);

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use lanekeeper_common::abi::{
-    MAX_CGROUPS, MAX_COUNTERS, MAX_GROUPS, MAX_INTERFACES, MAX_TALLIES, MAX_TUNNELS, NAME_BYTES, Name, counter,
+    MAX_CGROUPS, MAX_COUNTERS, MAX_GROUPS, MAX_INTERFACES, MAX_TALLIES, MAX_TUNNELS, NAME_BYTES, Name, Numbers,
+    counter, space,
 };
 
 use super::Error;
@@ -83,17 +84,21 @@ pub enum Key {
 
 /// Numbers of one kind do not clash; kinds of one space share it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u16)]
 enum Space {
-    Interface,
-    Cgroup,
-    Tunnel,
-    Group,
-    Counter,
-    Tally,
-    Mark,
+    Interface = space::INTERFACE,
+    Cgroup = space::CGROUP,
+    Tunnel = space::TUNNEL,
+    Group = space::GROUP,
+    Counter = space::COUNTER,
+    Tally = space::TALLY,
+    Mark = space::MARK,
 }
 
 impl Space {
+    const ALL: [Self; 7] =
+        [Self::Interface, Self::Cgroup, Self::Tunnel, Self::Group, Self::Counter, Self::Tally, Self::Mark];
+
     /// What its things are called, the first number, one more than the last.
     fn range(self) -> (&'static str, usize, usize) {
         match self {
@@ -143,6 +148,11 @@ impl Key {
         }
     }
 
+    /// What the pinned map says of one whose numbers begin with this.
+    pub fn numbers(&self, first: u32) -> Numbers {
+        Numbers { first, count: self.width() as u16, space: self.space() as u16 }
+    }
+
     /// As the pinned map keeps it: fields behind one another, each ended by a zero byte.
     pub fn encode(&self) -> Result<Name, Error> {
         let index_text = |index: &u8| index.to_string();
@@ -177,7 +187,7 @@ impl Key {
         }
     }
 
-    /// The reverse; `None` for what no version of ours wrote.
+    /// The reverse; `None` for what this version does not know.
     pub fn decode(name: &Name) -> Option<Self> {
         let text = std::str::from_utf8(&name.0).ok()?;
         let mut fields = text.split('\0').map(str::to_owned);
@@ -233,6 +243,21 @@ impl Registry {
         let next = self.next.entry(key.space()).or_default();
         *next = after.max(*next);
         self.numbers.insert(key, number);
+    }
+
+    /// Takes a name as the pinned map has it. Numbers of one that this version does not know, or that go beyond what it has
+    /// room for, are not given out and stand for nothing.
+    pub fn recall(&mut self, name: &Name, numbers: Numbers) {
+        let (first, after) = (numbers.first, numbers.first as usize + usize::from(numbers.count));
+        match Key::decode(name) {
+            Some(key) if key.numbers(first) == numbers && after <= key.space().range().2 => self.restore(key, first),
+            Some(_) | None => {
+                if let Some(space) = Space::ALL.into_iter().find(|space| *space as u16 == numbers.space) {
+                    let next = self.next.entry(space).or_default();
+                    *next = after.max(*next);
+                }
+            }
+        }
     }
 
     /// The number of a name; the first of its numbers where it has several.
@@ -336,6 +361,37 @@ mod tests {
         let [one, other] = ["one", "other"].map(|name| Key::Tunnel(name.into()));
         assert_eq!((registry.next(&one), registry.get(&one)), (Ok(0), None));
         assert_eq!((registry.number(other.clone()), registry.next(&one)), (Ok(0), Ok(1)));
+    }
+
+    #[test]
+    fn numbers_of_a_name_that_only_another_version_knows_are_not_given_out() {
+        let mut registry = Registry::default();
+        let mut name = Name([0; NAME_BYTES]);
+        name.0[..9].copy_from_slice(b"later\0x\0y");
+        registry.recall(&name, Numbers { first: 100, count: 20, space: space::COUNTER });
+        registry.recall(&name, Numbers { first: 7, count: 1, space: space::MARK + 1 });
+        assert_eq!(registry.iter().count(), 0);
+        assert_eq!(registry.number(Key::Port("lan0".into())), Ok(120));
+        assert_eq!(registry.number(Key::Tunnel("a".into())), Ok(0));
+
+        // It has room for more tunnels than this one.
+        let tunnel = Key::Tunnel("far".into());
+        registry.recall(&tunnel.encode().unwrap(), tunnel.numbers(MAX_TUNNELS as u32));
+        assert_eq!(registry.get(&tunnel), None);
+        assert!(matches!(registry.number(tunnel), Err(Error::RegistryFull { what: "tunnels", .. })));
+    }
+
+    #[test]
+    fn what_the_pinned_map_says_is_recalled() {
+        let mut registry = Registry::default();
+        for key in keys() {
+            registry.number(key).unwrap();
+        }
+        let mut recalled = Registry::default();
+        for (key, number) in registry.iter() {
+            recalled.recall(&key.encode().unwrap(), key.numbers(number));
+        }
+        assert_eq!(recalled, registry);
     }
 
     #[test]

@@ -2,6 +2,11 @@
 //!
 //! All of it is pinned and outlives the process: a new agent finds the maps, puts its own programs into the links, and no
 //! packet passes unclassified meanwhile. One process at a time writes.
+//!
+//! An agent of another version, earlier or later, finds tables that it does not know. It leaves them to the programs that go by
+//! them, loads its own into maps beside them, and puts its programs into the links one by one, each by one step, as it would
+//! attach them anew. Counters, names and open lanes are in maps that all versions share, and lose nothing. The other tables go
+//! when nothing goes by them; until then their folder says to whoever comes next that the change is not through.
 
 mod attach;
 mod cgroups;
@@ -24,14 +29,13 @@ mod trial;
 mod window;
 mod xdp;
 
-use std::collections::BTreeMap;
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use aya::maps::MapError;
-use lanekeeper_common::abi::{Device, Name, map};
+use aya::maps::{HashMap, Map, MapData, MapError};
+use lanekeeper_common::abi::{self, Device, Name, Numbers, map};
 use lanekeeper_common::stamp::Stamp;
 
 use crate::compile::registry::Key;
@@ -40,7 +44,7 @@ use crate::lane::LaneId;
 use crate::plan::Extent;
 use crate::policy::Classify;
 pub use devices::device_name;
-use devices::{is_dressed, remove_filters};
+use devices::{is_dressed, remove_filters, remove_other_filters};
 pub use foreign::foreign;
 pub use gate::Gate;
 use live::{active, digest};
@@ -221,9 +225,16 @@ pub struct Dataplane {
     gate: Arc<Mutex<Gate>>,
     /// What packets read, where this process has put it there.
     tables: Option<Tables>,
-    /// Some of the maps are new beside others that were there: packets go by the programs and maps of before until tables are
-    /// loaded into these.
-    torn: bool,
+    /// While packets go by programs and tables of an agent before this one that it cannot go on with: where this one's are.
+    /// `None` where there are no others.
+    taken: Option<Taken>,
+}
+
+/// Number of the device and name of the pin or filter.
+type Taken = BTreeSet<(u32, &'static str)>;
+
+fn is_ours(taken: Option<&Taken>, ifindex: u32, name: &str) -> bool {
+    taken.is_none_or(|taken| taken.iter().any(|place| *place == (ifindex, name)))
 }
 
 impl Dataplane {
@@ -231,8 +242,6 @@ impl Dataplane {
     pub fn open(pin_root: &Path) -> Result<Self, Error> {
         let folder = pins::folder(pin_root);
         pins::check(&folder)?;
-        let links = pins::links(&folder);
-        fs::create_dir_all(&links).map_err(|error| Error::folder(links, error))?;
         let lost = pins::lost(&folder);
         if !lost.is_empty() {
             tracing::warn!("the pins of {} are gone: these maps begin anew", lost.join(", "));
@@ -241,15 +250,22 @@ impl Dataplane {
             // Counters go by the numbers of names, and these will be others.
             pins::forget(&folder, &[map::COUNTERS, map::TALLIES])?;
         }
-        let mut object = Object::load(Some(&folder))?;
-        if !lost.is_empty() {
-            live::forget_digests(&mut object)?;
+        let begun = pins::begun(&folder);
+        if !lost.is_empty() || (!begun && pins::others(&folder)?.is_empty() && !pins::linked(&folder)?.is_empty()) {
+            pins::set_aside(&folder)?;
         }
+        pins::make(&folder)?;
+        let others = pins::others(&folder)?;
+        let object = Object::load(Some(&folder))?;
         let registry = read_registry(&object)?;
         let gate = Arc::new(Mutex::new(Gate::open(&folder, &registry)?));
         observer::sweep()?;
-        let mut dataplane = Self { folder, object, registry, gate, tables: None, torn: !lost.is_empty() };
-        if !dataplane.torn {
+        let taken = if others.is_empty() { None } else { Some(Taken::new()) };
+        let mut dataplane = Self { folder, object, registry, gate, tables: None, taken };
+        if dataplane.taken.is_some() {
+            let (others, version) = (names(&others), abi::VERSION);
+            tracing::info!(others, version, "packets go by tables of another version until these have taken over");
+        } else if begun {
             dataplane.renew()?;
         }
         Ok(dataplane)
@@ -274,7 +290,9 @@ impl Dataplane {
         pins::check(&folder)?;
         let object = Object::maps(Some(&folder))?;
         let registry = read_registry(&object)?;
-        let observed = observe(&object, &registry, &folder)?;
+        // By whose tables packets go, none of these programs have said yet.
+        let taken = if pins::others(&folder)?.is_empty() { None } else { Some(Taken::new()) };
+        let observed = observe(&object, &registry, &folder, taken.as_ref())?;
         Ok(Some((observed, registry)))
     }
 
@@ -317,10 +335,10 @@ impl Dataplane {
 
     /// What is live.
     pub fn observed(&self) -> Result<Observed, Error> {
-        observe(&self.object, &self.registry, &self.folder)
+        observe(&self.object, &self.registry, &self.folder, self.taken.as_ref())
     }
 
-    /// Detaches and unpins all that is ours below `pin_root`, of this and older versions.
+    /// Detaches and unpins all that is ours below `pin_root`, of every version.
     pub fn remove_all(pin_root: &Path) -> Result<(), Error> {
         let folder = pins::folder(pin_root);
         if !attach::has_tcx() {
@@ -331,24 +349,35 @@ impl Dataplane {
             // One that does not detach now does when its pin is gone.
             let _ = link::detach(&pins::link(&folder, ifindex, &program));
         }
-        let family = pins::family(pin_root);
-        match fs::remove_dir_all(&family) {
-            Ok(()) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(Error::folder(family, error)),
-        }
+        pins::remove(&folder)
     }
 
-    /// Detaches and unpins what agents of other versions left: behind these programs theirs would decide once more, by
-    /// tables that nobody writes. To be called when these are attached.
-    pub fn remove_other_versions(&self) -> Result<(), Error> {
-        for folder in pins::other_versions(&self.folder)? {
-            for (ifindex, program) in pins::linked(&folder)? {
-                let _ = link::detach(&pins::link(&folder, ifindex, &program));
+    /// To be called when all that is wanted is attached: takes away what other agents' programs still do, by tables that nobody
+    /// writes, and then these tables.
+    pub fn succeed(&mut self) -> Result<(), Error> {
+        let Some(taken) = &self.taken else { return Ok(()) };
+        for (ifindex, name) in pins::linked(&self.folder)? {
+            if !is_ours(Some(taken), ifindex, &name) {
+                tracing::info!(ifindex, name, "off: of another version, and not wanted");
+                link::remove(&pins::link(&self.folder, ifindex, &name))?;
             }
-            fs::remove_dir_all(&folder).map_err(|error| Error::folder(folder, error))?;
         }
+        remove_other_filters(&self.folder, taken)?;
+        for other in pins::others(&self.folder)? {
+            pins::remove(&other)?;
+        }
+        self.taken = None;
+        tracing::info!(version = abi::VERSION, "all packets go by tables of this version");
         Ok(())
+    }
+
+    /// This process's program is there now.
+    fn take(&mut self, ifindex: u32, name: &'static str) {
+        if let Some(taken) = &mut self.taken {
+            taken.insert((ifindex, name));
+            #[cfg(feature = "other-abi")]
+            break_off(taken.len());
+        }
     }
 
     /// Which tables packets go by now.
@@ -368,26 +397,56 @@ impl Dataplane {
     }
 
     fn restore(&mut self, key: Key, number: u32) -> Result<(), Error> {
-        let mut names = self.object.hash_mut::<Name, u32>(map::NAMES)?;
-        names.insert(key.encode()?, number, 0).map_err(|error| Error::map(map::NAMES, error))?;
+        let mut names = self.object.hash_mut::<Name, Numbers>(map::NAMES)?;
+        names.insert(key.encode()?, key.numbers(number), 0).map_err(|error| Error::map(map::NAMES, error))?;
         self.registry.restore(key, number);
         Ok(())
     }
 }
 
+/// In the version of the maps that is for tests: dies like by `kill -9` in the middle of a change between versions.
+#[cfg(feature = "other-abi")]
+fn break_off(taken: usize) {
+    let wanted = std::env::var("LANEKEEPER_BREAK_OFF").ok().and_then(|number| number.parse().ok());
+    if wanted == Some(taken) {
+        let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
+    }
+}
+
+#[cfg(all(feature = "other-abi", not(debug_assertions)))]
+compile_error!("the version of the maps that is for tests alone is not for a release");
+
+/// Folders by their last names.
+fn names(folders: &[PathBuf]) -> String {
+    let names = folders.iter().filter_map(|folder| folder.file_name()?.to_str());
+    names.collect::<Vec<_>>().join(", ")
+}
+
 fn read_registry(object: &Object) -> Result<Registry, Error> {
-    let names = object.hash::<Name, u32>(map::NAMES)?;
+    recall(object.hash::<Name, Numbers>(map::NAMES)?.iter())
+}
+
+/// The registry that is pinned, whichever version wrote it; empty where none is that opens.
+fn pinned_registry(folder: &Path) -> Result<Registry, Error> {
+    let error = |error| Error::map(map::NAMES, error);
+    let pin = pins::map(folder, map::NAMES);
+    if !pin.exists() || pins::check_one(folder, map::NAMES).is_err() {
+        return Ok(Registry::default());
+    }
+    let names = Map::HashMap(MapData::from_pin(pin).map_err(error)?);
+    recall(HashMap::<MapData, Name, Numbers>::try_from(names).map_err(error)?.iter())
+}
+
+fn recall(names: impl Iterator<Item = Result<(Name, Numbers), MapError>>) -> Result<Registry, Error> {
     let mut registry = Registry::default();
-    for entry in names.iter() {
-        let (name, number) = entry.map_err(|error| Error::map(map::NAMES, error))?;
-        if let Some(key) = Key::decode(&name) {
-            registry.restore(key, number);
-        }
+    for entry in names {
+        let (name, numbers) = entry.map_err(|error| Error::map(map::NAMES, error))?;
+        registry.recall(&name, numbers);
     }
     Ok(registry)
 }
 
-fn observe(object: &Object, registry: &Registry, folder: &Path) -> Result<Observed, Error> {
+fn observe(object: &Object, registry: &Registry, folder: &Path, taken: Option<&Taken>) -> Result<Observed, Error> {
     let stamp = active(object)?;
     let digest = digest(object, stamp)?;
     let tunnels: BTreeMap<u32, &str> = registry
@@ -401,14 +460,14 @@ fn observe(object: &Object, registry: &Registry, folder: &Path) -> Result<Observ
     for entry in object.hash::<u32, Device>(map::DEVICES)?.iter() {
         let (ifindex, device) = entry.map_err(|error| Error::map(map::DEVICES, error))?;
         if let (Some(name), Some(tunnel)) = (device_name(ifindex), tunnels.get(&device.tunnel))
-            && is_dressed(&name, ifindex, folder)?
+            && is_dressed(&name, ifindex, folder, taken)?
         {
             attached.push((name, (*tunnel).to_owned()));
         }
     }
     attached.sort();
-    let ports = ports::observe(folder)?;
-    let sockets = sockets::extent(folder)?;
+    let ports = ports::observe(folder, taken)?;
+    let sockets = sockets::extent(folder, taken)?;
     let (digest, generation) = ((stamp != Stamp::NONE).then_some(digest), stamp.generation());
     Ok(Observed { digest, generation, attached, ports, sockets })
 }

@@ -199,8 +199,6 @@ impl World {
             tracing::warn!("put back: pin of map {map}");
             live.repaired("tables");
         }
-        // By now all that they did is done by programs of this version.
-        lock(&*self.dataplane()?).remove_other_versions()?;
         if !survey.plan.ops.is_empty() {
             // Packets also come in by tunnels, whose devices may be new.
             self.know_interfaces().await?;
@@ -208,6 +206,8 @@ impl World {
         self.know_cgroups(&wanted.policy)?;
         self.guide_sockets(&wanted.policy)?;
         self.dress_wan(wanted)?;
+        // By now all that another version's programs did is done by this one's.
+        lock(&*self.dataplane()?).succeed()?;
         Ok(failed)
     }
 

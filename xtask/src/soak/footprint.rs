@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use aya::Pod;
 use aya::maps::{HashMap, Map, MapData};
-use lanekeeper_common::abi::{self, Device, Guide, Ingress, Name, OuterKey, map};
+use lanekeeper_common::abi::{self, Device, Guide, Ingress, Name, Numbers, OuterKey, map};
 
 use super::judge::PASSING;
 use super::sample::Footprint;
@@ -26,14 +26,15 @@ pub fn read(agent: &Agent) -> Result<Footprint> {
     ]
     .into_iter()
     .collect::<std::collections::BTreeMap<_, _>>();
-    let folder = agent.bpffs().join("lanekeeper").join(format!("v{}", abi::VERSION));
+    let ours = agent.bpffs().join("lanekeeper");
+    let folder = ours.join(format!("v{}", abi::VERSION));
     let entries = [
         (map::DEVICES, entries::<u32, Device>(&folder, map::DEVICES)),
         (map::INTERFACES, entries::<u32, Ingress>(&folder, map::INTERFACES)),
         (map::CGROUPS, entries::<u64, u32>(&folder, map::CGROUPS)),
         (map::GUIDES, entries::<u32, Guide>(&folder, map::GUIDES)),
         (map::OUTER, entries::<OuterKey, u32>(&folder, map::OUTER)),
-        (map::NAMES, entries::<Name, u32>(&folder, map::NAMES)),
+        (map::NAMES, entries::<Name, Numbers>(&ours.join("kept"), map::NAMES)),
     ];
     for (name, count) in entries {
         counts.insert(format!("entries of {name}"), count.with_context(|| format!("map {name}"))?);

@@ -52,6 +52,11 @@ fn failed(on: On<'_>, cause: &dyn std::error::Error) -> Error {
 }
 
 fn attach_tcx(program: &mut SchedClassifier, on: On<'_>, pin: &Path) -> Result<(), Error> {
+    let shape = if matches!(on.hook, TcAttachType::Ingress) { link::Shape::Ingress } else { link::Shape::Egress };
+    if link::check(pin, shape)? && link::ifindex(pin).is_ok_and(|ifindex| ifindex != on.ifindex) {
+        // Its device is gone, perhaps to another network namespace, and this one took the number.
+        link::remove(pin)?;
+    }
     match PinnedLink::from_pin(pin) {
         Ok(old) => {
             let link: SchedClassifierLink = FdLink::from(old).try_into().map_err(|error| failed(on, &error))?;

@@ -4,13 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use aya::programs::TcAttachType;
-use lanekeeper_common::abi::{Device, Name, device_flag, map, program};
+use lanekeeper_common::abi::{Device, Name, Numbers, device_flag, map, program};
 
 use super::attach::{self, On};
 use super::live::{changed, set_device};
-use super::object::Object;
-use super::{Dataplane, Error, forgive_absent, pins, read_registry};
-use crate::compile::Registry;
+use super::{Dataplane, Error, Taken, forgive_absent, is_ours, pinned_registry, pins};
 use crate::compile::registry::Key;
 
 /// The programs of a tunnel's device.
@@ -53,8 +51,10 @@ impl Dataplane {
         let wanted: BTreeMap<u32, &str> =
             devices.iter().filter_map(|device| Some((ifindex(device).ok()?, device.as_str()))).collect();
         for (&ifindex, device) in &wanted {
-            if !attach::is_attached(program::OUTER, leaving(device, ifindex), &self.folder)? {
-                self.put(program::OUTER, leaving(device, ifindex))?;
+            let on = leaving(device, ifindex);
+            let ours = is_ours(self.taken.as_ref(), ifindex, program::OUTER);
+            if !ours || !attach::is_attached(program::OUTER, on, &self.folder)? {
+                self.put(program::OUTER, on)?;
             }
         }
         for ifindex in self.wan()?.into_iter().filter(|ifindex| !wanted.contains_key(ifindex)) {
@@ -82,10 +82,11 @@ impl Dataplane {
         Ok(found)
     }
 
-    pub(super) fn put(&mut self, name: &str, on: On<'_>) -> Result<(), Error> {
+    pub(super) fn put(&mut self, name: &'static str, on: On<'_>) -> Result<(), Error> {
         if attach::attach(self.object.program(name)?, name, on, &self.folder)? {
             self.name(Key::Clsact(on.ifindex))?;
         }
+        self.take(on.ifindex, name);
         Ok(())
     }
 
@@ -94,7 +95,7 @@ impl Dataplane {
     fn forget_qdiscs(&mut self) -> Result<(), Error> {
         let is_gone = |key: &&Key| matches!(key, Key::Clsact(ifindex) if device_name(*ifindex).is_none());
         let gone: Vec<Key> = self.registry.iter().map(|(key, _)| key).filter(is_gone).cloned().collect();
-        let mut names = self.object.hash_mut::<Name, u32>(map::NAMES)?;
+        let mut names = self.object.hash_mut::<Name, Numbers>(map::NAMES)?;
         for key in &gone {
             forgive_absent(names.remove(&key.encode()?)).map_err(|error| Error::map(map::NAMES, error))?;
         }
@@ -142,7 +143,7 @@ impl Dataplane {
     }
 
     /// Puts this process's programs where older ones of ours are, and forgets devices that are gone. An equal filter
-    /// stays: a device that the pinned maps know has programs that use them, unless some of the maps are new.
+    /// stays: a device that the pinned maps know has programs that use them.
     pub(super) fn renew(&mut self) -> Result<(), Error> {
         self.forget_gone()?;
         let known = self.known()?;
@@ -153,7 +154,7 @@ impl Dataplane {
             for (name, hook) in HOOKS {
                 let on = On { device: &device, ifindex, hook };
                 let filtered = !attach::has_tcx() && known.contains(&ifindex);
-                let stays = filtered && !self.torn && attach::has_equal_filter(self.object.program(name)?, name, on)?;
+                let stays = filtered && attach::has_equal_filter(self.object.program(name)?, name, on)?;
                 if linked(name) || (filtered && !stays) {
                     self.put(name, on)?;
                 }
@@ -162,38 +163,38 @@ impl Dataplane {
                 self.put(program::OUTER, On { device: &device, ifindex, hook: TcAttachType::Egress })?;
             }
         }
-        if self.torn {
-            for ifindex in self.wan()? {
-                let Some(device) = device_name(ifindex) else { continue };
-                self.put(program::OUTER, leaving(&device, ifindex))?;
-            }
-        }
         self.renew_ports()?;
         self.renew_sockets()
     }
 }
 
+/// Our filters, where there is no TCX.
+const FILTERS: [(&str, TcAttachType); 4] =
+    [HOOKS[0], HOOKS[1], (program::OUTER, TcAttachType::Egress), (program::PORT, TcAttachType::Ingress)];
+
 /// Filters have no pins: they are looked for on every device. A qdisc goes if the registry says that we made it.
 pub(super) fn remove_filters(folder: &Path) -> Result<(), Error> {
-    let registry = if pins::present(folder) && pins::check(folder).is_ok() {
-        read_registry(&Object::maps(Some(folder))?)?
-    } else {
-        Registry::default()
-    };
+    remove_other_filters(folder, &Taken::new())
+}
+
+/// The same but for those that are in `taken`; there are none where there is TCX.
+pub(super) fn remove_other_filters(folder: &Path, taken: &Taken) -> Result<(), Error> {
+    if attach::has_tcx() {
+        return Ok(());
+    }
+    let registry = pinned_registry(folder)?;
     for (device, ifindex) in devices()? {
         let device = device.as_str();
-        let mut ours = false;
-        for (name, hook) in
-            HOOKS.into_iter().chain([(program::OUTER, TcAttachType::Egress), (program::PORT, TcAttachType::Ingress)])
-        {
+        let mut gone = false;
+        for (name, hook) in FILTERS {
             let on = On { device, ifindex, hook };
-            if attach::has_filter(name, on)? {
+            if !is_ours(Some(taken), ifindex, name) && attach::has_filter(name, on)? {
                 attach::detach(name, on, folder)?;
-                ours = true;
+                gone = true;
             }
         }
         // A number without a filter of ours may be another device's by now.
-        if ours && registry.get(&Key::Clsact(ifindex)).is_some() {
+        if gone && registry.get(&Key::Clsact(ifindex)).is_some() {
             attach::release(On { device, ifindex, hook: TcAttachType::Egress })?;
         }
     }
@@ -201,9 +202,9 @@ pub(super) fn remove_filters(folder: &Path) -> Result<(), Error> {
 }
 
 /// Whether both programs are on a tunnel's device.
-pub(super) fn is_dressed(device: &str, ifindex: u32, folder: &Path) -> Result<bool, Error> {
+pub(super) fn is_dressed(device: &str, ifindex: u32, folder: &Path, taken: Option<&Taken>) -> Result<bool, Error> {
     for (name, hook) in HOOKS {
-        if !attach::is_attached(name, On { device, ifindex, hook }, folder)? {
+        if !is_ours(taken, ifindex, name) || !attach::is_attached(name, On { device, ifindex, hook }, folder)? {
             return Ok(false);
         }
     }

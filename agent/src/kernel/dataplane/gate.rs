@@ -9,7 +9,7 @@ use std::path::Path;
 use aya::maps::{Array, Map, MapData};
 use lanekeeper_common::abi::map;
 
-use super::Error;
+use super::{Error, pins};
 use crate::compile::registry::Key;
 use crate::compile::{Registry, Tables};
 use crate::lane::LaneId;
@@ -32,7 +32,8 @@ impl fmt::Debug for Gate {
 impl Gate {
     /// The one whose map is pinned in `folder`.
     pub(super) fn open(folder: &Path, registry: &Registry) -> Result<Self, Error> {
-        let pinned = MapData::from_pin(folder.join(map::LANES_UP)).map_err(|error| Error::map(map::LANES_UP, error))?;
+        let pinned =
+            MapData::from_pin(pins::map(folder, map::LANES_UP)).map_err(|error| Error::map(map::LANES_UP, error))?;
         let bits = Array::try_from(Map::Array(pinned)).map_err(|error| Error::map(map::LANES_UP, error))?;
         Ok(Self { bits, groups: groups(registry), lanes: None })
     }

@@ -50,6 +50,41 @@ const BPF_LINK_TYPE_CGROUP: u32 = 3;
 const BPF_LINK_TYPE_XDP: u32 = 6;
 const BPF_LINK_TYPE_TCX: u32 = 11;
 
+/// enum bpf_attach_type.
+const BPF_TCX_INGRESS: u32 = 46;
+const BPF_TCX_EGRESS: u32 = 47;
+
+/// What a pinned link must be to have another program of ours put into it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// tc ingress of a device.
+    Ingress,
+    /// tc egress of a device.
+    Egress,
+    /// XDP of a device.
+    Xdp,
+    /// Some hook of a cgroup.
+    Cgroup,
+}
+
+/// Whether a link is pinned there; an error where that is one of another shape, or no link.
+pub fn check(pin: &Path, wanted: Shape) -> Result<bool, Error> {
+    let problem = |problem: String| Err(Error::Pin { path: pin.to_owned(), problem });
+    let info = match info(pin) {
+        Ok(info) => info,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return problem(format!("is not a link that opens: {error}")),
+    };
+    let found = match (info.kind, info.at[1]) {
+        (BPF_LINK_TYPE_TCX, BPF_TCX_INGRESS) => Shape::Ingress,
+        (BPF_LINK_TYPE_TCX, BPF_TCX_EGRESS) => Shape::Egress,
+        (BPF_LINK_TYPE_XDP, _) => Shape::Xdp,
+        (BPF_LINK_TYPE_CGROUP, _) => Shape::Cgroup,
+        (kind, _) => return problem(format!("is of kind {kind}, not {wanted:?}")),
+    };
+    if found == wanted { Ok(true) } else { problem(format!("is {found:?}, not {wanted:?}")) }
+}
+
 /// The part that BPF_LINK_UPDATE reads.
 #[repr(C)]
 struct Update {

@@ -41,10 +41,6 @@ impl Dataplane {
             }
         };
         self.lanes().replace(tables)?;
-        if self.torn {
-            self.renew()?;
-            self.torn = false;
-        }
         Ok(stamp.generation())
     }
 
@@ -180,13 +176,6 @@ pub(super) fn set_device(object: &mut Object, ifindex: u32, device: Device) -> R
 pub(super) fn digest(object: &Object, stamp: Stamp) -> Result<u64, Error> {
     let digests = object.array::<u64>(map::DIGESTS)?;
     digests.get(&stamp.slot(), 0).map_err(|error| Error::map(map::DIGESTS, error))
-}
-
-/// Has whoever compares digests load tables, whatever these maps hold.
-pub(super) fn forget_digests(object: &mut Object) -> Result<(), Error> {
-    let mut digests = object.array_mut::<u64>(map::DIGESTS)?;
-    let slots = [Stamp::NONE, Stamp::NONE.switched()].map(Stamp::slot);
-    slots.into_iter().try_for_each(|slot| digests.set(slot, 0, 0)).map_err(|error| Error::map(map::DIGESTS, error))
 }
 
 /// The numbers of the rules that have records in the chains of those tables, in their order.

@@ -11,7 +11,7 @@ use lanekeeper_common::abi::{map, program};
 use lanekeeper_common::sight;
 use log::Log;
 
-use super::Error;
+use super::{Error, pins};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lanekeeper-ebpf"));
 /// The programs that observe.
@@ -41,8 +41,8 @@ impl Object {
         }
         let mut loader = EbpfLoader::new();
         if let Some(folder) = pins {
-            for name in map::ALL {
-                loader.map_pin_path(name, folder.join(name));
+            for name in map::KEPT.into_iter().chain(map::OF_VERSION) {
+                loader.map_pin_path(name, pins::map(folder, name));
             }
         }
         let ebpf =
@@ -52,13 +52,13 @@ impl Object {
 
     /// The programs that observe, over the maps that are pinned in the folder. What those that steer remember per CPU is not
     /// theirs, and takes no room.
-    pub fn observing(pins: &Path) -> Result<Self, Error> {
+    pub fn observing(folder: &Path) -> Result<Self, Error> {
         if OBSERVE.is_empty() {
             return Err(Error::Stub);
         }
         let mut loader = EbpfLoader::new();
-        for name in map::ALL {
-            loader.map_pin_path(name, pins.join(name));
+        for name in map::KEPT.into_iter().chain(map::OF_VERSION) {
+            loader.map_pin_path(name, pins::map(folder, name));
         }
         for name in [map::FLOWS, map::PASSAGES] {
             loader.map_max_entries(name, 1);
@@ -142,7 +142,7 @@ impl Object {
     /// Pins those of its maps that are pinned no more; which those are.
     pub fn pin(&self, folder: &Path) -> Result<Vec<&'static str>, Error> {
         let pin = |name| {
-            let pinned = self.map(name)?.pin(folder.join(name));
+            let pinned = self.map(name)?.pin(pins::map(folder, name));
             pinned.map_err(|error| Error::Map { map: name.to_owned(), cause: chain(&error) })?;
             Ok(name)
         };
@@ -160,7 +160,7 @@ impl Object {
 
 /// Maps without a pin in that folder.
 pub(super) fn unpinned(folder: &Path) -> impl Iterator<Item = &'static str> {
-    map::ALL.into_iter().filter(|name| !folder.join(name).exists())
+    map::KEPT.into_iter().chain(map::OF_VERSION).filter(|name| !pins::map(folder, name).exists())
 }
 
 /// Loading what is loaded already is fine.

@@ -9,21 +9,32 @@ use lanekeeper_common::abi::{self, map};
 
 use super::Error;
 
-/// The folder of all versions.
-pub fn family(root: &Path) -> PathBuf {
+/// The folder of ours on a bpffs: maps that all versions share, links, and a folder of maps for each version, of which more than
+/// one is there while packets change over.
+pub fn folder(root: &Path) -> PathBuf {
     root.join("lanekeeper")
 }
 
-/// The folder of this version.
-pub fn folder(root: &Path) -> PathBuf {
-    family(root).join(format!("v{}", abi::VERSION))
+/// The folder of maps that all versions share.
+fn kept(folder: &Path) -> PathBuf {
+    folder.join("kept")
+}
+
+/// The folder of this version's maps.
+fn own(folder: &Path) -> PathBuf {
+    folder.join(format!("v{}", abi::VERSION))
+}
+
+/// The pin of a map.
+pub fn map(folder: &Path, name: &str) -> PathBuf {
+    if map::KEPT.contains(&name) { kept(folder) } else { own(folder) }.join(name)
 }
 
 /// In the place of an ifindex: the link is on no device.
 pub const NO_DEVICE: u32 = 0;
 
 /// The pins of links, `IFINDEX_PROGRAM`. bpffs takes no dots, so devices go by number.
-pub fn links(folder: &Path) -> PathBuf {
+fn links(folder: &Path) -> PathBuf {
     folder.join("links")
 }
 
@@ -32,19 +43,54 @@ pub fn link(folder: &Path, ifindex: u32, program: &str) -> PathBuf {
     links(folder).join(format!("{ifindex}_{program}"))
 }
 
-/// The folders of other versions beside that of this one.
-pub fn other_versions(folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    let Some(family) = folder.parent() else { return Ok(Vec::new()) };
-    let error = |cause| Error::folder(family.to_owned(), cause);
+/// Makes the folders that are not there.
+pub fn make(folder: &Path) -> Result<(), Error> {
+    for folder in [kept(folder), links(folder), own(folder)] {
+        fs::create_dir_all(&folder).map_err(|error| Error::folder(folder, error))?;
+    }
+    Ok(())
+}
+
+/// The folders of others' maps: of other versions, and of this one that were set aside. Packets may still go by these.
+pub fn others(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let error = |cause| Error::folder(folder.to_owned(), cause);
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(cause) => return Err(error(cause)),
+    };
     let mut found = Vec::new();
-    for entry in fs::read_dir(family).map_err(error)? {
+    for entry in entries {
         let path = entry.map_err(error)?.path();
-        let version = path.file_name().and_then(|name| name.to_str()?.strip_prefix('v')?.parse::<u32>().ok());
-        if version.is_some() && path != folder {
+        let is_version = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with('v'));
+        if is_version && path != own(folder) {
             found.push(path);
         }
     }
     Ok(found)
+}
+
+/// Sets this version's maps aside: packets may go by them until new ones have taken over, and whoever opens these until then knows
+/// it by their folder.
+pub fn set_aside(folder: &Path) -> Result<(), Error> {
+    let (from, to) = (own(folder), folder.join(format!("v{}-aside", abi::VERSION)));
+    remove(&to)?;
+    match fs::rename(&from, &to) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir_all(&to).map_err(|error| Error::folder(to, error))
+        }
+        Err(error) => Err(Error::folder(from, error)),
+    }
+}
+
+/// Removes a folder with all that is in it; fine where it is gone.
+pub fn remove(folder: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(folder) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::folder(folder.to_owned(), error)),
+    }
 }
 
 /// The ifindex and program of every pinned link.
@@ -73,7 +119,7 @@ fn shape(name: &str) -> Shape {
     use abi::{
         COUNTERS_TOGETHER, Candidates, Counters, Device, FIELDS, FragmentKey, FragmentValue, Generation, Guide, Heads,
         Ingress, MAX_CGROUPS, MAX_COUNTERS, MAX_DEVICES, MAX_FRAGMENTS, MAX_GROUPS, MAX_INGRESS, MAX_NAMES, MAX_OUTER,
-        MAX_RECORDS, MAX_SOCKETS, MAX_TALLIES, MAX_TENANTS, Name, OuterKey, Record, Scratch, Socket, Tenant,
+        MAX_RECORDS, MAX_SOCKETS, MAX_TALLIES, MAX_TENANTS, Name, Numbers, OuterKey, Record, Scratch, Socket, Tenant,
     };
     match name {
         map::ACTIVE => (MapType::Array, 4, 8, 1),
@@ -93,7 +139,7 @@ fn shape(name: &str) -> Shape {
         map::COUNTERS => (MapType::PerCpuArray, 4, size_of::<Counters>(), MAX_COUNTERS / COUNTERS_TOGETHER),
         map::SCRATCH => (MapType::PerCpuArray, 4, size_of::<Scratch>(), 1),
         map::OUTER => (MapType::Hash, size_of::<OuterKey>(), 4, MAX_OUTER),
-        map::NAMES => (MapType::Hash, size_of::<Name>(), 4, MAX_NAMES),
+        map::NAMES => (MapType::Hash, size_of::<Name>(), size_of::<Numbers>(), MAX_NAMES),
         map::TALLIES => (MapType::Array, 4, 8, MAX_TALLIES),
         other => unreachable!("map {other} has no shape"),
     }
@@ -101,38 +147,55 @@ fn shape(name: &str) -> Shape {
 
 /// Compares every pin of a map with the shape that the programs expect: a pin is found by its name alone.
 pub fn check(folder: &Path) -> Result<(), Error> {
-    for name in map::ALL {
-        let path = folder.join(name);
-        // A pin can only be opened, not examined in place: on bpffs what can be listed is an object.
-        if !path.exists() {
-            continue;
-        }
-        let problem = |problem: String| Error::Pin { path: path.clone(), problem };
-        let info = MapInfo::from_pin(&path).map_err(|error| problem(format!("is not a map that opens: {error}")))?;
-        let found = (
-            info.map_type().map_err(|error| problem(format!("is of a kind that is not known: {error}")))?,
-            info.key_size() as usize,
-            info.value_size() as usize,
-            info.max_entries() as usize,
-        );
-        let wanted = shape(name);
-        if found != wanted {
-            let text = |(kind, key, value, entries): Shape| format!("{kind:?} {key}->{value} bytes x {entries}");
-            return Err(problem(format!("is {}, not {}", text(found), text(wanted))));
-        }
+    map::KEPT.into_iter().chain(map::OF_VERSION).try_for_each(|name| check_one(folder, name))
+}
+
+/// Compares that of one map, which may not be there.
+pub fn check_one(folder: &Path, name: &str) -> Result<(), Error> {
+    let path = map(folder, name);
+    // A pin can only be opened, not examined in place: on bpffs what can be listed is an object.
+    if !path.exists() {
+        return Ok(());
+    }
+    let problem = |problem: String| Error::Pin { path: path.clone(), problem };
+    let info = MapInfo::from_pin(&path).map_err(|error| problem(format!("is not a map that opens: {error}")))?;
+    let found = (
+        info.map_type().map_err(|error| problem(format!("is of a kind that is not known: {error}")))?,
+        info.key_size() as usize,
+        info.value_size() as usize,
+        info.max_entries() as usize,
+    );
+    let wanted = shape(name);
+    if found != wanted {
+        let text = |(kind, key, value, entries): Shape| format!("{kind:?} {key}->{value} bytes x {entries}");
+        return Err(problem(format!("is {}, not {}", text(found), text(wanted))));
     }
     Ok(())
 }
 
-/// The maps that are not pinned any more, where others still are: somebody removed their pins.
+/// The maps of a set that are not pinned.
+fn missing<'a>(folder: &Path, names: &[&'a str]) -> Vec<&'a str> {
+    names.iter().copied().filter(|name| !map(folder, name).exists()).collect()
+}
+
+/// The maps that are not pinned any more, where others still are: somebody removed their pins, or an agent was killed while it
+/// made them.
 pub fn lost(folder: &Path) -> Vec<&'static str> {
-    let lost: Vec<&str> = map::ALL.into_iter().filter(|name| !folder.join(name).exists()).collect();
-    if lost.len() == map::ALL.len() { Vec::new() } else { lost }
+    let [mut kept, of_version] = [&map::KEPT[..], &map::OF_VERSION].map(|names| missing(folder, names));
+    match (kept.len() == map::KEPT.len(), of_version.len() == map::OF_VERSION.len()) {
+        (true, true) => Vec::new(),
+        // What another version needs is not all that this one does.
+        (_, true) => kept,
+        (_, false) => {
+            kept.extend(of_version);
+            kept
+        }
+    }
 }
 
 /// Removes the pins of these maps, which are there or not.
 pub fn forget(folder: &Path, names: &[&str]) -> Result<(), Error> {
-    for path in names.iter().map(|name| folder.join(name)) {
+    for path in names.iter().map(|name| map(folder, name)) {
         match fs::remove_file(&path) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -142,7 +205,48 @@ pub fn forget(folder: &Path, names: &[&str]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether this version has ever been opened there.
+/// Whether this version's maps are pinned, all or some.
+pub fn begun(folder: &Path) -> bool {
+    missing(folder, &map::OF_VERSION).len() < map::OF_VERSION.len()
+}
+
+/// Whether all are.
 pub fn present(folder: &Path) -> bool {
-    map::ALL.iter().all(|name| folder.join(name).exists())
+    missing(folder, &map::KEPT).is_empty() && missing(folder, &map::OF_VERSION).is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use lanekeeper_common::abi::{counter, space};
+
+    use super::*;
+
+    #[test]
+    fn what_versions_hand_on_is_what_it_always_was() {
+        let shapes = map::KEPT.map(|name| (name, shape(name)));
+        // Agents that are out there have maps of these shapes, and will be followed and preceded by others.
+        let handed_on = [
+            ("NAMES", (MapType::Hash, 192, 8, 131_072)),
+            ("COUNTERS", (MapType::PerCpuArray, 4, 4096, 1024)),
+            ("TALLIES", (MapType::Array, 4, 8, 16_384)),
+            ("LANES_UP", (MapType::Array, 4, 4, 8192)),
+            ("SOCKETS", (MapType::LruHash, 8, 16, 16_384)),
+        ];
+        assert_eq!(shapes, handed_on);
+        assert_eq!((counter::PARSE, counter::BLOCKED, counter::FREE), (0, 8, 16));
+        assert_eq!([counter::CLASS_BLOCK, counter::CLASS_OUT, counter::CLASS_IN, counter::CLASS_BLOCKED], [8, 0, 1, 1]);
+        assert_eq!([counter::LANE_BLOCK, counter::LANE_OUT, counter::LANE_IN], [2, 0, 1]);
+        assert_eq!([counter::PORT_BLOCK, counter::PORT_XDP, counter::PORT_TC], [2, 0, 1]);
+        let spaces =
+            [space::INTERFACE, space::CGROUP, space::TUNNEL, space::GROUP, space::COUNTER, space::TALLY, space::MARK];
+        assert_eq!(spaces, [0, 1, 2, 3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn a_map_is_pinned_for_all_versions_or_for_one() {
+        let folder = folder(Path::new("/bpf"));
+        let pin = |name| map(&folder, name).display().to_string();
+        assert_eq!(pin(map::COUNTERS), "/bpf/lanekeeper/kept/COUNTERS");
+        assert_eq!(pin(map::RECORDS), format!("/bpf/lanekeeper/v{}/RECORDS", abi::VERSION));
+    }
 }

@@ -8,7 +8,7 @@ use lanekeeper_common::abi::program;
 
 use super::attach::{self, On};
 use super::devices::{device_name, devices, ifindex};
-use super::{Dataplane, Error, Interface, link, pins, xdp};
+use super::{Dataplane, Error, Interface, Taken, is_ours, link, pins, xdp};
 use crate::compile::registry::Key;
 use crate::policy::Classify;
 
@@ -72,7 +72,7 @@ impl Dataplane {
         }
         for (device, ifindex) in filtered()? {
             let on = entering(&device, ifindex);
-            if self.torn || !attach::has_equal_filter(self.object.program(program::PORT)?, program::PORT, on)? {
+            if !attach::has_equal_filter(self.object.program(program::PORT)?, program::PORT, on)? {
                 self.put(program::PORT, on)?;
             }
         }
@@ -83,7 +83,9 @@ impl Dataplane {
         match xdp::PINS.into_iter().find(|(way, _)| *way == classify) {
             Some((_, name)) => {
                 let pin = pins::link(&self.folder, ifindex, name);
-                xdp::attach(self.object.xdp()?, classify, interface, ifindex, &pin)
+                xdp::attach(self.object.xdp()?, classify, interface, ifindex, &pin)?;
+                self.take(ifindex, name);
+                Ok(())
             }
             None => Ok(()),
         }
@@ -139,17 +141,18 @@ impl Parts {
 }
 
 /// Every interface with something of a port.
-pub fn observe(folder: &Path) -> Result<BTreeMap<String, Option<Classify>>, Error> {
+pub fn observe(folder: &Path, taken: Option<&Taken>) -> Result<BTreeMap<String, Option<Classify>>, Error> {
     let mut parts: BTreeMap<u32, Parts> = BTreeMap::new();
     for (ifindex, name) in pins::linked(folder)?.into_iter().filter(|(_, name)| PINNED.contains(&name.as_str())) {
-        let (of, attached) = (parts.entry(ifindex).or_default(), is_linked(folder, ifindex, &name));
+        let attached = is_ours(taken, ifindex, &name) && is_linked(folder, ifindex, &name);
+        let of = parts.entry(ifindex).or_default();
         match xdp::PINS.into_iter().find(|(_, pinned)| *pinned == name) {
             Some((classify, _)) => of.xdp.extend(attached.then_some(classify)),
             None => of.tc |= attached,
         }
     }
     for (_, ifindex) in filtered()? {
-        parts.entry(ifindex).or_default().tc = true;
+        parts.entry(ifindex).or_default().tc = is_ours(taken, ifindex, program::PORT);
     }
     Ok(parts.iter().filter_map(|(ifindex, parts)| Some((device_name(*ifindex)?, parts.whole()))).collect())
 }

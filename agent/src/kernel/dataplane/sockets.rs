@@ -11,7 +11,7 @@ use aya::programs::{CgroupAttachMode, Program, ProgramError};
 use lanekeeper_common::abi::{Guide, Hint, map, program};
 
 use super::object::chain;
-use super::{Dataplane, Error, forgive_absent, link, pins};
+use super::{Dataplane, Error, Taken, forgive_absent, is_ours, link, pins};
 use crate::compile::registry::Key;
 use crate::compile::sockets::guides;
 use crate::kernel::cgroups::Hierarchy;
@@ -27,6 +27,7 @@ impl Dataplane {
         let root = File::open(hierarchy.root()).map_err(|error| Error::folder(hierarchy.root().to_owned(), error))?;
         for name in program::OF_SOCKETS {
             put(self.object.any(name)?, name, &root, &pins::link(&self.folder, pins::NO_DEVICE, name))?;
+            self.take(pins::NO_DEVICE, name);
         }
         Ok(())
     }
@@ -41,7 +42,7 @@ impl Dataplane {
 
     /// Puts this process's programs where older ones of ours are. Where that cannot be those stay, and no tunnel waits.
     pub(super) fn renew_sockets(&mut self) -> Result<(), Error> {
-        if extent(&self.folder)? != Extent::None
+        if extent(&self.folder, None)? != Extent::None
             && let Err(error) = self.attach_sockets()
         {
             tracing::warn!("the programs that mark sockets stay those of the agent before: {error}");
@@ -86,11 +87,11 @@ fn guide(namespace: u64, mask: u32, hints: &[Hint]) -> Guide {
 }
 
 /// How many of the programs are on the hierarchy. A pin alone does not tell: it outlives the attachment.
-pub fn extent(folder: &Path) -> Result<Extent, Error> {
+pub fn extent(folder: &Path, taken: Option<&Taken>) -> Result<Extent, Error> {
     let pinned = pins::linked(folder)?.into_iter();
     let ours = pinned.filter(|(of, name)| *of == pins::NO_DEVICE && program::OF_SOCKETS.contains(&name.as_str()));
-    let attached: Vec<bool> =
-        ours.map(|(of, name)| link::cgroup(&pins::link(folder, of, &name)).is_ok_and(|cgroup| cgroup != 0)).collect();
+    let is_attached = |of, name: &str| link::cgroup(&pins::link(folder, of, name)).is_ok_and(|cgroup| cgroup != 0);
+    let attached: Vec<bool> = ours.map(|(of, name)| is_ours(taken, of, &name) && is_attached(of, &name)).collect();
     Ok(if attached.is_empty() {
         Extent::None
     } else if attached.len() == program::OF_SOCKETS.len() && attached.iter().all(|attached| *attached) {
@@ -112,6 +113,7 @@ fn put(program: &mut Program, name: &'static str, root: &File, pin: &Path) -> Re
         Ok(()) | Err(ProgramError::AlreadyLoaded) => {}
         Err(error) => return Err(Error::Load { what: name.to_owned(), cause: chain(&error) }),
     }
+    link::check(pin, link::Shape::Cgroup)?;
     match link::update(pin, program.fd().map_err(|error| failed(chain(&error)))?.as_fd()) {
         Ok(()) => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}

@@ -20,6 +20,7 @@ pub const PINS: [(Classify, &str); 2] =
 /// Puts the program on an interface for that way to classify, in the place of an older one of ours, and nobody else's.
 pub fn attach(program: &mut Xdp, classify: Classify, interface: &str, ifindex: u32, pin: &Path) -> Result<(), Error> {
     let failed = |cause| Error::Attach { device: interface.to_owned(), cause };
+    link::check(pin, link::Shape::Xdp)?;
     match PinnedLink::from_pin(pin) {
         Ok(old) => {
             let link: XdpLink = FdLink::from(old).try_into().map_err(|error: LinkError| failed(chain(&error)))?;
