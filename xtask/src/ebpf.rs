@@ -3,7 +3,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
@@ -23,6 +23,9 @@ pub struct Build {
     /// The compiler to use; without it, Debian's where it can be had, else nightly
     #[arg(long, value_enum)]
     compiler: Option<Choice>,
+    /// Those of another version of the maps, into target/bpf-other-abi/: tests change between the two
+    #[arg(long)]
+    other_abi: bool,
 }
 
 impl Build {
@@ -31,7 +34,11 @@ impl Build {
         setup::ensure(workspace, &[Need::Linker])?;
         let choice = self.compiler.map_or_else(compiler::asked, |choice| Ok(Some(choice)))?;
         let compiler = compiler::ensure(workspace, choice)?;
-        compile(workspace, &compiler)?;
+        let (features, objects): (&[&str], _) = match self.other_abi {
+            false => (&[], workspace.bpf_objects()),
+            true => (&["--features", "other-abi"], workspace.other_bpf_objects()),
+        };
+        compile(workspace, &compiler, features, &objects)?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -41,7 +48,12 @@ pub fn build(workspace: &Workspace) -> Result<()> {
     Build::default().run(workspace).map(drop)
 }
 
-fn compile(workspace: &Workspace, compiler: &Compiler) -> Result<()> {
+/// The same for those that the agent of the feature `other-abi` embeds.
+pub fn build_other(workspace: &Workspace) -> Result<()> {
+    Build { other_abi: true, ..Build::default() }.run(workspace).map(drop)
+}
+
+fn compile(workspace: &Workspace, compiler: &Compiler, features: &[&str], objects: &[PathBuf]) -> Result<()> {
     let start = Instant::now();
     say(format!("building the kernel's programs with {compiler}"));
     let target = workspace.target("bpf-build");
@@ -49,6 +61,7 @@ fn compile(workspace: &Workspace, compiler: &Compiler) -> Result<()> {
     cargo
         .current_dir(workspace.root())
         .args(["build", "--release", "--package", "lanekeeper-ebpf", "--bins"])
+        .args(features)
         .args(["-Z", "build-std=core", "--target", TRIPLE, "--target-dir"])
         .arg(&target)
         .env("PATH", path_with(&workspace.tools().join("bin"))?)
@@ -58,14 +71,14 @@ fn compile(workspace: &Workspace, compiler: &Compiler) -> Result<()> {
         .env("CARGO_INCREMENTAL", "0");
     shell::run(&mut cargo)?;
 
-    for object in workspace.bpf_objects() {
+    for object in objects {
         let name = object.file_name().unwrap_or_default();
         let built = target.join(TRIPLE).join("release").join(name);
         let bytes = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
         // The agent embeds the objects: an equal one must not look new to cargo.
-        let changed = shell::write_if_changed(&object, &bytes)?;
-        let (name, state) = (name.to_string_lossy(), if changed { "new" } else { "unchanged" });
-        say(format!("target/bpf/{name}: {} KiB, {state}, {}", bytes.len().div_ceil(1024), shell::took(start)));
+        let changed = shell::write_if_changed(object, &bytes)?;
+        let (name, state) = (object.display(), if changed { "new" } else { "unchanged" });
+        say(format!("{name}: {} KiB, {state}, {}", bytes.len().div_ceil(1024), shell::took(start)));
     }
     Ok(())
 }

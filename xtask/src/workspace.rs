@@ -37,6 +37,15 @@ impl Workspace {
 
     /// The objects with the kernel's programs, as the agent embeds them: those that steer, and those that observe.
     pub fn bpf_objects(&self) -> [PathBuf; 2] {
-        ["lanekeeper-ebpf", "lanekeeper-observe"].map(|name| self.target("bpf").join(name))
+        self.objects("bpf")
+    }
+
+    /// The same with the maps of another version, for tests of changes between versions.
+    pub fn other_bpf_objects(&self) -> [PathBuf; 2] {
+        self.objects("bpf-other-abi")
+    }
+
+    fn objects(&self, folder: &str) -> [PathBuf; 2] {
+        ["lanekeeper-ebpf", "lanekeeper-observe"].map(|name| self.target(folder).join(name))
     }
 }

@@ -85,6 +85,9 @@ pub fn run(
             plan.targets.push((executable, tests));
         }
     }
+    if plan.targets.iter().any(|(executable, _)| executable.name == targets::OF_TWO_VERSIONS) {
+        targets::build_other(workspace)?;
+    }
     let slots = slots(thread::available_parallelism().map_or(1, usize::from));
     for done in side_by_side(slots, shares(kernels, &plan), |share, left| {
         let limit = deadline.share(Instant::now(), left.div_ceil(slots), BOOT_LIMIT);

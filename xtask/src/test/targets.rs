@@ -99,6 +99,18 @@ pub fn build(workspace: &Workspace, names: &[&str]) -> Result<Built> {
     Ok(Built { tests: names.iter().map(find).collect::<Result<_>>()?, agent })
 }
 
+/// The target whose tests go from one version of the maps to another and back.
+pub const OF_TWO_VERSIONS: &str = "fault_upgrade";
+
+/// Builds the agent of the other version, which those tests find beside the agent.
+pub fn build_other(workspace: &Workspace) -> Result<()> {
+    ebpf::build_other(workspace)?;
+    let mut cargo = ebpf::cargo(workspace);
+    cargo.args(["build", "--package", PACKAGE, "--bin", "lanekeeper-other-abi", "--features", "other-abi"]);
+    cargo.env("LANEKEEPER_EBPF_OBJECT", &workspace.other_bpf_objects()[0]);
+    shell::run(&mut cargo)
+}
+
 impl Executable {
     /// The tests in it that the filter lets through.
     pub fn tests(&self, filter: Option<&str>) -> Result<Vec<String>> {
