@@ -74,16 +74,17 @@ async fn routes(
     machine: &mut Machine,
 ) -> Result<(), kernel::Error> {
     for tunnel in &scope.tunnels {
-        for mark in std::iter::once(0).chain(tunnel.marks.iter().copied()) {
-            let Some(taken) = netlink_side::taken(netlink, tunnel.remote, mark, None, names).await? else { continue };
+        let marks = std::iter::once(0).chain(tunnel.marks.iter().copied());
+        for (peer, mark) in tunnel.peer.into_iter().flat_map(|peer| marks.clone().map(move |mark| (peer, mark))) {
+            let Some(taken) = netlink_side::taken(netlink, peer, mark, None, names).await? else { continue };
             let mut beside = None;
             if scope.devices.contains(&taken.device) {
-                beside = netlink_side::beside(netlink, tunnel.remote, taken.table, &scope.devices, names).await?;
+                beside = netlink_side::beside(netlink, peer, taken.table, &scope.devices, names).await?;
             } else if mark == 0 {
                 let mtu = links.iter().find(|link| link.name == taken.device).map_or(0, |link| link.mtu);
                 machine.wans.push(mtu::Wan { tunnel: tunnel.name.clone(), device: taken.device.clone(), mtu });
             }
-            let to = To::Peer(tunnel.remote);
+            let to = To::Peer(peer);
             machine.routes.push(Probe { tunnel: tunnel.name.clone(), to, mark, taken, beside });
         }
         if links.iter().any(|link| link.name == tunnel.device) {

@@ -43,8 +43,10 @@ pub struct Tables {
     pub outer: Vec<(OuterKey, u32)>,
     /// Group and bit of each lane in the map of lanes that are up.
     pub lanes: BTreeMap<LaneId, (u32, u8)>,
-    /// The lanes by their number in the generation.
+    /// The lanes by their number in the generation; behind them, once more, those that clients share, for each client.
     pub lane_ids: Vec<LaneId>,
+    /// CHILD_SAs of clients that there was no room for: what comes in by them is not counted.
+    pub uncounted: usize,
     /// The names that the numbers in the tables stand for.
     pub registry: Registry,
 }
@@ -155,8 +157,8 @@ pub fn compile(policy: &Policy, registry: &mut Registry) -> Result<Tables, Error
     cgroups::place(policy, registry, &mut generation);
     let digest = tuples::mix(frame, rules.digest());
     let (rules, registry) = (Arc::new(rules), registry.clone());
-    let (outer, lanes, lane_ids) = (steering.outer, steering.lanes, steering.lane_ids);
-    Ok(Tables { digest, frame, generation, tenants, rules, outer, lanes, lane_ids, registry })
+    let steering::Steering { outer, lanes, lane_ids, uncounted } = steering;
+    Ok(Tables { digest, frame, generation, tenants, rules, outer, lanes, lane_ids, uncounted, registry })
 }
 
 fn limit(what: &'static str, got: usize, limit: usize) -> Result<(), Error> {

@@ -90,8 +90,8 @@ pub struct Tunnel {
     pub mtu: u32,
     /// Outer address here.
     pub local: IpAddr,
-    /// Outer address of the peer.
-    pub remote: IpAddr,
+    /// Outer address of the peer; `None` where clients come from anywhere.
+    pub peer: Option<IpAddr>,
     /// What lies behind it.
     pub routes: Vec<IpNet>,
     /// The VRF that it is routed in.
@@ -112,7 +112,7 @@ impl Scope {
             device: tunnel.device.name.clone(),
             mtu: tunnel.device.mtu,
             local: tunnel.local,
-            remote: tunnel.remote,
+            peer: tunnel.peer(),
             routes: tunnel.routes.clone(),
             vrf: tunnel.device.vrf.clone(),
             marks: tunnel.lanes.iter().map(|lane| tunnel.device.kind.asks_with(lane.mark, policy.mark_mask)).collect(),
@@ -217,7 +217,7 @@ pub(crate) mod tests {
                 device: "lk-b7".into(),
                 mtu: 1400,
                 local: "192.0.2.1".parse().unwrap(),
-                remote: "192.0.2.2".parse().unwrap(),
+                peer: Some("192.0.2.2".parse().unwrap()),
                 routes: vec!["10.2.0.0/16".parse().unwrap(), "2001:db8:2::/48".parse().unwrap()],
                 marks: vec![1, 2],
                 vrf: None,

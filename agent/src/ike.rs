@@ -62,6 +62,8 @@ pub enum Event {
     },
     /// The inside of an adopted connection's SAs is another one now.
     Inside(String, Ends),
+    /// So many IKE_SAs of an adopted connection stand that clients share.
+    Clients(String, usize),
     /// Something stands against CHILD_SAs of an adopted tunnel, until another such word or [`Event::Sound`].
     Unfit {
         /// The tunnel.

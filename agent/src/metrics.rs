@@ -9,6 +9,8 @@ mod page;
 pub mod server;
 pub mod xfrm_stat;
 
+use std::collections::BTreeMap;
+
 use lanekeeper_common::verdict::{BlockReason, ParseReason};
 
 use self::list::*;
@@ -28,6 +30,8 @@ pub struct Scrape<'a> {
     pub policy: &'a Policy,
     /// How lanes are.
     pub lanes: &'a dyn Standings,
+    /// How many clients each tunnel has that clients share.
+    pub clients: &'a BTreeMap<String, usize>,
     /// What the data path and the tallies have counted.
     pub readings: &'a [Reading],
     /// Which loading of the tables the data path uses.
@@ -46,7 +50,7 @@ pub trait Standings: std::fmt::Debug {
     fn standing(&self, lane: &LaneId) -> Standing;
 }
 
-impl Standings for std::collections::BTreeMap<LaneId, Standing> {
+impl Standings for BTreeMap<LaneId, Standing> {
     fn standing(&self, lane: &LaneId) -> Standing {
         self.get(lane).copied().unwrap_or_default()
     }
@@ -165,6 +169,10 @@ fn lanes(page: &mut Page, scrape: &Scrape<'_>) {
             page.set(&LANE_ON_DEMAND, &labels, f64::from(u8::from(on_demand)));
             page.set(&LANE_CHANGED, &labels, since as f64);
         }
+        if tunnel.peer().is_none() {
+            let clients = scrape.clients.get(&tunnel.name).copied().unwrap_or_default();
+            page.set(&TUNNEL_CLIENTS, &[&tunnel.name], clients as f64);
+        }
         page.set(&TUNNEL_UP, &[&tunnel.name], f64::from(u8::from(any)));
     }
 }
@@ -221,8 +229,6 @@ fn by(who: By) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use lanekeeper_common::abi::MAX_TENANT_CLASSES;
 
     use super::*;
@@ -240,6 +246,7 @@ mod tests {
         encode(&Scrape {
             policy,
             lanes: &lanes,
+            clients: &BTreeMap::from([("branch-7".to_owned(), 3)]),
             readings,
             generation: 3,
             reload_success: true,
@@ -247,6 +254,17 @@ mod tests {
             xfrm_errors: &[("XfrmInStateSeqError".to_owned(), 5)],
         })
         .unwrap()
+    }
+
+    #[test]
+    fn a_tunnel_that_clients_share_says_how_many_there_are() {
+        let mut shared = policy();
+        assert!(!page(&shared, &[], &[]).contains("lanekeeper_tunnel_clients{"));
+        shared.tunnels[0].remote = "0.0.0.0".parse().unwrap();
+        shared.tunnels[0].lanes[0].clients = [(5, "192.0.2.9".parse().unwrap())].into();
+        assert_eq!(value(&page(&shared, &[], &[]), "lanekeeper_tunnel_clients{tunnel=\"branch-7\"}"), "3");
+        // No client has a series.
+        assert_eq!(series(&page(&shared, &[], &[])).len(), series(&page(&policy(), &[], &[])).len() + 1);
     }
 
     fn series(page: &str) -> Vec<&str> {
@@ -356,6 +374,7 @@ mod tests {
         let mut policy = policy();
         policy.rules.push(Rule { name: Some("sip".into()), ..Rule::default() });
         policy.ports.push(Port { name: "lan0".into(), classify: Classify::Tc });
+        policy.tunnels[0].remote = "0.0.0.0".parse().unwrap();
         let page = page(&policy, &[], &[]);
         for metric in METRICS {
             let kind = if metric.kind == Kind::Counter { "counter" } else { "gauge" };

@@ -109,7 +109,7 @@ pub struct Tunnel {
     pub name: String,
     /// Outer address here.
     pub local: IpAddr,
-    /// Outer address of the peer, of the same family.
+    /// Outer address of the peer, of the same family; the unspecified one where clients come from anywhere, see [`Tunnel::peer`].
     pub remote: IpAddr,
     /// The classes that it carries, in the file's order, none twice.
     pub classes: Vec<ClassIndex>,
@@ -140,11 +140,32 @@ pub struct Lane {
     /// tunnel's is what its CHILD_SA has: 0 before that is known.
     pub mark: u32,
     /// Fixed request id of its states and policies; unique in the policy, the same at every run while tunnel, class and
-    /// index keep their names. An adopted tunnel's is charon's own: 0 before that is known.
+    /// index keep their names. An adopted tunnel's is charon's own: 0 before that is known, and where clients share the tunnel.
     pub reqid: u32,
+    /// Of a tunnel that clients share: the request ids of their CHILD_SAs in it, as charon has them now, and each client's outer
+    /// address. Empty otherwise.
+    pub clients: Clients,
     /// What tells it from its twins in IKE, `CLASS.INDEX`; both ends derive the same. Also the name of its CHILD_SA, where
     /// that is ours.
     pub label: String,
+}
+
+/// Outer addresses of clients by the request ids of their CHILD_SAs.
+pub type Clients = BTreeMap<u32, IpAddr>;
+
+impl Lane {
+    /// Whether states and policies with that request id are its own.
+    pub fn has(&self, reqid: u32) -> bool {
+        reqid != 0 && (self.reqid == reqid || self.clients.contains_key(&reqid))
+    }
+}
+
+impl Tunnel {
+    /// The peer's outer address; `None` where clients come from anywhere and share the tunnel: each lane then is a set of
+    /// CHILD_SAs, one a client, which have the lane's mark and are told apart by their selectors.
+    pub fn peer(&self) -> Option<IpAddr> {
+        (!self.remote.is_unspecified()).then_some(self.remote)
+    }
 }
 
 /// The tunnel's device.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 pub use table::Form;
 pub(crate) use table::span;
 
+use crate::config::value::ANY;
 use crate::lane::{Condition, LaneId};
 use crate::policy::adopt::Inside;
 use crate::policy::{Class, ClassIndex, Fallback, Keying, Policy, TunnelIndex};
@@ -57,8 +58,11 @@ pub struct TunnelStatus {
     pub device: String,
     /// The outer address here.
     pub local: String,
-    /// The peer's.
+    /// The peer's, or `any`.
     pub remote: String,
+    /// Where clients share it: how many there are.
+    #[serde(default)]
+    pub clients: Option<usize>,
     /// `ike`, `static` or `adopted`.
     pub keying: String,
     /// What its device waits for; else what last went wrong between charon and the peer, or why charon cannot be reached, until
@@ -86,8 +90,11 @@ pub struct LaneStatus {
     pub on_demand: bool,
     /// Since when it is so, in seconds since 1970.
     pub since: u64,
-    /// Of its states and policies.
+    /// Of its states and policies; 0 where clients share it.
     pub reqid: u32,
+    /// Where clients share it: how many have a CHILD_SA of it.
+    #[serde(default)]
+    pub clients: Option<usize>,
     /// What its packets carry under the mask.
     pub mark: u32,
 }
@@ -147,6 +154,7 @@ impl Status {
                         on_demand: condition == Condition::OnDemand,
                         since,
                         reqid: lane.reqid,
+                        clients: tunnel.peer().is_none().then_some(lane.clients.len()),
                         mark: lane.mark,
                     }
                 })
@@ -166,7 +174,8 @@ impl Status {
                 on_demand: lanes.iter().any(|lane| lane.up) && lanes.iter().all(|lane| lane.up == lane.on_demand),
                 device: tunnel.device.name.clone(),
                 local: tunnel.local.to_string(),
-                remote: tunnel.remote.to_string(),
+                remote: tunnel.peer().map_or_else(|| ANY.to_owned(), |peer| peer.to_string()),
+                clients: tunnel.peer().is_none().then_some(0),
                 keying: match tunnel.keying {
                     Keying::Ike(_) => "ike".into(),
                     Keying::Static(_) => "static".into(),
@@ -261,6 +270,7 @@ pub(crate) mod tests {
             index,
             mark,
             reqid: 0x4c4b_0000 + mark,
+            clients: Default::default(),
             label: label.into(),
         };
         Policy {
@@ -361,6 +371,24 @@ pub(crate) mod tests {
             ],
         );
         assert!(!with_up(&[]).tunnels[0].up);
+    }
+
+    #[test]
+    fn clients_that_share_a_tunnel_are_counted_and_are_no_address() {
+        let mut policy = policy();
+        policy.tunnels[0].remote = "0.0.0.0".parse().unwrap();
+        policy.tunnels[0].lanes[0].clients = [(5, "192.0.2.9".parse().unwrap())].into();
+        let mut status = Status::of(&policy, |_| Standing { condition: Condition::Up, since: 1_000 });
+        assert_eq!((status.tunnels[0].remote.as_str(), status.tunnels[0].clients), ("any", Some(0)));
+        assert_eq!(
+            status.tunnels[0].lanes.iter().map(|lane| lane.clients).collect::<Vec<_>>(),
+            [Some(1), Some(0), Some(0), Some(0)]
+        );
+        status.tunnels[0].clients = Some(3);
+        let text = status.table(1_060, Form { all: true, colours: false });
+        for line in ["192.0.2.1 -> 3 clients", "voice.0    up     1m 0s  0x1   1 client"] {
+            assert!(text.contains(line), "{text}");
+        }
     }
 
     #[test]

@@ -119,6 +119,7 @@ fn problems() -> Vec<Problem> {
         Problem::EmptyTenant { object: s("tenant \"acme\"") },
         Problem::Keying { object: object.clone(), found: s("both \"ike\" and \"static\"") },
         Problem::NotOurs { object: object.clone(), key: "replay-window" },
+        Problem::AnyPeer { object: object.clone() },
         Problem::AdoptDevice { object: object.clone() },
         Problem::NoChildren { object: object.clone(), class: s("voice") },
         Problem::ChildrenOfOther { object: s("tunnel \"b\": adopt: children 1"), class: s("bulk") },
@@ -136,6 +137,7 @@ fn cautions() -> Vec<Caution> {
     let (object, key) = (s("tunnel \"b\""), "psk-file");
     let path = || PathBuf::from("/etc/b.psk");
     vec![
+        Caution::ClientsRouted { object: object.clone(), clients: s("tunnel \"rw\""), route: s("0.0.0.0/0") },
         Caution::Neighbour { mask: 0xff00, bits: 0xf00, neighbour: "Cilium" },
         Caution::RuleFamilies { object: s("rule 1"), source_family: "IPv4", destination_family: "IPv6" },
         Caution::RuleShadowed { object: s("rule 2"), before: s("rule 1") },

@@ -165,6 +165,7 @@ impl Source for Gateway {
         encode(&Scrape {
             policy: &self.policy,
             lanes: &state.lanes,
+            clients: &Default::default(),
             readings: &self.readings(state.hundredths()),
             generation: 3,
             reload_success: state.reload_success,

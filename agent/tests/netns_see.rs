@@ -148,6 +148,7 @@ impl Source for Rising {
         encode(&Scrape {
             policy: &self.policy,
             lanes: &self.lanes(),
+            clients: &Default::default(),
             readings: &self.readings(n),
             generation: 3,
             reload_success: true,

@@ -65,6 +65,7 @@ fn policy() -> Policy {
         index: 0,
         mark: 1 << policy.mark_mask.trailing_zeros(),
         reqid: 0x4c4b_0001,
+        clients: Default::default(),
         label: "class0.0".into(),
     }];
     policy

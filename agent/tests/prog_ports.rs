@@ -90,8 +90,14 @@ fn policy() -> Policy {
     policy.default_class = ClassIndex(0);
     policy.tunnels.truncate(1);
     policy.tunnels[0].classes = vec![ClassIndex(0)];
-    policy.tunnels[0].lanes =
-        vec![Lane { class: ClassIndex(0), index: 0, mark: 0x100, reqid: 0x4c4b_0001, label: "default.0".into() }];
+    policy.tunnels[0].lanes = vec![Lane {
+        class: ClassIndex(0),
+        index: 0,
+        mark: 0x100,
+        reqid: 0x4c4b_0001,
+        clients: Default::default(),
+        label: "default.0".into(),
+    }];
     policy
 }
 

@@ -20,8 +20,14 @@ fn policy() -> Policy {
     policy.tunnels.truncate(1);
     policy.tunnels[0].classes = vec![ClassIndex(0)];
     let mark = 1 << policy.mark_mask.trailing_zeros();
-    policy.tunnels[0].lanes =
-        vec![Lane { class: ClassIndex(0), index: 0, mark, reqid: 0x4c4b_0001, label: "all.0".into() }];
+    policy.tunnels[0].lanes = vec![Lane {
+        class: ClassIndex(0),
+        index: 0,
+        mark,
+        reqid: 0x4c4b_0001,
+        clients: Default::default(),
+        label: "all.0".into(),
+    }];
     policy
 }
 

@@ -34,6 +34,7 @@ fn policy(local: &str, remote: &str) -> Policy {
             index: 0,
             mark: class as u32 + 1,
             reqid: 0x4c4b_0001 + class as u32,
+            clients: Default::default(),
             label: format!("lane{class}"),
         })
         .into();

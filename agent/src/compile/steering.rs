@@ -13,7 +13,7 @@ use lanekeeper_common::verdict::BlockReason;
 use super::registry::{Key, Registry};
 use super::{Error, halves, limit};
 use crate::lane::LaneId;
-use crate::policy::{ClassIndex, DeviceKind, Fallback, Policy, Tunnel, TunnelIndex};
+use crate::policy::{ClassIndex, DeviceKind, Fallback, Lane, Policy, Tunnel, TunnelIndex};
 
 /// What steering has beside its part of the generation.
 pub struct Steering {
@@ -21,8 +21,10 @@ pub struct Steering {
     pub outer: Vec<(OuterKey, u32)>,
     /// Group and bit of each lane.
     pub lanes: BTreeMap<LaneId, (u32, u8)>,
-    /// The lanes by their number in the generation.
+    /// The lanes by their number in the generation; behind them, once more, those that clients share, for each client.
     pub lane_ids: Vec<LaneId>,
+    /// CHILD_SAs of clients that there was no room for: what comes in by them is not counted.
+    pub uncounted: usize,
 }
 
 /// Fills in the head, tunnels, steers, lanes and request ids.
@@ -34,7 +36,7 @@ pub fn steering(policy: &Policy, registry: &mut Registry, generation: &mut Gener
     generation.reqids.fill(NO_LANE);
 
     let owners = policy.owners();
-    let mut steering = Steering { outer: Vec::new(), lanes: BTreeMap::new(), lane_ids: Vec::new() };
+    let mut steering = Steering { outer: Vec::new(), lanes: BTreeMap::new(), lane_ids: Vec::new(), uncounted: 0 };
     let mut next_lane = 0;
     for (place, tunnel) in policy.tunnels.iter().enumerate() {
         let number = registry.number(Key::Tunnel(tunnel.name.clone()))?;
@@ -55,6 +57,7 @@ pub fn steering(policy: &Policy, registry: &mut Registry, generation: &mut Gener
             generation.steers[first + class] = steer(policy, tunnel, ClassIndex(class), &own, registry)?;
         }
     }
+    steering.uncounted = clients(policy, next_lane, generation, &mut steering);
     Ok(steering)
 }
 
@@ -88,10 +91,8 @@ fn lanes(
             if reqid != 0 && !lane::file(generation, place as u16) {
                 return Err(Error::Reqid { lane: id, reqid });
             }
-            if let Some(dscp) = policy.classes[class.0].outer_dscp {
-                let (local, remote) = (outer_address(tunnel.local), outer_address(tunnel.remote));
-                let key = OuterKey { local, remote, mark: lane.mark, mask: policy.mark_mask };
-                steering.outer.push((key, dscp.into()));
+            if let (Some(dscp), Some(peer)) = (policy.classes[class.0].outer_dscp, tunnel.peer()) {
+                steering.outer.push((outer_key(policy, tunnel, peer, lane), dscp.into()));
             }
             steering.lane_ids.push(id.clone());
             steering.lanes.insert(id, (group, bit as u8));
@@ -99,6 +100,44 @@ fn lanes(
         }
     }
     Ok(own)
+}
+
+fn outer_key(policy: &Policy, tunnel: &Tunnel, peer: IpAddr, lane: &Lane) -> OuterKey {
+    let (local, remote) = (outer_address(tunnel.local), outer_address(peer));
+    OuterKey { local, remote, mark: lane.mark, mask: policy.mark_mask }
+}
+
+/// Files lanes that clients share under each client's request id, behind all lanes: what comes in by any of them counts for the
+/// one lane. Returns how many there was no room for.
+fn clients(policy: &Policy, first: usize, generation: &mut Generation, steering: &mut Steering) -> usize {
+    let (mut place, mut left, mut outer) = (first, 0, BTreeMap::new());
+    let tunnels = policy.tunnels.iter().flat_map(|tunnel| tunnel.lanes.iter().map(move |lane| (tunnel, lane)));
+    for (tunnel, lane) in tunnels {
+        let class = &policy.classes[lane.class.0];
+        let id = LaneId { tunnel: tunnel.name.clone(), class: class.name.clone(), index: lane.index };
+        let own = steering.lane_ids.iter().position(|of| *of == id);
+        let Some(entry) = own.map(|number| generation.lanes[number]) else { continue };
+        for (&reqid, &address) in &lane.clients {
+            if place == MAX_LANES {
+                left += 1;
+                continue;
+            }
+            generation.lanes[place] = LaneEntry { reqid, ..entry };
+            if !lane::file(generation, place as u16) {
+                generation.lanes[place] = LaneEntry::default();
+                left += 1;
+                continue;
+            }
+            steering.lane_ids.push(id.clone());
+            place += 1;
+            if let Some(dscp) = class.outer_dscp.filter(|_| !address.is_unspecified()) {
+                let key = outer_key(policy, tunnel, address, lane);
+                outer.insert((key.remote, key.mark), (key, dscp.into()));
+            }
+        }
+    }
+    steering.outer.extend(outer.into_values());
+    left
 }
 
 fn outer_address(address: IpAddr) -> [u64; 2] {
@@ -145,4 +184,66 @@ fn steer(
     }
     steer.end = if steer.len == 0 { BlockReason::NotCarried } else { BlockReason::NoLane } as u32;
     Ok(steer)
+}
+
+#[cfg(test)]
+mod tests {
+    use lanekeeper_common::lane::of_reqid;
+
+    use super::*;
+    use crate::status::tests::policy;
+
+    /// Its tunnel shared by clients, `each` of whom has these request ids in the first two lanes.
+    fn shared(each: impl Iterator<Item = (u32, u32, IpAddr)>) -> Policy {
+        let mut policy = policy();
+        policy.classes[0].outer_dscp = Some(46);
+        let tunnel = &mut policy.tunnels[0];
+        tunnel.remote = IpAddr::from([0, 0, 0, 0]);
+        crate::policy::adopt::unlearn(&mut tunnel.lanes);
+        for (mark, lane) in (1..).zip(&mut tunnel.lanes) {
+            lane.mark = mark;
+        }
+        for (voice, bulk, address) in each {
+            tunnel.lanes[0].clients.insert(voice, address);
+            tunnel.lanes[1].clients.insert(bulk, address);
+        }
+        policy
+    }
+
+    fn compiled(policy: &Policy) -> (Box<Generation>, Steering) {
+        let mut generation = Generation::zeroed();
+        let steering = steering(policy, &mut Registry::default(), &mut generation).unwrap();
+        (generation, steering)
+    }
+
+    #[test]
+    fn what_comes_from_any_client_counts_for_the_lane_that_they_share() {
+        let address = |client| IpAddr::from([198, 51, 100, client]);
+        // Two behind one address.
+        let (generation, steering) =
+            compiled(&shared([(11, 21, address(1)), (12, 22, address(2)), (13, 23, address(2))].into_iter()));
+        let lane = |reqid| of_reqid(&generation, reqid).map(|lane| (lane.counters, lane.class));
+        let own = |number: usize| Some((generation.lanes[number].counters, generation.lanes[number].class));
+        assert_ne!(own(0), own(1));
+        assert_eq!([11, 12, 13].map(lane), [own(0); 3]);
+        assert_eq!([21, 22, 23].map(lane), [own(1); 3]);
+        assert_eq!([0, 10, 14].map(lane), [None; 3]);
+        let named: Vec<String> = steering.lane_ids.iter().skip(4).map(ToString::to_string).collect();
+        assert_eq!(named, [["branch-7/voice.0"; 3], ["branch-7/bulk.0"; 3]].concat());
+        assert_eq!(steering.uncounted, 0);
+        // The outer DSCP is written for each address, and for nobody else's.
+        let outer: Vec<_> = steering.outer.iter().map(|(key, dscp)| (key.remote, key.mark, *dscp)).collect();
+        assert_eq!(outer, [1, 2].map(|client| (outer_address(address(client)), 1, 46)));
+    }
+
+    #[test]
+    fn clients_beyond_the_room_are_said_and_the_others_are_counted() {
+        let n = MAX_LANES as u32;
+        let everybody = (1..=n).map(|client| (client, n + client, IpAddr::from(client.to_be_bytes())));
+        let (generation, steering) = compiled(&shared(everybody));
+        assert_eq!(steering.uncounted, 2 * MAX_LANES - (MAX_LANES - 4));
+        assert_eq!(steering.lane_ids.len(), MAX_LANES);
+        assert_eq!(of_reqid(&generation, 1).map(|lane| lane.counters), Some(generation.lanes[0].counters));
+        assert_eq!(of_reqid(&generation, 2 * n), None);
+    }
 }

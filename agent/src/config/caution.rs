@@ -94,6 +94,16 @@ pub enum Caution {
         /// The prefix.
         route: String,
     },
+    /// The addresses of clients are not known before they come, and routes are not around them.
+    #[error("{object}: IKE and ESP to clients of {clients}, which are anywhere, would enter it by route {route}")]
+    ClientsRouted {
+        /// Which tunnel.
+        object: String,
+        /// Whose clients.
+        clients: String,
+        /// The prefix.
+        route: String,
+    },
     /// Others reach the listener, and it asks them for nothing.
     #[error(
         "[metrics]: whoever reaches {address} reads all metrics: it asks for neither a password nor a client's certificate"
@@ -164,6 +174,9 @@ impl Caution {
             }
             Self::RouteOutside { .. } => {
                 "add the prefix to remote-ts on this end and to local-ts on the other".to_owned()
+            }
+            Self::ClientsRouted { .. } => {
+                "give its device a vrf, take narrower routes, or see that a rule of yours keeps IKE and ESP out".to_owned()
             }
             Self::MetricsOpen { .. } => {
                 "add web-config = \"/etc/lanekeeper/web.yml\" with TLS and passwords or client certificates, or listen on 127.0.0.1"

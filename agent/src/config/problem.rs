@@ -503,6 +503,12 @@ pub enum Problem {
         /// `selectors` or `virtual`.
         word: &'static str,
     },
+    /// Clients of a connection that is not adopted.
+    #[error("{object}: remote \"any\" is for the clients of an adopted connection, and this is none")]
+    AnyPeer {
+        /// Which tunnel.
+        object: String,
+    },
     /// A device whose lanes are not found by the marks of packets.
     #[error("{object}: the SAs of an adopted connection are reached by an XFRM interface alone")]
     AdoptDevice {

@@ -21,7 +21,7 @@ pub fn findings(wans: &[Wan], scope: &Scope) -> Vec<Finding> {
     let both =
         wans.iter().filter_map(|wan| Some((wan, scope.tunnels.iter().find(|tunnel| tunnel.name == wan.tunnel)?)));
     both.filter_map(|(wan, tunnel)| {
-        let header = if tunnel.remote.is_ipv4() { 20 } else { 40 };
+        let header = if tunnel.local.is_ipv4() { 20 } else { 40 };
         let room = wan.mtu.saturating_sub(header + ESP);
         (tunnel.mtu > room).then(|| {
             let problem = format!(

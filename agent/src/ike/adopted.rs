@@ -3,13 +3,14 @@
 //!
 //! Pure: [`Child`] (what charon tells), [`Followed::bind`] (whose lane each is). Shell: [`follow`], [`look`].
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::lane::LaneId;
 use crate::plan::REQIDS;
 use crate::policy::adopt::{Adopt, Ends, Learned, Pattern, Traits};
-use crate::policy::{Keying, Policy, Tunnel};
+use crate::policy::{Clients, Keying, Policy, Tunnel};
 
 mod child;
 mod follow;
@@ -17,7 +18,7 @@ mod lasting;
 mod refusal;
 mod selector;
 
-pub use child::Child;
+pub use child::{Child, Peer};
 pub use follow::{Found, follow, look};
 pub use refusal::Refusal;
 use selector::Selector;
@@ -29,6 +30,8 @@ pub struct Followed {
     pub tunnel: String,
     /// Its connection in swanctl.conf.
     pub connection: String,
+    /// Clients from anywhere have the connection, each with IKE_SA and CHILD_SAs of its own.
+    shared: bool,
     if_id: u32,
     /// `[mark] mask`.
     mask: u32,
@@ -70,10 +73,14 @@ pub struct Inner {
     pub cautions: Vec<Refusal>,
 }
 
-/// SAs that are one to the kernel: a CHILD_SA, and during a rekey the one that takes its place.
-#[derive(Debug, Clone, Copy)]
+/// SAs that packets of one mark find: a CHILD_SA, and during a rekey the one that takes its place. Where clients share the tunnel:
+/// all of one name and mark, of which the kernel takes the one whose selectors fit.
+#[derive(Debug, Clone)]
 struct Group<'a> {
+    /// The newest.
     child: &'a Child,
+    /// Each client's, where clients share the tunnel.
+    clients: Clients,
     /// Position of the class in the tunnel and of the pattern in its list.
     class: Option<(usize, usize)>,
 }
@@ -100,6 +107,7 @@ impl Followed {
         Self {
             tunnel: tunnel.name.clone(),
             connection: adopt.connection.clone(),
+            shared: tunnel.peer().is_none(),
             if_id: tunnel.device.kind.if_id(),
             mask: policy.mark_mask,
             by_label: adopt.children.is_empty(),
@@ -125,10 +133,14 @@ impl Followed {
         let mut fit = Vec::new();
         for group in &groups {
             match self.judge(group, &groups) {
-                Ok(true) => fit.push(*group),
+                Ok(true) => fit.push(group),
                 Ok(false) => {}
                 Err(refusal) => bound.refusals.push(refusal),
             }
+        }
+        if self.shared {
+            self.keep_one_mark(&mut fit, known, &mut bound);
+            bound.refusals.extend(self.twins(children));
         }
         bound.cautions.extend(fit.iter().filter_map(|group| self.caution(group.child)));
         if self.by_label {
@@ -173,16 +185,63 @@ impl Followed {
         inner
     }
 
-    /// Installed CHILD_SAs of the connection, the newest of those that are one to the kernel.
+    /// Installed CHILD_SAs of the connection, the oldest first.
+    fn own<'a>(&self, children: &'a [Child]) -> Vec<&'a Child> {
+        let is_own = |child: &&Child| child.connection == self.connection && child.installed;
+        let mut own: Vec<&Child> = children.iter().filter(is_own).collect();
+        own.sort_by_key(|child| child.id);
+        own
+    }
+
     fn groups<'a>(&self, children: &'a [Child]) -> Vec<Group<'a>> {
-        let mut groups: BTreeMap<(&str, u32), &Child> = BTreeMap::new();
-        for child in children.iter().filter(|child| child.connection == self.connection && child.installed) {
-            let newest = groups.entry((&child.name, child.reqid)).or_insert(child);
-            if newest.id < child.id {
-                *newest = child;
+        let mut groups: BTreeMap<(&str, [u32; 3]), Group<'_>> = BTreeMap::new();
+        for child in self.own(children) {
+            let found_by = if self.shared { [child.mark.0, child.mark.1, child.if_id] } else { [child.reqid, 0, 0] };
+            let new = || Group { child, clients: Clients::new(), class: self.class_of(child) };
+            let group = groups.entry((&child.name, found_by)).or_insert_with(new);
+            group.child = child;
+            if self.shared {
+                let unknown = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+                group.clients.insert(child.reqid, child.peer.address.unwrap_or(unknown));
             }
         }
-        groups.into_values().map(|child| Group { child, class: self.class_of(child) }).collect()
+        groups.into_values().collect()
+    }
+
+    /// A lane has one mark, whichever client its packets are for: of children of one name those stay whose mark is known, or
+    /// that most clients have.
+    fn keep_one_mark(&self, fit: &mut Vec<&Group<'_>>, known: &Learned, bound: &mut Bound) {
+        let is_known = |mark: u32| self.lanes().any(|lane| known.get(&lane).is_some_and(|traits| traits.mark == mark));
+        let rank = |group: &Group<'_>| {
+            (is_known(self.mark(group.child)), group.clients.len(), Reverse(self.mark(group.child)))
+        };
+        let mut best: BTreeMap<&str, &Group<'_>> = BTreeMap::new();
+        for group in fit.iter() {
+            let chosen = best.entry(&group.child.name).or_insert(group);
+            if rank(chosen) < rank(group) {
+                *chosen = group;
+            }
+        }
+        fit.retain(|group| {
+            let chosen = best[group.child.name.as_str()];
+            if std::ptr::eq(chosen, *group) {
+                return true;
+            }
+            let (value, other) = (group.child.mark.0, chosen.child.mark.0);
+            bound.refusals.push(Refusal::Marks { child: group.child.name.clone(), value, other });
+            false
+        });
+    }
+
+    /// Clients whose CHILD_SAs are one to the kernel: it takes the newest for both.
+    fn twins<'a>(&self, children: &'a [Child]) -> BTreeSet<Refusal> {
+        let mut holders: BTreeMap<(&str, u32), &Child> = BTreeMap::new();
+        let twin = |child: &'a Child| {
+            let holder = holders.insert((&child.name, child.reqid), child)?;
+            let (one, other) = (holder.peer.id.clone(), child.peer.id.clone());
+            (one != other).then(|| Refusal::Twins { child: child.name.clone(), one, other })
+        };
+        self.own(children).into_iter().filter_map(twin).collect()
     }
 
     fn class_of(&self, child: &Child) -> Option<(usize, usize)> {
@@ -207,8 +266,9 @@ impl Followed {
         if child.if_id != device {
             return Err(Refusal::IfId { child: name(), if_id: child.if_id, device });
         }
-        if REQIDS.contains(&child.reqid) {
-            return Err(Refusal::Reqid { child: name(), reqid: child.reqid });
+        let mut reqids = group.clients.keys().copied().chain([child.reqid]);
+        if let Some(reqid) = reqids.find(|reqid| REQIDS.contains(reqid)) {
+            return Err(Refusal::Reqid { child: name(), reqid });
         }
         if value & mask & !self.mask != 0 {
             return Err(Refusal::Mark { child: name(), value, ours: self.mask });
@@ -230,7 +290,7 @@ impl Followed {
         (mask & !self.mask != 0).then(|| Refusal::Wide { child: child.name.clone(), value, ours: self.mask })
     }
 
-    fn bind_by_label(&self, fit: &[Group<'_>], bound: &mut Bound) {
+    fn bind_by_label(&self, fit: &[&Group<'_>], bound: &mut Bound) {
         for group in fit {
             let child = group.child;
             let label = child.label.clone().unwrap_or_default();
@@ -238,38 +298,39 @@ impl Followed {
             let class = group.class.map(|(at, _)| &self.classes[at]);
             let lane = class.zip(index).filter(|(class, index)| index < &class.lanes);
             match lane.map(|(class, index)| self.lane(class, index)) {
-                Some(lane) if !bound.lanes.contains_key(&lane) => drop(bound.lanes.insert(lane, self.traits(child))),
+                Some(lane) if !bound.lanes.contains_key(&lane) => drop(bound.lanes.insert(lane, self.traits(group))),
                 Some(_) | None => bound.refusals.push(Refusal::Label { child: child.name.clone(), label }),
             }
         }
     }
 
-    fn bind_by_name(&self, fit: &[Group<'_>], known: &Learned, bound: &mut Bound) {
+    fn bind_by_name(&self, fit: &[&Group<'_>], known: &Learned, bound: &mut Bound) {
         for (at, class) in self.classes.iter().enumerate() {
-            let of_class =
-                fit.iter().filter_map(|group| Some((group.class.filter(|(own, _)| *own == at)?.1, group.child)));
-            let mut waiting: Vec<(usize, &Child)> = of_class.collect();
-            waiting.sort_by_key(|(pattern, child)| (*pattern, child.name.clone(), child.reqid));
+            let of_class = fit.iter().filter_map(|group| Some((group.class.filter(|(own, _)| *own == at)?.1, *group)));
+            let mut waiting: Vec<(usize, &Group<'_>)> = of_class.collect();
+            waiting.sort_by_key(|(pattern, group)| (*pattern, group.child.name.clone(), group.child.reqid));
             let mut free: BTreeSet<u8> = (0..class.lanes).collect();
-            let mut take = |waiting: &mut Vec<(usize, &Child)>, home: &dyn Fn(usize, &Child) -> Option<u8>| {
-                waiting.retain(|(pattern, child)| match home(*pattern, child).filter(|index| free.remove(index)) {
+            let mut take = |waiting: &mut Vec<(usize, &Group<'_>)>, home: &dyn Fn(usize, &Group<'_>) -> Option<u8>| {
+                waiting.retain(|(pattern, group)| match home(*pattern, group).filter(|index| free.remove(index)) {
                     Some(index) => {
-                        bound.lanes.insert(self.lane(class, index), self.traits(child));
+                        bound.lanes.insert(self.lane(class, index), self.traits(group));
                         false
                     }
                     None => true,
                 });
             };
-            take(&mut waiting, &|_, child| {
-                (0..class.lanes).find(|index| known.get(&self.lane(class, *index)) == Some(&self.traits(child)))
+            take(&mut waiting, &|_, group| {
+                let Traits { mark, reqid, .. } = self.traits(group);
+                let is_known = |lane: &LaneId| known.get(lane).is_some_and(|traits| traits.finds_like(mark, reqid));
+                (0..class.lanes).find(|index| is_known(&self.lane(class, *index)))
             });
             let named = class.names.iter().all(Pattern::is_exact);
             take(&mut waiting, &|pattern, _| u8::try_from(pattern).ok().filter(|_| named));
-            for (_, child) in waiting {
+            for (_, group) in waiting {
                 match free.pop_first() {
-                    Some(index) => drop(bound.lanes.insert(self.lane(class, index), self.traits(child))),
+                    Some(index) => drop(bound.lanes.insert(self.lane(class, index), self.traits(group))),
                     None => bound.refusals.push(Refusal::Surplus {
-                        child: child.name.clone(),
+                        child: group.child.name.clone(),
                         class: class.name.clone(),
                         lanes: class.lanes,
                     }),
@@ -278,8 +339,14 @@ impl Followed {
         }
     }
 
-    fn traits(&self, child: &Child) -> Traits {
-        Traits { mark: child.mark.0 & child.mark.1 & self.mask, reqid: child.reqid }
+    fn traits(&self, group: &Group<'_>) -> Traits {
+        let reqid = if self.shared { 0 } else { group.child.reqid };
+        Traits { mark: self.mark(group.child), reqid, clients: group.clients.clone() }
+    }
+
+    /// What packets carry that are to take it.
+    fn mark(&self, child: &Child) -> u32 {
+        child.mark.0 & child.mark.1 & self.mask
     }
 }
 

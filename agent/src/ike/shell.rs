@@ -344,13 +344,19 @@ fn seed() -> u64 {
     now.as_nanos() as u64 ^ (u64::from(std::process::id()) << 32)
 }
 
+/// The first few of a list, and how many more there are.
 fn words<T: ToString>(list: &BTreeSet<T>) -> String {
-    list.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    const FEW: usize = 16;
+    let few = list.iter().take(FEW).map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    if list.len() > FEW { format!("{few} and {} more", list.len() - FEW) } else { few }
 }
 
 pub(super) fn log(event: &Event) {
     match event {
         Event::LaneUp(lane) => info!(%lane, "lane up"),
+        Event::Adopted(lane, traits) if traits.reqid == 0 => {
+            debug!(%lane, mark = format_args!("{:#x}", traits.mark), clients = traits.clients.len(), "shared lane up");
+        }
         Event::Adopted(lane, traits) => {
             info!(%lane, mark = format_args!("{:#x}", traits.mark), reqid = traits.reqid, "adopted lane up");
         }
@@ -366,6 +372,7 @@ pub(super) fn log(event: &Event) {
             let (routes, addresses) = (words(routes), words(addresses));
             info!(%tunnel, %routes, %addresses, "inside of adopted SAs");
         }
+        Event::Clients(tunnel, clients) => info!(%tunnel, clients, "clients"),
         Event::Unfit { tunnel, reason } => warn!(%tunnel, %reason, "not steered"),
         Event::Sound(tunnel) => info!(%tunnel, "trouble over"),
     }

@@ -18,6 +18,7 @@ pub fn policy() -> Policy {
         index,
         mark,
         reqid: 0x4c4b_0000 + mark,
+        clients: Default::default(),
         label: label.to_owned(),
     };
     Policy {

@@ -56,6 +56,7 @@ mod all {
     pub const UNPARSED: Metric = counter("lanekeeper_unparsed_packets_total", &["reason"], "Packets that took the default class because they could not be read.");
     pub const PORT_PACKETS: Metric = counter("lanekeeper_port_packets_total", &["interface", "by"], "Packets that got the mark of their class where they came in, by who classified them: xdp, or tc by itself. What the device merged into one is one.");
     pub const TUNNEL_UP: Metric = gauge("lanekeeper_tunnel_up", &["tunnel"], "Whether any lane of a tunnel is up (1) or none (0).");
+    pub const TUNNEL_CLIENTS: Metric = gauge("lanekeeper_tunnel_clients", &["tunnel"], "Clients that share a tunnel now: IKE_SAs of its connection that stand.");
     pub const XFRM_ERRORS: Metric = counter("lanekeeper_xfrm_errors_total", &["error"], "Lines of /proc/net/xfrm_stat: errors of the kernel's IPsec, ours or not, since boot.");
     pub const GENERATION: Metric = gauge("lanekeeper_generation", &[], "Which loading of the tables the data path uses.");
     pub const RELOAD_SUCCESS: Metric = gauge("lanekeeper_reload_success", &[], "Whether the last loading of the file was applied (1) or refused (0).");
@@ -68,7 +69,7 @@ mod all {
 pub use all::*;
 
 /// All of them, in the order of the page.
-pub const METRICS: [Metric; 24] = [
+pub const METRICS: [Metric; 25] = [
     CLASS_PACKETS,
     CLASS_BYTES,
     LANE_PACKETS,
@@ -85,6 +86,7 @@ pub const METRICS: [Metric; 24] = [
     UNPARSED,
     PORT_PACKETS,
     TUNNEL_UP,
+    TUNNEL_CLIENTS,
     XFRM_ERRORS,
     GENERATION,
     RELOAD_SUCCESS,

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Class, ClassIndex, Keying, Lane, Policy, Tunnel};
+use super::{Class, ClassIndex, Clients, Keying, Lane, Policy, Tunnel};
 use crate::lane::LaneId;
 
 /// A connection that is not ours: nothing is loaded into charon, begun or ended there.
@@ -104,22 +104,45 @@ impl Pattern {
     }
 }
 
-/// What ties an adopted lane to its CHILD_SA.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// What ties an adopted lane to its CHILD_SA, or to those of its clients.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Traits {
-    /// Of its outbound policy, under [`Policy::mark_mask`].
+    /// Of its outbound policies, under [`Policy::mark_mask`].
     pub mark: u32,
-    /// Of its states and policies.
+    /// Of its states and policies; 0 where clients share the tunnel.
     pub reqid: u32,
+    /// Of a tunnel that clients share: their CHILD_SAs.
+    pub clients: Clients,
+}
+
+impl Traits {
+    /// Whether states and policies with that request id are its own.
+    pub fn has(&self, reqid: u32) -> bool {
+        reqid != 0 && (self.reqid == reqid || self.clients.contains_key(&reqid))
+    }
+
+    /// Packets with its mark find the same SAs by both: clients come and go without a lane being another one.
+    pub fn finds_like(&self, mark: u32, reqid: u32) -> bool {
+        (self.mark, self.reqid) == (mark, reqid)
+    }
 }
 
 /// Marks and request ids of adopted lanes, as far as they are known.
 pub type Learned = BTreeMap<LaneId, Traits>;
 
+/// Takes what is known of a lane now. charon gives a request id anew when nobody has it any more: no other lane has it then.
+pub fn take(learned: &mut Learned, lane: &LaneId, traits: &Traits) {
+    learned.retain(|_, other| {
+        other.clients.retain(|reqid, _| !traits.has(*reqid));
+        !traits.has(other.reqid)
+    });
+    learned.insert(lane.clone(), traits.clone());
+}
+
 /// Before anything is known of their CHILD_SAs.
 pub fn unlearn(lanes: &mut [Lane]) {
     for lane in lanes {
-        (lane.mark, lane.reqid) = (0, 0);
+        (lane.mark, lane.reqid, lane.clients) = Default::default();
     }
 }
 
@@ -129,7 +152,8 @@ pub fn learn(policy: &mut Policy, learned: &Learned, insides: &Insides) {
         let Keying::Adopted(adopt) = &mut tunnel.keying else { continue };
         adopt.inside = adopt.asked(insides.get(&tunnel.name));
         for lane in &mut tunnel.lanes {
-            (lane.mark, lane.reqid) = of(&tunnel.name, &policy.classes, lane, learned);
+            let Traits { mark, reqid, clients } = of(&tunnel.name, &policy.classes, lane, learned);
+            (lane.mark, lane.reqid, lane.clients) = (mark, reqid, clients);
         }
     }
 }
@@ -138,7 +162,10 @@ pub fn learn(policy: &mut Policy, learned: &Learned, insides: &Insides) {
 pub fn has_learned(policy: &Policy, learned: &Learned, insides: &Insides) -> bool {
     policy.tunnels.iter().all(|tunnel| {
         let Keying::Adopted(adopt) = &tunnel.keying else { return true };
-        let has = |lane: &Lane| of(&tunnel.name, &policy.classes, lane, learned) == (lane.mark, lane.reqid);
+        let has = |lane: &Lane| {
+            let traits = of(&tunnel.name, &policy.classes, lane, learned);
+            traits.finds_like(lane.mark, lane.reqid) && traits.clients == lane.clients
+        };
         adopt.inside == adopt.asked(insides.get(&tunnel.name)) && tunnel.lanes.iter().all(has)
     })
 }
@@ -187,10 +214,10 @@ impl Tunnel {
     }
 }
 
-fn of(tunnel: &str, classes: &[Class], lane: &Lane, learned: &Learned) -> (u32, u32) {
+fn of(tunnel: &str, classes: &[Class], lane: &Lane, learned: &Learned) -> Traits {
     let class = classes[lane.class.0].name.clone();
     let id = LaneId { tunnel: tunnel.to_owned(), class, index: lane.index };
-    learned.get(&id).map_or((0, 0), |traits| (traits.mark, traits.reqid))
+    learned.get(&id).cloned().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -215,6 +242,27 @@ mod tests {
         assert_eq!(inside.gone.len(), 3);
         let written = serde_json::to_string(&inside).unwrap();
         assert_eq!(serde_json::from_str::<Inside>(&written).unwrap(), inside, "{written}");
+    }
+
+    #[test]
+    fn a_request_id_that_is_given_anew_is_no_other_lanes_any_more() {
+        let lane = |class: &str| LaneId { tunnel: "t".into(), class: class.into(), index: 0 };
+        let client = |reqids: &[u32]| Traits {
+            mark: 1,
+            clients: reqids.iter().map(|reqid| (*reqid, IpAddr::from([192, 0, 2, 9]))).collect(),
+            ..Traits::default()
+        };
+        let one = |reqid| Traits { mark: 2, reqid, ..Traits::default() };
+        let mut learned = Learned::new();
+        take(&mut learned, &lane("voice"), &client(&[5, 6]));
+        take(&mut learned, &lane("bulk"), &one(7));
+        // Nobody has 0: clients share the lane.
+        assert_eq!(learned.len(), 2);
+        take(&mut learned, &lane("rest"), &one(6));
+        assert_eq!(learned[&lane("voice")], client(&[5]));
+        take(&mut learned, &lane("voice"), &client(&[5, 7]));
+        let all = [(lane("rest"), one(6)), (lane("voice"), client(&[5, 7]))];
+        assert_eq!(learned, Learned::from(all));
     }
 
     #[test]

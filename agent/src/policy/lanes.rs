@@ -41,6 +41,7 @@ pub fn assign(tunnels: &[Carried<'_>], mask: u32) -> Vec<Vec<Lane>> {
             index,
             mark: position << shift,
             reqid: reqids[&(tunnel.tunnel, name, index)],
+            clients: Default::default(),
             label: format!("{name}.{index}"),
         });
         lanes.collect()

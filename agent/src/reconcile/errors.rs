@@ -44,7 +44,7 @@ fn new(before: u32, now: u32) -> u32 {
 /// Request ids are unique in the policy.
 fn series(policy: &Policy, reqid: u32, event: LaneEvent) -> Option<Series> {
     policy.tunnels.iter().find_map(|tunnel| {
-        let lane = tunnel.lanes.iter().find(|lane| lane.reqid == reqid)?;
+        let lane = tunnel.lanes.iter().find(|lane| lane.has(reqid))?;
         let class = policy.classes[lane.class.0].name.clone();
         Some(Series::Event { tunnel: tunnel.name.clone(), class, index: lane.index, event })
     })
@@ -70,6 +70,20 @@ mod tests {
     }
 
     const VOICE: u32 = 0x4c4b_0001;
+
+    #[test]
+    fn what_the_sas_of_clients_count_is_the_lanes() {
+        let mut policy = policy();
+        let lane = &mut policy.tunnels[0].lanes[1];
+        lane.reqid = 0;
+        lane.clients = [5, 6].map(|reqid| (reqid, "192.0.2.9".parse().unwrap())).into();
+        let mut errors = Errors::default();
+        errors.since(&policy, &[]);
+        let found = errors.since(&policy, &[sa(1, 5, 2, 0), sa(2, 6, 1, 0), sa(3, 0, 9, 0)]);
+        let event =
+            Series::Event { tunnel: "branch-7".into(), class: "bulk".into(), index: 0, event: LaneEvent::ReplayError };
+        assert_eq!(found, [(event.clone(), 2), (event, 1)]);
+    }
 
     #[test]
     fn a_lane_adds_up_what_its_sas_count() {

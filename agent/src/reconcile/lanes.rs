@@ -6,7 +6,7 @@ use crate::compile::series::LaneEvent;
 use crate::ike::{Event, LaneStatus, TunnelStatus};
 use crate::lane::{Condition, LaneId};
 use crate::metrics::Standings;
-use crate::policy::adopt::{Learned, Traits};
+use crate::policy::adopt::{self, Learned, Traits};
 use crate::policy::{Keying, Policy, Selection};
 use crate::status::Standing;
 
@@ -163,16 +163,17 @@ impl Lanes {
         match event {
             Event::LaneUp(lane) => self.tell(lane, Condition::Up, now),
             Event::Adopted(lane, traits) => {
-                // charon gives a request id anew when nobody has it any more.
-                self.learned.retain(|_, other| other.reqid != traits.reqid);
-                self.learned.insert(lane.clone(), *traits);
-                self.adopted.insert(lane.clone(), *traits);
+                adopt::take(&mut self.learned, lane, traits);
+                self.adopted.insert(lane.clone(), traits.clone());
                 // Before the tables have them it carries nothing, and what it had before is gone.
                 let carries = self.lanes.get(lane).is_some_and(|known| known.values.are(traits));
                 self.tell(lane, if carries { Condition::Up } else { Condition::Down }, now)
             }
             Event::LaneDown(lane) => {
                 self.adopted.remove(lane);
+                if let Some(traits) = self.learned.get_mut(lane) {
+                    traits.clients.clear();
+                }
                 self.tell(lane, Condition::Down, now)
             }
             Event::LaneOnDemand(lane) => self.tell(lane, Condition::OnDemand, now),
@@ -181,7 +182,7 @@ impl Lanes {
             // Lanes stay what they were: charon's SAs are the kernel's, and what is lost is told lane by lane.
             Event::CharonGone { .. } | Event::CharonBack { .. } => Vec::new(),
             Event::Rekeyed(_) | Event::TunnelUp(_) | Event::TunnelDown(_) | Event::Trouble { .. } => Vec::new(),
-            Event::Inside(..) | Event::Unfit { .. } | Event::Sound(_) => Vec::new(),
+            Event::Inside(..) | Event::Clients(..) | Event::Unfit { .. } | Event::Sound(_) => Vec::new(),
         }
     }
 
@@ -247,7 +248,7 @@ fn lanes_of(policy: &Policy) -> impl Iterator<Item = (LaneId, Values, &Keying)> 
 impl Values {
     /// They are those of that CHILD_SA.
     fn are(&self, traits: &Traits) -> bool {
-        (self.mark, self.reqid) == (traits.mark, traits.reqid)
+        traits.finds_like(self.mark, self.reqid)
     }
 }
 

@@ -46,6 +46,8 @@ struct State {
     missing: BTreeMap<String, String>,
     /// What is known of the inside of adopted connections' SAs.
     insides: Insides,
+    /// How many have those that clients share.
+    clients: BTreeMap<String, usize>,
     /// Counted, but not yet in the data path.
     uncounted: Vec<(Series, u64)>,
     reload: Reload,
@@ -77,6 +79,7 @@ impl Live {
             troubles: Troubles::default(),
             missing: BTreeMap::new(),
             insides: Insides::new(),
+            clients: BTreeMap::new(),
             uncounted: Vec::new(),
             reload: Reload { success: false, at: now(), error: None },
             applied_at: 0,
@@ -153,8 +156,10 @@ impl Live {
                 state.insides.entry(tunnel.clone()).or_default().take(ends.clone());
                 self.learning.notify_one();
             }
-            Event::Adopted(..) => self.learning.notify_one(),
-            Event::LaneUp(_) | Event::LaneDown(_) | Event::LaneOnDemand(_) | Event::Rekeyed(_) => {}
+            Event::Clients(tunnel, clients) => drop(state.clients.insert(tunnel.clone(), *clients)),
+            // Of clients that have gone nothing is to stay.
+            Event::Adopted(..) | Event::LaneDown(_) => self.learning.notify_one(),
+            Event::LaneUp(_) | Event::LaneOnDemand(_) | Event::Rekeyed(_) => {}
             Event::TunnelUp(_) | Event::TunnelDown(_) => {}
             Event::CharonGone { .. } | Event::CharonBack { .. } | Event::Trouble { .. } => {}
             Event::Unfit { .. } | Event::Sound(_) => {}
@@ -165,7 +170,7 @@ impl Live {
     /// Takes what a look at charon has told of adopted tunnels.
     pub fn learn(&self, learned: &Learned, insides: &Insides) -> Result<(), Error> {
         lock(&self.state).insides = insides.clone();
-        learned.iter().try_for_each(|(lane, traits)| self.on(&Event::Adopted(lane.clone(), *traits)))
+        learned.iter().try_for_each(|(lane, traits)| self.on(&Event::Adopted(lane.clone(), traits.clone())))
     }
 
     /// What the tables should have of adopted lanes.
@@ -303,6 +308,9 @@ impl State {
         };
         for tunnel in &mut status.tunnels {
             let of_charon = || if tunnel.keying == "static" { None } else { self.troubles.of(&tunnel.name) };
+            if let Some(clients) = &mut tunnel.clients {
+                *clients = self.clients.get(&tunnel.name).copied().unwrap_or_default();
+            }
             tunnel.trouble = self.missing.get(&tunnel.device).cloned().or_else(of_charon);
         }
         status
@@ -323,6 +331,7 @@ impl Source for Live {
         encode(&Scrape {
             policy: &state.policy,
             lanes: &state.lanes,
+            clients: &state.clients,
             readings: &readings,
             generation,
             reload_success: state.reload.success,

@@ -36,8 +36,8 @@ impl Troubles {
             Event::Sound(tunnel) => {
                 self.unfit.remove(tunnel);
             }
-            Event::Inside(..) | Event::LaneDown(_) | Event::Adopted(..) | Event::TunnelUp(_) | Event::TunnelDown(_) => {
-            }
+            Event::Inside(..) | Event::Clients(..) | Event::LaneDown(_) | Event::Adopted(..) => {}
+            Event::TunnelUp(_) | Event::TunnelDown(_) => {}
         }
     }
 

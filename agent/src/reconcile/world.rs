@@ -30,6 +30,8 @@ pub struct World {
     programs: Option<Programs>,
     /// The last look missed what another one has to miss, too.
     in_doubt: bool,
+    /// CHILD_SAs of clients that the tables have no room for, likewise.
+    uncounted: usize,
 }
 
 /// What an absent charon means.
@@ -78,6 +80,7 @@ impl World {
             missing: BTreeSet::new(),
             programs: None,
             in_doubt: false,
+            uncounted: 0,
         })
     }
 
@@ -249,7 +252,8 @@ impl World {
 
     /// What the kernel counts against the SAs of our lanes.
     pub async fn sa_errors(&self, wanted: &Wanted) -> Result<Vec<SaErrors>, Error> {
-        let adopted = wanted.learned.values().map(|traits| traits.reqid).collect();
+        let adopted =
+            wanted.learned.values().flat_map(|traits| traits.clients.keys().copied().chain([traits.reqid])).collect();
         Ok(sa_errors(&self.netlink, &adopted).await?)
     }
 
@@ -296,6 +300,13 @@ impl World {
         match op {
             Op::LoadTables { .. } => {
                 if let Some(tables) = &survey.tables {
+                    if std::mem::replace(&mut self.uncounted, tables.uncounted) < tables.uncounted {
+                        let clients = tables.uncounted;
+                        tracing::warn!(
+                            clients,
+                            "no room in the tables for CHILD_SAs of clients: what comes in by them is not counted"
+                        );
+                    }
                     lock(&*self.dataplane()?).load(tables)?;
                 }
                 self.know_interfaces().await?;

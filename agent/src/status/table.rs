@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::{Detour, Status, TunnelStatus};
+use crate::check::plural;
 use crate::top::Health;
 
 /// Columns of a terminal that nobody has made wider.
@@ -105,7 +106,10 @@ impl Page {
             plain(format!("tunnel {}", tunnel.name)),
             state(tunnel.up, tunnel.on_demand),
             (format!("{up}/{} lanes", tunnel.lanes.len()), health),
-            plain(format!("{} -> {}", tunnel.local, tunnel.remote)),
+            plain(match tunnel.clients {
+                None => format!("{} -> {}", tunnel.local, tunnel.remote),
+                Some(clients) => format!("{} -> {}", tunnel.local, plural(clients, "client")),
+            }),
             plain(&tunnel.device),
             plain(&tunnel.keying),
         ]);
@@ -123,7 +127,9 @@ impl Page {
                     state(lane.up, lane.on_demand),
                     plain(if lane.since == 0 { "-".into() } else { age(now, lane.since) }),
                     plain(format!("{:#x}", lane.mark)),
-                    plain(format!("{:#x}", lane.reqid)),
+                    plain(
+                        lane.clients.map_or_else(|| format!("{:#x}", lane.reqid), |clients| plural(clients, "client")),
+                    ),
                 ]
             })
             .collect();

@@ -1,6 +1,6 @@
 //! Adopted connections.
 
-use super::{changed, same};
+use super::{FINE, changed, said, same};
 
 const IKE: &str = "ike = { auth = { psk-file = \"branch-7.psk\" } }";
 
@@ -207,6 +207,43 @@ gw.toml:11:66: error: tunnel "branch-7": device: mtu 1200 is too small for IPv6,
         r#"
 gw.toml:11:66: error: tunnel "branch-7": device: mtu 1200 is too small for IPv6, which addresses = "virtual" needs
     take 1280 at least (RFC 8200 section 5), or IPv4 only
+"#,
+    );
+}
+
+/// What is said of the fine config, adopted, for clients from anywhere, with more in its tunnel.
+fn clients(more: &str) -> String {
+    let children = "[{ class = \"voice\", names = \"voice*\" }, { class = \"default\", names = \"rest\" }]";
+    let adopt = format!("adopt = {{ connection = \"office\", children = {children} }}");
+    said(&FINE.replacen(IKE, &adopt, 1).replacen("remote = \"192.0.2.2\"", &format!("remote = \"any\"{more}"), 1))
+}
+
+#[test]
+fn clients_from_anywhere_are_those_of_an_adopted_connection() {
+    same(&clients(""), "");
+    same(
+        &changed("remote = \"192.0.2.2\"", "remote = \"any\""),
+        r#"
+gw.toml:8:10: error: tunnel "branch-7": remote "any" is for the clients of an adopted connection, and this is none
+    write out its remote, or take [tunnel.adopt]
+"#,
+    );
+    same(
+        &changed("remote = \"192.0.2.2\"", "remote = \"%any\""),
+        r#"
+gw.toml:8:10: error: tunnel "branch-7": remote "%any" is not an IP address
+    write the address; the peer of an adopted connection may be "any"
+"#,
+    );
+}
+
+#[test]
+fn a_default_route_beside_clients_from_anywhere_is_warned_of() {
+    same(
+        &clients("\nroutes = [\"10.0.0.0/8\", \"0.0.0.0/0\", \"::/0\"]"),
+        r#"
+gw.toml:9:25: warning: tunnel "branch-7": IKE and ESP to clients of tunnel "branch-7", which are anywhere, would enter it by route 0.0.0.0/0
+    give its device a vrf, take narrower routes, or see that a rule of yours keeps IKE and ESP out
 "#,
     );
 }

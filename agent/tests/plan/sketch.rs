@@ -109,6 +109,7 @@ impl TunnelSketch {
                 index,
                 mark: u32::from(index) + 1,
                 reqid: REQIDS.start() + self.name as u32 * 16 + u32::from(index),
+                clients: Default::default(),
                 label: format!("voice.{index}"),
             })
             .collect();

@@ -155,6 +155,7 @@ pub fn tunnel(random: &mut Random, place: usize, classes: &[Class], mask: u32) -
                 index,
                 mark: number << mask.trailing_zeros(),
                 reqid: 0x4c4b_0000 + place as u32 * 1000 + number,
+                clients: Default::default(),
                 label: format!("{}.{index}", classes[class.0].name),
             });
         }

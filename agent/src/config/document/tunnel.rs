@@ -25,9 +25,12 @@ pub struct Tunnel {
     /// This gateway's outer address.
     #[schemars(with = "String", required)]
     pub local: Option<At<IpAddr>>,
-    /// The peer's outer address.
+    /// The peer's outer address; with `[tunnel.adopt]` also `any`: clients come from anywhere, and share the tunnel.
     #[schemars(with = "String", required)]
     pub remote: Option<At<IpAddr>>,
+    /// Where it is `any`.
+    #[schemars(skip)]
+    pub(crate) any: Option<Spot>,
     /// The classes that it carries; the peer lists the same ones.
     #[schemars(with = "Many<String>", required)]
     pub classes: Vec<At<String>>,
@@ -71,13 +74,19 @@ impl Tunnel {
         let object = table.object.clone();
         let all = "leave the key out for all addresses";
         let (routes, selectors) = split(table.many("routes", &value::ROUTE, "leave the key out for no routes"));
+        let name = table.name(&value::NAME, "\"branch-7\"");
+        let local = table.required("local", &value::ADDRESS);
+        table.require("remote", "\"192.0.2.2\"");
+        let (remote, any) = match table.one("remote", &value::REMOTE) {
+            Some(At { value: Some(value), spot }) => (Some(At { value, spot }), None),
+            Some(At { value: None, spot }) => (None, Some(spot)),
+            None => (None, None),
+        };
         let tunnel = Self {
-            name: table.name(&value::NAME, "\"branch-7\""),
-            local: table.required("local", &value::ADDRESS),
-            remote: {
-                table.require("remote", "\"192.0.2.2\"");
-                table.one("remote", &value::ADDRESS)
-            },
+            name,
+            local,
+            remote,
+            any,
             classes: {
                 table.require("classes", "[\"voice\", \"default\"]");
                 table.many("classes", &value::TEXT, "name the classes whose packets it carries")

@@ -106,6 +106,7 @@ impl Problem {
                 Some(format!("write it as {there} of the child in swanctl.conf, and take it out here"))
             }
             Self::OfAdopted { key, .. } => Some(format!("write out its {key}, or take [tunnel.adopt]")),
+            Self::AnyPeer { .. } => Some("write out its remote, or take [tunnel.adopt]".to_owned()),
             Self::AdoptDevice { .. } => Some(
                 "write type = \"xfrm\" and the if-id that the children have as if_id_in and if_id_out in swanctl.conf".to_owned(),
             ),

@@ -57,6 +57,7 @@ pub fn resolve(
             remote_ts: selectors(&tunnel.remote_ts),
         });
     }
+    shared::check_clients(document, findings);
     for (entry, tunnel) in document.tunnels.iter().zip(&tunnels) {
         keying::check_identities(entry, tunnel, findings);
         keying::check_idle(entry, tunnel, classes, findings);

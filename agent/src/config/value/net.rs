@@ -36,6 +36,17 @@ pub const VIRTUAL: &str = "virtual";
 pub const ADDRESS: Kind<IpAddr> =
     Kind { wanted: "an IP address", example: "\"192.0.2.1\"", text: address, number: None };
 
+/// The peer's outer address, or `any`, which is `None`: clients come from anywhere.
+pub const REMOTE: Kind<Option<IpAddr>> = Kind {
+    wanted: "an IP address, or \"any\"",
+    example: "\"192.0.2.2\"",
+    text: |text| if text == ANY { Ok(None) } else { address(text).map(Some) },
+    number: None,
+};
+
+/// In the place of a peer's address: clients of an adopted connection share the tunnel.
+pub const ANY: &str = "any";
+
 /// Where to listen, or `off`.
 pub const LISTEN: Kind<Option<SocketAddr>> =
     Kind { wanted: "an address and a port", example: "\"127.0.0.1:9738\"", text: listen, number: None };
@@ -47,7 +58,9 @@ fn address(text: &str) -> Result<IpAddr, Reason> {
     let address: IpAddr = text.parse().map_err(|_| {
         let cure = match text.split_once('/') {
             Some((host, _)) if host.parse::<IpAddr>().is_ok() => format!("did you mean \"{host}\"?"),
-            _ if text.starts_with('%') => "write the address: wildcards need a peer that connects by itself".to_owned(),
+            _ if text.starts_with('%') => {
+                "write the address; the peer of an adopted connection may be \"any\"".to_owned()
+            }
             _ => "write it like \"192.0.2.1\" or \"2001:db8::1\"; names are not resolved".to_owned(),
         };
         Reason::NotAddress { value: text.to_owned(), cure }

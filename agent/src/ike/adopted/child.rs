@@ -1,5 +1,7 @@
 //! A CHILD_SA of somebody's, as `list-sas` tells it.
 
+use std::net::IpAddr;
+
 use crate::vici::Message;
 
 /// What binds it to a lane.
@@ -23,16 +25,36 @@ pub struct Child {
     pub label: Option<String>,
     /// Its traffic selectors on the peer's side, as charon writes them.
     pub remote_ts: Vec<String>,
+    /// Who has its other end.
+    pub peer: Peer,
+}
+
+/// The other end of an IKE_SA.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Peer {
+    /// Its identity: that by EAP, where it has one.
+    pub id: String,
+    /// Its outer address.
+    pub address: Option<IpAddr>,
+}
+
+impl Peer {
+    fn read(section: &Message) -> Self {
+        let id = section.text("remote-eap-id").or_else(|| section.text("remote-id"));
+        let address = section.text("remote-host").and_then(|address| address.parse().ok());
+        Self { id: id.unwrap_or_default().to_owned(), address }
+    }
 }
 
 impl Child {
     /// Those of one IKE_SA, as a `list-sa` event tells it.
     pub fn read_all(connection: &str, section: &Message) -> Vec<Self> {
         let children = section.section("child-sas").into_iter().flat_map(Message::sections);
-        children.filter_map(|(_, child)| Self::read(connection, child)).collect()
+        let peer = Peer::read(section);
+        children.filter_map(|(_, child)| Self::read(connection, child, &peer)).collect()
     }
 
-    fn read(connection: &str, section: &Message) -> Option<Self> {
+    fn read(connection: &str, section: &Message, peer: &Peer) -> Option<Self> {
         let hex = |key| section.text(key).and_then(|text| u32::from_str_radix(text, 16).ok());
         let mark = hex("mark-out");
         Some(Self {
@@ -46,6 +68,7 @@ impl Child {
             if_id: hex("if-id-out").unwrap_or(0),
             label: section.text("label").map(label),
             remote_ts: section.list("remote-ts").map(str::to_owned).collect(),
+            peer: peer.clone(),
         })
     }
 }
@@ -81,6 +104,7 @@ mod tests {
             if_id: 42,
             label: Some("voice.0".to_owned()),
             remote_ts: vec!["0.0.0.0/0".to_owned(), "::/0".to_owned()],
+            peer: Peer { id: "sun".to_owned(), address: Some("192.0.2.2".parse().unwrap()) },
         };
         assert_eq!(Child::read_all(connection, section), [voice]);
     }
@@ -96,7 +120,7 @@ mod tests {
     fn a_full_mask_is_left_out_and_no_mark_is_no_mask() {
         let with = |section: Message| {
             let base = section.with("name", "c").with("uniqueid", "1").with("reqid", "1").with("state", "INSTALLED");
-            Child::read("a", &base).unwrap().mark
+            Child::read("a", &base, &Peer::default()).unwrap().mark
         };
         assert_eq!(with(Message::new().with("mark-out", "00000007")), (7, u32::MAX));
         assert_eq!(with(Message::new()), (0, 0));

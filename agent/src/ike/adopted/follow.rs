@@ -16,7 +16,7 @@ use crate::ike::sas::{EVENTS, Notice};
 use crate::ike::shell::log;
 use crate::lane::LaneId;
 use crate::policy::Policy;
-use crate::policy::adopt::{Ends, Learned, Traits};
+use crate::policy::adopt::{self, Ends, Learned, Traits};
 use crate::vici::{Client, Error, Listener, Message, Timeouts};
 
 /// Between two lists without an event.
@@ -35,6 +35,8 @@ struct Follower {
     /// The reasons that were told of each tunnel.
     troubles: BTreeMap<String, String>,
     up: BTreeSet<String>,
+    /// How many have each tunnel that clients share.
+    clients: BTreeMap<String, usize>,
     cautions: BTreeSet<Refusal>,
     /// What was told of the inside of each tunnel that asks for it.
     insides: BTreeMap<String, Lasting>,
@@ -45,8 +47,8 @@ struct Follower {
 /// What charon has.
 #[derive(Default)]
 struct Seen {
-    /// Connections with an IKE_SA.
-    connections: BTreeSet<String>,
+    /// How many IKE_SAs each connection has.
+    connections: BTreeMap<String, usize>,
     children: Vec<Child>,
     /// Connections that are loaded, of those without an IKE_SA.
     loaded: BTreeSet<String>,
@@ -71,6 +73,7 @@ pub async fn follow(vici: PathBuf, tunnels: Vec<Followed>, known: Learned, event
         lanes: BTreeMap::new(),
         troubles: BTreeMap::new(),
         up: BTreeSet::new(),
+        clients: BTreeMap::new(),
         cautions: BTreeSet::new(),
         insides: BTreeMap::new(),
         gone: None,
@@ -158,7 +161,11 @@ impl Follower {
                     self.tell(Event::Inside(name.clone(), ends)).await;
                 }
             }
-            let up = seen.connections.contains(&tunnel.connection);
+            let clients = seen.connections.get(&tunnel.connection).copied().unwrap_or_default();
+            if tunnel.shared && self.clients.insert(name.clone(), clients) != Some(clients) {
+                self.tell(Event::Clients(name.clone(), clients)).await;
+            }
+            let up = clients > 0;
             if !up && !seen.loaded.contains(&tunnel.connection) {
                 refusals.push(Refusal::NoConnection { connection: tunnel.connection.clone() });
             }
@@ -174,14 +181,14 @@ impl Follower {
                 (true, true) | (false, false) => {}
             }
             for lane in tunnel.lanes() {
-                let now = lanes.get(&lane).copied();
-                if self.lanes.insert(lane.clone(), now) == Some(now) {
+                let now = lanes.get(&lane).cloned();
+                if self.lanes.get(&lane) == Some(&now) {
                     continue;
                 }
+                self.lanes.insert(lane.clone(), now.clone());
                 match now {
                     Some(traits) => {
-                        self.known.retain(|_, other| other.reqid != traits.reqid);
-                        self.known.insert(lane.clone(), traits);
+                        adopt::take(&mut self.known, &lane, &traits);
                         self.tell(Event::Adopted(lane, traits)).await;
                     }
                     None => self.tell(Event::LaneDown(lane)).await,
@@ -213,7 +220,7 @@ impl Follower {
     }
 
     async fn rekeyed(&self, reqid: u32) {
-        let has = |traits: &Option<Traits>| traits.is_some_and(|traits| traits.reqid == reqid);
+        let has = |traits: &Option<Traits>| traits.as_ref().is_some_and(|traits| traits.has(reqid));
         if let Some((lane, _)) = self.lanes.iter().find(|(_, traits)| has(traits)) {
             self.tell(Event::Rekeyed(lane.clone())).await;
         }
@@ -231,7 +238,7 @@ impl Seen {
     /// Takes the section of an IKE_SA.
     fn add(&mut self, connection: &str, section: &Message) {
         if matches!(section.text("state"), Some("ESTABLISHED" | "REKEYING")) {
-            self.connections.insert(connection.to_owned());
+            *self.connections.entry(connection.to_owned()).or_default() += 1;
             let given = section.list("local-vips").filter_map(|address| address.parse::<IpAddr>().ok());
             self.virtual_ips.entry(connection.to_owned()).or_default().extend(given);
         }
@@ -251,7 +258,7 @@ async fn list(client: &mut Client, tunnels: &[Followed]) -> Result<Seen, Error> 
             message.sections().for_each(|(connection, section)| seen.add(connection, section));
         })
         .await?;
-    if tunnels.iter().any(|tunnel| !seen.connections.contains(&tunnel.connection)) {
+    if tunnels.iter().any(|tunnel| !seen.connections.contains_key(&tunnel.connection)) {
         client
             .stream("list-conns", "list-conn", Message::new(), within, |message| {
                 seen.loaded.extend(message.sections().map(|(name, _)| name.to_owned()));

@@ -45,6 +45,32 @@ pub enum Refusal {
         /// The other one.
         other: String,
     },
+    /// A lane that clients share has one mark.
+    #[error(
+        "CHILD_SA {child:?} of a client has mark {value:#x}, and that of others {other:#x}: clients of one device have the same; \
+         write one mark_out for all in swanctl.conf, not %unique, and have them connect again"
+    )]
+    Marks {
+        /// The child.
+        child: String,
+        /// What it has.
+        value: u32,
+        /// What the others have.
+        other: u32,
+    },
+    /// Two clients of one place: what is for one of them goes to the other.
+    #[error(
+        "CHILD_SA {child:?} of {one:?} and that of {other:?} are for the same addresses: only the newer one gets packets; give \
+         each client its own, as a pool does"
+    )]
+    Twins {
+        /// The child.
+        child: String,
+        /// One client's identity.
+        one: String,
+        /// The newer one's.
+        other: String,
+    },
     /// `down` could not leave it alone.
     #[error(
         "CHILD_SA {child:?} has reqid {reqid:#x}, one of those by which lanekeeper knows its own: take another reqid in \

@@ -36,6 +36,7 @@ fn child(name: &str, reqid: u32, mark: u32) -> Child {
         if_id: 42,
         label: None,
         remote_ts: Vec::new(),
+        peer: Peer::default(),
     }
 }
 
@@ -80,7 +81,7 @@ fn a_name_in_a_list_of_names_has_the_lane_of_its_place() {
 #[test]
 fn a_child_stays_on_its_lane_while_others_come_and_go() {
     let lane = |index| LaneId { tunnel: "b7".into(), class: "bulk".into(), index };
-    let known = Learned::from([(lane(1), Traits { mark: 2, reqid: 6 })]);
+    let known = Learned::from([(lane(1), Traits { mark: 2, reqid: 6, ..Traits::default() })]);
     let one = bound(&by_name(), &[child("bulk-0", 6, 2)], &known);
     assert_eq!(one.0, ["bulk.1=6"]);
     assert_eq!(bound(&by_name(), &[child("bulk-1", 7, 3), child("bulk-0", 6, 2)], &known).0, ["bulk.0=7", "bulk.1=6"]);
@@ -190,7 +191,10 @@ fn what_cannot_be_steered_to_is_said_with_the_cure() {
 fn a_mark_that_counts_foreign_bits_is_used_and_warned_of() {
     let wide = Child { mark: (7, u32::MAX), ..child("voice", 5, 7) };
     let Bound { lanes, refusals, cautions } = by_name().bind(&[wide], &Learned::new());
-    assert_eq!((lanes.into_values().next(), refusals), (Some(Traits { mark: 7, reqid: 5 }), vec![]));
+    assert_eq!(
+        (lanes.into_values().next(), refusals),
+        (Some(Traits { mark: 7, reqid: 5, ..Traits::default() }), vec![])
+    );
     assert_eq!(
         cautions.iter().map(ToString::to_string).collect::<Vec<_>>(),
         [
@@ -254,4 +258,99 @@ fn only_what_is_asked_for_is_followed() {
     assert_eq!(ends(false, true), Ends { addresses: given.into(), ..Ends::default() });
     assert_eq!(ends(false, false), Ends::default());
     assert!(!Followed { routes: false, addresses: false, ..by_name() }.follows());
+}
+
+/// The same tunnel, shared by clients.
+fn shared(children: &[(usize, &[&str])]) -> Followed {
+    Followed { shared: true, ..followed(children) }
+}
+
+fn of_client(client: u8, child: Child) -> Child {
+    let address = Some(IpAddr::from([198, 51, 100, client]));
+    Child { peer: Peer { id: format!("client-{client}"), address }, id: child.reqid * 10, ..child }
+}
+
+/// `CLASS.INDEX`, its mark and the request ids of its clients.
+type SharedLane = (String, u32, Vec<u32>);
+
+fn clients(followed: &Followed, children: &[Child], known: &Learned) -> (Vec<SharedLane>, Vec<String>) {
+    let Bound { lanes, refusals, .. } = followed.bind(children, known);
+    let lane = |(lane, traits): (LaneId, Traits)| {
+        assert_eq!(traits.reqid, 0);
+        (format!("{}.{}", lane.class, lane.index), traits.mark, traits.clients.into_keys().collect())
+    };
+    (lanes.into_iter().map(lane).collect(), refusals.iter().map(ToString::to_string).collect())
+}
+
+#[test]
+fn a_lane_that_clients_share_is_what_each_of_them_has_of_it() {
+    let shared = shared(&[(0, &["voice"]), (1, &["bulk-0", "bulk-1"])]);
+    let all = [
+        of_client(1, child("voice", 5, 1)),
+        of_client(2, child("voice", 6, 1)),
+        of_client(1, child("bulk-1", 7, 3)),
+        of_client(2, child("bulk-1", 8, 3)),
+        of_client(2, child("bulk-0", 9, 2)),
+    ];
+    let lane = |name: &str, mark, reqids: &[u32]| (name.to_owned(), mark, reqids.to_vec());
+    let wanted = [lane("bulk.0", 2, &[9]), lane("bulk.1", 3, &[7, 8]), lane("voice.0", 1, &[5, 6])];
+    assert_eq!(clients(&shared, &all, &Learned::new()), (wanted.to_vec(), vec![]));
+    let Bound { lanes, .. } = shared.bind(&all, &Learned::new());
+    let voice = LaneId { tunnel: "b7".into(), class: "voice".into(), index: 0 };
+    assert_eq!(lanes[&voice].clients[&6], IpAddr::from([198, 51, 100, 2]));
+    // A rekey, and one who leaves.
+    let new = Child { id: 99, ..all[0].clone() };
+    let (lanes, refusals) = clients(&shared, &[all[0].clone(), new], &Learned::new());
+    assert_eq!((lanes, refusals), (vec![lane("voice.0", 1, &[5])], vec![]));
+    // Labels do as well as names.
+    let labelled = |child: &Child| Child { label: Some("voice.0".to_owned()), ..child.clone() };
+    let by_label = Followed { shared: true, ..followed(&[]) };
+    let (lanes, refusals) = clients(&by_label, &[labelled(&all[0]), labelled(&all[1])], &Learned::new());
+    assert_eq!((lanes, refusals), (vec![lane("voice.0", 1, &[5, 6])], vec![]));
+}
+
+#[test]
+fn a_client_with_another_mark_than_the_others_is_left_out() {
+    let shared = shared(&[(0, &["voice"]), (1, &["bulk-*"])]);
+    let (one, two, other) =
+        (of_client(1, child("voice", 5, 1)), of_client(2, child("voice", 6, 1)), of_client(3, child("voice", 7, 4)));
+    let all = [one.clone(), two, other.clone()];
+    let (lanes, refusals) = clients(&shared, &all, &Learned::new());
+    assert_eq!(lanes, [("voice.0".to_owned(), 1, vec![5, 6])]);
+    assert_eq!(
+        refusals,
+        [
+            "CHILD_SA \"voice\" of a client has mark 0x4, and that of others 0x1: clients of one device have the same; write one \
+          mark_out for all in swanctl.conf, not %unique, and have them connect again"
+        ]
+    );
+    // What the lane has had stays, whoever is more.
+    let voice = LaneId { tunnel: "b7".into(), class: "voice".into(), index: 0 };
+    let known = Learned::from([(voice, Traits { mark: 4, ..Traits::default() })]);
+    assert_eq!(clients(&shared, &all, &known).0, [("voice.0".to_owned(), 4, vec![7])]);
+    assert_eq!(clients(&shared, &[one], &known).0, [("voice.0".to_owned(), 1, vec![5])]);
+    // Of different lanes the marks must differ, clients or not.
+    let bulk = of_client(1, child("bulk-0", 8, 4));
+    let (lanes, refusals) = clients(&shared, &[other, bulk], &Learned::new());
+    assert_eq!((lanes, refusals.len()), (vec![], 2), "{refusals:?}");
+}
+
+#[test]
+fn clients_of_the_same_addresses_are_said() {
+    let shared = shared(&[(0, &["voice"]), (1, &["bulk-*"])]);
+    let one = of_client(1, child("voice", 5, 1));
+    let other = Child { id: 77, ..of_client(2, child("voice", 5, 1)) };
+    let again = Child { id: 78, ..one.clone() };
+    assert_eq!(clients(&shared, &[one.clone(), again], &Learned::new()).1, [] as [&str; 0]);
+    assert_eq!(
+        clients(&shared, &[one, other], &Learned::new()),
+        (
+            vec![("voice.0".to_owned(), 1, vec![5])],
+            vec![
+                "CHILD_SA \"voice\" of \"client-1\" and that of \"client-2\" are for the same addresses: only the newer one gets \
+                 packets; give each client its own, as a pool does"
+                    .to_owned()
+            ]
+        )
+    );
 }

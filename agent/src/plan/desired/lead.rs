@@ -54,7 +54,7 @@ impl Desired {
     pub fn lead(&mut self, policy: &Policy) {
         (self.addresses, self.routes, self.vrf_routes) = Default::default();
         (self.rules, self.followed, self.left_out) = Default::default();
-        let peers: BTreeSet<IpAddr> = policy.tunnels.iter().map(|tunnel| tunnel.remote).collect();
+        let peers: BTreeSet<IpAddr> = policy.tunnels.iter().filter_map(Tunnel::peer).collect();
         let mut holders: Holders<'_> = BTreeMap::new();
         for tunnel in &policy.tunnels {
             for &address in &tunnel.device.addresses {

@@ -70,7 +70,7 @@ fn adopted_policy(learned: &Learned) -> Policy {
 }
 
 fn adopted(class: &str, index: u8, mark: u32, reqid: u32) -> Event {
-    Event::Adopted(id(class, index), Traits { mark, reqid })
+    Event::Adopted(id(class, index), Traits { mark, reqid, ..Traits::default() })
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn an_adopted_lane_falls_at_once_and_rises_at_once_where_its_values_stay() {
     let _ = lanes.install(&policy, &[], 2);
     assert_eq!(lanes.on(&Event::LaneDown(id("voice", 0)), 3), [Effect::Close(id("voice", 0))]);
     // Nothing is to be loaded for a lane that fell, nor opened by a load.
-    assert_eq!(*lanes.learned(), Learned::from([(id("voice", 0), Traits { mark: 7, reqid: 3 })]));
+    assert_eq!(*lanes.learned(), Learned::from([(id("voice", 0), Traits { mark: 7, reqid: 3, ..Traits::default() })]));
     assert_eq!(lanes.install(&policy, &[], 4), []);
     assert_eq!(lanes.on(&adopted("voice", 0, 7, 3), 5), [Effect::Open(id("voice", 0))]);
 }
@@ -118,12 +118,12 @@ fn a_request_id_is_one_adopted_lanes_alone() {
     let _ = lanes.on(&adopted("voice", 0, 7, 3), 1);
     let _ = lanes.on(&Event::LaneDown(id("voice", 0)), 2);
     let _ = lanes.on(&adopted("bulk", 1, 8, 3), 3);
-    assert_eq!(*lanes.learned(), Learned::from([(id("bulk", 1), Traits { mark: 8, reqid: 3 })]));
+    assert_eq!(*lanes.learned(), Learned::from([(id("bulk", 1), Traits { mark: 8, reqid: 3, ..Traits::default() })]));
 }
 
 #[test]
 fn an_agent_that_has_looked_keeps_the_adopted_lanes_that_it_finds_open() {
-    let look = Learned::from([(id("voice", 0), Traits { mark: 7, reqid: 3 })]);
+    let look = Learned::from([(id("voice", 0), Traits { mark: 7, reqid: 3, ..Traits::default() })]);
     let policy = adopted_policy(&look);
     let mut lanes = Lanes::found(&policy, &[id("voice", 0), id("default", 0)], 1);
     assert_eq!(lanes.on(&adopted("voice", 0, 7, 3), 2), []);
@@ -293,4 +293,31 @@ fn a_tunnel_that_turns_from_static_keys_to_charon_waits_for_it() {
     lanes.install(&static_policy(), &[], 5);
     let effects = lanes.install(&ike_policy(), &[id("voice", 0)], 6);
     assert_eq!(effects, [Effect::Close(id("voice", 0))]);
+}
+
+#[test]
+fn clients_come_and_go_and_their_lane_stays_open() {
+    let of_clients = |reqids: &[u32]| Traits {
+        mark: 7,
+        clients: reqids.iter().map(|reqid| (*reqid, std::net::IpAddr::from([192, 0, 2, 9]))).collect(),
+        ..Traits::default()
+    };
+    let policy = |lanes: &Lanes| adopted_policy(lanes.learned());
+    let told = |reqids: &[u32]| Event::Adopted(id("voice", 0), of_clients(reqids));
+    let mut lanes = Lanes::default();
+    lanes.install(&adopted_policy(&Learned::new()), &[], 5);
+    assert_eq!(lanes.on(&told(&[3]), 6), []);
+    assert_eq!(lanes.leave(&policy(&lanes)), []);
+    let opened = lanes.install(&policy(&lanes), &[], 6);
+    assert_eq!(opened, [Effect::Open(id("voice", 0))]);
+    for reqids in [&[3, 4][..], &[4], &[4, 5, 6]] {
+        assert_eq!(lanes.on(&told(reqids), 7), []);
+        assert_eq!(lanes.leave(&policy(&lanes)), []);
+        assert_eq!(lanes.install(&policy(&lanes), &[id("voice", 0)], 7), []);
+    }
+    assert_eq!(lanes.learned()[&id("voice", 0)], of_clients(&[4, 5, 6]));
+    assert_eq!(lanes.on(&Event::LaneDown(id("voice", 0)), 8), [Effect::Close(id("voice", 0))]);
+    // The mark stays known, and nothing of the clients.
+    assert_eq!(lanes.learned()[&id("voice", 0)], of_clients(&[]));
+    assert_eq!(lanes.on(&told(&[9]), 9), [Effect::Open(id("voice", 0))]);
 }

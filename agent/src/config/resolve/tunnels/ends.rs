@@ -1,6 +1,6 @@
 //! A tunnel's outer addresses.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::config::document::Tunnel;
 use crate::config::findings::Findings;
@@ -25,8 +25,13 @@ pub fn resolve(tunnel: &Tunnel, findings: &mut Findings<'_>) -> (IpAddr, IpAddr)
             findings.problem(remote.spot, Problem::SameEnds { object, address: local.value.to_string() });
         }
     }
+    if let Some(spot) = tunnel.any.filter(|_| tunnel.adopt.is_none()) {
+        findings.problem(spot, Problem::AnyPeer { object: tunnel.object.clone() });
+    }
     let none = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-    (tunnel.local.as_ref().map_or(none, |at| at.value), tunnel.remote.as_ref().map_or(none, |at| at.value))
+    let local = tunnel.local.as_ref().map_or(none, |at| at.value);
+    let any = if local.is_ipv4() { none } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
+    (local, tunnel.remote.as_ref().map_or(any, |at| at.value))
 }
 
 /// What an address is that no gateway has.

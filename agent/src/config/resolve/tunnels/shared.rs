@@ -4,6 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
+use crate::config::caution::Caution;
 use crate::config::document::{Device, Document, Tunnel};
 use crate::config::findings::{At, Findings, Spot};
 use crate::config::problem::Problem;
@@ -79,6 +82,30 @@ fn check_links(document: &Document, findings: &mut Findings<'_>) {
         }
     }
 }
+
+/// Where all other addresses of the world are routed into a tunnel, so are those of clients that come from anywhere.
+pub fn check_clients(document: &Document, findings: &mut Findings<'_>) {
+    for (of, local) in
+        document.tunnels.iter().filter_map(|tunnel| Some((tunnel.any.map(|_| tunnel)?, tunnel.local.as_ref()?)))
+    {
+        for tunnel in &document.tunnels {
+            if tunnel.device.as_ref().is_some_and(|device| device.vrf.is_some()) {
+                continue;
+            }
+            let is_wide = |route: &&At<IpNet>| {
+                route.value.addr().is_ipv4() == local.value.is_ipv4() && route.value.prefix_len() <= WIDE
+            };
+            if let Some(route) = tunnel.routes.iter().find(is_wide) {
+                let (object, clients) = (tunnel.object.clone(), of.object.clone());
+                let caution = Caution::ClientsRouted { object, clients, route: route.value.to_string() };
+                findings.caution(route.spot, caution);
+            }
+        }
+    }
+}
+
+/// A default route, or half of one: the longest prefix that nobody has as a network of his own.
+const WIDE: u8 = 1;
 
 /// A VTI is found by its ends alone, and what it finds no policy for is dropped (vti_rcv, vti6_rcv): nobody else gets ESP there.
 /// The policies of a GRE device name nothing but its ends.
