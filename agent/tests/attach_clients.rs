@@ -1,0 +1,368 @@
+//! Roadwarriors: clients from anywhere share one adopted connection and one device. Each has its own CHILD_SA of each lane, found by
+//! the lane's mark and its virtual IP; they come and go, and nobody else notices.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use xtask::lab::capture::Capture;
+use xtask::lab::gateways::{Gateways, LANES_UP};
+use xtask::lab::scenario::{Class, DEVICE, IF_ID, Keying, PSK, Scenario, TUNNEL};
+use xtask::lab::traffic::{Flow, Tally, Traffic};
+use xtask::lab::{Family, Side, dump, sa};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_lanekeeper");
+
+/// Lanes in the order of their marks, by the names of their children.
+const LANES: [&str; 3] = ["voice", "bulk", "rest"];
+/// Where virtual IPs come from.
+const POOL: &str = "10.66.0.0/24";
+/// From the event to the kernel's table: two seconds, and as much again for an emulated processor.
+const FOLLOWED: Duration = Duration::from_secs(4);
+
+/// Clients by their numbers, from 1.
+type Client = u8;
+const CLIENTS: [Client; 3] = [1, 2, 3];
+
+/// Its outer address; all are B's.
+fn outer(client: Client) -> IpAddr {
+    Ipv4Addr::new(203, 0, 113, 10 + client).into()
+}
+
+/// What the pool gives it, if clients come in the order of their numbers.
+fn inner(client: Client) -> IpAddr {
+    Ipv4Addr::new(10, 66, 0, client).into()
+}
+
+fn child(name: &str, mark: usize, if_id: u32, local_ts: &str, remote_ts: &str) -> String {
+    format!(
+        "{name} {{ local_ts = {local_ts}
+            remote_ts = {remote_ts}
+            label = {name}
+            label_mode = simple
+            mark_in = {mark}/0xff
+            mark_out = {mark}/0xff
+            set_mark_in = %same
+            if_id_in = {if_id}
+            if_id_out = {if_id} }}\n"
+    )
+}
+
+fn children(if_id: u32, local_ts: &str, remote_ts: &str) -> String {
+    LANES.iter().zip(1..).map(|(name, mark)| child(name, mark, if_id, local_ts, remote_ts)).collect()
+}
+
+/// The gateway's: one connection for whoever has the secret.
+fn gateway_conf() -> String {
+    let (ours, lan, id) = (Side::A.outer(Family::V4), Side::A.lan(Family::V4), Side::A.identity());
+    format!(
+        "connections {{ roads {{
+            version = 2
+            local_addrs = {ours}
+            remote_addrs = %any
+            pools = pool
+            local {{ auth = psk
+                id = {id} }}
+            remote {{ auth = psk
+                id = %any }}
+            children {{ {} }} }} }}
+        pools {{ pool {{ addrs = {POOL} }} }}
+        secrets {{ ike-roads {{ secret = \"{PSK}\" }} }}\n",
+        children(IF_ID, lan, "dynamic")
+    )
+}
+
+/// One charon is all clients: each its own identity, outer address and device.
+fn clients_conf() -> String {
+    let (gateway, lan, id) = (Side::A.outer(Family::V4), Side::A.lan(Family::V4), Side::A.identity());
+    let connection = |client: &Client| {
+        format!(
+            "client-{client} {{
+            version = 2
+            local_addrs = {}
+            remote_addrs = {gateway}
+            vips = 0.0.0.0
+            local {{ auth = psk
+                id = client-{client}.example }}
+            remote {{ auth = psk
+                id = {id} }}
+            children {{ {} }} }}\n",
+            outer(*client),
+            children(50 + u32::from(*client), "dynamic", lan)
+        )
+    };
+    let connections: String = CLIENTS.iter().map(connection).collect();
+    format!("connections {{ {connections} }}\nsecrets {{ ike-roads {{ secret = \"{PSK}\" }} }}\n")
+}
+
+struct Stage(Gateways);
+
+impl Stage {
+    fn new() -> Self {
+        let scenario = Scenario {
+            classes: vec![Class::new("voice").fallback("default"), Class::new("bulk"), Class::new("default")],
+            rules: "[[rule]]\nclass = \"voice\"\nprotocol = \"udp\"\ndscp = [\"ef\"]\n\n\
+                    [[rule]]\nclass = \"bulk\"\nprotocol = \"udp\"\nsource-port = [\"29000-29999\"]\n"
+                .to_owned(),
+            ..Scenario::four_classes(Keying::Psk)
+        };
+        let stage = Self(Gateways::idle("clients", scenario, Path::new(BINARY)).unwrap());
+        stage.write_config();
+        for (side, conf) in [(Side::A, gateway_conf()), (Side::B, clients_conf())] {
+            let file = stage.0.lab().files(side).join("swanctl.conf");
+            fs::write(&file, conf).unwrap();
+        }
+        let lan = Side::A.lan(Family::V4);
+        let device = |client: &Client| {
+            format!(
+                "ip addr add {}/24 dev wan0
+                 ip link add cl{client} type xfrm dev wan0 if_id 5{client}
+                 ip link set cl{client} mtu 1400 up
+                 ip addr add {inner}/32 dev cl{client}
+                 ip route add {lan} dev cl{client} table 10{client}
+                 ip rule add from {inner} lookup 10{client}
+                 nft add rule inet lanes out oifname cl{client} meta mark set 3
+                 nft add rule inet lanes out oifname cl{client} udp dport 9000-9999 meta mark set 2
+                 nft add rule inet lanes out oifname cl{client} ip dscp ef meta mark set 1\n",
+                outer(*client),
+                inner = inner(*client)
+            )
+        };
+        let devices: String = CLIENTS.iter().map(device).collect();
+        let script = format!(
+            "nft add table inet lanes
+             nft add chain inet lanes out '{{ type filter hook postrouting priority -150; }}'\n{devices}"
+        );
+        stage.0.lab().gateway(Side::B).sh(&script).unwrap();
+        for side in [Side::A, Side::B] {
+            let file = stage.0.lab().files(side).join("swanctl.conf");
+            stage.swanctl(side, &format!("--load-all --file {}", file.display()));
+        }
+        stage
+    }
+
+    /// A's: the clients' connection adopted, routed by the pool and by what their SAs are for.
+    fn write_config(&self) {
+        let config = self.0.agent_of(Side::A).config();
+        let toml = fs::read_to_string(&config).unwrap();
+        let remote = format!("remote = \"{}\"", Side::B.outer(Family::V4));
+        let routes = [Family::V4, Family::V6].map(|family| format!("{:?}", Side::B.lan(family))).join(", ");
+        assert!(toml.contains(&remote) && toml.contains(&routes), "{toml}");
+        let toml = toml.replace(&remote, "remote = \"any\"");
+        let toml = toml.replace(&routes, &format!("\"{POOL}\", \"selectors\""));
+        let (head, rest) = toml.split_once("[tunnel.ike]").unwrap();
+        let (_, tail) = rest.split_once("\n\n").unwrap();
+        let adopt = "[tunnel.adopt]\nconnection = \"roads\"\nchildren = [\n\
+                     { class = \"voice\", names = [\"voice\"] },\n\
+                     { class = \"bulk\", names = [\"bulk*\"] },\n\
+                     { class = \"default\", names = [\"rest\"] },\n]";
+        fs::write(&config, format!("{head}{adopt}\n\n{tail}")).unwrap();
+    }
+
+    fn swanctl(&self, side: Side, arguments: &str) -> String {
+        self.0.charon(side).unwrap().swanctl(arguments).unwrap()
+    }
+
+    fn connect(&self, client: Client) {
+        for child in LANES {
+            self.swanctl(Side::B, &format!("--initiate --ike client-{client} --child {child} --timeout 60"));
+        }
+    }
+
+    /// A packet of each class to a client's virtual IP, and one back.
+    fn flows(&self, client: Client, count: u64) -> Vec<Flow> {
+        let (lan, b) = (self.0.lab().lan(Side::A), self.0.lab().gateway(Side::B));
+        let host = Side::A.host(Family::V4);
+        let ports = [(5060, 46), (9000, 0), (7000, 0)];
+        let there = ports.map(|(port, dscp)| Flow {
+            name: format!("to client {client}"),
+            from: lan.clone(),
+            to: b.clone(),
+            source: SocketAddr::new(host, 20_000 + port + u16::from(client)),
+            destination: SocketAddr::new(inner(client), port),
+            dscp,
+            count: Some(count),
+            ..self.0.lab().flow("", Side::A, Family::V4, port)
+        });
+        let back = ports.map(|(port, dscp)| Flow {
+            name: format!("from client {client}"),
+            from: b.clone(),
+            to: lan.clone(),
+            source: SocketAddr::new(inner(client), 20_000 + port),
+            destination: SocketAddr::new(host, port + u16::from(client)),
+            dscp,
+            count: Some(count),
+            ..self.0.lab().flow("", Side::B, Family::V4, port)
+        });
+        there.into_iter().chain(back).collect()
+    }
+
+    /// What each flow of those clients has received.
+    fn received(&self, clients: &[Client], count: u64) -> Vec<u64> {
+        let flows: Vec<Flow> = clients.iter().flat_map(|client| self.flows(*client, count)).collect();
+        Traffic::run(&flows).unwrap().iter().map(|tally| tally.received).collect()
+    }
+
+    /// Packets of each lane, out and in, as the agent counts them.
+    fn counted(&self) -> Vec<(u64, u64)> {
+        let metrics = self.0.agent_of(Side::A).metrics().unwrap();
+        let of = |class, direction| {
+            let labels = [("tunnel", TUNNEL), ("class", class), ("lane", "0"), ("direction", direction)];
+            metrics.count("lanekeeper_lane_packets_total", &labels)
+        };
+        ["voice", "bulk", "default"].map(|class| (of(class, "out"), of(class, "in"))).to_vec()
+    }
+
+    /// Packets that A's kernel has sent to each client by mark, and marks of SAs of other clients: there is none.
+    fn by_kernel(&self, client: Client) -> Vec<(u32, u64)> {
+        let mut sent: Vec<(u32, u64)> = sa::list(&self.0.lab().gateway(Side::A))
+            .unwrap()
+            .into_iter()
+            .filter(|sa| sa.destination == outer(client))
+            .map(|sa| (sa.mark.0, sa.packets))
+            .collect();
+        sent.sort_unstable();
+        sent
+    }
+
+    fn status(&self) -> serde_json::Value {
+        serde_json::from_str(&self.0.agent_of(Side::A).must(&["status", "--json"]).unwrap()).unwrap()
+    }
+
+    /// How many clients the tunnel has, and each lane.
+    fn clients(&self) -> (u64, Vec<u64>) {
+        let status = self.status();
+        let tunnel = &status["tunnels"][0];
+        let lanes = tunnel["lanes"].as_array().unwrap();
+        (tunnel["clients"].as_u64().unwrap(), lanes.iter().map(|lane| lane["clients"].as_u64().unwrap()).collect())
+    }
+
+    fn wait_for_clients(&self, clients: u64, lanes: [u64; 3]) {
+        let deadline = Instant::now() + FOLLOWED;
+        while self.clients() != (clients, lanes.to_vec()) {
+            let log = || format!("{:#}\n{}", self.status(), self.0.agent_of(Side::A).log());
+            assert!(Instant::now() < deadline, "wanted {clients} {lanes:?}: {}", log());
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Routes of ours: `PREFIX` into the device, or `unreachable PREFIX`.
+    fn routes(&self) -> Vec<String> {
+        let text = self.0.lab().gateway(Side::A).sh("ip -4 route show proto 76").unwrap();
+        let short = |line: &str| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            match words.as_slice() {
+                ["unreachable", prefix, ..] => format!("unreachable {prefix}"),
+                [prefix, "dev", device, ..] if *device == DEVICE => (*prefix).to_owned(),
+                other => other.join(" "),
+            }
+        };
+        let mut routes: Vec<String> = text.lines().map(short).collect();
+        routes.sort();
+        routes
+    }
+
+    /// The pool, and each of these clients, into the device; nothing of those who have gone.
+    fn wait_for_routes(&self, clients: &[Client]) {
+        let addresses = || clients.iter().map(|client| inner(*client).to_string());
+        let mut wanted: Vec<String> = addresses().chain([POOL.to_owned()]).collect();
+        wanted.extend(addresses().chain([POOL.to_owned()]).map(|prefix| format!("unreachable {prefix}")));
+        wanted.sort();
+        let deadline = Instant::now() + FOLLOWED;
+        while self.routes() != wanted {
+            assert!(Instant::now() < deadline, "{:?}, wanted {wanted:?}", self.routes());
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn assert_planned(&self) {
+        let agent = self.0.agent_of(Side::A);
+        let plan = agent.must(&["plan", &agent.config().display().to_string()]).unwrap();
+        assert_eq!(plan, "nothing to do\n");
+    }
+}
+
+fn assert_whole(tallies: &[Tally]) {
+    assert!(tallies.iter().all(|tally| tally.sent > 0 && tally.lost() == 0), "{tallies:?}");
+}
+
+#[test]
+fn attach_clients_share_a_device_and_each_lane_is_a_set_of_their_sas() {
+    let mut stage = Stage::new();
+    let gateway = stage.0.lab().gateway(Side::A);
+    let machine = |stage: &Stage| dump::machine(&gateway, &stage.0.agent_of(Side::A).bpffs()).unwrap();
+    let found = machine(&stage);
+    let capture = Capture::start(&stage.0.lab().wan()).unwrap();
+    stage.0.agent(Side::A).start().unwrap();
+    for client in CLIENTS {
+        stage.connect(client);
+    }
+    let up = stage.0.agent(Side::A).wait_for_lanes(3, LANES_UP);
+    up.unwrap_or_else(|error| panic!("{error:#}\n{}", stage.0.agent_of(Side::A).log()));
+    stage.wait_for_clients(3, [3, 3, 3]);
+    stage.wait_for_routes(&CLIENTS);
+    stage.assert_planned();
+
+    // Each class to each client by that client's own SA, and counted for the one lane, both ways.
+    stage.received(&CLIENTS, 1);
+    let (before, sent) = (stage.counted(), CLIENTS.map(|client| stage.by_kernel(client)));
+    assert_eq!(stage.received(&CLIENTS, 20), [20; 18]);
+    let added = |stage: &Stage, before: &[(u64, u64)]| -> Vec<(u64, u64)> {
+        stage.counted().iter().zip(before).map(|(now, before)| (now.0 - before.0, now.1 - before.1)).collect()
+    };
+    assert_eq!(added(&stage, &before), [(60, 60); 3]);
+    for (client, sent) in CLIENTS.into_iter().zip(sent) {
+        let wanted: Vec<(u32, u64)> = sent.into_iter().map(|(mark, packets)| (mark, packets + 20)).collect();
+        assert_eq!(wanted.iter().map(|(mark, _)| *mark).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(stage.by_kernel(client), wanted, "client {client}");
+    }
+    let metrics = stage.0.agent_of(Side::A).metrics().unwrap();
+    assert_eq!(metrics.sum("lanekeeper_tunnel_clients", &[("tunnel", TUNNEL)]) as u64, 3);
+
+    // Keys change and a client leaves, under the traffic of the others: they lose nothing.
+    let flows: Vec<Flow> = [1, 3].into_iter().flat_map(|client| stage.flows(client, 600)).collect();
+    let traffic = Traffic::start(&flows).unwrap();
+    for child in LANES {
+        stage.swanctl(Side::A, &format!("--rekey --child {child}"));
+    }
+    stage.swanctl(Side::A, "--rekey --ike roads");
+    thread::sleep(Duration::from_secs(1));
+    stage.swanctl(Side::B, "--terminate --ike client-2");
+    stage.wait_for_clients(2, [2, 2, 2]);
+    stage.wait_for_routes(&[1, 3]);
+    assert_eq!(stage.by_kernel(2), []);
+    assert_whole(&traffic.finish().unwrap());
+    assert_eq!(stage.received(&[1, 2, 3], 5), [[5; 6], [0; 6], [5; 6]].concat());
+    stage.assert_planned();
+
+    // A client lacks a lane that another has: the lane is up, and the kernel drops what is for the one that lacks it.
+    stage.swanctl(Side::B, "--terminate --ike client-3 --child voice");
+    stage.wait_for_clients(2, [1, 2, 2]);
+    assert_eq!(stage.received(&[1, 3], 5), [5, 5, 5, 5, 5, 5, 0, 5, 5, 0, 5, 5]);
+    // Nobody has it: its class falls back.
+    stage.swanctl(Side::B, "--terminate --ike client-1 --child voice");
+    stage.wait_for_clients(2, [0, 2, 2]);
+    assert_eq!(stage.received(&[1, 3], 5), [5, 5, 5, 0, 5, 5, 5, 5, 5, 0, 5, 5]);
+
+    // The last ones leave, through a restart of the agent, and one comes back.
+    stage.swanctl(Side::B, "--terminate --ike client-1");
+    stage.0.agent(Side::A).kill().unwrap();
+    stage.swanctl(Side::B, "--terminate --ike client-3");
+    stage.0.agent(Side::A).start().unwrap();
+    stage.wait_for_clients(0, [0, 0, 0]);
+    stage.wait_for_routes(&[]);
+    assert_eq!(stage.received(&[1], 5), [0; 6]);
+    stage.connect(1);
+    stage.wait_for_clients(1, [1, 1, 1]);
+    stage.wait_for_routes(&[1]);
+    assert_eq!(stage.received(&[1], 5), [5; 6]);
+    let seen = capture.stop().unwrap();
+    assert!(seen.clear == 0 && seen.esp_total() > 0, "{seen:?}");
+
+    stage.swanctl(Side::B, "--terminate --ike client-1");
+    stage.0.agent(Side::A).stop().unwrap();
+    stage.0.agent_of(Side::A).must(&["down"]).unwrap();
+    assert_eq!(dump::difference(&found, &machine(&stage)), Vec::<String>::new());
+}
