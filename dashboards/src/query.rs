@@ -212,6 +212,15 @@ impl Query {
         Self { text: format!("{} and on ({}) {}", self.text, on.join(", "), other.text), ..self }
     }
 
+    /// Those for which there is no other with the same values of these labels.
+    pub fn unless(self, on: &[&'static str], other: Self) -> Self {
+        for label in on {
+            let both = self.labels.contains(label) && other.labels.contains(label);
+            assert!(both, "{label}: {} and {}", self.text, other.text);
+        }
+        Self { text: format!("{} unless on ({}) {}", self.text, on.join(", "), other.text), ..self }
+    }
+
     /// A word for the empty value of a label, which Prometheus takes for none.
     pub fn naming(self, label: &'static str, word: &str) -> Self {
         assert!(self.labels.contains(label), "{} has no label {label}", self.text);

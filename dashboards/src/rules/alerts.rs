@@ -5,7 +5,8 @@
 //! burst, however large, calls nobody.
 
 use lanekeeper::metrics::list::{
-    BUILD, DRIFT, LANE_INTEGRITY, LANE_REKEYS, LANE_UP, OVERRUNS, RELOAD_SUCCESS, TUNNEL_UP, XFRM_ERRORS,
+    BUILD, DRIFT, LANE_INTEGRITY, LANE_REKEYS, LANE_UP, OVERRUNS, RELOAD_SUCCESS, TUNNEL_CLIENTS, TUNNEL_UP,
+    XFRM_ERRORS,
 };
 use lanekeeper_common::verdict::BlockReason;
 
@@ -38,7 +39,8 @@ pub fn alerts() -> Vec<Alert> {
         },
         Alert {
             name: "LanekeeperTunnelDown",
-            query: now(&TUNNEL_UP).equal("0"),
+            // Where clients share it and none is there, none needs to be.
+            query: now(&TUNNEL_UP).equal("0").unless(TUNNEL, now(&TUNNEL_CLIENTS).equal("0")),
             lasting: "2m",
             severity: Severity::Critical,
             summary: "Tunnel {tunnel} is down on {instance}",
