@@ -11,6 +11,7 @@ pub mod control;
 pub mod devices;
 pub mod doctor;
 pub mod explain;
+pub mod failpoint;
 pub mod ike;
 pub mod import;
 pub mod kernel;

@@ -83,6 +83,9 @@ pub enum Error {
     /// charon cannot be asked.
     #[error(transparent)]
     Vici(#[from] crate::vici::Error),
+    /// A test has stopped it.
+    #[error(transparent)]
+    Stopped(#[from] crate::failpoint::Stopped),
     /// The control socket.
     #[error(transparent)]
     Control(#[from] crate::control::Error),

@@ -25,6 +25,7 @@ pub mod cgroup;
 pub mod charon;
 pub mod congestion;
 pub mod dump;
+pub mod failpoints;
 pub mod gateways;
 pub mod handmade;
 pub mod metrics;

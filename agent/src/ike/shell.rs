@@ -15,6 +15,7 @@ use super::machine::{Action, Input, Machine};
 use super::request::{close, initiate, list_sas, load, terminate, trap, unload};
 use super::sas::{EVENTS, Notice};
 use super::{Command, Error, Event, Load, Standing};
+use crate::failpoint::stop;
 use crate::policy::adopt::Ends;
 use crate::vici::{self, Client, Listener, Message, Timeouts};
 
@@ -203,6 +204,7 @@ impl Shell {
                 debug!(%connection, %child, "initiating");
                 tokio::spawn(async move {
                     let Ok(_permit) = permits.acquire_owned().await else { return };
+                    stop("charon to initiate");
                     let result = initiate(&vici, &connection, &child).await;
                     let _ = outcomes.send(Outcome::Input(Input::Initiated { tunnel, ticket, result }));
                 });
@@ -284,8 +286,10 @@ async fn carry_out(client: &mut Client, began: Instant, order: Order) -> Result<
     match order {
         Order::Connect => Ok(None),
         Order::Load { tunnel, ticket, load: wanted, standing } => {
+            stop("charon to load");
             let result = match load(client, &wanted.connection, &wanted.credentials).await {
                 Ok(()) => {
+                    stop("charon has loaded");
                     if standing == Standing::Close {
                         close(client, &wanted.connection.name).await?;
                     }

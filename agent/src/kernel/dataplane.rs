@@ -40,6 +40,7 @@ use lanekeeper_common::stamp::Stamp;
 
 use crate::compile::registry::Key;
 use crate::compile::{self, Registry, Tables};
+use crate::failpoint::pass;
 use crate::lane::LaneId;
 use crate::plan::Extent;
 use crate::policy::Classify;
@@ -167,6 +168,9 @@ pub enum Error {
         /// What the kernel says.
         cause: io::Error,
     },
+    /// A test has stopped it.
+    #[error(transparent)]
+    Stopped(#[from] crate::failpoint::Stopped),
     /// The registry is full or a name does not fit.
     #[error(transparent)]
     Registry(#[from] compile::Error),
@@ -257,6 +261,7 @@ impl Dataplane {
         pins::make(&folder)?;
         let others = pins::others(&folder)?;
         let object = Object::load(Some(&folder))?;
+        pass("maps pinned")?;
         let registry = read_registry(&object)?;
         let gate = Arc::new(Mutex::new(Gate::open(&folder, &registry)?));
         observer::sweep()?;
@@ -268,6 +273,7 @@ impl Dataplane {
         } else if begun {
             dataplane.renew()?;
         }
+        pass("programs renewed")?;
         Ok(dataplane)
     }
 

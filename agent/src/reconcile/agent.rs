@@ -29,6 +29,7 @@ use crate::check::plural;
 use crate::config::Shelf;
 use crate::control::server::{Call, Server};
 use crate::control::{Reply, Request};
+use crate::failpoint::{pass, stop};
 use crate::ike::Event;
 use crate::ike::machine::LACKS;
 use crate::kernel::{self, Watch, What};
@@ -390,6 +391,7 @@ impl Agent {
                 if deadline.is_none() {
                     self.remember();
                 }
+                pass("in place")?;
                 Ok(changes)
             }
             Err(error) => {
@@ -531,6 +533,7 @@ impl Agent {
     }
 
     async fn go_back(&mut self, before: Arc<Wanted>, why: &'static str) {
+        stop("going back");
         tracing::warn!(from = %self.wanted.file.display(), to = %before.file.display(), "{why}: going back");
         match self.replace(Arc::clone(&before), Way::Back).await {
             Ok(_) => {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Error, Wanted};
 use crate::config::{self, Facts, Loaded, Source};
+use crate::failpoint::pass;
 use crate::policy::Policy;
 
 /// As it is kept.
@@ -51,11 +52,16 @@ pub fn remember(runtime_dir: &Path, wanted: &Wanted) -> Result<(), Error> {
     let sources = wanted.sources.iter().map(|source| (source.name.clone(), source.text.clone())).collect();
     let applied = Applied { file: wanted.file.clone(), sources };
     let bytes = serde_json::to_vec(&applied).expect("our own types serialise");
+    pass("to be remembered")?;
     let fresh = path.with_extension("new");
     let mut options = std::fs::OpenOptions::new();
     let opened = options.write(true).create(true).truncate(true).mode(0o640).open(&fresh);
     let written = opened.and_then(|mut file| std::io::Write::write_all(&mut file, &bytes));
-    written.and_then(|()| std::fs::rename(&fresh, &path)).map_err(|source| Error::Io { path, what: "write", source })
+    let unable = |source| Error::Io { path: path.clone(), what: "write", source };
+    written.map_err(unable)?;
+    pass("memory written")?;
+    std::fs::rename(&fresh, &path).map_err(unable)?;
+    Ok(pass("memory kept")?)
 }
 
 /// What was applied last; `None` where nothing was. That it was and cannot be had any more is an error: whoever takes it for

@@ -18,6 +18,7 @@ use super::world::{WithoutCharon, World};
 use super::{Error, Places, Wanted, additions, insides, lockfile, memory};
 use crate::control::server::{Call, Server};
 use crate::control::{Reply, Request};
+use crate::failpoint::pass;
 use crate::ike::adopted::Followed;
 use crate::lane::LaneId;
 use crate::plan::Plan;
@@ -103,10 +104,12 @@ pub async fn apply(
         }
         (Ok(changes), Some(((within, server), signals))) => {
             applied(changes);
+            pass("in place")?;
             if word_comes(server, within, signals).await {
                 memory::remember(&places.runtime_dir, &wanted)?;
                 return Ok(Confirmed::Stays);
             }
+            pass("going back")?;
             go_back(places, &mut world, &live, before, &wanted, wait).await?;
             Ok(Confirmed::WentBack)
         }
@@ -130,7 +133,9 @@ pub async fn down(places: &Places, vici: Option<&Path>) -> Result<usize, Error> 
     let vici = vici.map(Path::to_path_buf).or(known).unwrap_or_else(|| crate::policy::DEFAULT_VICI.into());
     let mut world = World::open(&places.bpffs)?;
     let changes = tear_down(&mut world, &vici).await?;
+    pass("all taken down")?;
     memory::forget(&places.runtime_dir)?;
+    pass("memory forgotten")?;
     insides::forget(&places.runtime_dir)?;
     additions::forget(&places.runtime_dir)?;
     Ok(changes)

@@ -8,6 +8,7 @@ use super::charon::{Charon, loaded};
 use super::live::Live;
 use super::{Error, Wanted, wan};
 use crate::compile::{Registry, Tables, compile};
+use crate::failpoint::pass;
 use crate::ike::{self, Lack};
 use crate::kernel::dataplane::{self, Dataplane};
 use crate::kernel::{Netlink, SaErrors, apply, interfaces, sa_errors, snapshot};
@@ -188,6 +189,7 @@ impl World {
         }
         if !stay {
             live.leave(&wanted.policy)?;
+            pass("lanes left")?;
         }
         let (before, after) = survey.plan.ops.split_at(before_lanes(&survey.plan.ops));
         let mut failed = BTreeMap::new();
@@ -195,9 +197,11 @@ impl World {
             self.attempt(wanted, survey, op, &mut failed).await?;
         }
         live.install(&wanted.policy)?;
+        pass("lanes installed")?;
         for op in after {
             self.attempt(wanted, survey, op, &mut failed).await?;
         }
+        pass("plan done")?;
         for map in lock(&*self.dataplane()?).pin_again()? {
             tracing::warn!("put back: pin of map {map}");
             live.repaired("tables");
@@ -211,6 +215,7 @@ impl World {
         self.dress_wan(wanted)?;
         // By now all that another version's programs did is done by this one's.
         lock(&*self.dataplane()?).succeed()?;
+        pass("all carried out")?;
         Ok(failed)
     }
 
@@ -260,6 +265,7 @@ impl World {
     /// Carries out a plan towards nothing; returns how many things went.
     pub async fn take_down(&mut self, survey: &Survey, vici: &Path) -> Result<usize, Error> {
         for op in &survey.plan.ops {
+            pass(format_args!("op {op}"))?;
             tracing::info!("{op}");
             match op {
                 Op::Detach { device } => lock(&*self.dataplane()?).detach(device)?,
@@ -296,6 +302,7 @@ impl World {
     }
 
     async fn execute(&mut self, wanted: &Wanted, survey: &Survey, op: &Op) -> Result<(), Error> {
+        pass(format_args!("op {op}"))?;
         tracing::info!("{op}");
         match op {
             Op::LoadTables { .. } => {

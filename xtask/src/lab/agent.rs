@@ -2,18 +2,22 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, ExitStatus, Output};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 
+use super::failpoints::{self, Failpoints};
 use super::metrics::Metrics;
 use super::netns::{Ns, run};
 use super::process::Process;
 
 /// How long the verifier may take over the programs, on an emulated CPU that others want too.
 const START: Duration = Duration::from_secs(180);
+
+/// How long a daemon that is to end may take.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The agent's side of a gateway: files, mounts and commands; the daemon where it runs.
 #[derive(Debug)]
@@ -22,14 +26,21 @@ pub struct Agent {
     binary: PathBuf,
     folder: PathBuf,
     level: Option<&'static str>,
+    failpoints: Option<Failpoints>,
     daemon: Option<Process>,
 }
 
 impl Agent {
     /// Makes the folders and mounts the bpffs; starts nothing.
     pub fn new(binary: &Path, ns: &Ns, folder: &Path) -> Result<Self> {
-        let agent =
-            Self { ns: ns.clone(), binary: binary.to_owned(), folder: folder.to_owned(), level: None, daemon: None };
+        let agent = Self {
+            ns: ns.clone(),
+            binary: binary.to_owned(),
+            folder: folder.to_owned(),
+            level: None,
+            failpoints: None,
+            daemon: None,
+        };
         fs::create_dir_all(agent.runtime())?;
         fs::create_dir_all(agent.bpffs())?;
         run(Command::new("mount").args(["-t", "bpf", "bpf"]).arg(agent.bpffs()))?;
@@ -60,6 +71,9 @@ impl Agent {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.ns.command(&self.binary.to_string_lossy());
         command.args(arguments).env("LANEKEEPER_RUNTIME_DIR", self.runtime()).env("LANEKEEPER_BPFFS", self.bpffs());
+        if let Some(failpoints) = &self.failpoints {
+            command.env(failpoints::VARIABLE, failpoints.folder());
+        }
         command
     }
 
@@ -77,6 +91,13 @@ impl Agent {
     /// Has daemons that are started from now on log at that level.
     pub fn set_level(&mut self, level: &'static str) {
         self.level = Some(level);
+    }
+
+    /// Has all that is started from now on stop where it is told to.
+    pub fn set_failpoints(&mut self) -> Result<Failpoints> {
+        let failpoints = Failpoints::new(&self.folder.join("failpoints"))?;
+        self.failpoints = Some(failpoints.clone());
+        Ok(failpoints)
     }
 
     /// Whether the daemon was started and has not been ended since.
@@ -143,6 +164,11 @@ impl Agent {
             daemon.kill()?;
         }
         Ok(())
+    }
+
+    /// Forgets a daemon that has ended by itself.
+    pub fn bury(&mut self) -> Result<ExitStatus> {
+        self.daemon.take().context("lanekeeper was not started")?.wait(PATIENCE)
     }
 
     /// SIGHUP: reads its file again.

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
 
 use super::netns::{Ns, run};
 use super::process::Process;
@@ -46,6 +47,11 @@ impl Charon {
     /// Ends it without a goodbye: its SAs and policies stay in the kernel.
     pub fn kill(mut self) -> Result<()> {
         self.process.kill()
+    }
+
+    /// Has it stand still, or go on.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.process.signal(signal)
     }
 
     /// Runs `swanctl` against it and returns what it printed.

@@ -55,6 +55,18 @@ impl Process {
             .with_context(|| format!("send {signal} to {} ({})", self.what, self.child.id()))
     }
 
+    /// Waits until it has ended by itself.
+    pub fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
+        let deadline = Instant::now() + limit;
+        while Instant::now() < deadline {
+            if let Some(status) = self.ended() {
+                return Ok(status);
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        bail!("{} did not end within {limit:?}\n{}", self.what, tail(&self.log()))
+    }
+
     /// SIGKILL, and waits until it is gone.
     pub fn kill(&mut self) -> Result<()> {
         self.signal(Signal::SIGKILL)?;

@@ -10,6 +10,7 @@ use super::attach::{self, On};
 use super::live::{changed, set_device};
 use super::{Dataplane, Error, Taken, forgive_absent, is_ours, pinned_registry, pins};
 use crate::compile::registry::Key;
+use crate::failpoint::pass;
 
 /// The programs of a tunnel's device.
 const HOOKS: [(&str, TcAttachType); 2] = [(program::OUT, TcAttachType::Egress), (program::IN, TcAttachType::Ingress)];
@@ -39,6 +40,7 @@ impl Dataplane {
         let ifindex = ifindex(device)?;
         set_device(&mut self.object, ifindex, Device { tunnel: number, flags })?;
         for (name, hook) in HOOKS {
+            pass(format_args!("program {name}"))?;
             self.put(name, On { device, ifindex, hook })?;
         }
         // It may stand in the place of one that somebody deleted.

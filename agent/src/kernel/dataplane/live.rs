@@ -15,6 +15,7 @@ use super::{Dataplane, Error, Interface, forgive_absent, grace, inplace, ports};
 use crate::compile::edit::{self, Beside, Edit};
 use crate::compile::registry::Key;
 use crate::compile::{Registry, Tables};
+use crate::failpoint::pass;
 use crate::policy::{Policy, Rule};
 
 impl Dataplane {
@@ -40,6 +41,7 @@ impl Dataplane {
                 stamp
             }
         };
+        pass("lanes of the tables")?;
         self.lanes().replace(tables)?;
         Ok(stamp.generation())
     }
@@ -228,7 +230,9 @@ pub(super) fn fill(object: &mut Object, tables: &Tables) -> Result<Stamp, Error>
     for (key, dscp) in &tables.outer {
         outer.insert(key, dscp, 0).map_err(error(map::OUTER))?;
     }
+    pass("tables filled")?;
     set_active(object, stamp)?;
+    pass("generation switched")?;
     let mut outer = object.hash_mut::<OuterKey, u32>(map::OUTER)?;
     let stale: Vec<OuterKey> = outer
         .keys()
