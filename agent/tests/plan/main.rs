@@ -1,6 +1,7 @@
 //! The plan leads where it should, in an order in which nothing leaks: over random pairs of policies and machines.
 
 mod followed;
+mod killed;
 mod machine;
 mod ports;
 mod sketch;
