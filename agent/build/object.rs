@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 /// The environment variable that names another object than the workspace's own.
 pub const VARIABLE: &str = "LANEKEEPER_EBPF_OBJECT";
 
-/// The object with the programs that steer, which [`VARIABLE`] names, and the one with those that observe.
-pub const OBJECTS: [&str; 2] = ["lanekeeper-ebpf", "lanekeeper-observe"];
+/// The object with the programs that steer, which [`VARIABLE`] names, the one with those that observe, and
+/// the one with those that measure latency.
+pub const OBJECTS: [&str; 3] = ["lanekeeper-ebpf", "lanekeeper-observe", "lanekeeper-latency"];
 
 /// Where an object is for somebody who says where the first one is: the others lie beside it.
 pub fn beside(first: &Path, name: &str) -> PathBuf {

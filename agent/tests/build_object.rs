@@ -44,7 +44,7 @@ fn a_bpf_object_is_embedded_as_it_is() {
 }
 
 #[test]
-fn the_other_object_lies_beside_the_one_that_is_named() {
+fn the_other_objects_lie_beside_the_one_that_is_named() {
     let places = OBJECTS.map(|name| beside(Path::new("/a/programs.o"), name));
-    assert_eq!(places, [Path::new("/a/programs.o"), Path::new("/a/lanekeeper-observe")]);
+    assert_eq!(places, ["/a/programs.o", "/a/lanekeeper-observe", "/a/lanekeeper-latency"].map(Path::new));
 }

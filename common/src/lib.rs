@@ -3,7 +3,7 @@
 //! `packet` reads headers, `rules` finds the first rule that matches, `classify` turns that into tenant and class, `lane`
 //! picks the CHILD_SA, `flow` keeps what was said of a flow, `decide` is the way from a packet that was read to its lane, `socket` what can be
 //! said before there is a packet. `abi` is what kernel and agent share in maps,
-//! `sight` what they share of packets that somebody looks at.
+//! `sight` what they share of packets that somebody looks at, `latency` of how long packets wait.
 #![no_std]
 #![deny(unsafe_code)]
 
@@ -17,6 +17,7 @@ pub mod dscp;
 pub mod flow;
 pub mod intervals;
 pub mod lane;
+pub mod latency;
 pub mod mark;
 pub mod packet;
 pub mod rules;

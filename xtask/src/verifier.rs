@@ -164,6 +164,7 @@ fn load(object: &Path, pins: &Path) -> Result<Vec<(String, u32)>> {
             Program::Xdp(program) => program.load().and_then(|()| program.info()),
             Program::CgroupSock(program) => program.load().and_then(|()| program.info()),
             Program::CgroupSockAddr(program) => program.load().and_then(|()| program.info()),
+            Program::RawTracePoint(program) => program.load().and_then(|()| program.info()),
             other => bail!("the program {name:?} is of a kind not measured yet: {:?}", other.prog_type()),
         };
         let info = info.with_context(|| format!("the kernel refuses the program {name:?}"))?;

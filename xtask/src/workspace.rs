@@ -35,17 +35,18 @@ impl Workspace {
         self.target("tools")
     }
 
-    /// The objects with the kernel's programs, as the agent embeds them: those that steer, and those that observe.
-    pub fn bpf_objects(&self) -> [PathBuf; 2] {
+    /// The objects with the kernel's programs, as the agent embeds them: those that steer, those that observe, and
+    /// those that measure latency.
+    pub fn bpf_objects(&self) -> [PathBuf; 3] {
         self.objects("bpf")
     }
 
     /// The same with the maps of another version, for tests of changes between versions.
-    pub fn other_bpf_objects(&self) -> [PathBuf; 2] {
+    pub fn other_bpf_objects(&self) -> [PathBuf; 3] {
         self.objects("bpf-other-abi")
     }
 
-    fn objects(&self, folder: &str) -> [PathBuf; 2] {
-        ["lanekeeper-ebpf", "lanekeeper-observe"].map(|name| self.target(folder).join(name))
+    fn objects(&self, folder: &str) -> [PathBuf; 3] {
+        ["lanekeeper-ebpf", "lanekeeper-observe", "lanekeeper-latency"].map(|name| self.target(folder).join(name))
     }
 }
