@@ -11,6 +11,7 @@ pub mod xfrm_stat;
 
 use std::collections::BTreeMap;
 
+use lanekeeper_common::latency::Delays;
 use lanekeeper_common::verdict::{BlockReason, ParseReason};
 
 use self::list::*;
@@ -34,6 +35,8 @@ pub struct Scrape<'a> {
     pub clients: &'a BTreeMap<String, usize>,
     /// What the data path and the tallies have counted.
     pub readings: &'a [Reading],
+    /// How long packets have waited, of lanes of which some have been timed.
+    pub delays: &'a BTreeMap<LaneId, Delays>,
     /// Which loading of the tables the data path uses.
     pub generation: u64,
     /// Whether the last loading of the file was applied.
@@ -168,6 +171,9 @@ fn lanes(page: &mut Page, scrape: &Scrape<'_>) {
             page.set(&LANE_UP, &labels, f64::from(u8::from(up)));
             page.set(&LANE_ON_DEMAND, &labels, f64::from(u8::from(on_demand)));
             page.set(&LANE_CHANGED, &labels, since as f64);
+            if scrape.policy.latency_every.is_some() {
+                page.set_delays(&LANE_LATENCY, &labels, scrape.delays.get(&id).copied().unwrap_or_default());
+            }
         }
         if tunnel.peer().is_none() {
             let clients = scrape.clients.get(&tunnel.name).copied().unwrap_or_default();
@@ -248,6 +254,7 @@ mod tests {
             lanes: &lanes,
             clients: &BTreeMap::from([("branch-7".to_owned(), 3)]),
             readings,
+            delays: &BTreeMap::new(),
             generation: 3,
             reload_success: true,
             reload_at: 1_700_000_000,
@@ -375,9 +382,14 @@ mod tests {
         policy.rules.push(Rule { name: Some("sip".into()), ..Rule::default() });
         policy.ports.push(Port { name: "lan0".into(), classify: Classify::Tc });
         policy.tunnels[0].remote = "0.0.0.0".parse().unwrap();
+        policy.latency_every = Some(1024);
         let page = page(&policy, &[], &[]);
         for metric in METRICS {
-            let kind = if metric.kind == Kind::Counter { "counter" } else { "gauge" };
+            let kind = match metric.kind {
+                Kind::Counter => "counter",
+                Kind::Gauge => "gauge",
+                Kind::Histogram => "histogram",
+            };
             assert!(page.contains(&format!("# HELP {} ", metric.name)), "{}", metric.name);
             assert!(page.contains(&format!("# TYPE {} {kind}\n", metric.name)), "{}", metric.name);
         }
@@ -392,5 +404,19 @@ mod tests {
             page.contains("lanekeeper_fallback_packets_total{tunnel=\"branch-7\",class=\"voice\",to=\"clear\"} 0\n")
         );
         assert!(!page.contains("class=\"bulk\",to="));
+    }
+
+    #[test]
+    fn latencies_are_those_of_the_lanes_and_only_where_the_file_asks_for_them() {
+        let mut policy = policy();
+        assert!(!page(&policy, &[], &[]).contains("latency"));
+        policy.latency_every = Some(1);
+        let page = page(&policy, &[], &[]);
+        let lanes: usize = policy.tunnels.iter().map(|tunnel| tunnel.lanes.len()).sum();
+        assert_eq!(page.matches("lanekeeper_lane_latency_seconds_count{").count(), lanes);
+        assert_eq!(
+            value(&page, "lanekeeper_lane_latency_seconds_count{tunnel=\"branch-7\",class=\"bulk\",lane=\"1\"}"),
+            "0"
+        );
     }
 }

@@ -53,6 +53,8 @@ pub struct Policy {
     pub metrics_listen: Option<SocketAddr>,
     /// The web-config file of that listener.
     pub web_config: Option<PathBuf>,
+    /// One packet in so many is timed on its way to the wire; `None` times none.
+    pub latency_every: Option<u32>,
     /// charon's VICI socket.
     pub vici: PathBuf,
     /// Bytes that compiling and keeping it may take; `None` for what a full data path takes.

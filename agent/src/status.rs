@@ -277,6 +277,7 @@ pub(crate) mod tests {
             mark_mask: 0xff,
             metrics_listen: None,
             web_config: None,
+            latency_every: None,
             vici: "/var/run/charon.vici".into(),
             memory_limit: None,
             mark_sockets: false,

@@ -191,6 +191,7 @@ fn a_key_left_out_has_the_default_that_the_sample_says() {
     let bare = bare
         .replace("\nlisten", "\n#")
         .replace("\nweb-config", "\n#")
+        .replace("\nlatency-every", "\n#")
         .replace("\n[ike]", "\n#")
         .replace("\nvici", "\n#");
     let bare =

@@ -171,6 +171,7 @@ impl Source for Gateway {
             reload_success: state.reload_success,
             reload_at: now() - 60,
             xfrm_errors: &[],
+            delays: &BTreeMap::new(),
         })
         .map_err(|error| error.to_string())
     }

@@ -18,6 +18,7 @@ use lanekeeper::metrics::{Scrape, encode, xfrm_stat};
 use lanekeeper::policy::Policy;
 use lanekeeper::status::Standing;
 use lanekeeper::web::Current;
+use lanekeeper_common::latency::{Delays, bucket};
 use lanekeeper_common::verdict::{BlockReason, ParseReason};
 use tokio::runtime::Runtime;
 use xtask::lab::board::{Board, NAMES, Query};
@@ -27,6 +28,8 @@ use xtask::workspace::Workspace;
 
 /// One of everything that has a series.
 const FILE: &str = r#"
+[metrics]
+latency-every = 1024
 [[class]]
 name = "voice"
 fallback = "default"
@@ -92,6 +95,21 @@ impl Rising {
         [lane("bulk", 0, Condition::Up), on_demand, lane("default", 0, Condition::Up)].into()
     }
 
+    /// Each lane's packets wait for 3 ms and for 30.
+    fn delays(&self, n: u64) -> BTreeMap<LaneId, Delays> {
+        let mut delays = Delays { sum: n * 33_000_000, ..Delays::default() };
+        delays.buckets[bucket(3_000_000)] = n;
+        delays.buckets[bucket(30_000_000)] = n;
+        let lanes = self.policy.tunnels.iter().flat_map(|tunnel| {
+            tunnel.lanes.iter().map(|lane| LaneId {
+                tunnel: tunnel.name.clone(),
+                class: self.policy.classes[lane.class.0].name.clone(),
+                index: lane.index,
+            })
+        });
+        lanes.map(|lane| (lane, delays)).collect()
+    }
+
     fn readings(&self, n: u64) -> Vec<Reading> {
         let mut all = Vec::new();
         let mut count = |series, times: u64| {
@@ -150,6 +168,7 @@ impl Source for Rising {
             lanes: &self.lanes(),
             clients: &Default::default(),
             readings: &self.readings(n),
+            delays: &self.delays(n),
             generation: 3,
             reload_success: true,
             reload_at: self.applied_at,

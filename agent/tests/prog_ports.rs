@@ -66,7 +66,14 @@ fn ifindex(name: &str) -> u32 {
 }
 
 fn interfaces() -> Vec<Interface> {
-    vec![Interface { ifindex: ifindex("lan0"), name: "lan0".into(), vlan: None, vrf: None, ethernet: true }]
+    vec![Interface {
+        ifindex: ifindex("lan0"),
+        name: "lan0".into(),
+        vlan: None,
+        vrf: None,
+        ethernet: true,
+        stacked: false,
+    }]
 }
 
 /// Class 1 is udp to port 5060, class 2 what has VLAN id 12, class 0 the rest.

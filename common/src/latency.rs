@@ -20,11 +20,14 @@ pub const WAYS: &str = "WAYS";
 pub const STACKED: &str = "STACKED";
 /// LRU_HASH: u64 timestamp -> [`Stamped`], packets that are on their way.
 pub const STAMPS: &str = "STAMPS";
-/// PERCPU_HASH: u32, the number of the lane -> [`Delays`]. The only one that is pinned.
+/// PERCPU_HASH: u32, the number of the lane -> [`Delays`]. The only one that is pinned, for all versions of the agent: neither
+/// its shape nor [`BOUNDS`] ever change; others would be in a map of another name.
 pub const DELAYS: &str = "DELAYS";
 
 /// Packets that are on their way at a time.
 pub const MAX_STAMPS: u32 = 16384;
+/// Lanes that are counted: as many as a generation has.
+pub const MAX_LANES: u32 = 8192;
 /// Pairs of device and mark.
 pub const MAX_WAYS: u32 = 16384;
 /// Devices above others.

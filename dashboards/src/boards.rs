@@ -7,8 +7,8 @@ mod tenant;
 mod tunnel;
 
 use lanekeeper::metrics::list::{
-    BLOCKED, CLASS_BYTES, CLASS_PACKETS, FALLBACK, LANE_BYTES, LANE_INTEGRITY, LANE_PACKETS, LANE_REKEYS, LANE_REPLAY,
-    RULE,
+    BLOCKED, CLASS_BYTES, CLASS_PACKETS, FALLBACK, LANE_BYTES, LANE_INTEGRITY, LANE_LATENCY, LANE_PACKETS, LANE_REKEYS,
+    LANE_REPLAY, RULE,
 };
 use lanekeeper::metrics::{Kind, Metric};
 
@@ -99,6 +99,20 @@ fn lane_errors(scope: Scope) -> Panel {
             curve(of(&LANE_INTEGRITY), "{{tunnel}} {{class}}.{{lane}} integrity"),
         ],
     )
+}
+
+fn latency(scope: Scope) -> Panel {
+    let of = |part| scope.of(&LANE_LATENCY).quantile(part, &["class"]);
+    let what = "How long packets of each class's lanes took from the tunnel's device to the wire, encryption and queue included: \
+                half of them no longer than p50, all but one in a hundred no longer than p99. Bulk may wait while the WAN is \
+                full; voice that waits with it has the same queue. Empty without latency-every in [metrics].";
+    Panel::curves(
+        "Time to the wire",
+        what,
+        Unit::Seconds,
+        vec![curve(of("0.5"), "{{class}} p50"), curve(of("0.99"), "{{class}} p99")],
+    )
+    .or("nothing timed")
 }
 
 fn rekeys(scope: Scope) -> Panel {

@@ -91,6 +91,22 @@ impl Select {
         self.over("increase", "")
     }
 
+    /// So much of what was timed in the window took no longer, series with the same of these labels together. Nothing where
+    /// nothing was timed.
+    pub fn quantile(&self, part: &str, by: &[&'static str]) -> Query {
+        assert!(self.metric.kind == Kind::Histogram, "{} is no histogram", self.metric.name);
+        let labels = labels(self.metric);
+        for label in by {
+            assert!(labels.contains(label), "{} has no label {label}", self.metric.name);
+        }
+        let text = self.text();
+        let (name, matchers) = text.split_at(self.metric.name.len());
+        let by_bucket = by.iter().copied().chain(["le"]).collect::<Vec<_>>().join(", ");
+        let rate = format!("sum by ({by_bucket}) (rate({name}_bucket{matchers}[{}]))", self.window);
+        // No number is not at least 0.
+        Query { text: format!("histogram_quantile({part}, {rate}) >= 0"), labels: by.iter().copied().collect() }
+    }
+
     /// In the window that ended so long ago.
     pub fn increase_before(&self, offset: &str) -> Query {
         self.over("increase", &format!(" offset {offset}"))
@@ -230,7 +246,7 @@ impl Query {
 
 #[cfg(test)]
 mod tests {
-    use lanekeeper::metrics::list::{BLOCKED, CLASS_BYTES, LANE_UP};
+    use lanekeeper::metrics::list::{BLOCKED, CLASS_BYTES, LANE_LATENCY, LANE_UP};
 
     use super::*;
 
@@ -258,6 +274,17 @@ mod tests {
         let part = rate().sum(&["class", "reason"]).of(rate().sum(&["class"]));
         let whole = "(sum by (class) (rate(lanekeeper_blocked_packets_total[5m])) > 0)";
         assert!(part.text.ends_with(&format!("/ on (class) group_left () {whole}")), "{}", part.text);
+    }
+
+    #[test]
+    fn a_quantile_is_of_buckets() {
+        let query = BOARD.of(&LANE_LATENCY).quantile("0.99", &["class"]);
+        assert_eq!(
+            query.text,
+            "histogram_quantile(0.99, sum by (class, le) (rate(lanekeeper_lane_latency_seconds_bucket{job=~\"$job\",\
+             instance=\"$instance\",tunnel=\"$tunnel\",class=~\"$class\"}[$__rate_interval]))) >= 0"
+        );
+        assert_eq!(query.labels, BTreeSet::from(["class"]));
     }
 
     #[test]

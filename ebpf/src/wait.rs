@@ -15,9 +15,8 @@ use aya_ebpf::helpers::generated::{
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap};
 use aya_ebpf::programs::{RawTracePointContext, TcContext};
-use lanekeeper_common::abi::MAX_LANES;
 use lanekeeper_common::latency::{
-    Delays, MAX_STACKED, MAX_STAMPS, MAX_WAYS, Sampling, Stamped, Way, bucket, timestamp,
+    Delays, MAX_LANES, MAX_STACKED, MAX_STAMPS, MAX_WAYS, Sampling, Stamped, Way, bucket, timestamp,
 };
 
 /// bpf.h: the time is one of the monotonic clock, when the packet may leave.
@@ -37,7 +36,7 @@ pub static STACKED: HashMap<u32, u32> = HashMap::with_max_entries(MAX_STACKED, B
 #[map]
 pub static STAMPS: LruHashMap<u64, Stamped> = LruHashMap::with_max_entries(MAX_STAMPS, 0);
 #[map]
-pub static DELAYS: PerCpuHashMap<u32, Delays> = PerCpuHashMap::with_max_entries(MAX_LANES as u32, BPF_F_NO_PREALLOC);
+pub static DELAYS: PerCpuHashMap<u32, Delays> = PerCpuHashMap::with_max_entries(MAX_LANES, BPF_F_NO_PREALLOC);
 
 /// Stamps the packet if its turn has come.
 #[inline(always)]

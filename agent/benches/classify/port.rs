@@ -162,8 +162,14 @@ impl Way {
         let mut dataplane = Dataplane::open(&pins)?;
         let tables = compile(&list.policy, &mut dataplane.registry()?)?;
         dataplane.load(&tables)?;
-        let port =
-            Interface { ifindex: stage.ifindex(), name: DEVICE.to_owned(), vlan: None, vrf: None, ethernet: true };
+        let port = Interface {
+            ifindex: stage.ifindex(),
+            name: DEVICE.to_owned(),
+            vlan: None,
+            vrf: None,
+            ethernet: true,
+            stacked: false,
+        };
         stage.within(|| Ok(dataplane.attach_port(DEVICE, classify, &[port])?))?;
         let (uncached, cached) = (Above::default(), Above::default());
         Ok(Self { classify, empty, stage, dataplane, uncached, cached })

@@ -49,6 +49,11 @@ pub fn resolve(document: &Document, sources: &[Source], facts: &Facts, findings:
         mark_mask,
         metrics_listen,
         web_config: document.web_config().map(|file| files::resolve(sources, file)),
+        latency_every: document
+            .metrics
+            .as_ref()
+            .and_then(|metrics| metrics.latency_every.as_ref())
+            .map(|every| every.value),
         vici: match document.ike.as_ref().and_then(|ike| ike.vici.as_ref()) {
             Some(vici) => files::resolve(sources, vici),
             None => PathBuf::from(VICI),

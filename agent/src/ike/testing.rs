@@ -25,6 +25,7 @@ pub fn policy() -> Policy {
         mark_mask: 0xff,
         metrics_listen: None,
         web_config: None,
+        latency_every: None,
         vici: PathBuf::from("/nowhere"),
         memory_limit: None,
         mark_sockets: false,

@@ -9,6 +9,7 @@
 //! when nothing goes by them; until then their folder says to whoever comes next that the change is not through.
 
 mod attach;
+mod btf;
 mod cgroups;
 mod count;
 mod devices;
@@ -25,6 +26,7 @@ mod observer;
 mod pins;
 mod ports;
 mod sockets;
+mod stopwatch;
 mod trial;
 mod window;
 mod xdp;
@@ -36,6 +38,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aya::maps::{HashMap, Map, MapData, MapError};
 use lanekeeper_common::abi::{self, Device, Name, Numbers, map};
+use lanekeeper_common::latency;
 use lanekeeper_common::stamp::Stamp;
 
 use crate::compile::registry::Key;
@@ -52,6 +55,7 @@ use live::{active, digest};
 pub use naming::Naming;
 use object::Object;
 pub use observer::{Ears, Missed, Observer, monotonic};
+pub use stopwatch::Stopwatch;
 pub use trial::{Offload, Trial};
 
 /// Why the data path could not be worked on.
@@ -130,6 +134,15 @@ pub enum Error {
         /// The kernel's words.
         cause: io::Error,
     },
+    /// Where the kernel has what timestamps are read from is not known, or it does not let them be read.
+    #[error(
+        "latencies cannot be measured: {cause}; that takes a kernel with CONFIG_DEBUG_INFO_BTF and CONFIG_BPF_EVENTS, and \
+         CAP_PERFMON: have them, or leave latency-every out of [metrics]"
+    )]
+    Latency {
+        /// The reason.
+        cause: String,
+    },
     /// A test run failed.
     #[error("test run of {program}: {cause}")]
     Trial {
@@ -203,6 +216,8 @@ pub struct Interface {
     pub vrf: Option<String>,
     /// Its packets begin with an Ethernet header.
     pub ethernet: bool,
+    /// It hands packets on to a device below it.
+    pub stacked: bool,
 }
 
 /// What the kernel has of ours.
@@ -252,7 +267,7 @@ impl Dataplane {
         }
         if lost.contains(&map::NAMES) {
             // Counters go by the numbers of names, and these will be others.
-            pins::forget(&folder, &[map::COUNTERS, map::TALLIES])?;
+            pins::forget(&folder, &[map::COUNTERS, map::TALLIES, latency::DELAYS])?;
         }
         let begun = pins::begun(&folder);
         if !lost.is_empty() || (!begun && pins::others(&folder)?.is_empty() && !pins::linked(&folder)?.is_empty()) {

@@ -1,10 +1,10 @@
 //! The devices by which packets come in, as rules and tenants name them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    InfoData, InfoPortKind, InfoVlan, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage,
+    InfoData, InfoKind, InfoPortKind, InfoVlan, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage,
 };
 
 use super::netlink::{Failure, Netlink};
@@ -26,6 +26,8 @@ fn of(links: impl Iterator<Item = LinkMessage>) -> Vec<Interface> {
     let mut names = BTreeMap::new();
     // The VRF that each is in, by number.
     let mut vrfs = Vec::new();
+    // A bond, a bridge or a VRF is above its ports.
+    let mut masters = BTreeSet::new();
     for link in links {
         let ifindex = link.header.index;
         let mut interface = Interface {
@@ -34,12 +36,16 @@ fn of(links: impl Iterator<Item = LinkMessage>) -> Vec<Interface> {
             vlan: None,
             vrf: None,
             ethernet: link.header.link_layer_type == LinkLayerType::Ether,
+            stacked: is_above(&link),
         };
         let (mut master, mut in_vrf) = (None, false);
         for attribute in link.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => interface.name = name,
-                LinkAttribute::Controller(number) => master = Some(number),
+                LinkAttribute::Controller(number) => {
+                    masters.insert(number);
+                    master = Some(number);
+                }
                 LinkAttribute::LinkInfo(infos) => {
                     for info in infos {
                         match info {
@@ -62,14 +68,28 @@ fn of(links: impl Iterator<Item = LinkMessage>) -> Vec<Interface> {
         interfaces.push(interface);
     }
     for (interface, vrf) in interfaces.iter_mut().zip(vrfs) {
+        interface.stacked |= masters.contains(&interface.ifindex);
         interface.vrf = vrf.and_then(|vrf| names.get(&vrf).cloned());
     }
     interfaces
 }
 
+/// Whether it names a device of this namespace that is below it, as a VLAN does. A veth names its other end.
+fn is_above(link: &LinkMessage) -> bool {
+    let mut below = false;
+    for attribute in &link.attributes {
+        match attribute {
+            LinkAttribute::Link(number) => below = *number != 0 && *number != link.header.index,
+            LinkAttribute::LinkNetNsId(_) => return false,
+            LinkAttribute::LinkInfo(infos) if infos.contains(&LinkInfo::Kind(InfoKind::Veth)) => return false,
+            _ => {}
+        }
+    }
+    below
+}
+
 #[cfg(test)]
 mod tests {
-    use netlink_packet_route::link::InfoKind;
 
     use super::*;
 
@@ -113,5 +133,25 @@ mod tests {
                 (7, "eth3", None, None),
             ]
         );
+    }
+
+    #[test]
+    fn what_hands_packets_on_is_told_from_what_sends_them() {
+        let kind = |kind: InfoKind, below: u32| {
+            vec![LinkAttribute::Link(below), LinkAttribute::LinkInfo(vec![LinkInfo::Kind(kind)])]
+        };
+        let mut elsewhere = kind(InfoKind::MacVlan, 2);
+        elsewhere.push(LinkAttribute::LinkNetNsId(0));
+        let links = [
+            link(1, "lo", Vec::new()),
+            link(2, "eth0", port_of(4, InfoPortKind::Bond)),
+            link(3, "bond0.7", kind(InfoKind::Vlan, 4)),
+            link(4, "bond0", Vec::new()),
+            link(5, "wan", kind(InfoKind::Veth, 6)),
+            link(6, "peer", kind(InfoKind::Veth, 5)),
+            link(7, "mac", elsewhere),
+        ];
+        let stacked = of(links.into_iter()).into_iter().filter(|one| one.stacked).map(|one| one.name);
+        assert_eq!(stacked.collect::<Vec<_>>(), ["bond0.7", "bond0"]);
     }
 }

@@ -7,6 +7,8 @@ pub enum Kind {
     Counter,
     /// Says how it is now.
     Gauge,
+    /// Counts by size, up to each of some bounds.
+    Histogram,
 }
 
 /// One metric.
@@ -14,7 +16,7 @@ pub enum Kind {
 pub struct Metric {
     /// As Prometheus knows it.
     pub name: &'static str,
-    /// Counter or gauge.
+    /// Counter, gauge or histogram.
     pub kind: Kind,
     /// Names of its labels, in the order in which values are given.
     pub labels: &'static [&'static str],
@@ -28,6 +30,10 @@ const fn counter(name: &'static str, labels: &'static [&'static str], help: &'st
 
 const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
     Metric { name, kind: Kind::Gauge, labels, help }
+}
+
+const fn histogram(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
+    Metric { name, kind: Kind::Histogram, labels, help }
 }
 
 const LANE: &[&str] = &["tunnel", "class", "lane"];
@@ -50,6 +56,7 @@ mod all {
     pub const LANE_REKEYS: Metric = counter("lanekeeper_lane_rekeys_total", LANE, "Times that a lane's CHILD_SA was replaced by a new one.");
     pub const LANE_REPLAY: Metric = counter("lanekeeper_lane_replay_errors_total", LANE, "Packets dropped because the anti-replay window of a lane's SA had passed them.");
     pub const LANE_INTEGRITY: Metric = counter("lanekeeper_lane_integrity_errors_total", LANE, "Packets dropped because they did not authenticate under a lane's SA.");
+    pub const LANE_LATENCY: Metric = histogram("lanekeeper_lane_latency_seconds", LANE, "How long packets of a lane took from their tunnel's device to the wire, encryption and queue included; of one packet in as many as latency-every says, and there only where the file has that.");
     pub const FALLBACK: Metric = counter("lanekeeper_fallback_packets_total", &["tunnel", "class", "to"], "Packets of a class without a lane that took another class's lane, or left in clear where the file says so.");
     pub const BLOCKED: Metric = counter("lanekeeper_blocked_packets_total", &["tenant", "class", "reason"], "Packets dropped rather than sent another way than the file says.");
     pub const RULE: Metric = counter("lanekeeper_rule_packets_total", &["tenant", "rule"], "Packets that a named rule decided.");
@@ -80,6 +87,7 @@ pub const METRICS: [Metric; 25] = [
     LANE_REKEYS,
     LANE_REPLAY,
     LANE_INTEGRITY,
+    LANE_LATENCY,
     FALLBACK,
     BLOCKED,
     RULE,

@@ -3,6 +3,7 @@
 mod following;
 mod rules;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -83,6 +84,9 @@ struct Agent {
     following: Option<Following>,
     /// Those who observe.
     observing: Observing,
+    bpffs: PathBuf,
+    /// Why packets cannot be timed, as the log has it already.
+    untimed: Option<String>,
 }
 
 /// Which way a change goes.
@@ -239,6 +243,8 @@ impl Agent {
             events: None,
             following: None,
             observing: Observing::new(&places.bpffs),
+            bpffs: places.bpffs.clone(),
+            untimed: None,
         };
         if let Some((address, listener, web)) = metrics {
             agent.metrics = Some(agent.serve_metrics(address, listener, web));
@@ -252,6 +258,7 @@ impl Agent {
             return Err(agent.give_up(refused, before).await);
         }
         agent.live.settled();
+        agent.measure().await;
         agent.applied();
         agent.remember();
         tracing::info!(config = %config.display(), "in place");
@@ -449,6 +456,7 @@ impl Agent {
         match settle(&mut self.world, &self.live, &self.wanted, without).await {
             Ok(changes) => {
                 self.live.settled();
+                self.measure().await;
                 self.hearsay_since = Instant::now();
                 self.follow();
                 if let Some(charon) = charon {
@@ -504,7 +512,25 @@ impl Agent {
             }
             Err(error) => tracing::error!("could not put everything back, trying again: {error}"),
         }
+        self.measure().await;
         self.believe_charon().await;
+    }
+
+    /// Times packets as the file says. Nothing else waits for it, and nothing fails with it.
+    async fn measure(&mut self) {
+        let policy = Arc::clone(&self.wanted.policy);
+        let outcome = match policy.latency_every {
+            None => self.live.measure(&self.bpffs, &policy, &BTreeSet::new()),
+            Some(_) => match self.world.stacked().await {
+                Ok(stacked) => self.live.measure(&self.bpffs, &policy, &stacked),
+                Err(error) => Err(error),
+            },
+        };
+        let why = outcome.err().map(|error| error.to_string());
+        if let Some(error) = why.as_ref().filter(|_| why != self.untimed) {
+            tracing::warn!("packets are not timed, trying again: {error}");
+        }
+        self.untimed = why;
     }
 
     /// Adds what the kernel counts against SAs to their lanes.
@@ -552,6 +578,7 @@ impl Agent {
 
     async fn stop(mut self) {
         self.observing.end().await;
+        self.live.stop_measuring();
         if let Some(charon) = self.world.set_charon(None) {
             charon.stop().await;
         }

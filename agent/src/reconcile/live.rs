@@ -1,11 +1,12 @@
 //! What the running agent knows, for whoever asks: status, metrics, readiness.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use lanekeeper_common::latency::Delays;
 use nix::time::{ClockId, clock_gettime};
 use tokio::sync::Notify;
 
@@ -15,7 +16,7 @@ use super::troubles::Troubles;
 use super::world::{SharedDataplane, lock};
 use crate::compile::series::{Refusal, Series};
 use crate::ike::{Event, TunnelStatus};
-use crate::kernel::dataplane::Gate;
+use crate::kernel::dataplane::{self, Gate, Stopwatch};
 use crate::lane::LaneId;
 use crate::metrics::{Scrape, encode, server::Source, xfrm_stat};
 use crate::policy::Policy;
@@ -31,6 +32,8 @@ pub struct Live {
     /// Whoever holds the state may wait for it, and for nothing else.
     gate: Arc<Mutex<Gate>>,
     state: Arc<Mutex<State>>,
+    /// What times packets, where the file asks for that and it can be had.
+    stopwatch: Arc<Mutex<Option<Stopwatch>>>,
     /// Something new is known of adopted lanes, which the tables may not have yet.
     learning: Arc<Notify>,
     /// Callers that the metrics listener turned away and that are not counted yet, in the order of [`Refusal::ALL`].
@@ -90,6 +93,7 @@ impl Live {
             dataplane,
             gate,
             state: Arc::new(Mutex::new(state)),
+            stopwatch: Arc::default(),
             learning: Arc::default(),
             refused: Arc::default(),
         })
@@ -171,6 +175,43 @@ impl Live {
     pub fn learn(&self, learned: &Learned, insides: &Insides) -> Result<(), Error> {
         lock(&self.state).insides = insides.clone();
         learned.iter().try_for_each(|(lane, traits)| self.on(&Event::Adopted(lane.clone(), traits.clone())))
+    }
+
+    /// Times packets as the policy says from now on, for as long as this is called again and again. `bpffs` has the data path's
+    /// pins, `stacked` are the devices that hand packets on to others below them.
+    pub fn measure(&self, bpffs: &Path, policy: &Policy, stacked: &BTreeSet<u32>) -> Result<(), Error> {
+        let mut stopwatch = lock(&self.stopwatch);
+        let Some(every) = policy.latency_every else {
+            if stopwatch.take().is_some() {
+                tracing::info!("no packets are timed any more");
+            }
+            return Ok(());
+        };
+        if !stopwatch.as_ref().is_some_and(|stopwatch| stopwatch.is_of(every, policy.mark_mask)) {
+            // The programs of before go first, or some packets would be timed by both.
+            *stopwatch = None;
+            *stopwatch = Some(Stopwatch::open(bpffs, every, policy.mark_mask)?);
+            tracing::info!(every, "packets are timed");
+        }
+        match &mut *stopwatch {
+            Some(stopwatch) => Ok(stopwatch.follow(&lock(&self.dataplane), policy, stacked)?),
+            None => Ok(()),
+        }
+    }
+
+    /// How long packets have waited, by lane.
+    fn delays(&self) -> Result<BTreeMap<LaneId, Delays>, dataplane::Error> {
+        let delays = match &*lock(&self.stopwatch) {
+            Some(stopwatch) => stopwatch.delays()?,
+            None => return Ok(BTreeMap::new()),
+        };
+        let lanes = lock(&self.dataplane).lanes_by_number();
+        Ok(delays.into_iter().filter_map(|(number, delays)| Some((lanes.get(&number)?.clone(), delays))).collect())
+    }
+
+    /// Times nothing any more.
+    pub fn stop_measuring(&self) {
+        *lock(&self.stopwatch) = None;
     }
 
     /// What the tables should have of adopted lanes.
@@ -327,12 +368,14 @@ impl Source for Live {
             let readings = dataplane.counters().map_err(|error| error.to_string())?;
             (readings, dataplane.observed().map_err(|error| error.to_string())?.generation)
         };
+        let delays = self.delays().map_err(|error| error.to_string())?;
         let state = lock(&self.state);
         encode(&Scrape {
             policy: &state.policy,
             lanes: &state.lanes,
             clients: &state.clients,
             readings: &readings,
+            delays: &delays,
             generation,
             reload_success: state.reload.success,
             reload_at: state.applied_at,

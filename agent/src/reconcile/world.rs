@@ -248,6 +248,12 @@ impl World {
         Ok(lock(&*self.dataplane()?).set_interfaces(&found)?)
     }
 
+    /// The devices that hand packets on to others below them.
+    pub async fn stacked(&self) -> Result<BTreeSet<u32>, Error> {
+        let found = interfaces(&self.netlink).await?.into_iter();
+        Ok(found.filter(|interface| interface.stacked).map(|interface| interface.ifindex).collect())
+    }
+
     /// Devices by which ESP leaves come and go without a word to us, and another process may have dressed some: each time
     /// the kernel is asked which are.
     fn dress_wan(&mut self, wanted: &Wanted) -> Result<(), Error> {

@@ -11,6 +11,7 @@ use lanekeeper::lane::{Condition, LaneId};
 use lanekeeper::metrics::{Scrape, encode, xfrm_stat};
 use lanekeeper::policy::Policy;
 use lanekeeper::status::Standing;
+use lanekeeper_common::latency::{Delays, bucket};
 use xtask::lab::prometheus::JOB;
 
 /// Seconds between two scrapes.
@@ -26,6 +27,8 @@ pub const FAILURE: (u64, u64) = (34_200, 36_600);
 pub const CONGESTION: (u64, u64) = (50_400, 54_000);
 
 const FILE: &str = r#"
+[metrics]
+latency-every = 1024
 [[class]]
 name = "voice"
 fallback = "default"
@@ -120,6 +123,28 @@ impl Load {
     }
 }
 
+/// A minute's timed packets: encryption takes some 30 us, and what the WAN serves last waits in its queue while that is full.
+fn waits(second: u64, class: &str) -> Delays {
+    let is_full = (CONGESTION.0..CONGESTION.1).contains(&second);
+    let hour = second as f64 / 3600.0;
+    let queue = match (class, is_full) {
+        ("bulk", true) => 180e6,
+        ("default", true) => 12e6,
+        ("bulk" | "default", false) => 0.4e6,
+        _ => 0.15e6,
+    };
+    let mut delays = Delays::default();
+    for step in 0..50 {
+        // From a third of it to three times as much.
+        let part =
+            3f64.powf(f64::from(step) / 25.0 - 1.0) * (1.0 + 0.2 * (TAU * hour * 2.9 + class.len() as f64).sin());
+        let wait = (30e3 + queue * part) as u64;
+        delays.buckets[bucket(wait)] += 1;
+        delays.sum += wait;
+    }
+    delays
+}
+
 struct Gateway {
     name: &'static str,
     policy: Policy,
@@ -128,12 +153,13 @@ struct Gateway {
     /// Packets and bytes so far.
     counted: Vec<(Series, f64, f64)>,
     places: BTreeMap<String, usize>,
+    delays: BTreeMap<LaneId, Delays>,
 }
 
 impl Gateway {
     fn new(name: &'static str, scale: f64, fails: bool) -> Self {
         let policy = config::parse_text("day.toml", FILE).unwrap_or_else(|errors| panic!("{errors}")).policy;
-        Self { name, policy, scale, fails, counted: Vec::new(), places: BTreeMap::new() }
+        Self { name, policy, scale, fails, counted: Vec::new(), places: BTreeMap::new(), delays: BTreeMap::new() }
     }
 
     fn count(&mut self, series: Series, packets: f64, bytes: f64) {
@@ -212,6 +238,12 @@ impl Gateway {
                 self.count(Series::Event { tunnel, class, index, event: LaneEvent::Rekey }, 1.0, 0.0);
             }
         }
+        for lane in self.lanes() {
+            if !self.is_down(second, &lane) {
+                let waits = waits(second, &lane.class);
+                self.delays.entry(lane).or_default().add(&waits);
+            }
+        }
         let packets = |class: &str, size: f64| load.of(class) * STEP as f64 / size;
         self.count(Series::Rule { tenant: String::new(), rule: "sip and rtp".into() }, packets("voice", 200.0), 0.0);
         self.count(Series::Rule { tenant: "acme".into(), rule: "backup".into() }, packets("bulk", 1300.0) / 3.0, 0.0);
@@ -249,6 +281,7 @@ impl Gateway {
             lanes: &lanes,
             clients: &BTreeMap::new(),
             readings: &readings,
+            delays: &self.delays,
             generation: if again { 4 } else { 3 },
             reload_success: true,
             reload_at: if again { start + 39_600 } else { start - DAY },

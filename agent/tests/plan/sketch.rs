@@ -208,6 +208,7 @@ pub fn policy(sketch: &Sketch) -> Policy {
         metrics_listen: None,
         web_config: None,
         vici: "/run/charon.vici".into(),
+        latency_every: None,
         memory_limit: None,
         mark_sockets: false,
         missing: Default::default(),

@@ -150,6 +150,7 @@ pub fn policy(family: &Family, rules: usize) -> Policy {
         mark_mask: mask,
         metrics_listen: None,
         web_config: None,
+        latency_every: None,
         vici: "/nowhere".into(),
         memory_limit: None,
         mark_sockets: false,

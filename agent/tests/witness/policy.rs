@@ -128,6 +128,7 @@ pub fn policy(random: &mut Random) -> Policy {
         mark_mask: mask,
         metrics_listen: None,
         web_config: None,
+        latency_every: None,
         vici: "/nowhere".into(),
         memory_limit: None,
         mark_sockets: false,

@@ -4,7 +4,7 @@ use lanekeeper::metrics::list::{
     LANE_BYTES, LANE_CHANGED, LANE_INTEGRITY, LANE_PACKETS, LANE_REPLAY, LANE_UP, TUNNEL_UP,
 };
 
-use super::{fallback, fallback_share, lane_bits, lane_errors, rekeys};
+use super::{fallback, fallback_share, lane_bits, lane_errors, latency, rekeys};
 use crate::board::{Board, Row};
 use crate::panel::{Alarm, Kind, Panel, Unit, curve};
 use crate::query::{Query, Scope};
@@ -136,7 +136,8 @@ fn lanes() -> Vec<Panel> {
                 "{{instance}} {{class}}.{{lane}}",
             )],
         )
-        .wide(24),
+        .wide(12),
+        latency(TUNNEL),
     ]
 }
 

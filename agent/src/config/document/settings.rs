@@ -40,6 +40,10 @@ pub struct Metrics {
     /// A web-config file in the format of Prometheus's exporters: TLS, client certificates, passwords, headers.
     #[schemars(with = "Option<String>")]
     pub web_config: Option<At<PathBuf>>,
+    /// One outgoing packet in so many, on average, is timed from its tunnel's device to the wire: through encryption and the
+    /// queue of the device that it leaves by. Without it no packet is.
+    #[schemars(with = "Option<u32>", range(min = 1, max = 1_000_000))]
+    pub latency_every: Option<At<u32>>,
     #[schemars(skip)]
     pub(crate) spot: Spot,
 }
@@ -49,6 +53,7 @@ impl Metrics {
         Self {
             listen: table.one("listen", &value::LISTEN),
             web_config: table.one("web-config", &value::WEB_CONFIG),
+            latency_every: table.number("latency-every", 1..=1_000_000),
             spot: table.spot,
         }
     }

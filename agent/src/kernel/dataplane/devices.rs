@@ -130,7 +130,7 @@ impl Dataplane {
         Ok(numbers)
     }
 
-    fn known(&self) -> Result<Vec<u32>, Error> {
+    pub(super) fn known(&self) -> Result<Vec<u32>, Error> {
         let devices = self.object.hash::<u32, Device>(map::DEVICES)?;
         devices.keys().collect::<Result<_, _>>().map_err(|error| Error::map(map::DEVICES, error))
     }

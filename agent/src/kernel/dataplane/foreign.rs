@@ -2,7 +2,7 @@
 
 use aya::programs::{SchedClassifier, TcAttachType, loaded_programs};
 use lanekeeper_common::abi::program;
-use lanekeeper_common::sight;
+use lanekeeper_common::{latency, sight};
 use netlink_packet_core::NLM_F_DUMP;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage};
@@ -11,7 +11,8 @@ use super::attach::has_tcx;
 use super::filter;
 use crate::doctor::programs::{At, Program};
 
-const OURS: [&str; 7] = [program::OUT, program::IN, program::OUTER, program::PORT, program::XDP, sight::OUT, sight::IN];
+const OURS: [&str; 8] =
+    [program::OUT, program::IN, program::OUTER, program::PORT, program::XDP, sight::OUT, sight::IN, latency::STAMP];
 
 /// All of them. Takes CAP_SYS_ADMIN.
 pub fn foreign(device: &str, ifindex: u32, xdp: Option<u32>) -> Result<Vec<Program>, String> {
@@ -80,7 +81,7 @@ mod tests {
     #[test]
     fn ours_is_known_by_as_much_of_its_name_as_the_kernel_keeps() {
         assert!(is_ours("lanekeeper_out") && is_ours("lanekeeper_port"));
-        assert!(is_ours("lanekeeper_obse"));
+        assert!(is_ours("lanekeeper_obse") && is_ours("lanekeeper_stam"));
         assert!(!is_ours("lanekeeper") && !is_ours("cil_from_netdev") && !is_ours(""));
     }
 }

@@ -3,12 +3,12 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
-use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuHashMap, RingBuf};
 use aya::programs::{Program, ProgramError, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod};
 use aya_log::EbpfLogger;
 use lanekeeper_common::abi::{map, program};
-use lanekeeper_common::sight;
+use lanekeeper_common::{latency, sight};
 use log::Log;
 
 use super::{Error, pins};
@@ -16,6 +16,9 @@ use super::{Error, pins};
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lanekeeper-ebpf"));
 /// The programs that observe.
 static OBSERVE: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lanekeeper-observe"));
+
+/// The programs that measure latency.
+static LATENCY: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lanekeeper-latency"));
 
 /// The programs and maps of this process; maps are shared through their pins.
 #[derive(Debug)]
@@ -72,6 +75,20 @@ impl Object {
         Ok(object)
     }
 
+    /// The programs that measure latency, over what those before them have counted.
+    pub fn measuring(folder: &Path) -> Result<Self, Error> {
+        if LATENCY.is_empty() {
+            return Err(Error::Stub);
+        }
+        let mut loader = EbpfLoader::new();
+        loader.map_pin_path(latency::DELAYS, pins::map(folder, latency::DELAYS));
+        let ebpf =
+            loader.load(LATENCY).map_err(|error| Error::Load { what: "maps".to_owned(), cause: chain(&error) })?;
+        let mut object = Self { ebpf };
+        object.program(latency::STAMP)?;
+        Ok(object)
+    }
+
     /// A RINGBUF, to be read.
     pub fn take_ring(&mut self, name: &str) -> Result<RingBuf<MapData>, Error> {
         let map = self.ebpf.take_map(name).ok_or_else(|| Error::missing(name))?;
@@ -119,6 +136,16 @@ impl Object {
     /// A PERCPU_ARRAY.
     pub fn per_cpu<V: Pod>(&self, name: &str) -> Result<PerCpuArray<&MapData, V>, Error> {
         PerCpuArray::try_from(self.map(name)?).map_err(|error| Error::map(name, error))
+    }
+
+    /// A PERCPU_HASH.
+    pub fn per_cpu_hash<K: Pod, V: Pod>(&self, name: &str) -> Result<PerCpuHashMap<&MapData, K, V>, Error> {
+        PerCpuHashMap::try_from(self.map(name)?).map_err(|error| Error::map(name, error))
+    }
+
+    /// The same, to write.
+    pub fn per_cpu_hash_mut<K: Pod, V: Pod>(&mut self, name: &str) -> Result<PerCpuHashMap<&mut MapData, K, V>, Error> {
+        PerCpuHashMap::try_from(self.map_mut(name)?).map_err(|error| Error::map(name, error))
     }
 
     /// A HASH.

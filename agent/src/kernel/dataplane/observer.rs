@@ -11,6 +11,7 @@ use aya::maps::{MapData, RingBuf};
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle};
 use aya::programs::{Link as _, LinkOrder, TcAttachType};
 use lanekeeper_common::abi::{Device, map};
+use lanekeeper_common::latency;
 use lanekeeper_common::sight::{self, Spell, Watch};
 use netlink_packet_route::tc::TcHandle as Parent;
 use nix::time::{ClockId, clock_gettime};
@@ -18,7 +19,7 @@ use nix::time::{ClockId, clock_gettime};
 use super::attach::has_tcx;
 use super::devices::{device_name, devices};
 use super::object::{Object, chain};
-use super::{Error, filter, pins};
+use super::{Error, filter, pins, stopwatch};
 use crate::plan::FILTER_PREFERENCE;
 
 /// In front of our other filters, where there is no TCX.
@@ -27,6 +28,13 @@ const HANDLE: TcHandle = TcHandle::new(0, 0x4c4b);
 
 /// For how long the programs look unless they are told again.
 const LEASE: Duration = Duration::from_secs(3);
+
+/// Filters that may be left where there is no TCX, with their places.
+const LEFT: [(&str, TcAttachType, u16, TcHandle); 3] = [
+    (sight::OUT, TcAttachType::Egress, PREFERENCE, HANDLE),
+    (sight::IN, TcAttachType::Ingress, PREFERENCE, HANDLE),
+    (latency::STAMP, TcAttachType::Egress, stopwatch::PREFERENCE, stopwatch::HANDLE),
+];
 
 const HOOKS: [(&str, TcAttachType); 2] = [(sight::OUT, TcAttachType::Egress), (sight::IN, TcAttachType::Ingress)];
 
@@ -131,12 +139,12 @@ pub(super) fn sweep() -> Result<(), Error> {
         return Ok(());
     }
     for (device, ifindex) in devices()? {
-        for (name, hook) in HOOKS {
+        for (name, hook, preference, handle) in LEFT {
             let failed = |cause: io::Error| Error::Attach { device: device.clone(), cause: cause.to_string() };
             let parent = if hook == TcAttachType::Egress { Parent::MIN_EGRESS } else { Parent::MIN_INGRESS };
-            let found = filter::program(ifindex, parent, PREFERENCE, HANDLE.into()).map_err(failed)?;
+            let found = filter::program(ifindex, parent, preference, handle.into()).map_err(failed)?;
             if found.is_some_and(|found| found.name == name) {
-                let link = SchedClassifierLink::attached(&device, hook, PREFERENCE, HANDLE, None).map_err(failed)?;
+                let link = SchedClassifierLink::attached(&device, hook, preference, handle, None).map_err(failed)?;
                 link.detach().map_err(|error| Error::Attach { device: device.clone(), cause: chain(&error) })?;
             }
         }

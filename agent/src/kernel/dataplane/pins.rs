@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use aya::maps::{MapInfo, MapType};
 use lanekeeper_common::abi::{self, map};
+use lanekeeper_common::latency::{self, Delays};
 
 use super::Error;
 
@@ -27,7 +28,8 @@ fn own(folder: &Path) -> PathBuf {
 
 /// The pin of a map.
 pub fn map(folder: &Path, name: &str) -> PathBuf {
-    if map::KEPT.contains(&name) { kept(folder) } else { own(folder) }.join(name)
+    // What was timed goes by the names that all versions share, as other counters do, and comes with programs of its own.
+    if map::KEPT.contains(&name) || name == latency::DELAYS { kept(folder) } else { own(folder) }.join(name)
 }
 
 /// In the place of an ifindex: the link is on no device.
@@ -141,13 +143,14 @@ fn shape(name: &str) -> Shape {
         map::OUTER => (MapType::Hash, size_of::<OuterKey>(), 4, MAX_OUTER),
         map::NAMES => (MapType::Hash, size_of::<Name>(), size_of::<Numbers>(), MAX_NAMES),
         map::TALLIES => (MapType::Array, 4, 8, MAX_TALLIES),
+        latency::DELAYS => (MapType::PerCpuHash, 4, size_of::<Delays>(), latency::MAX_LANES as usize),
         other => unreachable!("map {other} has no shape"),
     }
 }
 
 /// Compares every pin of a map with the shape that the programs expect: a pin is found by its name alone.
 pub fn check(folder: &Path) -> Result<(), Error> {
-    map::KEPT.into_iter().chain(map::OF_VERSION).try_for_each(|name| check_one(folder, name))
+    map::KEPT.into_iter().chain(map::OF_VERSION).chain([latency::DELAYS]).try_for_each(|name| check_one(folder, name))
 }
 
 /// Compares that of one map, which may not be there.
@@ -233,6 +236,7 @@ mod tests {
             ("SOCKETS", (MapType::LruHash, 8, 16, 16_384)),
         ];
         assert_eq!(shapes, handed_on);
+        assert_eq!(shape(latency::DELAYS), (MapType::PerCpuHash, 4, 144, 8192));
         assert_eq!((counter::PARSE, counter::BLOCKED, counter::FREE), (0, 8, 16));
         assert_eq!([counter::CLASS_BLOCK, counter::CLASS_OUT, counter::CLASS_IN, counter::CLASS_BLOCKED], [8, 0, 1, 1]);
         assert_eq!([counter::LANE_BLOCK, counter::LANE_OUT, counter::LANE_IN], [2, 0, 1]);
