@@ -59,8 +59,14 @@ fn policy() -> Policy {
         vec![Class { name: "default".into(), lanes: 1, fallback: Fallback::Block, outer_dscp: None, on_demand: None }];
     policy.tunnels.truncate(1);
     policy.tunnels[0].classes = vec![ClassIndex(0)];
-    policy.tunnels[0].lanes =
-        vec![Lane { class: ClassIndex(0), index: 0, mark: 1, reqid: 0x4c4b_0001, label: "default.0".into() }];
+    policy.tunnels[0].lanes = vec![Lane {
+        class: ClassIndex(0),
+        index: 0,
+        mark: 1,
+        reqid: 0x4c4b_0001,
+        label: "default.0".into(),
+        clients: Default::default(),
+    }];
     policy
 }
 

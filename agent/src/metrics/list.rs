@@ -76,7 +76,7 @@ mod all {
 pub use all::*;
 
 /// All of them, in the order of the page.
-pub const METRICS: [Metric; 25] = [
+pub const METRICS: [Metric; 26] = [
     CLASS_PACKETS,
     CLASS_BYTES,
     LANE_PACKETS,
