@@ -175,7 +175,7 @@ fn lanes(page: &mut Page, scrape: &Scrape<'_>) {
                 page.set_delays(&LANE_LATENCY, &labels, scrape.delays.get(&id).copied().unwrap_or_default());
             }
         }
-        if tunnel.peer().is_none() {
+        if tunnel.is_shared() {
             let clients = scrape.clients.get(&tunnel.name).copied().unwrap_or_default();
             page.set(&TUNNEL_CLIENTS, &[&tunnel.name], clients as f64);
         }

@@ -168,6 +168,40 @@ impl Tunnel {
     pub fn peer(&self) -> Option<IpAddr> {
         (!self.remote.is_unspecified()).then_some(self.remote)
     }
+
+    /// Whether many IKE_SAs of its connection have it at once: clients from anywhere, or each with a device of its own.
+    pub fn is_shared(&self) -> bool {
+        self.peer().is_none() || self.device.is_each()
+    }
+}
+
+/// In a device's name: the if_id. The kernel has it in patterns of names.
+pub const EACH: &str = "%d";
+
+/// Longest name of a device: IFNAMSIZ less its zero byte.
+pub const DEVICE_MOST: usize = 15;
+
+impl Device {
+    /// Whether each IKE_SA has one of its own.
+    pub fn is_each(&self) -> bool {
+        self.kind == DeviceKind::Xfrm { if_id: 0 }
+    }
+
+    /// The name of the one with that if_id; `None` where that is too long for the kernel.
+    pub fn of(&self, if_id: u32) -> Option<String> {
+        let name = self.name.replace(EACH, &if_id.to_string());
+        (name.len() <= DEVICE_MOST).then_some(name)
+    }
+
+    /// The kind of the one of that name; `None` for another device.
+    pub fn named(&self, name: &str) -> Option<DeviceKind> {
+        let Some((before, after)) = self.name.split_once(EACH).filter(|_| self.is_each()) else {
+            return (self.name == name).then_some(self.kind);
+        };
+        let number = name.strip_prefix(before)?.strip_suffix(after)?;
+        let if_id = number.parse().ok().filter(|if_id| self.of(*if_id).as_deref() == Some(name))?;
+        Some(DeviceKind::Xfrm { if_id })
+    }
 }
 
 /// The tunnel's device.
@@ -175,7 +209,8 @@ impl Tunnel {
 pub struct Device {
     /// Kind and what only that kind has.
     pub kind: DeviceKind,
-    /// Its name, at most 15 bytes.
+    /// Its name, at most 15 bytes. With if_id 0 each IKE_SA has a device of its own, whose if_id stands in the place of
+    /// [`EACH`].
     pub name: String,
     /// Inner MTU in bytes, 576..=65535 (1280 at least where IPv6 addresses or routes are there).
     pub mtu: u32,
@@ -190,9 +225,9 @@ pub struct Device {
 /// Kinds of device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceKind {
-    /// XFRM interface of this if_id (not zero, unique in the policy).
+    /// XFRM interface of this if_id (unique in the policy).
     Xfrm {
-        /// XFRMA_IF_ID of device, states and policies.
+        /// XFRMA_IF_ID of device, states and policies; 0 where each IKE_SA has one of its own, as `%unique` gives it.
         if_id: u32,
     },
     /// VTI, or VTI6 between IPv6 addresses: one lane, found by keys, which are whole marks of policies and states.
@@ -454,5 +489,31 @@ impl Policy {
     /// The lanes of one class in one tunnel, by index.
     pub fn lanes_of(&self, tunnel: TunnelIndex, class: ClassIndex) -> impl Iterator<Item = &Lane> {
         self.tunnels[tunnel.0].lanes.iter().filter(move |lane| lane.class == class)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_of_ike_sas_are_known_by_their_names() {
+        let each = Device { name: "lk-rw%d".into(), ..device(0) };
+        assert_eq!(each.of(7).as_deref(), Some("lk-rw7"));
+        assert_eq!(
+            (each.of(u32::MAX).as_deref(), Device { name: "lk-road%d".into(), ..device(0) }.of(u32::MAX)),
+            (Some("lk-rw4294967295"), None)
+        );
+        assert_eq!(each.named("lk-rw7"), Some(DeviceKind::Xfrm { if_id: 7 }));
+        for other in ["lk-rw", "lk-rw07", "lk-rw+7", "lk-rw7a", "lk-r7", "lk-rw%d", "lk-rw-7", "lk-rw4294967296"] {
+            assert_eq!(each.named(other), None, "{other}");
+        }
+        assert_eq!(device(42).named("lk-rw"), Some(DeviceKind::Xfrm { if_id: 42 }));
+        assert_eq!(device(42).named("lk-rw7"), None);
+    }
+
+    fn device(if_id: u32) -> Device {
+        let kind = DeviceKind::Xfrm { if_id };
+        Device { kind, name: "lk-rw".into(), mtu: 1400, addresses: vec![], vrf: None, link: None }
     }
 }

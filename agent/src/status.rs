@@ -56,6 +56,9 @@ pub struct TunnelStatus {
     pub on_demand: bool,
     /// Its device.
     pub device: String,
+    /// Where each IKE_SA has one of its own: those that there are.
+    #[serde(default)]
+    pub devices: Vec<String>,
     /// The outer address here.
     pub local: String,
     /// The peer's, or `any`.
@@ -154,7 +157,7 @@ impl Status {
                         on_demand: condition == Condition::OnDemand,
                         since,
                         reqid: lane.reqid,
-                        clients: tunnel.peer().is_none().then_some(lane.clients.len()),
+                        clients: tunnel.is_shared().then_some(lane.clients.len()),
                         mark: lane.mark,
                     }
                 })
@@ -173,9 +176,13 @@ impl Status {
                 up: lanes.iter().any(|lane| lane.up),
                 on_demand: lanes.iter().any(|lane| lane.up) && lanes.iter().all(|lane| lane.up == lane.on_demand),
                 device: tunnel.device.name.clone(),
+                devices: match tunnel.device.is_each() {
+                    true => tunnel.devices().into_iter().map(|(name, _)| name).collect(),
+                    false => Vec::new(),
+                },
                 local: tunnel.local.to_string(),
                 remote: tunnel.peer().map_or_else(|| ANY.to_owned(), |peer| peer.to_string()),
-                clients: tunnel.peer().is_none().then_some(0),
+                clients: tunnel.is_shared().then_some(0),
                 keying: match tunnel.keying {
                     Keying::Ike(_) => "ike".into(),
                     Keying::Static(_) => "static".into(),

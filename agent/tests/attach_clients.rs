@@ -36,7 +36,7 @@ fn inner(client: Client) -> IpAddr {
     Ipv4Addr::new(10, 66, 0, client).into()
 }
 
-fn child(name: &str, mark: usize, if_id: u32, local_ts: &str, remote_ts: &str) -> String {
+fn child(name: &str, mark: usize, if_id: &str, local_ts: &str, remote_ts: &str) -> String {
     format!(
         "{name} {{ local_ts = {local_ts}
             remote_ts = {remote_ts}
@@ -45,17 +45,21 @@ fn child(name: &str, mark: usize, if_id: u32, local_ts: &str, remote_ts: &str) -
             mark_in = {mark}/0xff
             mark_out = {mark}/0xff
             set_mark_in = %same
-            if_id_in = {if_id}
-            if_id_out = {if_id} }}\n"
+            {if_id} }}\n"
     )
 }
 
-fn children(if_id: u32, local_ts: &str, remote_ts: &str) -> String {
+fn children(if_id: &str, local_ts: &str, remote_ts: &str) -> String {
     LANES.iter().zip(1..).map(|(name, mark)| child(name, mark, if_id, local_ts, remote_ts)).collect()
 }
 
-/// The gateway's: one connection for whoever has the secret.
-fn gateway_conf() -> String {
+fn if_ids(if_id: impl ToString) -> String {
+    let if_id = if_id.to_string();
+    format!("if_id_in = {if_id}\n            if_id_out = {if_id}")
+}
+
+/// The gateway's: one connection for whoever has the secret. The if_ids are those of the connection, or of its children.
+fn gateway_conf(of_connection: &str, of_children: &str) -> String {
     let (ours, lan, id) = (Side::A.outer(Family::V4), Side::A.lan(Family::V4), Side::A.identity());
     format!(
         "connections {{ roads {{
@@ -63,6 +67,7 @@ fn gateway_conf() -> String {
             local_addrs = {ours}
             remote_addrs = %any
             pools = pool
+            {of_connection}
             local {{ auth = psk
                 id = {id} }}
             remote {{ auth = psk
@@ -70,7 +75,7 @@ fn gateway_conf() -> String {
             children {{ {} }} }} }}
         pools {{ pool {{ addrs = {POOL} }} }}
         secrets {{ ike-roads {{ secret = \"{PSK}\" }} }}\n",
-        children(IF_ID, lan, "dynamic")
+        children(of_children, lan, "dynamic")
     )
 }
 
@@ -90,7 +95,7 @@ fn clients_conf() -> String {
                 id = {id} }}
             children {{ {} }} }}\n",
             outer(*client),
-            children(50 + u32::from(*client), "dynamic", lan)
+            children(&if_ids(50 + client), "dynamic", lan)
         )
     };
     let connections: String = CLIENTS.iter().map(connection).collect();
@@ -110,10 +115,6 @@ impl Stage {
         };
         let stage = Self(Gateways::idle("clients", scenario, Path::new(BINARY)).unwrap());
         stage.write_config();
-        for (side, conf) in [(Side::A, gateway_conf()), (Side::B, clients_conf())] {
-            let file = stage.0.lab().files(side).join("swanctl.conf");
-            fs::write(&file, conf).unwrap();
-        }
         let lan = Side::A.lan(Family::V4);
         let device = |client: &Client| {
             format!(
@@ -136,11 +137,58 @@ impl Stage {
              nft add chain inet lanes out '{{ type filter hook postrouting priority -150; }}'\n{devices}"
         );
         stage.0.lab().gateway(Side::B).sh(&script).unwrap();
-        for side in [Side::A, Side::B] {
-            let file = stage.0.lab().files(side).join("swanctl.conf");
-            stage.swanctl(side, &format!("--load-all --file {}", file.display()));
-        }
+        stage.load(Side::A, &gateway_conf("", &if_ids(IF_ID)));
+        stage.load(Side::B, &clients_conf());
         stage
+    }
+
+    fn load(&self, side: Side, conf: &str) {
+        let file = self.0.lab().files(side).join("swanctl.conf");
+        fs::write(&file, conf).unwrap();
+        self.swanctl(side, &format!("--load-all --file {}", file.display()));
+    }
+
+    /// Gives each client a device of its own, by the if_ids that charon gives its IKE_SA.
+    fn separate(&self, unique: &str) {
+        self.load(Side::A, &gateway_conf(&if_ids(unique), ""));
+        let config = self.0.agent_of(Side::A).config();
+        let toml = fs::read_to_string(&config).unwrap();
+        let toml = toml.replace(&format!("name = {DEVICE:?}"), "name = \"lk-rw%d\"");
+        let toml = toml.replace(&format!("if-id = {IF_ID}"), "if-id = \"%unique\"");
+        assert!(toml.contains("lk-rw%d") && toml.contains("%unique"), "{toml}");
+        fs::write(&config, toml).unwrap();
+    }
+
+    /// Our devices, and what is routed into each.
+    fn devices(&self) -> Vec<(String, Vec<String>)> {
+        let gateway = self.0.lab().gateway(Side::A);
+        let list = gateway.sh("ip -o link show type xfrm").unwrap();
+        let name = |line: &str| line.split_whitespace().nth(1)?.split('@').next().map(str::to_owned);
+        let routes = |device: &str| -> Vec<String> {
+            let text = gateway.sh(&format!("ip -4 route show proto 76 dev {device}")).unwrap();
+            text.lines().filter_map(|line| line.split_whitespace().next().map(str::to_owned)).collect()
+        };
+        list.lines().filter_map(name).map(|name| (name.clone(), routes(&name))).collect()
+    }
+
+    /// Waits until there are so many, and returns those that something is routed into, by what that is.
+    fn wait_for_devices(&self, count: usize, clients: &[Client]) -> Vec<(String, String)> {
+        let wanted: Vec<String> = clients.iter().map(|client| inner(*client).to_string()).collect();
+        let deadline = Instant::now() + FOLLOWED;
+        loop {
+            let devices = self.devices();
+            let mut routed: Vec<(String, String)> = devices
+                .iter()
+                .flat_map(|(device, routes)| routes.iter().map(move |route| (route.clone(), device.clone())))
+                .collect();
+            routed.sort();
+            if devices.len() == count && routed.iter().map(|(route, _)| route).eq(&wanted) {
+                return routed;
+            }
+            let log = || self.0.agent_of(Side::A).log();
+            assert!(Instant::now() < deadline, "{devices:?}, wanted {count}, {wanted:?}\n{}", log());
+            thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// A's: the clients' connection adopted, routed by the pool and by what their SAs are for.
@@ -227,6 +275,21 @@ impl Stage {
         sent
     }
 
+    /// Each class to each client by that client's own SA, and counted for the one lane, both ways.
+    fn assert_each_class_has_its_lane(&self, clients: &[Client]) {
+        let sent: Vec<Vec<(u32, u64)>> = clients.iter().map(|client| self.by_kernel(*client)).collect();
+        let (counted, n) = (self.counted(), clients.len());
+        assert_eq!(self.received(clients, 10), vec![10; 6 * n]);
+        let now = self.counted().into_iter().zip(counted);
+        let added: Vec<(u64, u64)> = now.map(|(now, before)| (now.0 - before.0, now.1 - before.1)).collect();
+        assert_eq!(added, [(10 * n as u64, 10 * n as u64); 3]);
+        for (client, sent) in clients.iter().zip(sent) {
+            let wanted: Vec<(u32, u64)> = sent.into_iter().map(|(mark, packets)| (mark, packets + 10)).collect();
+            assert_eq!(wanted.iter().map(|(mark, _)| *mark).collect::<Vec<_>>(), [1, 2, 3]);
+            assert_eq!(self.by_kernel(*client), wanted, "client {client}");
+        }
+    }
+
     fn status(&self) -> serde_json::Value {
         serde_json::from_str(&self.0.agent_of(Side::A).must(&["status", "--json"]).unwrap()).unwrap()
     }
@@ -305,24 +368,12 @@ fn attach_clients_share_a_device_and_each_lane_is_a_set_of_their_sas() {
     stage.wait_for_routes(&CLIENTS);
     stage.assert_planned();
 
-    // Each class to each client by that client's own SA, and counted for the one lane, both ways.
-    stage.received(&CLIENTS, 1);
-    let (before, sent) = (stage.counted(), CLIENTS.map(|client| stage.by_kernel(client)));
-    assert_eq!(stage.received(&CLIENTS, 20), [20; 18]);
-    let added = |stage: &Stage, before: &[(u64, u64)]| -> Vec<(u64, u64)> {
-        stage.counted().iter().zip(before).map(|(now, before)| (now.0 - before.0, now.1 - before.1)).collect()
-    };
-    assert_eq!(added(&stage, &before), [(60, 60); 3]);
-    for (client, sent) in CLIENTS.into_iter().zip(sent) {
-        let wanted: Vec<(u32, u64)> = sent.into_iter().map(|(mark, packets)| (mark, packets + 20)).collect();
-        assert_eq!(wanted.iter().map(|(mark, _)| *mark).collect::<Vec<_>>(), [1, 2, 3]);
-        assert_eq!(stage.by_kernel(client), wanted, "client {client}");
-    }
+    stage.assert_each_class_has_its_lane(&CLIENTS);
     let metrics = stage.0.agent_of(Side::A).metrics().unwrap();
     assert_eq!(metrics.sum("lanekeeper_tunnel_clients", &[("tunnel", TUNNEL)]) as u64, 3);
 
     // Keys change and a client leaves, under the traffic of the others: they lose nothing.
-    let flows: Vec<Flow> = [1, 3].into_iter().flat_map(|client| stage.flows(client, 600)).collect();
+    let flows: Vec<Flow> = [1, 3].into_iter().flat_map(|client| stage.flows(client, 400)).collect();
     let traffic = Traffic::start(&flows).unwrap();
     for child in LANES {
         stage.swanctl(Side::A, &format!("--rekey --child {child}"));
@@ -362,6 +413,61 @@ fn attach_clients_share_a_device_and_each_lane_is_a_set_of_their_sas() {
     assert!(seen.clear == 0 && seen.esp_total() > 0, "{seen:?}");
 
     stage.swanctl(Side::B, "--terminate --ike client-1");
+    stage.0.agent(Side::A).stop().unwrap();
+    stage.0.agent_of(Side::A).must(&["down"]).unwrap();
+    assert_eq!(dump::difference(&found, &machine(&stage)), Vec::<String>::new());
+}
+
+#[test]
+fn attach_clients_have_devices_of_their_own_while_they_are_there() {
+    let mut stage = Stage::new();
+    stage.separate("%unique");
+    let gateway = stage.0.lab().gateway(Side::A);
+    let machine = |stage: &Stage| dump::machine(&gateway, &stage.0.agent_of(Side::A).bpffs()).unwrap();
+    let found = machine(&stage);
+    let capture = Capture::start(&stage.0.lab().wan()).unwrap();
+    stage.0.agent(Side::A).start().unwrap();
+    stage.wait_for_devices(0, &[]);
+    let idle = machine(&stage);
+    for client in [1, 2] {
+        stage.connect(client);
+    }
+    stage.wait_for_clients(2, [2, 2, 2]);
+    let before = stage.wait_for_devices(2, &[1, 2]);
+    stage.assert_planned();
+    stage.assert_each_class_has_its_lane(&[1, 2]);
+
+    // One leaves under the traffic of the other, whose keys and IKE_SA change: its device stays, and loses nothing.
+    let traffic = Traffic::start(&stage.flows(1, 300)).unwrap();
+    stage.swanctl(Side::A, "--rekey --child voice");
+    stage.swanctl(Side::A, "--rekey --ike roads");
+    thread::sleep(Duration::from_millis(500));
+    stage.swanctl(Side::B, "--terminate --ike client-2");
+    stage.wait_for_clients(1, [1, 1, 1]);
+    let after = stage.wait_for_devices(1, &[1]);
+    assert_whole(&traffic.finish().unwrap());
+    assert_eq!(after, before[..1]);
+    assert_eq!(stage.received(&[1, 2], 5), [[5; 6], [0; 6]].concat());
+    stage.assert_planned();
+
+    // The last one leaves while no agent runs: nothing of any of them stays.
+    stage.0.agent(Side::A).kill().unwrap();
+    stage.swanctl(Side::B, "--terminate --ike client-1");
+    stage.0.agent(Side::A).start().unwrap();
+    stage.wait_for_devices(0, &[]);
+    assert_eq!(stage.received(&[1], 5), [0; 6]);
+    assert_eq!(dump::difference(&idle, &machine(&stage)), Vec::<String>::new());
+
+    // Two devices each, one for what comes in.
+    stage.separate("%unique-dir");
+    stage.connect(1);
+    stage.wait_for_clients(1, [1, 1, 1]);
+    stage.wait_for_devices(2, &[1]);
+    stage.assert_each_class_has_its_lane(&[1]);
+    let seen = capture.stop().unwrap();
+    assert!(seen.clear == 0 && seen.esp_total() > 0, "{seen:?}");
+    stage.swanctl(Side::B, "--terminate --ike client-1");
+    stage.wait_for_devices(0, &[]);
     stage.0.agent(Side::A).stop().unwrap();
     stage.0.agent_of(Side::A).must(&["down"]).unwrap();
     assert_eq!(dump::difference(&found, &machine(&stage)), Vec::<String>::new());

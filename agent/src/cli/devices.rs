@@ -12,7 +12,10 @@ pub fn devices(socket: &Path, json: bool) -> anyhow::Result<Outcome> {
     let mut devices = wait_for(async { Ok(kernel::devices(&Netlink::open()?).await?) })?;
     if let Ok(Reply::Status { status }) = client::ask(socket, &Request::Status {}) {
         for device in devices.iter_mut().filter(|device| device.owner.is_some()) {
-            let tunnel = status.tunnels.iter().find(|tunnel| tunnel.device == device.name);
+            let tunnel = status
+                .tunnels
+                .iter()
+                .find(|tunnel| tunnel.device == device.name || tunnel.devices.contains(&device.name));
             device.tunnel = tunnel.map(|tunnel| tunnel.name.clone());
         }
     }

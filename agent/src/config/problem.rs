@@ -503,6 +503,30 @@ pub enum Problem {
         /// `selectors` or `virtual`.
         word: &'static str,
     },
+    /// Devices of IKE_SAs that are not an adopted connection's.
+    #[error("{object}: if-id \"%unique\" is what strongSwan gives IKE_SAs of an adopted connection, and this is none")]
+    EachOfOurs {
+        /// Which tunnel's device.
+        object: String,
+    },
+    /// Several devices of one name, or a name for several of one device.
+    #[error("{object}: name \"{name}\" {}", if *each { "is for one device, and each IKE_SA has one" } else { "is for several devices, and there is one" })]
+    EachName {
+        /// Which tunnel's device.
+        object: String,
+        /// What is there.
+        name: String,
+        /// Whether each IKE_SA has a device.
+        each: bool,
+    },
+    /// A tenant is known by a device that is there.
+    #[error("{object}: each IKE_SA of {tunnel} has a device of its own, and a tenant's own tunnel has one")]
+    EachOwned {
+        /// Which tenant.
+        object: String,
+        /// Which tunnel.
+        tunnel: String,
+    },
     /// Clients of a connection that is not adopted.
     #[error("{object}: remote \"any\" is for the clients of an adopted connection, and this is none")]
     AnyPeer {

@@ -37,7 +37,11 @@ impl Passage {
         let leaves = verdict.blocked.is_none();
         let taken = tunnel.zip(flow).filter(|_| leaves).and_then(|(tunnel, flow)| {
             let tunnel = &policy.tunnels[tunnel.0];
-            let (kind, flow) = (tunnel.device.kind, asked(tunnel, flow));
+            let named = match &way {
+                Way::Device(device) => tunnel.device.named(device),
+                Way::Nowhere(_) => None,
+            };
+            let (kind, flow) = (named.unwrap_or(tunnel.device.kind), asked(tunnel, flow));
             let taken = xfrm.policy(&flow, kind.if_id(), kind.asks_with(verdict.mark, policy.mark_mask))?;
             Some((taken, xfrm.state(taken, &flow).copied()))
         });
@@ -89,7 +93,7 @@ pub const HEAD: &str = "device           policy        sa";
 /// The tunnel of the device that a packet is routed to.
 pub fn tunnel(policy: &Policy, way: &Way) -> Option<TunnelIndex> {
     let Way::Device(device) = way else { return None };
-    policy.tunnels.iter().position(|tunnel| tunnel.device.name == *device).map(TunnelIndex)
+    policy.tunnels.iter().position(|tunnel| tunnel.device.named(device).is_some()).map(TunnelIndex)
 }
 
 /// What the policies of a tunnel's device are asked about.

@@ -9,8 +9,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use crate::lane::LaneId;
 use crate::plan::REQIDS;
-use crate::policy::adopt::{Adopt, Ends, Learned, Pattern, Traits};
-use crate::policy::{Clients, Keying, Policy, Tunnel};
+use crate::policy::adopt::{Adopt, Ends, Learned, OwnDevice, Pattern, Traits};
+use crate::policy::{Clients, Device, EACH, Keying, Policy, Tunnel};
 
 mod child;
 mod follow;
@@ -32,6 +32,10 @@ pub struct Followed {
     pub connection: String,
     /// Clients from anywhere have the connection, each with IKE_SA and CHILD_SAs of its own.
     shared: bool,
+    /// Each IKE_SA has a device of its own: this one, with its if_id.
+    each: Option<Device>,
+    /// Of the file's devices, which none of those may be.
+    taken: BTreeSet<u32>,
     if_id: u32,
     /// `[mark] mask`.
     mask: u32,
@@ -107,7 +111,9 @@ impl Followed {
         Self {
             tunnel: tunnel.name.clone(),
             connection: adopt.connection.clone(),
-            shared: tunnel.peer().is_none(),
+            shared: tunnel.is_shared(),
+            each: Some(tunnel.device.clone()).filter(Device::is_each),
+            taken: policy.tunnels.iter().map(|tunnel| tunnel.device.kind.if_id()).collect(),
             if_id: tunnel.device.kind.if_id(),
             mask: policy.mark_mask,
             by_label: adopt.children.is_empty(),
@@ -141,6 +147,7 @@ impl Followed {
         if self.shared {
             self.keep_one_mark(&mut fit, known, &mut bound);
             bound.refusals.extend(self.twins(children));
+            bound.refusals.extend(self.apart(children));
         }
         bound.cautions.extend(fit.iter().filter_map(|group| self.caution(group.child)));
         if self.by_label {
@@ -153,7 +160,60 @@ impl Followed {
 
     /// Whether routes or addresses are made of what its SAs are for.
     pub fn follows(&self) -> bool {
-        self.routes || self.addresses
+        self.routes || self.addresses || self.each.is_some()
+    }
+
+    /// Whether it has its place in one of the tunnel's devices.
+    fn is_inside(&self, child: &Child) -> Result<(), Refusal> {
+        let (name, if_id) = (child.name.clone(), child.if_id);
+        let Some(each) = &self.each else {
+            let device = self.if_id;
+            return if if_id == device { Ok(()) } else { Err(Refusal::IfId { child: name, if_id, device }) };
+        };
+        for if_id in [if_id, child.if_id_in] {
+            if if_id == 0 {
+                return Err(Refusal::NoIfId { child: name });
+            }
+            if self.taken.contains(&if_id) {
+                return Err(Refusal::IfIdTaken { child: name, if_id });
+            }
+            if each.of(if_id).is_none() {
+                return Err(Refusal::LongName { child: name, device: each.name.replace(EACH, &if_id.to_string()) });
+            }
+        }
+        Ok(())
+    }
+
+    /// The devices of IKE_SAs: with other if_ids for what comes in, those have one of their own, into which nothing is routed.
+    fn own_devices(&self, children: &[Child]) -> BTreeMap<String, OwnDevice> {
+        let mut devices: BTreeMap<String, OwnDevice> = BTreeMap::new();
+        let Some(each) = &self.each else { return devices };
+        for child in self.own(children).into_iter().filter(|child| self.is_inside(child).is_ok()) {
+            for if_id in [child.if_id_in, child.if_id] {
+                let Some(name) = each.of(if_id) else { continue };
+                let own = devices.entry(name).or_default();
+                own.if_id = if_id;
+                if if_id != child.if_id {
+                    continue;
+                }
+                if self.addresses {
+                    own.addresses.extend(&child.peer.given);
+                }
+                if self.routes {
+                    let read = child.remote_ts.iter().filter_map(|text| Selector::read(text));
+                    own.routes.extend(read.flat_map(|read| read.prefixes));
+                }
+            }
+        }
+        devices
+    }
+
+    /// IKE_SAs whose CHILD_SAs are not all in one device.
+    fn apart(&self, children: &[Child]) -> BTreeSet<Refusal> {
+        let mut first: BTreeMap<u32, u32> = BTreeMap::new();
+        let own = self.own(children).into_iter().filter(|_| self.each.is_some());
+        let apart = own.filter(|child| *first.entry(child.peer.ike_sa).or_insert(child.if_id) != child.if_id);
+        apart.map(|child| Refusal::Apart { child: child.name.clone() }).collect()
     }
 
     /// What its SAs are for: those CHILD_SAs that have the device's if_id, steered to or not, for what is sent there belongs in
@@ -163,9 +223,9 @@ impl Followed {
         if self.addresses {
             inner.ends.addresses.extend(addresses);
         }
-        let of_device =
-            |child: &&Child| child.connection == self.connection && child.installed && child.if_id == self.if_id;
-        for child in children.iter().filter(|_| self.routes).filter(of_device) {
+        inner.ends.devices = self.own_devices(children);
+        let of_device = |child: &&Child| self.is_inside(child).is_ok();
+        for child in self.own(children).into_iter().filter(|_| self.routes).filter(of_device) {
             for text in &child.remote_ts {
                 let (child, selector) = (child.name.clone(), text.clone());
                 match Selector::read(text) {
@@ -196,7 +256,8 @@ impl Followed {
     fn groups<'a>(&self, children: &'a [Child]) -> Vec<Group<'a>> {
         let mut groups: BTreeMap<(&str, [u32; 3]), Group<'_>> = BTreeMap::new();
         for child in self.own(children) {
-            let found_by = if self.shared { [child.mark.0, child.mark.1, child.if_id] } else { [child.reqid, 0, 0] };
+            let if_id = if self.each.is_some() { 0 } else { child.if_id };
+            let found_by = if self.shared { [child.mark.0, child.mark.1, if_id] } else { [child.reqid, 0, 0] };
             let new = || Group { child, clients: Clients::new(), class: self.class_of(child) };
             let group = groups.entry((&child.name, found_by)).or_insert_with(new);
             group.child = child;
@@ -262,10 +323,7 @@ impl Followed {
             return if self.by_label { Err(Refusal::Label { child: name(), label: label() }) } else { Ok(false) };
         }
         let (value, mask) = child.mark;
-        let device = self.if_id;
-        if child.if_id != device {
-            return Err(Refusal::IfId { child: name(), if_id: child.if_id, device });
-        }
+        self.is_inside(child)?;
         let mut reqids = group.clients.keys().copied().chain([child.reqid]);
         if let Some(reqid) = reqids.find(|reqid| REQIDS.contains(reqid)) {
             return Err(Refusal::Reqid { child: name(), reqid });
@@ -275,7 +333,7 @@ impl Followed {
         }
         let overlaps = |other: &Child| {
             let (other_value, other_mask) = other.mark;
-            other.if_id == child.if_id && (value ^ other_value) & mask & other_mask == 0
+            (self.each.is_some() || other.if_id == child.if_id) && (value ^ other_value) & mask & other_mask == 0
         };
         // Those that nothing is steered to as well: they would take packets off it.
         let is_other = |other: &&Group<'_>| !std::ptr::eq(other.child, child) && overlaps(other.child);

@@ -372,9 +372,10 @@ pub(super) fn log(event: &Event) {
         Event::CharonGone { reason } => warn!(%reason, "charon gone"),
         Event::CharonBack { version } => info!(%version, "charon back"),
         Event::Trouble { tunnel, reason } => warn!(%tunnel, %reason, "trouble"),
-        Event::Inside(tunnel, Ends { routes, addresses }) => {
+        Event::Inside(tunnel, Ends { routes, addresses, devices }) => {
             let (routes, addresses) = (words(routes), words(addresses));
-            info!(%tunnel, %routes, %addresses, "inside of adopted SAs");
+            let devices = devices.len();
+            info!(%tunnel, %routes, %addresses, devices, "inside of adopted SAs");
         }
         Event::Clients(tunnel, clients) => info!(%tunnel, clients, "clients"),
         Event::Unfit { tunnel, reason } => warn!(%tunnel, %reason, "not steered"),

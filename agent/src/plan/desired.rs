@@ -128,7 +128,6 @@ impl Desired {
         let mut desired = Self { ports, sockets: policy.mark_sockets, ..Self::default() };
         desired.lead(policy);
         for tunnel in &policy.tunnels {
-            desired.add_device(tunnel);
             desired.policies.extend(blocks(tunnel));
             let if_id = tunnel.device.kind.if_id();
             match &tunnel.keying {
@@ -143,9 +142,15 @@ impl Desired {
         Ok(desired)
     }
 
-    fn add_device(&mut self, tunnel: &Tunnel) {
+    fn add_devices(&mut self, tunnel: &Tunnel) {
+        for (name, kind) in tunnel.devices() {
+            self.add_device(tunnel, name, kind);
+        }
+    }
+
+    fn add_device(&mut self, tunnel: &Tunnel, name: String, kind: DeviceKind) {
         let device = &tunnel.device;
-        let kind = match device.kind {
+        let kind = match kind {
             DeviceKind::Xfrm { if_id } => LinkKind::Xfrm { if_id },
             DeviceKind::Vti { input_key, output_key } => {
                 LinkKind::Vti { local: tunnel.local, remote: tunnel.remote, input_key, output_key }
@@ -157,8 +162,9 @@ impl Desired {
         };
         // A VTI has asked for the policy by its key and forgotten the SA: any policy of others that fits would drop the packet.
         let disable_policy = matches!(device.kind, DeviceKind::Vti { .. });
+        self.attached.insert(name.clone());
         self.links.push(Link {
-            name: device.name.clone(),
+            name,
             kind,
             mtu: device.mtu,
             up: true,
@@ -166,7 +172,6 @@ impl Desired {
             vrf: device.vrf.clone(),
             link: device.link.clone(),
         });
-        self.attached.insert(device.name.clone());
     }
 
     /// As it can be on that machine: a device whose VRF is not there must not be either, or its own addresses would make routes

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Class, ClassIndex, Clients, Keying, Lane, Policy, Tunnel};
+use super::{Class, ClassIndex, Clients, DeviceKind, Keying, Lane, Policy, Tunnel};
 use crate::lane::LaneId;
 
 /// A connection that is not ours: nothing is loaded into charon, begun or ended there.
@@ -27,6 +27,20 @@ pub struct Adopt {
 /// Inside of the SAs of a connection: what they are for, as charon has them now.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ends {
+    /// On the peer's side, without host bits.
+    pub routes: BTreeSet<IpNet>,
+    /// Virtual IPs of this side.
+    pub addresses: BTreeSet<IpAddr>,
+    /// Where each IKE_SA has a device of its own: those, by name.
+    #[serde(default)]
+    pub devices: BTreeMap<String, OwnDevice>,
+}
+
+/// The device of one IKE_SA.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnDevice {
+    /// Of the IKE_SA's states and policies: for what leaves, or for what comes in where that has another.
+    pub if_id: u32,
     /// On the peer's side, without host bits.
     pub routes: BTreeSet<IpNet>,
     /// Virtual IPs of this side.
@@ -180,6 +194,14 @@ impl Adopt {
         if !self.addresses {
             inside.now.addresses.clear();
         }
+        for own in inside.now.devices.values_mut() {
+            if !self.routes {
+                own.routes.clear();
+            }
+            if !self.addresses {
+                own.addresses.clear();
+            }
+        }
         inside
     }
 }
@@ -196,9 +218,29 @@ impl Tunnel {
     /// Whether routes or addresses are made of the inside of SAs that are not ours.
     pub fn follows(&self) -> bool {
         match &self.keying {
-            Keying::Adopted(adopt) => adopt.routes || adopt.addresses,
+            Keying::Adopted(adopt) => adopt.routes || adopt.addresses || self.device.is_each(),
             Keying::Ike(_) | Keying::Static(_) => false,
         }
+    }
+
+    /// Its devices by name, with their if_ids: one, or those of its IKE_SAs now.
+    pub fn devices(&self) -> Vec<(String, DeviceKind)> {
+        if !self.device.is_each() {
+            return vec![(self.device.name.clone(), self.device.kind)];
+        }
+        let each = self.inside().into_iter().flat_map(|inside| &inside.now.devices);
+        each.map(|(name, own)| (name.clone(), DeviceKind::Xfrm { if_id: own.if_id })).collect()
+    }
+
+    /// The device that a prefix of its SAs is routed into: where several have it, that of the newest IKE_SA. `None` where none
+    /// has it any more.
+    pub fn device_of(&self, prefix: &IpNet) -> Option<&str> {
+        if !self.device.is_each() {
+            return Some(&self.device.name);
+        }
+        let each = self.inside().into_iter().flat_map(|inside| &inside.now.devices);
+        let has = each.filter(|(_, own)| own.routes.contains(prefix));
+        has.max_by_key(|(_, own)| own.if_id).map(|(name, _)| name.as_str())
     }
 
     /// All that is routed into its device: the file's prefixes, and those of its CHILD_SAs.
@@ -225,7 +267,7 @@ mod tests {
     use super::*;
 
     fn ends(routes: &[&str]) -> Ends {
-        Ends { routes: routes.iter().map(|route| route.parse().unwrap()).collect(), addresses: BTreeSet::new() }
+        Ends { routes: routes.iter().map(|route| route.parse().unwrap()).collect(), ..Ends::default() }
     }
 
     #[test]

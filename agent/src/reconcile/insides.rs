@@ -48,7 +48,7 @@ pub fn forget(runtime_dir: &Path) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::adopt::{Ends, Inside};
+    use crate::policy::adopt::{Ends, Inside, OwnDevice};
 
     #[test]
     fn what_is_known_is_recalled_and_what_cannot_be_read_is_not_taken_for_nothing() {
@@ -56,7 +56,12 @@ mod tests {
         assert_eq!(recall(folder.path()).unwrap(), Insides::new());
         let mut inside = Inside::default();
         let routes = ["10.2.0.0/16", "2001:db8::/32"].map(|route| route.parse().unwrap());
-        inside.take(Ends { routes: routes.into(), addresses: ["10.3.0.1".parse().unwrap()].into() });
+        inside.take(Ends { routes: routes.into(), addresses: ["10.3.0.1".parse().unwrap()].into(), ..Ends::default() });
+        let own = OwnDevice { if_id: 7, routes: routes.into(), ..OwnDevice::default() };
+        inside.now.devices.insert("lk-rw7".to_owned(), own);
+        let insides = Insides::from([("b7".to_owned(), inside.clone())]);
+        remember(folder.path(), &insides).unwrap();
+        assert_eq!(recall(folder.path()).unwrap(), insides);
         inside.take(Ends { routes: routes[..1].iter().copied().collect(), ..Ends::default() });
         let insides = Insides::from([("b7".to_owned(), inside)]);
         remember(folder.path(), &insides).unwrap();

@@ -133,7 +133,7 @@ impl Wanted {
 
     /// The tunnel that a device leads to.
     pub fn tunnel_of(&self, device: &str) -> Option<&str> {
-        let tunnel = self.policy.tunnels.iter().find(|tunnel| tunnel.device.name == device);
+        let tunnel = self.policy.tunnels.iter().find(|tunnel| tunnel.device.named(device).is_some());
         tunnel.map(|tunnel| tunnel.name.as_str())
     }
 

@@ -347,7 +347,7 @@ tunnel branch-7  up  3/4 lanes  192.0.2.1 -> 192.0.2.2  lk-branch7  static
         let mut inside = Inside::default();
         let routes = ["10.2.0.0/16", "10.3.0.0/16", "2001:db8:2:3:4:5:6::/112", "2001:db8:2:3:4:5:7::/112"];
         let routes = routes.map(|route| route.parse().unwrap());
-        inside.take(Ends { routes: routes.into(), addresses: ["10.4.0.1".parse().unwrap()].into() });
+        inside.take(Ends { routes: routes.into(), addresses: ["10.4.0.1".parse().unwrap()].into(), ..Ends::default() });
         inside.take(Ends { routes: routes[1..].iter().copied().collect(), ..inside.now.clone() });
         status.tunnels[0].inside = Some(inside);
         let text = status.table(1_000, ALL);

@@ -247,3 +247,45 @@ gw.toml:9:25: warning: tunnel "branch-7": IKE and ESP to clients of tunnel "bran
 "#,
     );
 }
+
+/// What is said of the same with a device for each client.
+fn each(name: &str, if_id: &str, adopt: bool) -> String {
+    let device = format!("name = \"{name}\", if-id = {if_id}");
+    let text = FINE.replacen("name = \"lk-branch7\", if-id = 42", &device, 1);
+    said(&if adopt { text.replacen(IKE, "adopt = { connection = \"office\" }", 1) } else { text })
+}
+
+#[test]
+fn a_device_for_each_client_has_a_name_for_each_and_an_adopted_connection() {
+    same(&each("lk-rw%d", "\"%unique\"", true), "");
+    same(
+        &each("lk-rw%d", "\"%unique\"", false),
+        r#"
+gw.toml:10:53: error: tunnel "branch-7": device: if-id "%unique" is what strongSwan gives IKE_SAs of an adopted connection, and this is none
+    write a number, or take [tunnel.adopt]
+"#,
+    );
+    same(
+        &each("lk-rw", "\"%unique\"", true),
+        r#"
+gw.toml:10:34: error: tunnel "branch-7": device: name "lk-rw" is for one device, and each IKE_SA has one
+    write %d in it, like "lk-rw%d": the if_id stands there
+"#,
+    );
+    same(
+        &each("lk-rw%d", "42", true),
+        r#"
+gw.toml:10:34: error: tunnel "branch-7": device: name "lk-rw%d" is for several devices, and there is one
+    write if-id = "%unique", or take the %d out
+"#,
+    );
+}
+
+#[test]
+fn a_tenant_has_no_tunnel_with_a_device_for_each_client() {
+    let text = FINE.replacen("name = \"lk-branch7\", if-id = 42", "name = \"lk-rw%d\", if-id = \"%unique\"", 1);
+    let text = text.replacen(IKE, "adopt = { connection = \"office\" }", 1);
+    let said = said(&format!("{text}[[tenant]]\nname = \"a\"\ntunnels = [\"branch-7\"]\n"));
+    let error = "error: tenant \"a\": each IKE_SA of tunnel \"branch-7\" has a device of its own, and a tenant's own tunnel has one";
+    assert!(said.contains(error), "{said}");
+}

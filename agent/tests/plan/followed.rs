@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use lanekeeper::plan::{Address, Desired, Observed, Op, Plan, RouteVia, diff};
-use lanekeeper::policy::adopt::{Ends, Inside};
+use lanekeeper::policy::adopt::{Ends, Inside, OwnDevice};
 use lanekeeper::policy::{Adopt, DeviceKind, Keying, Policy};
 use proptest::prelude::*;
 
@@ -254,4 +254,52 @@ proptest! {
             }
         }
     }
+}
+
+/// Clients, each with a device of its own: the if_id, and what is routed into it. The file has the pool.
+fn clients(each: &[(u32, &str)]) -> Policy {
+    let mut inside = Inside::default();
+    for (if_id, prefix) in each {
+        let own = OwnDevice { if_id: *if_id, routes: [net(prefix)].into(), ..OwnDevice::default() };
+        inside.now.devices.insert(format!("lk-rw{if_id}"), own);
+        inside.now.routes.insert(net(prefix));
+    }
+    let mut policy = adopted(&[inside]);
+    let tunnel = &mut policy.tunnels[0];
+    tunnel.remote = "0.0.0.0".parse().unwrap();
+    tunnel.device.name = "lk-rw%d".into();
+    tunnel.device.kind = DeviceKind::Xfrm { if_id: 0 };
+    tunnel.routes = vec![net("10.66.0.0/24")];
+    policy
+}
+
+#[test]
+fn a_client_has_its_device_and_what_is_for_nobody_is_unreachable() {
+    let two = machine(&desired(&clients(&[(7, "10.66.0.1/32"), (8, "10.66.0.2/32")])));
+    assert_eq!(two.links.keys().collect::<Vec<_>>(), ["lk-rw7", "lk-rw8"]);
+    assert_eq!(two.attached.iter().collect::<Vec<_>>(), ["lk-rw7", "lk-rw8"]);
+    assert_eq!(
+        ["10.66.0.1", "10.66.0.2", "10.66.0.3"].map(|host| way(&two, host)),
+        ["lk-rw7", "lk-rw8", "unreachable"]
+    );
+    // One who comes back, and for a moment is there twice: the newer device has it.
+    let twice = machine(&desired(&clients(&[(7, "10.66.0.1/32"), (10, "10.66.0.1/32")])));
+    assert_eq!(way(&twice, "10.66.0.1"), "lk-rw10");
+}
+
+#[test]
+fn nothing_stays_of_a_client_that_has_gone_and_nothing_leaks_meanwhile() {
+    let (two, one, none) =
+        (clients(&[(7, "10.66.0.1/32"), (8, "10.66.0.2/32")]), clients(&[(8, "10.66.0.2/32")]), clients(&[]));
+    for (from, to) in [(&none, &two), (&two, &one), (&one, &none), (&two, &none), (&none, &one)] {
+        let mut machine = machine(&desired(from));
+        for op in diff(&desired(to), &machine).unwrap().ops {
+            carry_out(&mut machine, &op);
+            for host in ["10.66.0.1", "10.66.0.2", "10.66.0.3"] {
+                assert_ne!(way(&machine, host), "as before", "{host} after {op}");
+            }
+        }
+        assert_eq!(machine, self::machine(&desired(to)));
+    }
+    assert_eq!(machine(&desired(&none)).links.len(), 0);
 }

@@ -159,7 +159,7 @@ impl TunnelSketch {
                     idle_timeout: None,
                 })
             } else if let Some((now, gone, given)) = self.inside {
-                let now = Ends { routes: some(&INSIDE, now), addresses: some(&GIVEN, given) };
+                let now = Ends { routes: some(&INSIDE, now), addresses: some(&GIVEN, given), ..Ends::default() };
                 let gone = some(&INSIDE, gone).difference(&now.routes).copied().collect();
                 Keying::Adopted(Adopt {
                     connection: "office".into(),

@@ -87,6 +87,16 @@ pub enum ForeignMark {
     Masked(#[schemars(regex(pattern = r"^ *(0x[0-9A-Fa-f]+|[0-9]+) *(/ *(0x[0-9A-Fa-f]+|[0-9]+) *)?$"))] String),
 }
 
+/// An if_id.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub enum IfId {
+    /// One.
+    Number(#[schemars(range(min = 1))] u32),
+    /// Each IKE_SA's own.
+    Unique(#[schemars(regex(pattern = "^%unique$"))] String),
+}
+
 /// A duration.
 #[derive(JsonSchema)]
 #[schemars(untagged)]

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 
 use super::FileKey;
 use super::adopt::Adopt;
-use super::shape::{Consent, Distincts, Duration, Many, Starts};
+use super::shape::{Consent, Distincts, Duration, IfId, Many, Starts};
 use crate::config::findings::{At, Spot};
 use crate::config::problem::Problem;
 use crate::config::table::Table;
@@ -145,12 +145,16 @@ pub struct Device {
     /// Its kind.
     #[schemars(rename = "type", with = "DeviceType", required)]
     pub kind: Option<At<DeviceType>>,
-    /// Its name, up to 15 bytes; no other program's device.
+    /// Its name, up to 15 bytes; no other program's device. With if-id `%unique` it has a `%d`, for the if_id.
     #[schemars(with = "String", required)]
     pub name: Option<At<String>>,
-    /// Of an XFRM interface, which needs it: what ties device, SAs and policies together; another one in each tunnel.
-    #[schemars(with = "Option<u32>", range(min = 1))]
+    /// Of an XFRM interface, which needs it: what ties device, SAs and policies together; another one in each tunnel. With
+    /// `[tunnel.adopt]` also `%unique`: each IKE_SA has a device of its own, while it is there.
+    #[schemars(with = "Option<IfId>")]
     pub if_id: Option<At<u32>>,
+    /// Where that is `%unique`.
+    #[schemars(skip)]
+    pub(crate) each: Option<Spot>,
     /// Of a VTI, which needs it or both of the next two: the mark of its policies; another one in each tunnel. Of a GRE device:
     /// what stands in its packets, the same on both ends.
     #[schemars(with = "Option<u32>", range(min = 1))]
@@ -187,11 +191,17 @@ impl Device {
         let name = table.required("name", &value::DEVICE);
         let none = "leave the key out for no addresses";
         let (addresses, virtual_ips) = split(table.many("addresses", &value::DEVICE_ADDRESS, none));
+        let (if_id, each) = match table.one("if-id", &value::IF_ID) {
+            Some(At { value: Some(value), spot }) => (Some(At { value, spot }), None),
+            Some(At { value: None, spot }) => (None, Some(spot)),
+            None => (None, None),
+        };
         Self::check_keys(kind.as_ref().map_or(DeviceType::Xfrm, |kind| kind.value), table);
         Self {
             kind,
             name,
-            if_id: table.number("if-id", 1..=u32::MAX),
+            if_id,
+            each,
             key: table.number("key", 1..=u32::MAX),
             ikey: table.number("ikey", 1..=u32::MAX),
             okey: table.number("okey", 1..=u32::MAX),

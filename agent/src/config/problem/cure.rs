@@ -106,6 +106,10 @@ impl Problem {
                 Some(format!("write it as {there} of the child in swanctl.conf, and take it out here"))
             }
             Self::OfAdopted { key, .. } => Some(format!("write out its {key}, or take [tunnel.adopt]")),
+            Self::EachOfOurs { .. } => Some("write a number, or take [tunnel.adopt]".to_owned()),
+            Self::EachName { each: true, .. } => Some("write %d in it, like \"lk-rw%d\": the if_id stands there".to_owned()),
+            Self::EachName { each: false, .. } => Some("write if-id = \"%unique\", or take the %d out".to_owned()),
+            Self::EachOwned { .. } => Some("write out an if-id, or name the tenant's `sources`".to_owned()),
             Self::AnyPeer { .. } => Some("write out its remote, or take [tunnel.adopt]".to_owned()),
             Self::AdoptDevice { .. } => Some(
                 "write type = \"xfrm\" and the if-id that the children have as if_id_in and if_id_out in swanctl.conf".to_owned(),

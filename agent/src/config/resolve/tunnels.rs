@@ -18,7 +18,7 @@ use crate::config::findings::{At, Findings};
 use crate::config::problem::Problem;
 use crate::config::value::{DeviceType, SELECTORS, VIRTUAL};
 use crate::policy::lanes::{self, Carried};
-use crate::policy::{Class, ClassIndex, Device, DeviceKind, Fallback, Keying, Policy, Tunnel, TunnelIndex};
+use crate::policy::{Class, ClassIndex, Device, DeviceKind, EACH, Fallback, Keying, Policy, Tunnel, TunnelIndex};
 
 /// Anti-replay window of a tunnel that names none: wide enough for what CPUs and queues reorder inside one class.
 const REPLAY_WINDOW: u32 = 128;
@@ -171,6 +171,7 @@ fn device(tunnel: &document::Tunnel) -> Device {
     let kind = device.and_then(|device| device.kind.as_ref()).map_or(DeviceType::Xfrm, |kind| kind.value);
     Device {
         kind: match kind {
+            DeviceType::Xfrm if device.is_some_and(|device| device.each.is_some()) => DeviceKind::Xfrm { if_id: 0 },
             DeviceType::Xfrm => DeviceKind::Xfrm { if_id: number(device.and_then(|device| device.if_id.as_ref())) },
             DeviceType::Vti => {
                 let (input, output) = device.map_or((None, None), document::Device::keys);
@@ -219,6 +220,7 @@ fn check_inside(tunnel: &document::Tunnel, findings: &mut Findings<'_>) {
         }
     }
     let of_device = format!("{object}: device");
+    check_each(tunnel, device, &of_device, findings);
     super::rules::no_twice(&device.addresses, &of_device, "addresses", ToString::to_string, findings);
     super::rules::no_twice(&device.virtual_ips, &of_device, "addresses", |()| VIRTUAL.to_owned(), findings);
     if tunnel.adopt.is_none() {
@@ -243,6 +245,18 @@ fn check_inside(tunnel: &document::Tunnel, findings: &mut Findings<'_>) {
             let object = format!("{object}: device");
             findings.problem(mtu.spot, Problem::MtuSmall { object, mtu: mtu.value, with });
         }
+    }
+}
+
+/// Whether several devices may be, and can be called so.
+fn check_each(tunnel: &document::Tunnel, device: &document::Device, object: &str, findings: &mut Findings<'_>) {
+    let each = device.each.is_some();
+    if let Some(spot) = device.each.filter(|_| tunnel.adopt.is_none()) {
+        findings.problem(spot, Problem::EachOfOurs { object: object.to_owned() });
+    }
+    if let Some(name) = device.name.as_ref().filter(|name| name.value.contains(EACH) != each) {
+        let (object, text) = (object.to_owned(), name.value.clone());
+        findings.problem(name.spot, Problem::EachName { object, name: text, each });
     }
 }
 

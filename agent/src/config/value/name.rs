@@ -4,6 +4,7 @@ use lanekeeper_common::abi::MAX_CGROUP_LEVELS;
 
 use super::{Kind, Reason};
 use crate::policy::cgroup::{LONGEST, names};
+use crate::policy::{DEVICE_MOST, EACH};
 
 /// A class: a name that is not one of the words that stand beside classes in `fallback`.
 pub const CLASS: Kind<String> = Kind { wanted: "a name", example: "\"voice\"", text: class, number: None };
@@ -34,8 +35,8 @@ pub const PORT: Kind<String> = Kind { wanted: "an interface name", example: "\"l
 const NAME_MOST: usize = 31;
 /// Longest name of a rule.
 const RULE_NAME_MOST: usize = 63;
-/// Longest name of a device: IFNAMSIZ less its zero byte.
-const DEVICE_MOST: usize = 15;
+/// Room for the if_ids of each IKE_SA's device: charon counts them from 1.
+const EACH_DIGITS: usize = 6;
 
 fn class(text: &str) -> Result<String, Reason> {
     match text {
@@ -56,6 +57,11 @@ fn rule_name(text: &str) -> Result<String, Reason> {
 }
 
 fn device(text: &str) -> Result<String, Reason> {
+    if let Some((before, after)) = text.split_once(EACH) {
+        let around = format!("{before}{after}");
+        let most = DEVICE_MOST - EACH_DIGITS;
+        return device(&around).and_then(|around| length(&around, most)).map(|_| text.to_owned());
+    }
     let good = |c: char| c.is_ascii_alphanumeric() || "_.-@".contains(c);
     characters(text, good, "devices have letters, digits, \"_\", \".\" and \"-\"")?;
     length(text, DEVICE_MOST)?;

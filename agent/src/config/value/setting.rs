@@ -65,6 +65,23 @@ pub const MEMORY: Kind<u64> =
 pub const CONSENT: Kind<()> =
     Kind { wanted: "a sentence", example: "\"static keys repeat nonces after a reboot\"", text: consent, number: None };
 
+/// The if_id of a device; `%unique`, which is `None`, for that of each IKE_SA.
+pub const IF_ID: Kind<Option<u32>> = Kind {
+    wanted: "a number, or \"%unique\"",
+    example: "42 or 0x2a",
+    text: |text| match text {
+        UNIQUE => Ok(None),
+        _ => Err(Reason::Unknown { value: text.to_owned(), cure: cure(text, "words here", [UNIQUE]) }),
+    },
+    number: Some(|number| {
+        let within = u32::try_from(number).ok().filter(|if_id| *if_id > 0);
+        within.map(Some).ok_or(Reason::Range { value: number, least: 1, most: u32::MAX.into() })
+    }),
+};
+
+/// In the place of an if_id: as charon gives each IKE_SA one.
+pub const UNIQUE: &str = "%unique";
+
 /// Kinds of device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
 #[schemars(rename_all = "lowercase")]

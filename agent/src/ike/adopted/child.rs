@@ -21,6 +21,8 @@ pub struct Child {
     pub mark: (u32, u32),
     /// Outbound if_id; 0 for none.
     pub if_id: u32,
+    /// Inbound if_id; 0 for none.
+    pub if_id_in: u32,
     /// Its label, a simple one.
     pub label: Option<String>,
     /// Its traffic selectors on the peer's side, as charon writes them.
@@ -36,13 +38,19 @@ pub struct Peer {
     pub id: String,
     /// Its outer address.
     pub address: Option<IpAddr>,
+    /// charon's number for the IKE_SA, never used again in charon's life.
+    pub ike_sa: u32,
+    /// Virtual IPs that it has given to this side.
+    pub given: Vec<IpAddr>,
 }
 
 impl Peer {
     fn read(section: &Message) -> Self {
         let id = section.text("remote-eap-id").or_else(|| section.text("remote-id"));
         let address = section.text("remote-host").and_then(|address| address.parse().ok());
-        Self { id: id.unwrap_or_default().to_owned(), address }
+        let ike_sa = section.text("uniqueid").and_then(|number| number.parse().ok()).unwrap_or_default();
+        let given = section.list("local-vips").filter_map(|address| address.parse().ok()).collect();
+        Self { id: id.unwrap_or_default().to_owned(), address, ike_sa, given }
     }
 }
 
@@ -66,6 +74,7 @@ impl Child {
             // charon leaves a full mask out.
             mark: mark.map_or((0, 0), |value| (value, hex("mark-mask-out").unwrap_or(u32::MAX))),
             if_id: hex("if-id-out").unwrap_or(0),
+            if_id_in: hex("if-id-in").unwrap_or(0),
             label: section.text("label").map(label),
             remote_ts: section.list("remote-ts").map(str::to_owned).collect(),
             peer: peer.clone(),
@@ -102,9 +111,10 @@ mod tests {
             reqid: 0x4c4b_0001,
             mark: (1, 0xff),
             if_id: 42,
+            if_id_in: 42,
             label: Some("voice.0".to_owned()),
             remote_ts: vec!["0.0.0.0/0".to_owned(), "::/0".to_owned()],
-            peer: Peer { id: "sun".to_owned(), address: Some("192.0.2.2".parse().unwrap()) },
+            peer: Peer { id: "sun".to_owned(), address: Some("192.0.2.2".parse().unwrap()), ike_sa: 1, given: vec![] },
         };
         assert_eq!(Child::read_all(connection, section), [voice]);
     }

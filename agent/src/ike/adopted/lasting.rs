@@ -32,6 +32,8 @@ impl Lasting {
             Some(told) => Ends {
                 routes: last(&told.routes, now.routes, &mut self.missing.0, at),
                 addresses: last(&told.addresses, now.addresses, &mut self.missing.1, at),
+                // A device without its SAs carries nothing: what is routed into it is unreachable as well without it.
+                devices: now.devices,
             },
         };
         if self.told.as_ref() == Some(&ends) {
@@ -66,6 +68,7 @@ mod tests {
         Ends {
             routes: routes.iter().map(|route| route.parse().unwrap()).collect(),
             addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+            ..Ends::default()
         }
     }
 

@@ -45,6 +45,43 @@ pub enum Refusal {
         /// The other one.
         other: String,
     },
+    /// Each IKE_SA is to have a device, which needs one.
+    #[error(
+        "CHILD_SA {child:?} has no if_id, and so its IKE_SA no device: write if_id_in = %unique and if_id_out = %unique in the \
+         connection in swanctl.conf, or an if-id here"
+    )]
+    NoIfId {
+        /// The child.
+        child: String,
+    },
+    /// charon counts from 1, and the file has given that number away.
+    #[error(
+        "CHILD_SA {child:?} has got if_id {if_id} by %unique, which a device of this file has: give that one a number that \
+         strongSwan does not get to, as 1000000"
+    )]
+    IfIdTaken {
+        /// The child.
+        child: String,
+        /// What it has.
+        if_id: u32,
+    },
+    /// The kernel takes no such name.
+    #[error("CHILD_SA {child:?} would have the device {device}, whose name is too long: take a shorter one before %d")]
+    LongName {
+        /// The child.
+        child: String,
+        /// The name.
+        device: String,
+    },
+    /// Its IKE_SA has several devices, and a route leads to one.
+    #[error(
+        "CHILD_SA {child:?} has another if_id than others of its IKE_SA, and so another device, without lanes for their classes: \
+         write if_id_in = %unique and if_id_out = %unique in the connection in swanctl.conf, not in its children"
+    )]
+    Apart {
+        /// The child.
+        child: String,
+    },
     /// A lane that clients share has one mark.
     #[error(
         "CHILD_SA {child:?} of a client has mark {value:#x}, and that of others {other:#x}: clients of one device have the same; \

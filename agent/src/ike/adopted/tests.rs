@@ -34,6 +34,7 @@ fn child(name: &str, reqid: u32, mark: u32) -> Child {
         reqid,
         mark: (mark, 0xff),
         if_id: 42,
+        if_id_in: 42,
         label: None,
         remote_ts: Vec::new(),
         peer: Peer::default(),
@@ -267,7 +268,11 @@ fn shared(children: &[(usize, &[&str])]) -> Followed {
 
 fn of_client(client: u8, child: Child) -> Child {
     let address = Some(IpAddr::from([198, 51, 100, client]));
-    Child { peer: Peer { id: format!("client-{client}"), address }, id: child.reqid * 10, ..child }
+    Child {
+        peer: Peer { id: format!("client-{client}"), address, ike_sa: client.into(), given: vec![] },
+        id: child.reqid * 10,
+        ..child
+    }
 }
 
 /// `CLASS.INDEX`, its mark and the request ids of its clients.
@@ -352,5 +357,80 @@ fn clients_of_the_same_addresses_are_said() {
                     .to_owned()
             ]
         )
+    );
+}
+
+/// The same, each IKE_SA with a device of its own; the file has a device with if_id 44.
+fn each(children: &[(usize, &[&str])]) -> Followed {
+    let mut device = testing::policy().tunnels[0].device.clone();
+    device.name = "lk-road%d".to_owned();
+    device.kind = crate::policy::DeviceKind::Xfrm { if_id: 0 };
+    Followed { each: Some(device), taken: [0, 44].into(), if_id: 0, ..shared(children) }
+}
+
+fn in_device(client: u8, if_ids: (u32, u32), child: Child) -> Child {
+    let (if_id_in, if_id) = if_ids;
+    of_client(client, Child { if_id_in, if_id, remote_ts: vec![format!("10.66.0.{client}/32")], ..child })
+}
+
+/// `NAME if_id ROUTES` of each device.
+fn devices(followed: &Followed, children: &[Child]) -> Vec<String> {
+    let Inner { ends, .. } = followed.inner(children, []);
+    let device = |(name, own): (String, OwnDevice)| {
+        let routes: Vec<String> = own.routes.iter().map(ToString::to_string).collect();
+        format!("{name} {} {}", own.if_id, routes.join(" "))
+    };
+    ends.devices.into_iter().map(device).collect()
+}
+
+#[test]
+fn each_ike_sa_has_a_device_of_its_own_and_all_have_the_same_lanes() {
+    let each = each(&[(0, &["voice"]), (1, &["bulk-*"])]);
+    let all = [
+        in_device(1, (7, 7), child("voice", 5, 1)),
+        in_device(1, (7, 7), child("bulk-0", 6, 2)),
+        in_device(2, (8, 8), child("voice", 9, 1)),
+    ];
+    let (lanes, refusals) = clients(&each, &all, &Learned::new());
+    assert_eq!(lanes, [("bulk.0".to_owned(), 2, vec![6]), ("voice.0".to_owned(), 1, vec![5, 9])]);
+    assert_eq!(refusals, [] as [&str; 0]);
+    assert_eq!(devices(&each, &all), ["lk-road7 7 10.66.0.1/32", "lk-road8 8 10.66.0.2/32"]);
+    assert_eq!(devices(&each, &all[2..]), ["lk-road8 8 10.66.0.2/32"]);
+    // What comes in has another one, which leads nowhere.
+    let apart = [in_device(1, (7, 9), child("voice", 5, 1))];
+    assert_eq!(devices(&each, &apart), ["lk-road7 7 ", "lk-road9 9 10.66.0.1/32"]);
+    assert_eq!(clients(&each, &apart, &Learned::new()).1, [] as [&str; 0]);
+    assert_eq!(devices(&shared(&[(0, &["voice"])]), &all), [] as [&str; 0]);
+}
+
+#[test]
+fn an_ike_sa_that_can_have_no_device_is_said_with_the_cure() {
+    let each = each(&[(0, &["voice"]), (1, &["bulk-*"])]);
+    let said = |children: &[Child]| (devices(&each, children).len(), clients(&each, children, &Learned::new()).1);
+    let voice = |if_ids| in_device(1, if_ids, child("voice", 5, 1));
+    let says = |found: (usize, Vec<String>), text: &str| {
+        assert_eq!((found.0, found.1.as_slice()), (0, [text.to_owned()].as_slice()));
+    };
+    let none = "CHILD_SA \"voice\" has no if_id, and so its IKE_SA no device: write if_id_in = %unique and if_id_out = %unique \
+                in the connection in swanctl.conf, or an if-id here";
+    says(said(&[voice((0, 0))]), none);
+    says(said(&[voice((7, 0))]), none);
+    says(
+        said(&[voice((44, 44))]),
+        "CHILD_SA \"voice\" has got if_id 44 by %unique, which a device of this file has: give that one a number that \
+         strongSwan does not get to, as 1000000",
+    );
+    says(
+        said(&[voice((4_000_000_000, 4_000_000_000))]),
+        "CHILD_SA \"voice\" would have the device lk-road4000000000, whose name is too long: take a shorter one before %d",
+    );
+    // Unique in each child, and not in the connection.
+    let (_, said) = said(&[voice((7, 7)), in_device(1, (8, 8), child("bulk-0", 6, 2))]);
+    assert_eq!(
+        said,
+        [
+            "CHILD_SA \"bulk-0\" has another if_id than others of its IKE_SA, and so another device, without lanes for their \
+             classes: write if_id_in = %unique and if_id_out = %unique in the connection in swanctl.conf, not in its children"
+        ]
     );
 }

@@ -50,19 +50,24 @@ pub enum LeftOut {
 }
 
 impl Desired {
-    /// Makes addresses, routes and rules anew, with what is known of the inside of SAs by now.
+    /// Makes devices, addresses, routes and rules anew, with what is known of the inside of SAs by now.
     pub fn lead(&mut self, policy: &Policy) {
         (self.addresses, self.routes, self.vrf_routes) = Default::default();
         (self.rules, self.followed, self.left_out) = Default::default();
+        (self.links, self.attached) = Default::default();
+        policy.tunnels.iter().for_each(|tunnel| self.add_devices(tunnel));
         let peers: BTreeSet<IpAddr> = policy.tunnels.iter().filter_map(Tunnel::peer).collect();
         let mut holders: Holders<'_> = BTreeMap::new();
         for tunnel in &policy.tunnels {
-            for &address in &tunnel.device.addresses {
-                self.addresses.insert(Address { device: tunnel.device.name.clone(), address });
+            for (device, _) in tunnel.devices() {
+                let of_device = |&address: &IpNet| Address { device: device.clone(), address };
+                self.addresses.extend(tunnel.device.addresses.iter().map(of_device));
             }
+            // Of several devices none has what is behind all of them.
+            let into = Some(tunnel.device.name.as_str()).filter(|_| !tunnel.device.is_each());
             for &destination in &tunnel.routes {
                 holders.insert((tunnel.device.vrf.as_deref(), destination), tunnel);
-                self.add_route(tunnel, destination, true, &peers);
+                self.add_route(tunnel, destination, into, &peers);
             }
         }
         if policy.tunnels.iter().all(|tunnel| tunnel.inside().is_none()) {
@@ -92,8 +97,13 @@ impl Desired {
     /// What the file gives a prefix has it, and of several tunnels the first.
     fn follow<'p>(&mut self, tunnel: &'p Tunnel, peers: &BTreeSet<IpAddr>, holders: &mut Holders<'p>) {
         let Some(inside) = tunnel.inside() else { return };
-        for &address in &inside.now.addresses {
-            self.addresses.insert(Address { device: tunnel.device.name.clone(), address: address.into() });
+        let given = |device: &str, address: &IpAddr| Address { device: device.to_owned(), address: (*address).into() };
+        if tunnel.device.is_each() {
+            let each = inside.now.devices.iter();
+            self.addresses
+                .extend(each.flat_map(|(name, own)| own.addresses.iter().map(|address| given(name, address))));
+        } else {
+            self.addresses.extend(inside.now.addresses.iter().map(|address| given(&tunnel.device.name, address)));
         }
         let vrf = tunnel.device.vrf.as_deref();
         for &prefix in &inside.now.routes {
@@ -104,7 +114,7 @@ impl Desired {
             }
             let holder = *holders.entry((vrf, prefix)).or_insert(tunnel);
             if holder.name == tunnel.name {
-                self.add_route(tunnel, prefix, true, peers);
+                self.add_route(tunnel, prefix, tunnel.device_of(&prefix), peers);
             } else {
                 self.left_out.insert(LeftOut::Taken { prefix, tunnel: name(), other: holder.name.clone() });
             }
@@ -119,7 +129,7 @@ impl Desired {
             let nearest = around.max_by_key(|((_, around), _)| around.prefix_len());
             let is_routed = nearest.is_some_and(|(_, holder)| holder.name == tunnel.name);
             if !is_routed && !is_peers(tunnel, prefix, peers) {
-                self.add_route(tunnel, *prefix, false, peers);
+                self.add_route(tunnel, *prefix, None, peers);
             }
         }
     }
@@ -129,10 +139,10 @@ impl Desired {
     ///
     /// A VRF's table is not asked for IKE and ESP, which go by the WAN's, and so may have any route.
     ///
-    /// Where it does not lead `into` the device, there is the route to nowhere alone.
-    fn add_route(&mut self, tunnel: &Tunnel, destination: IpNet, into: bool, peers: &BTreeSet<IpAddr>) {
-        let device = into.then(|| tunnel.device.name.clone());
+    /// Where it leads `into` no device, there is the route to nowhere alone.
+    fn add_route(&mut self, tunnel: &Tunnel, destination: IpNet, into: Option<&str>, peers: &BTreeSet<IpAddr>) {
         if let Some(vrf) = &tunnel.device.vrf {
+            let device = into.map(str::to_owned);
             self.vrf_routes.entry(vrf.clone()).or_default().insert((destination, device));
             return;
         }
@@ -140,7 +150,7 @@ impl Desired {
             peers.iter().filter(|peer| destination.contains(*peer)).map(|&peer| peer.into()).collect();
         let length = destination.prefix_len();
         let table = if inside.is_empty() && length > 0 { Table::Main } else { Table::Around(length) };
-        self.routes.extend(blocked(destination, device.as_deref(), table));
+        self.routes.extend(blocked(destination, into, table));
         if table != Table::Main {
             let ipv4 = destination.addr().is_ipv4();
             self.rules.extend([Asks::Longer, Asks::Table].map(|asks| Rule { ipv4, length, asks }));

@@ -32,6 +32,7 @@ impl<'d, T: Hash + Eq> Taken<'d, T> {
 /// Every clash between two tunnels.
 pub fn check(document: &Document, classes: &[Class], mask: u32, findings: &mut Findings<'_>) {
     check_ends(document, findings);
+    check_owned(document, findings);
     check_links(document, findings);
     check_keys(document, classes, mask, findings);
     let if_ids: HashSet<u32> =
@@ -79,6 +80,22 @@ fn check_links(document: &Document, findings: &mut Findings<'_>) {
         if let Some((of, _)) = devices().find(|(_, device)| named(device)) {
             let (object, name, of) = (tunnel.object.clone(), link.value.clone(), of.object.clone());
             findings.problem(link.spot, Problem::LinkIsTunnel { object, name, of });
+        }
+    }
+}
+
+/// What comes in by a tunnel of a tenant's own is known by the tunnel's one device.
+fn check_owned(document: &Document, findings: &mut Findings<'_>) {
+    for tenant in &document.tenants {
+        for name in &tenant.tunnels {
+            let named = |tunnel: &&Tunnel| tunnel.name.as_ref().is_some_and(|of| of.value == name.value);
+            let tunnel = document.tunnels.iter().find(named);
+            if let Some(tunnel) =
+                tunnel.filter(|tunnel| tunnel.device.as_ref().is_some_and(|device| device.each.is_some()))
+            {
+                let (object, tunnel) = (tenant.object.clone(), tunnel.object.clone());
+                findings.problem(name.spot, Problem::EachOwned { object, tunnel });
+            }
         }
     }
 }
