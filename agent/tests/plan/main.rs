@@ -249,6 +249,7 @@ fn the_diff_of_a_first_apply_reads_in_order() {
         lines(&plan.ops),
         [
             "+ route unreachable 10.0.0.0/16 metric 4294967294",
+            "+ route unreachable 10.255.0.0/30 metric 4294967294",
             "+ link lk-t0 xfrm if_id 42 mtu 1400",
             "~ tables 0000000000000001",
             "+ programs dev lk-t0",
@@ -272,6 +273,7 @@ fn a_route_around_the_peer_has_a_table_that_passes_it_on() {
             "+ route throw 192.0.2.2/32 metric 0 table 1279983616",
             "+ route unreachable 0.0.0.0/0 metric 4294967294 table 1279983616",
             "+ route unreachable 10.2.0.0/16 metric 4294967294",
+            "+ route unreachable 10.255.0.0/30 metric 4294967294",
             "+ rule ipv4 priority 19712 table 254 suppress_prefixlength 0",
             "+ rule ipv4 priority 19713 table 1279983616",
             "+ route 0.0.0.0/0 dev lk-t0 metric 0 table 1279983616",
@@ -292,6 +294,7 @@ fn the_diff_of_down_is_the_reverse() {
             "- programs dev lk-t0",
             "- link lk-t0",
             "- route unreachable 10.0.0.0/16 metric 4294967294",
+            "- route unreachable 10.255.0.0/30 metric 4294967294",
             "- tables, programs and pins",
         ]
     );
@@ -541,9 +544,13 @@ fn a_device_is_made_in_its_vrf_and_not_without() {
         moved,
         [
             "+ route unreachable 10.0.0.0/16 metric 4294967294 table 11",
+            "+ route unreachable 10.255.0.0/30 metric 4294967294 table 11",
+            "+ route unreachable 2001:db8:ff::/64 metric 4294967294 table 11",
             "+ route 10.0.0.0/16 dev lk-t0 metric 0 table 11",
             "- route 10.0.0.0/16 dev lk-t0 metric 0 table 10",
             "- route unreachable 10.0.0.0/16 metric 4294967294 table 10",
+            "- route unreachable 10.255.0.0/30 metric 4294967294 table 10",
+            "- route unreachable 2001:db8:ff::/64 metric 4294967294 table 10",
         ]
     );
 }

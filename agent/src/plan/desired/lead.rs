@@ -63,6 +63,9 @@ impl Desired {
                 let of_device = |&address: &IpNet| Address { device: device.clone(), address };
                 self.addresses.extend(tunnel.device.addresses.iter().map(of_device));
             }
+            for address in &tunnel.device.addresses {
+                self.block_network(tunnel, address.trunc(), &peers);
+            }
             // Of several devices none has what is behind all of them.
             let into = Some(tunnel.device.name.as_str()).filter(|_| !tunnel.device.is_each());
             for &destination in &tunnel.routes {
@@ -85,6 +88,17 @@ impl Desired {
             routes: self.routes.difference(&routes).filter(|route| route.via != RouteVia::Throw).cloned().collect(),
             vrf_routes: self.vrf_prefixes().difference(&in_vrfs).cloned().collect(),
         };
+    }
+
+    /// The network of a device's address is routed into it by the kernel, and by nobody once it is gone: behind that, too,
+    /// stands a route to nowhere. What is on every link has no such network.
+    fn block_network(&mut self, tunnel: &Tunnel, network: IpNet, peers: &BTreeSet<IpAddr>) {
+        let is_link_local = matches!(network, IpNet::V6(network) if network.addr().is_unicast_link_local());
+        let is_host = network.prefix_len() == network.max_prefix_len();
+        let has_peer = tunnel.device.vrf.is_none() && peers.iter().any(|peer| network.contains(peer));
+        if !is_link_local && !is_host && !has_peer && network.prefix_len() > 0 {
+            self.add_route(tunnel, network, None, peers);
+        }
     }
 
     fn vrf_prefixes(&self) -> BTreeSet<(String, IpNet)> {
