@@ -16,6 +16,7 @@ mod lockfile;
 mod memory;
 mod observing;
 pub mod once;
+mod pending;
 mod presence;
 mod settle;
 

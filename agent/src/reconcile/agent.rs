@@ -21,11 +21,12 @@ use super::errors::Errors;
 use super::live::Live;
 use super::memory::Remembered;
 use super::observing::{Newcomer, Observing};
+use super::pending::Pending;
 use super::settle::{kind, settle};
 use super::signals::Signals;
 use super::world::{WithoutCharon, World};
 use super::{Error, Places, Wanted};
-use super::{lockfile, memory};
+use super::{lockfile, memory, pending};
 use crate::check::plural;
 use crate::config::Shelf;
 use crate::control::server::{Call, Server};
@@ -222,6 +223,10 @@ impl Agent {
             }
             None => None,
         };
+        let waits = pending::recall(&places.runtime_dir).unwrap_or_else(|error| {
+            tracing::error!("whether anything waits to be confirmed is not known: {error}");
+            None
+        });
         let before = memory::recall(&places.runtime_dir);
         let mut found = before.as_ref().ok().and_then(|before| before.as_ref()).map(|it| it.policy().clone());
         if let Some(found) = &mut found {
@@ -253,16 +258,36 @@ impl Agent {
         agent.live.learn(&agent.wanted.learned, &agent.wanted.insides)?;
         agent.remember_insides();
         agent.follow();
+        let before = before.and_then(|before| before.map(Remembered::wanted).transpose());
         if let Err(refused) = settle(&mut agent.world, &agent.live, &agent.wanted, WithoutCharon::Proceed).await {
-            let before = before.and_then(|before| before.map(Remembered::wanted).transpose());
             return Err(agent.give_up(refused, before).await);
         }
         agent.live.settled();
         agent.measure().await;
         agent.applied();
-        agent.remember();
+        match waits.filter(|waits| waits.is_of(&agent.wanted)) {
+            Some(waits) => agent.wait_on(waits.left(pending::now()), before),
+            None => agent.remember(),
+        }
         tracing::info!(config = %config.display(), "in place");
         Ok((agent, watch))
+    }
+
+    /// An agent before this one had been told to take this file back unless it is confirmed.
+    fn wait_on(&mut self, left: Duration, before: Result<Option<Wanted>, Error>) {
+        match before {
+            Ok(Some(before)) => {
+                tracing::warn!(seconds = left.as_secs(), "still to be confirmed, or it is taken back");
+                let deadline = Instant::now() + left;
+                self.unconfirmed = Some((Arc::new(before), deadline));
+                self.live.set_confirm_by(Some(deadline));
+            }
+            Ok(None) => self.remember(),
+            Err(error) => {
+                tracing::error!("it was not confirmed, and stays: {error}");
+                self.remember();
+            }
+        }
     }
 
     /// The file that this agent was started with failed halfway: puts back what an agent before it had in place.
@@ -379,7 +404,7 @@ impl Agent {
         let wanted = Wanted::read_again(file, &mut self.shelf)
             .and_then(Wanted::present)
             .and_then(|wanted| wanted.with(|policy| self.additions.put_into(policy)));
-        let outcome = match wanted {
+        let outcome = match wanted.and_then(|wanted| self.arm(&wanted, confirm_within).map(|()| wanted)) {
             Ok(wanted) => self.replace(Arc::new(wanted), Way::On).await,
             Err(error) => Err(error),
         };
@@ -404,8 +429,29 @@ impl Agent {
             Err(error) => {
                 tracing::error!(file = %file.display(), "refused, what ran before still runs: {error}");
                 self.live.refused(&error.to_string());
+                self.disarm();
                 Err(error)
             }
+        }
+    }
+
+    /// Before the first change: who dies in the midst of it is to go back, too.
+    fn arm(&self, wanted: &Wanted, confirm_within: Option<Duration>) -> Result<(), Error> {
+        let Some(within) = confirm_within else { return Ok(()) };
+        Pending::new(wanted, within, pending::now()).remember(&self.runtime_dir)
+    }
+
+    /// What runs is what ran before, and waits for a word if it did.
+    fn disarm(&self) {
+        let kept = match &self.unconfirmed {
+            Some((_, deadline)) => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                Pending::new(&self.wanted, left, pending::now()).remember(&self.runtime_dir)
+            }
+            None => pending::forget(&self.runtime_dir),
+        };
+        if let Err(error) = kept {
+            tracing::warn!("what waits to be confirmed is not what an agent after this one will take for it: {error}");
         }
     }
 
@@ -565,6 +611,7 @@ impl Agent {
             Ok(_) => {
                 self.live.set_confirm_by(None);
                 self.applied();
+                self.disarm();
             }
             Err(error) => {
                 tracing::error!("could not go back, trying again in {} s: {error}", AGAIN.as_secs());

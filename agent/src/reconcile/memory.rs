@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Wanted};
+use super::{Error, Wanted, pending};
 use crate::config::{self, Facts, Loaded, Source};
 use crate::failpoint::pass;
 use crate::policy::Policy;
@@ -46,7 +46,7 @@ fn place(runtime_dir: &Path) -> PathBuf {
     runtime_dir.join("applied.json")
 }
 
-/// Keeps the text of what was applied, as it was read then.
+/// Keeps the text of what was applied, as it was read then: it is what to go back to from now on, and waits for no word.
 pub fn remember(runtime_dir: &Path, wanted: &Wanted) -> Result<(), Error> {
     let path = place(runtime_dir);
     let sources = wanted.sources.iter().map(|source| (source.name.clone(), source.text.clone())).collect();
@@ -61,6 +61,7 @@ pub fn remember(runtime_dir: &Path, wanted: &Wanted) -> Result<(), Error> {
     written.map_err(unable)?;
     pass("memory written")?;
     std::fs::rename(&fresh, &path).map_err(unable)?;
+    pending::forget(runtime_dir)?;
     Ok(pass("memory kept")?)
 }
 
@@ -83,6 +84,7 @@ pub fn recall(runtime_dir: &Path) -> Result<Option<Remembered>, Error> {
 
 /// Nothing is applied any more.
 pub fn forget(runtime_dir: &Path) -> Result<(), Error> {
+    pending::forget(runtime_dir)?;
     let path = place(runtime_dir);
     match std::fs::remove_file(&path) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(Error::Io { path, what: "remove", source }),
@@ -91,7 +93,7 @@ pub fn forget(runtime_dir: &Path) -> Result<(), Error> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     const TEXT: &str = r#"
@@ -113,7 +115,7 @@ mod tests {
     "#;
 
     /// A folder with a file and its key.
-    fn applied() -> (tempfile::TempDir, PathBuf) {
+    pub fn applied() -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("a.toml");
         std::fs::write(&file, TEXT).unwrap();

@@ -12,6 +12,7 @@ use super::agent::listen_to_charon;
 use super::charon::Charon;
 use super::live::Live;
 use super::memory::Remembered;
+use super::pending::{self, Pending};
 use super::settle::settle;
 use super::signals::Signals;
 use super::world::{WithoutCharon, World};
@@ -81,6 +82,9 @@ pub async fn apply(
     };
     // Before anything is routed: what was once is not forgotten if this is killed.
     insides::remember(&places.runtime_dir, &wanted.insides)?;
+    if let Some(within) = confirm_within {
+        Pending::new(&wanted, within, pending::now()).remember(&places.runtime_dir)?;
+    }
     let had_charons = matches!(&before, Ok(Some(before)) if !before.loads.is_empty());
     let charons = had_charons || !wanted.loads.is_empty();
     let outcome = put_in_place(&mut world, &live, &wanted, WithoutCharon::Refuse, charons, wait).await;
@@ -251,7 +255,8 @@ async fn go_back(
                     Ok(())
                 }
                 outcome => outcome.map(drop),
-            }
+            }?;
+            pending::forget(&places.runtime_dir)
         }
         None => {
             tear_down(world, &refused.policy.vici).await?;
