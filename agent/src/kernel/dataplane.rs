@@ -33,6 +33,7 @@ mod xdp;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -173,6 +174,16 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// Somebody unmounted it, or it never was.
+    #[error(
+        "{}: no bpffs is mounted there, in which programs and maps outlive the agent: mount it (`mount -t bpf bpf {}`)",
+        path.display(),
+        path.display()
+    )]
+    NoBpffs {
+        /// Where it should be.
+        path: PathBuf,
+    },
     /// A folder or file of bpffs.
     #[error("{}: {cause}", path.display())]
     Folder {
@@ -247,6 +258,9 @@ pub struct Dataplane {
     /// While packets go by programs and tables of an agent before this one that it cannot go on with: where this one's are.
     /// `None` where there are no others.
     taken: Option<Taken>,
+    /// The links by their pins, held open: where somebody takes the pins away, or unmounts their bpffs, programs stay where they
+    /// are, and are pinned again. Nobody else could find such a link.
+    kept: BTreeMap<PathBuf, OwnedFd>,
 }
 
 /// Number of the device and name of the pin or filter.
@@ -281,7 +295,7 @@ impl Dataplane {
         let gate = Arc::new(Mutex::new(Gate::open(&folder, &registry)?));
         observer::sweep()?;
         let taken = if others.is_empty() { None } else { Some(Taken::new()) };
-        let mut dataplane = Self { folder, object, registry, gate, tables: None, taken };
+        let mut dataplane = Self { folder, object, registry, gate, tables: None, taken, kept: BTreeMap::new() };
         if dataplane.taken.is_some() {
             let (others, version) = (names(&others), abi::VERSION);
             tracing::info!(others, version, "packets go by tables of another version until these have taken over");
@@ -294,12 +308,31 @@ impl Dataplane {
 
     /// Pins maps whose pins somebody removed: the next agent would begin with others. Which those were.
     pub fn pin_again(&self) -> Result<Vec<&'static str>, Error> {
+        pins::make(&self.folder)?;
         self.object.pin(&self.folder)
     }
 
     /// Whether pins of maps are missing.
     pub fn lacks_pins(&self) -> bool {
         object::unpinned(&self.folder).next().is_some()
+    }
+
+    /// Holds the links that are pinned now, and no others.
+    pub fn keep_links(&mut self) -> Result<(), Error> {
+        let pins = pins::linked(&self.folder)?.into_iter();
+        let pins = pins.map(|(ifindex, program)| pins::link(&self.folder, ifindex, &program));
+        // One that cannot be opened is as it would be without us.
+        self.kept = pins.filter_map(|pin| Some((pin.clone(), link::open(&pin).ok()?))).collect();
+        Ok(())
+    }
+
+    /// Where the pin of a link that is held is gone, it is pinned again.
+    fn pin_kept(&self, pin: &Path) -> Result<(), Error> {
+        pins::make(&self.folder)?;
+        match self.kept.get(pin).filter(|_| !pin.exists()) {
+            Some(link) => link::pin(link.as_fd(), pin).map_err(|error| Error::folder(pin.to_owned(), error)),
+            None => Ok(()),
+        }
     }
 
     /// What is pinned below `pin_root`, without changing anything; `None` where nothing of this version is.

@@ -201,11 +201,11 @@ impl World {
         for op in after {
             self.attempt(wanted, survey, op, &mut failed).await?;
         }
-        pass("plan done")?;
         for map in lock(&*self.dataplane()?).pin_again()? {
             tracing::warn!("put back: pin of map {map}");
             live.repaired("tables");
         }
+        lock(&*self.dataplane()?).keep_links()?;
         if !survey.plan.ops.is_empty() {
             // Packets also come in by tunnels, whose devices may be new.
             self.know_interfaces().await?;

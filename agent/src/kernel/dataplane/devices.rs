@@ -85,6 +85,7 @@ impl Dataplane {
     }
 
     pub(super) fn put(&mut self, name: &'static str, on: On<'_>) -> Result<(), Error> {
+        self.pin_kept(&pins::link(&self.folder, on.ifindex, name))?;
         if attach::attach(self.object.program(name)?, name, on, &self.folder)? {
             self.name(Key::Clsact(on.ifindex))?;
         }

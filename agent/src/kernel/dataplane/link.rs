@@ -12,14 +12,15 @@ use std::path::Path;
 use super::Error;
 
 /// linux/bpf.h, enum bpf_cmd.
+const BPF_OBJ_PIN: libc::c_int = 6;
 const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const BPF_LINK_UPDATE: libc::c_int = 29;
 const BPF_LINK_DETACH: libc::c_int = 34;
 
-/// The part of union bpf_attr that BPF_OBJ_GET reads.
+/// The part of union bpf_attr that BPF_OBJ_PIN and BPF_OBJ_GET read.
 #[repr(C)]
-struct Get {
+struct AtPath {
     pathname: u64,
     bpf_fd: u32,
     file_flags: u32,
@@ -167,13 +168,25 @@ fn info(pin: &Path) -> io::Result<Info> {
     }
 }
 
-fn open(pin: &Path) -> io::Result<OwnedFd> {
+/// Pins the link, where no pin is.
+pub fn pin(link: BorrowedFd<'_>, pin: &Path) -> io::Result<()> {
     let path = CString::new(pin.as_os_str().as_bytes())?;
-    let get = Get { pathname: path.as_ptr() as u64, bpf_fd: 0, file_flags: 0 };
+    let put = AtPath { pathname: path.as_ptr() as u64, bpf_fd: link.as_raw_fd() as u32, file_flags: 0 };
+    // SAFETY: the kernel reads `put` and the string that it points to, which both outlive the call.
+    match unsafe { libc::syscall(libc::SYS_bpf, BPF_OBJ_PIN, &raw const put, size_of::<AtPath>()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The link behind the pin.
+pub fn open(pin: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(pin.as_os_str().as_bytes())?;
+    let get = AtPath { pathname: path.as_ptr() as u64, bpf_fd: 0, file_flags: 0 };
     // SAFETY: the kernel reads `get` and the string that it points to, which both outlive the call, and returns a
     // descriptor that is nobody else's.
     unsafe {
-        let fd = libc::syscall(libc::SYS_bpf, BPF_OBJ_GET, &raw const get, size_of::<Get>());
+        let fd = libc::syscall(libc::SYS_bpf, BPF_OBJ_GET, &raw const get, size_of::<AtPath>());
         if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(OwnedFd::from_raw_fd(fd as i32)) }
     }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use aya::maps::{MapInfo, MapType};
 use lanekeeper_common::abi::{self, map};
 use lanekeeper_common::latency::{self, Delays};
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use super::Error;
 
@@ -45,9 +46,18 @@ pub fn link(folder: &Path, ifindex: u32, program: &str) -> PathBuf {
     links(folder).join(format!("{ifindex}_{program}"))
 }
 
-/// Makes the folders that are not there.
+/// Makes the folders that are not there, as after their bpffs was unmounted and mounted again.
 pub fn make(folder: &Path) -> Result<(), Error> {
-    for folder in [kept(folder), links(folder), own(folder)] {
+    let folders = [kept(folder), links(folder), own(folder)];
+    if folders.iter().all(|folder| folder.is_dir()) {
+        return Ok(());
+    }
+    let root = folder.parent().unwrap_or(folder);
+    let mounted = statfs(root).map_err(|error| Error::folder(root.to_owned(), error.into()))?;
+    if mounted.filesystem_type() != BPF_FS_MAGIC {
+        return Err(Error::NoBpffs { path: root.to_owned() });
+    }
+    for folder in folders {
         fs::create_dir_all(&folder).map_err(|error| Error::folder(folder, error))?;
     }
     Ok(())

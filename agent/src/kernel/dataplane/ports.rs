@@ -83,6 +83,7 @@ impl Dataplane {
         match xdp::PINS.into_iter().find(|(way, _)| *way == classify) {
             Some((_, name)) => {
                 let pin = pins::link(&self.folder, ifindex, name);
+                self.pin_kept(&pin)?;
                 xdp::attach(self.object.xdp()?, classify, interface, ifindex, &pin)?;
                 self.take(ifindex, name);
                 Ok(())

@@ -26,7 +26,9 @@ impl Dataplane {
         let hierarchy = Hierarchy::find().ok_or(Error::NoHierarchy)?;
         let root = File::open(hierarchy.root()).map_err(|error| Error::folder(hierarchy.root().to_owned(), error))?;
         for name in program::OF_SOCKETS {
-            put(self.object.any(name)?, name, &root, &pins::link(&self.folder, pins::NO_DEVICE, name))?;
+            let pin = pins::link(&self.folder, pins::NO_DEVICE, name);
+            self.pin_kept(&pin)?;
+            put(self.object.any(name)?, name, &root, &pin)?;
             self.take(pins::NO_DEVICE, name);
         }
         Ok(())
