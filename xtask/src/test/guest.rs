@@ -39,8 +39,17 @@ const SHARED: usize = 1;
 /// The targets of which one kernel says as much as three: one tries the lab itself, without an agent, one systemd's sandbox, one
 /// is a taste of what `cargo xtask soak` does at length, the others look at what the agent makes of what charon says, or shows,
 /// some through programs that take much of an emulated CPU.
-const ONCE: [&str; 8] =
-    ["attach_clients", "attach_selectors", "fault_soak", "lab", "lanes_sysdump", "lanes_unit", "see_scrape", "see_top"];
+const ONCE: [&str; 9] = [
+    "attach_clients",
+    "attach_selectors",
+    "fault_closed",
+    "fault_soak",
+    "lab",
+    "lanes_sysdump",
+    "lanes_unit",
+    "see_scrape",
+    "see_top",
+];
 
 /// What may run in a boot.
 struct Plan<'a> {
