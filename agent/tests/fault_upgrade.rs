@@ -26,9 +26,9 @@ const OTHER: &str = concat!(env!("CARGO_BIN_EXE_lanekeeper"), "-other-abi");
 const CLASSES: [(&str, u32, u16); 4] =
     [("voice", 1, 5060), ("video", 2, 5004), ("bulk", 3, 9000), ("default", 4, 7000)];
 
-/// Of the programs of a gateway with a tunnel, an XDP port and a WAN device, the first three: both of the tunnel, and tc of the port,
-/// in front of which XDP is still the other version's.
-const HALF_WAY: &str = "3";
+/// Of the programs of this gateway some are put in the place of the other version's by then: both of the tunnel, and tc of the port,
+/// in front of which XDP is still the other's.
+const HALF_WAY: &str = "program lanekeeper_xdp";
 
 /// A gateway whose agents come and go, under probes of every class.
 struct Stage {
@@ -96,7 +96,7 @@ impl Stage {
     /// Starts an agent, and looks at its metrics from their first answer on until all is in place.
     fn start(&mut self, binary: &str) {
         self.gateways.agent(Side::A).set_binary(Path::new(binary));
-        self.launch(&[]);
+        self.launch();
         let lanes = self.gateways.scenario().lanes().count();
         let deadline = Instant::now() + LANES_UP;
         loop {
@@ -112,24 +112,34 @@ impl Stage {
         }
     }
 
-    fn launch(&mut self, environment: &[(&str, &str)]) {
+    fn launch(&mut self) {
         let agent = self.gateways.agent(Side::A);
-        agent.launch(environment).unwrap();
+        agent.launch().unwrap();
         // The probes leave no processor idle.
         let id = agent.id().unwrap().to_string();
         run(Command::new("renice").args(["-n", "-15", "-p", &id])).unwrap();
     }
 
-    /// Starts an agent that dies when it has put so many programs into the place of others.
-    fn start_and_break_off(&mut self, binary: &str, programs: &str) {
-        self.gateways.agent(Side::A).set_binary(Path::new(binary));
-        self.launch(&[("LANEKEEPER_BREAK_OFF", programs)]);
+    /// Starts an agent that dies, as by SIGKILL, at that step.
+    fn start_and_break_off(&mut self, binary: &str, step: &str) {
+        let agent = self.gateways.agent(Side::A);
+        agent.set_binary(Path::new(binary));
+        let failpoints = agent.set_failpoints().unwrap();
+        failpoints.order("kill", step).unwrap();
+        self.launch();
         let deadline = Instant::now() + LANES_UP;
         while self.gateways.agent(Side::A).daemon().unwrap().ended().is_none() {
             assert!(Instant::now() < deadline, "it goes on\n{}", self.gateways.agent_of(Side::A).log());
             thread::sleep(Duration::from_millis(50));
         }
-        self.gateways.agent(Side::A).kill().unwrap_or_default();
+        let passed = failpoints.passed().unwrap();
+        assert!(
+            passed.last().is_some_and(|last| last == step),
+            "{passed:?}\n{}",
+            self.gateways.agent_of(Side::A).log()
+        );
+        failpoints.clear().unwrap();
+        self.gateways.agent(Side::A).stop().unwrap();
     }
 
     /// Folders of versions on the bpffs.

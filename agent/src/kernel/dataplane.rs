@@ -429,8 +429,6 @@ impl Dataplane {
     fn take(&mut self, ifindex: u32, name: &'static str) {
         if let Some(taken) = &mut self.taken {
             taken.insert((ifindex, name));
-            #[cfg(feature = "other-abi")]
-            break_off(taken.len());
         }
     }
 
@@ -455,15 +453,6 @@ impl Dataplane {
         names.insert(key.encode()?, key.numbers(number), 0).map_err(|error| Error::map(map::NAMES, error))?;
         self.registry.restore(key, number);
         Ok(())
-    }
-}
-
-/// In the version of the maps that is for tests: dies like by `kill -9` in the middle of a change between versions.
-#[cfg(feature = "other-abi")]
-fn break_off(taken: usize) {
-    let wanted = std::env::var("LANEKEEPER_BREAK_OFF").ok().and_then(|number| number.parse().ok());
-    if wanted == Some(taken) {
-        let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
     }
 }
 

@@ -117,7 +117,7 @@ impl Agent {
 
     /// Starts the daemon and waits until its file is in place.
     pub fn start(&mut self) -> Result<()> {
-        self.launch(&[])?;
+        self.launch()?;
         let ns = self.ns.clone();
         // Metrics are served before the file is in place.
         let in_place =
@@ -125,14 +125,13 @@ impl Agent {
         self.daemon()?.wait_until(START, "lanekeeper has its file in place", in_place)
     }
 
-    /// Starts the daemon, with more in its environment, and waits for nothing.
-    pub fn launch(&mut self, environment: &[(&str, &str)]) -> Result<()> {
+    /// Starts the daemon and waits for nothing.
+    pub fn launch(&mut self) -> Result<()> {
         let config = self.config();
         let mut command = self.command(&["run", "--config", &config.to_string_lossy()]);
         if let Some(level) = self.level {
             command.env("LANEKEEPER_LOG", level);
         }
-        command.envs(environment.iter().copied());
         self.daemon = Some(Process::start("lanekeeper", &mut command, &self.folder.join("lanekeeper.log"))?);
         Ok(())
     }

@@ -10,6 +10,7 @@ use super::attach::{self, On};
 use super::devices::{device_name, devices, ifindex};
 use super::{Dataplane, Error, Interface, Taken, is_ours, link, pins, xdp};
 use crate::compile::registry::Key;
+use crate::failpoint::pass;
 use crate::policy::Classify;
 
 /// What the pins of a port's links are named by.
@@ -82,6 +83,7 @@ impl Dataplane {
     fn put_xdp(&mut self, classify: Classify, interface: &str, ifindex: u32) -> Result<(), Error> {
         match xdp::PINS.into_iter().find(|(way, _)| *way == classify) {
             Some((_, name)) => {
+                pass(format_args!("program {name}"))?;
                 let pin = pins::link(&self.folder, ifindex, name);
                 self.pin_kept(&pin)?;
                 xdp::attach(self.object.xdp()?, classify, interface, ifindex, &pin)?;
