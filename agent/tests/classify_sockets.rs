@@ -155,10 +155,8 @@ fn check_marks(ns: &Ns, service: u32, backup: &Cgroup, slice: &Cgroup, mixed: &C
 
 /// The links of programs that are on no device.
 fn pinned(gateways: &Gateways) -> Vec<PathBuf> {
-    let folder = gateways.agent_of(Side::A).bpffs().join("lanekeeper");
-    let versions = fs::read_dir(folder).into_iter().flatten().flatten();
-    let links = versions.flat_map(|version| fs::read_dir(version.path().join("links")).into_iter().flatten());
-    let paths = links.flatten().map(|link| link.path());
+    let folder = gateways.agent_of(Side::A).bpffs().join("lanekeeper/links");
+    let paths = fs::read_dir(folder).into_iter().flatten().flatten().map(|link| link.path());
     paths.filter(|path| path.to_string_lossy().contains("/0_lanekeeper_")).collect()
 }
 
