@@ -415,3 +415,71 @@ fn see_top_shows_what_falls_back() {
 fn number_or_zero(cell: &str) -> f64 {
     if cell == "-" { 0.0 } else { number(cell) }
 }
+
+/// What a terminal shows of some packets, with the times and what depends on the moment masked.
+fn masked(picture: &str) -> String {
+    let mask = |line: &str| {
+        let mut line = line.trim_end().to_owned();
+        if let Some((shown, _)) = line.split_once(" shown; ") {
+            // How many went by meanwhile.
+            return format!("{shown} shown; ...");
+        }
+        let is_time = |text: &str| {
+            text.len() == 15
+                && text.bytes().enumerate().all(|(at, byte)| match at {
+                    2 | 5 => byte == b':',
+                    8 => byte == b'.',
+                    _ => byte.is_ascii_digit(),
+                })
+        };
+        if line.get(..15).is_some_and(is_time) {
+            line.replace_range(..15, "HH:MM:SS.mmmmmm");
+        }
+        line
+    };
+    picture.trim_end().lines().map(|line| mask(line) + "\n").collect()
+}
+
+#[test]
+fn see_observe_at_both_sizes_of_a_terminal() {
+    let gateways = Gateways::start("obsterm", Scenario::four_classes(Keying::Static), Path::new(BINARY)).unwrap();
+    warm_up(gateways.lab()).unwrap();
+    // No more than is to be seen, as the terminal and the agent have the same CPU.
+    let few = flows(&gateways).into_iter().filter(|flow| match flow.name.as_str() {
+        "voice" | "default" => flow.source.ip() == Side::A.host(Family::V4),
+        "video" => flow.source.ip() == Side::B.host(Family::V4),
+        _ => false,
+    });
+    let few: Vec<Flow> = few.map(|flow| Flow { rate: 10, ..flow }).collect();
+    let traffic = Traffic::start(&few).unwrap();
+    // While somebody observes, the next one need not wait for the verifier.
+    let mut another = gateways.agent_of(Side::A).command(&["observe", "--rate", "1"]);
+    let mut another = another.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let small = include_str!("see_screen/observe-80x24.txt");
+    let large = include_str!("see_screen/observe-200x60.txt");
+    for (size, kept) in [(SMALL, small), (LARGE, large)] {
+        let tmux = terminal(&gateways, size, &[]);
+        let lines = [
+            ("lanekeeper observe --class voice --from 10.1.0.0/16 --count 3", "3 shown; "),
+            ("lanekeeper observe --class video --from 10.2.0.0/16 --rate 5 --count 2", "2 shown; "),
+            // Without the time, which comes first.
+            (
+                "lanekeeper observe --class default --to 10.2.0.0/16 --json --count 1 2>&- | cut -d, -f2-",
+                "\"lk-branch\"",
+            ),
+            ("lanekeeper observe --class vioce", "did you mean \"voice\"?"),
+        ];
+        for (line, end) in lines {
+            tmux.run(line).unwrap();
+            let is_done = |picture: &str| {
+                picture.contains(end) && picture.lines().rfind(|line| !line.is_empty()).is_some_and(|line| line == "$")
+            };
+            tmux.wait_for(line, is_done).unwrap();
+        }
+        let picture = masked(&tmux.picture().unwrap());
+        assert!(picture == kept, "see_screen/observe-{}x{}.txt differs; now it is\n{picture}", size.0, size.1);
+    }
+    kill(Pid::from_raw(another.id() as i32), Signal::SIGTERM).unwrap();
+    assert!(another.wait().unwrap().success());
+    traffic.stop().unwrap();
+}
