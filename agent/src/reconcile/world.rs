@@ -205,7 +205,6 @@ impl World {
             tracing::warn!("put back: pin of map {map}");
             live.repaired("tables");
         }
-        lock(&*self.dataplane()?).keep_links()?;
         if !survey.plan.ops.is_empty() {
             // Packets also come in by tunnels, whose devices may be new.
             self.know_interfaces().await?;
@@ -215,6 +214,7 @@ impl World {
         self.dress_wan(wanted)?;
         // By now all that another version's programs did is done by this one's.
         lock(&*self.dataplane()?).succeed()?;
+        lock(&*self.dataplane()?).keep_links()?;
         pass("all carried out")?;
         Ok(failed)
     }
