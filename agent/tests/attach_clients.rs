@@ -164,8 +164,10 @@ impl Stage {
         let gateway = self.0.lab().gateway(Side::A);
         let list = gateway.sh("ip -o link show type xfrm").unwrap();
         let name = |line: &str| line.split_whitespace().nth(1)?.split('@').next().map(str::to_owned);
+        // One that goes between the two looks has none.
         let routes = |device: &str| -> Vec<String> {
-            let text = gateway.sh(&format!("ip -4 route show proto 76 dev {device}")).unwrap();
+            let text =
+                gateway.sh(&format!("ip -4 route show proto 76 dev {device} || ! ip link show {device}")).unwrap();
             text.lines().filter_map(|line| line.split_whitespace().next().map(str::to_owned)).collect()
         };
         list.lines().filter_map(name).map(|name| (name.clone(), routes(&name))).collect()
