@@ -19,6 +19,8 @@ const BINARY: &str = env!("CARGO_BIN_EXE_lanekeeper");
 const LANES: [&str; 3] = ["voice", "bulk", "rest"];
 /// Where virtual IPs come from.
 const POOL: &str = "10.66.0.0/24";
+/// That of the device's address.
+const NETWORK: &str = "10.255.0.0/30";
 /// From the event to the kernel's table: two seconds, and as much again for an emulated processor.
 const FOLLOWED: Duration = Duration::from_secs(4);
 
@@ -333,7 +335,8 @@ impl Stage {
     fn wait_for_routes(&self, clients: &[Client]) {
         let addresses = || clients.iter().map(|client| inner(*client).to_string());
         let mut wanted: Vec<String> = addresses().chain([POOL.to_owned()]).collect();
-        wanted.extend(addresses().chain([POOL.to_owned()]).map(|prefix| format!("unreachable {prefix}")));
+        let unreachable = addresses().chain([POOL, NETWORK].map(str::to_owned));
+        wanted.extend(unreachable.map(|prefix| format!("unreachable {prefix}")));
         wanted.sort();
         let deadline = Instant::now() + FOLLOWED;
         while self.routes() != wanted {

@@ -132,12 +132,12 @@ fn attach_vrf_carries_both_ways_and_leaves_nothing() {
         );
     }
 
-    // All routes are in the VRF's table.
+    // All routes are in the VRF's table: to the far LAN, and to nowhere behind it and behind the network of the device's address.
     let gateway = gateways.lab().gateway(Side::A);
     for family in ["-4", "-6"] {
         let routes = gateway.sh(&format!("ip {family} route show table all proto 76")).unwrap();
         let main = gateway.sh(&format!("ip {family} route show table main")).unwrap();
-        assert!(routes.lines().count() == 2 && routes.lines().all(|route| route.contains(" table 10")), "{routes}");
+        assert!(routes.lines().count() == 3 && routes.lines().all(|route| route.contains(" table 10")), "{routes}");
         assert!(!main.contains(DEVICE) && !main.contains("unreachable"), "{main}");
     }
     let agent = gateways.agent_of(Side::A);
