@@ -274,7 +274,8 @@ fn see_observe_shows_what_explain_says_and_leaves_nothing_behind() {
     let (code, lines, said) = observe.stop();
     let most = 10 * (begin.elapsed().as_secs() + 2) as usize;
     assert!(code == 0 && (10..=most).contains(&lines.len()), "{} of {sent} in {:?}", lines.len(), begin.elapsed());
-    assert!(sent > 500 && !said.contains("; 0 passed unseen"), "{sent}: {said}");
+    // By the programs, or where those have let all pass by the agent.
+    assert!(sent > 500 && !said.contains("; 0 passed unseen, 0 beyond"), "{sent}: {said}");
 
     // An agent that does not come to read loses some, and the programs say so.
     let observe = Observe::start(&gateways, &["--class", "gold"]);
