@@ -34,6 +34,11 @@ fn leak(machine: &Observed) -> Option<String> {
             return Some(format!("nothing blocks behind {route}"));
         }
     }
+    unblocked_gre(machine)
+}
+
+/// A GRE device that is up, and between whose addresses GRE would go in clear.
+pub fn unblocked_gre(machine: &Observed) -> Option<String> {
     for link in machine.links.values().filter(|link| link.up) {
         let LinkKind::Gre { local, remote, .. } = link.kind else { continue };
         for (source, destination) in [(local, remote), (remote, local)] {

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use lanekeeper::keyfile::{self, Keys};
 use lanekeeper::plan::{
     Address, Conflict, Desired, DeviceInUse, Direction, Error, Lack, LaneTraces, LinkKind, Observed, Op, Plan,
-    PolicyDirection, REQIDS, RouteVia, Selector, State, Table, Treatment, UNREACHABLE_METRIC, XfrmPolicy, diff,
+    PolicyDirection, REQIDS, RouteVia, State, Table, Treatment, UNREACHABLE_METRIC, XfrmPolicy, diff,
 };
 use lanekeeper::policy::{Keying, Policy, Static, Tunnel};
 use proptest::prelude::*;
@@ -139,16 +139,7 @@ proptest! {
         let mut machine = machine(&desired(&from));
         for op in diff(&desired(&to), &machine).unwrap().ops {
             carry_out(&mut machine, &op);
-            for link in machine.links.values().filter(|link| link.up) {
-                let LinkKind::Gre { local, remote, .. } = link.kind else { continue };
-                for (source, destination) in [(local, remote), (remote, local)] {
-                    let selector = Selector { source: source.into(), destination: destination.into(), protocol: 47 };
-                    let blocks = |policy: &XfrmPolicy| {
-                        policy.treatment == Treatment::Block && policy.id.selector == selector && policy.id.mark.is_none()
-                    };
-                    prop_assert!(machine.policies.iter().any(blocks), "{link} after {op}");
-                }
-            }
+            prop_assert_eq!(killed::unblocked_gre(&machine), None, "after {}", op);
         }
     }
 
