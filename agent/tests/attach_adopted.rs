@@ -12,7 +12,7 @@ use xtask::lab::gateways::{Gateways, LANES_UP, LanePackets};
 use xtask::lab::sa;
 use xtask::lab::scenario::{Class, DEVICE, IF_ID, Keying, Scenario};
 use xtask::lab::swanctl::{self, Child};
-use xtask::lab::traffic::{Flow, Tally, Traffic};
+use xtask::lab::traffic::{Flow, Traffic, assert_whole};
 use xtask::lab::{Family, Side};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_lanekeeper");
@@ -133,10 +133,6 @@ impl Stage {
         assert_eq!(kernel, ours, "the kernel's counters of the SAs, and ours");
         ours
     }
-}
-
-fn assert_whole(tallies: &[Tally]) {
-    assert!(tallies.iter().all(|tally| tally.sent > 0 && tally.lost() == 0), "{tallies:?}");
 }
 
 fn wait(goal: &str, limit: Duration, mut holds: impl FnMut() -> bool) {

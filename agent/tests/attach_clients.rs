@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use xtask::lab::capture::Capture;
 use xtask::lab::gateways::{Gateways, LANES_UP};
 use xtask::lab::scenario::{Class, DEVICE, IF_ID, Keying, PSK, Scenario, TUNNEL};
-use xtask::lab::traffic::{Flow, Tally, Traffic};
+use xtask::lab::traffic::{Flow, Traffic, assert_whole};
 use xtask::lab::{Family, Side, dump, sa};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_lanekeeper");
@@ -350,10 +350,6 @@ impl Stage {
         let plan = agent.must(&["plan", &agent.config().display().to_string()]).unwrap();
         assert_eq!(plan, "nothing to do\n");
     }
-}
-
-fn assert_whole(tallies: &[Tally]) {
-    assert!(tallies.iter().all(|tally| tally.sent > 0 && tally.lost() == 0), "{tallies:?}");
 }
 
 #[test]

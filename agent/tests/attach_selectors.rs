@@ -14,7 +14,7 @@ use xtask::lab::gateways::{Gateways, LANES_UP};
 use xtask::lab::process::Process;
 use xtask::lab::scenario::{Class, DEVICE, IF_ID, Keying, Scenario};
 use xtask::lab::swanctl::{self, Child};
-use xtask::lab::traffic::{Flow, Tally, Traffic};
+use xtask::lab::traffic::{Flow, Traffic, assert_whole};
 use xtask::lab::{Family, Side};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_lanekeeper");
@@ -180,10 +180,6 @@ impl Stage {
         let more: Vec<&str> = text.lines().filter(|line| !fine(line)).collect();
         assert_eq!(more, [] as [&str; 0], "{}", String::from_utf8_lossy(&plan.stderr));
     }
-}
-
-fn assert_whole(tallies: &[Tally]) {
-    assert!(tallies.iter().all(|tally| tally.sent > 0 && tally.lost() == 0), "{tallies:?}");
 }
 
 #[test]

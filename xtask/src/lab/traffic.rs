@@ -87,6 +87,11 @@ impl Tally {
     }
 }
 
+/// Panics unless every flow has sent something and lost nothing of it.
+pub fn assert_whole(tallies: &[Tally]) {
+    assert!(tallies.iter().all(|tally| tally.sent > 0 && tally.lost() == 0), "{tallies:?}");
+}
+
 #[derive(Debug, Default)]
 struct Counters {
     sent: AtomicU64,
