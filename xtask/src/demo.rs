@@ -82,6 +82,7 @@ impl Demo {
             processors: PROCESSORS,
             prefix: String::new(),
             script,
+            heap: None,
             limit: LIMIT,
         };
         match boot.run(workspace)? {

@@ -46,6 +46,7 @@ impl Guest {
             processors: PROCESSORS,
             prefix: String::new(),
             script: command.join(" "),
+            heap: None,
             limit: Duration::from_secs(self.timeout),
         };
         match boot.run(workspace)? {

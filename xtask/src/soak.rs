@@ -70,6 +70,7 @@ impl Soak {
             processors: PROCESSORS,
             prefix: String::new(),
             script: self.script(artifact::find(&built, "bin", "lanekeeper")?, seed)?,
+            heap: None,
             limit: time + AROUND,
         };
         match boot.run(workspace)? {

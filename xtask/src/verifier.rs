@@ -199,6 +199,7 @@ fn in_guest(workspace: &Workspace, kernel: Label) -> Result<Counts> {
         processors: PROCESSORS,
         prefix: String::new(),
         script,
+        heap: None,
         limit: Duration::from_secs(180),
     };
     match boot.run(workspace)? {

@@ -46,8 +46,15 @@ pub struct Boot {
     pub prefix: String,
     /// What bash runs in it, as root, in the workspace's folder.
     pub script: String,
+    /// A folder that it has together with others, which sees it as `/heap`.
+    pub heap: Option<PathBuf>,
     /// When it is given up, all attempts together.
     pub limit: Duration,
+}
+
+/// The host's side of the `/out` of a guest of that name.
+pub fn out(workspace: &Workspace, name: &str) -> PathBuf {
+    workspace.target("guest/out").join(name)
 }
 
 /// How a boot ended.
@@ -80,7 +87,7 @@ impl fmt::Display for Outcome {
 impl Boot {
     /// The host's side of the guest's `/out`.
     pub fn out(&self, workspace: &Workspace) -> PathBuf {
-        workspace.target("guest/out").join(&self.name)
+        out(workspace, &self.name)
     }
 
     /// Boots, streams the console to stdout and into `console` of the out folder, and waits for the end.
@@ -117,7 +124,7 @@ impl Boot {
     }
 
     fn once(&self, kernel: &Kernel, initramfs: &Path, out: &Path, limit: Duration) -> Result<Outcome> {
-        let mut machine = machine(self.processors, kernel, initramfs, out).spawn().context("cannot run QEMU")?;
+        let mut machine = self.machine(kernel, initramfs, out).spawn().context("cannot run QEMU")?;
         let console = File::create(out.join("console")).context("cannot write the console's log")?;
         let up = || out.join("up").exists();
         let watched = watch(&mut machine, (console, &self.prefix), START, up, limit)?;
@@ -128,6 +135,25 @@ impl Boot {
             (Watched::TimedOut, None) => Outcome::TimedOut(self.limit),
             (Watched::Ended, None) => Outcome::Stopped,
         })
+    }
+
+    fn machine(&self, kernel: &Kernel, initramfs: &Path, out: &Path) -> Command {
+        // setpriv: no guest outlives this process.
+        let mut machine = Command::new("setpriv");
+        machine.args(["--pdeathsig", "KILL", "--", "qemu-system-x86_64"]);
+        machine.args(["-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "2048"]);
+        machine.args(["-smp", &self.processors.to_string()]);
+        machine.args(["-display", "none", "-serial", "stdio", "-monitor", "none", "-no-reboot", "-nic", "none"]);
+        machine.args(["-virtfs", &share("root", Path::new("/"), true)]);
+        machine.args(["-virtfs", &share("modules", &kernel.modules(), true)]);
+        machine.args(["-virtfs", &share("out", out, false)]);
+        if let Some(heap) = &self.heap {
+            machine.args(["-virtfs", &share("heap", heap, false)]);
+        }
+        machine.arg("-kernel").arg(kernel.folder.join("vmlinuz")).arg("-initrd").arg(initramfs);
+        machine.args(["-append", "console=ttyS0 loglevel=4 panic=-1 oops=panic mitigations=off random.trust_cpu=on"]);
+        machine.stdin(Stdio::null()).stdout(Stdio::piped());
+        machine
     }
 }
 
@@ -190,22 +216,6 @@ fn watch(
 
 fn status(out: &Path) -> Option<u8> {
     fs::read_to_string(out.join("status")).ok()?.trim().parse().ok()
-}
-
-fn machine(processors: usize, kernel: &Kernel, initramfs: &Path, out: &Path) -> Command {
-    // setpriv: no guest outlives this process.
-    let mut machine = Command::new("setpriv");
-    machine.args(["--pdeathsig", "KILL", "--", "qemu-system-x86_64"]);
-    machine.args(["-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "2048"]);
-    machine.args(["-smp", &processors.to_string()]);
-    machine.args(["-display", "none", "-serial", "stdio", "-monitor", "none", "-no-reboot", "-nic", "none"]);
-    machine.args(["-virtfs", &share("root", Path::new("/"), true)]);
-    machine.args(["-virtfs", &share("modules", &kernel.modules(), true)]);
-    machine.args(["-virtfs", &share("out", out, false)]);
-    machine.arg("-kernel").arg(kernel.folder.join("vmlinuz")).arg("-initrd").arg(initramfs);
-    machine.args(["-append", "console=ttyS0 loglevel=4 panic=-1 oops=panic mitigations=off random.trust_cpu=on"]);
-    machine.stdin(Stdio::null()).stdout(Stdio::piped());
-    machine
 }
 
 fn share(tag: &str, folder: &Path, read_only: bool) -> String {

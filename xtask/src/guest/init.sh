@@ -14,6 +14,10 @@ mount -t overlay -o lowerdir=/host,upperdir=/top/upper,workdir=/top/work overlay
 mkdir -p /newroot/lib/modules /newroot/out
 share modules /newroot/lib/modules ro,cache=loose
 share out /newroot/out rw,cache=none
+if grep -q heap /sys/bus/virtio/drivers/9pnet_virtio/virtio*/mount_tag; then
+    mkdir -p /newroot/heap
+    share heap /newroot/heap rw,cache=none
+fi
 for folder in proc sys dev; do mount --move "/$folder" "/newroot/$folder"; done
 cp /main.sh /newroot/guest-main
 exec switch_root /newroot /bin/bash /guest-main

@@ -1,9 +1,10 @@
-//! The guest tier: each kernel's targets in two boots of one processor, as many boots at a time as there are cores; what they
-//! print and how they end is left in the guest's `/out`.
+//! The guest tier: each kernel's targets in two boots of one processor that draw from one heap, as many boots at a time as there
+//! are cores; what they print and how they end is left in the guest's `/out`.
 
 use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,9 +17,9 @@ use super::tally::Tally;
 use super::targets::{self, Executable};
 use crate::demo;
 use crate::ebpf;
-use crate::guest::boot::{Boot, Outcome, PROCESSORS};
+use crate::guest::boot::{self, Boot, Outcome, PROCESSORS};
 use crate::guest::kernel::Label;
-use crate::shell::{quote, say, took};
+use crate::shell::{self, quote, say, took};
 use crate::verifier;
 use crate::workspace::Workspace;
 
@@ -39,7 +40,7 @@ const SHARED: usize = 1;
 /// The targets of which one kernel says as much as three, shared out among those that are there: one tries the lab itself, without
 /// an agent, one systemd's sandbox, two fail and take away whatever can be, and the others look at what the agent makes of what
 /// charon says and of routes, or shows, some through programs that take much of an emulated CPU.
-const ONCE: [&str; 14] = [
+const ONCE: [&str; 16] = [
     "attach_adopted",
     "attach_around",
     "attach_clients",
@@ -50,28 +51,26 @@ const ONCE: [&str; 14] = [
     "fault_closed",
     "fault_soak",
     "lab",
+    "lanes_confirm",
+    "lanes_ike",
     "lanes_sysdump",
     "lanes_unit",
     "see_scrape",
     "see_top",
 ];
 
-/// What may run in a boot.
-struct Plan<'a> {
+/// What runs on a kernel, in boots that draw from one heap: each runs what no other has begun.
+struct Work<'a> {
+    kernel: Label,
+    /// `6.12-1`: that of each boot.
+    boots: Vec<String>,
+    processors: usize,
     verifier: bool,
-    targets: Vec<(Executable, Vec<String>)>,
+    /// With the tests expected of each.
+    targets: Vec<&'a (Executable, Vec<String>)>,
     filter: Option<&'a str>,
     /// The agent that `demo --check` plays with, where that is wanted.
-    demo: Option<PathBuf>,
-}
-
-/// One boot, and what runs in it.
-struct Share<'a> {
-    kernel: Label,
-    /// `6.12-1`
-    name: String,
-    processors: usize,
-    plan: Plan<'a>,
+    demo: Option<&'a Path>,
 }
 
 /// Runs all on each kernel.
@@ -90,48 +89,78 @@ pub fn run(
         return Ok(());
     }
     let built = targets::build(workspace, &names)?;
-    let is_wanted = |name: &str| filter.is_none_or(|filter| name.contains(filter));
-    let demo = is_wanted("demo").then_some(built.agent);
-    let mut plan = Plan { verifier: is_wanted("verifier"), targets: Vec::new(), filter, demo };
+    let mut targets = Vec::new();
     for executable in built.tests {
         let tests = executable.tests(filter)?;
         if !tests.is_empty() {
-            plan.targets.push((executable, tests));
+            targets.push((executable, tests));
         }
     }
-    if plan.targets.iter().any(|(executable, _)| executable.name == targets::OF_TWO_VERSIONS) {
+    if targets.iter().any(|(executable, _)| executable.name == targets::OF_TWO_VERSIONS) {
         targets::build_other(workspace)?;
     }
+    let all = work(kernels, &targets, filter, &built.agent);
+    let running: Vec<_> = all.iter().map(|work| AtomicUsize::new(work.boots.len())).collect();
+    let boots =
+        all.iter().zip(&running).flat_map(|(work, running)| work.boots.iter().map(move |name| (work, name, running)));
     let cores = thread::available_parallelism().map_or(1, usize::from);
-    for done in side_by_side(cores, shares(kernels, &plan), |share, left| {
+    for done in side_by_side(cores, boots.collect(), |&(work, name, running), left| {
         let limit = deadline.share(Instant::now(), left.div_ceil(cores), BOOT_LIMIT);
-        one(workspace, share, limit)
+        let start = Instant::now();
+        let mut tally = Tally::default();
+        // A kernel that cannot be had or booted says nothing about the others.
+        match boot(workspace, work, name, limit) {
+            Ok(Outcome::Exited(0)) => {}
+            Ok(outcome) => {
+                tally.fail("boot", &format!("{outcome}; see {}", out(workspace, name).join("console").display()));
+            }
+            Err(error) => tally.fail("boot", &format!("{error:#}")),
+        }
+        say(format!("guest {name}: ended ({})", took(start)));
+        if running.fetch_sub(1, Ordering::SeqCst) == 1 {
+            let counted = count(workspace, work);
+            say(format!("guest {}: {counted}", work.boots.join(" and ")));
+            tally.add(counted);
+        }
+        tally.within(&work.kernel.to_string())
     }) {
         tally.add(done);
     }
-    Ok(())
+    all.iter().try_for_each(|work| shell::remove_folder(&heap(workspace, work)))
 }
 
-/// What each boot runs, in the order of the kernels.
-fn shares<'a>(kernels: &[Label], plan: &Plan<'a>) -> Vec<Share<'a>> {
-    let mut shares = Vec::new();
+/// What runs on each kernel, and before that what is a boot of its own.
+fn work<'a>(
+    kernels: &[Label],
+    targets: &'a [(Executable, Vec<String>)],
+    filter: Option<&'a str>,
+    agent: &'a Path,
+) -> Vec<Work<'a>> {
+    let is_wanted = |name: &str| filter.is_none_or(|filter| name.contains(filter));
+    let mut all = Vec::new();
+    // The claims are tests on every kernel: the demo is the program that a user starts, as it starts.
+    if is_wanted("demo") && kernels.contains(&demo::KERNEL) {
+        all.push(Work {
+            kernel: demo::KERNEL,
+            boots: vec![format!("{}-demo", demo::KERNEL)],
+            processors: PROCESSORS,
+            verifier: false,
+            targets: Vec::new(),
+            filter,
+            demo: Some(agent),
+        });
+    }
     for (at, &kernel) in kernels.iter().enumerate() {
         let is_here = |name: &str| ONCE.iter().position(|once| *once == name).is_none_or(|n| n % kernels.len() == at);
-        let targets = plan.targets.iter().filter(|(executable, _)| is_here(&executable.name));
-        for boot in 0..BOOTS {
-            let targets = targets.clone().skip(boot).step_by(BOOTS).cloned().collect();
-            let part = Plan { verifier: plan.verifier && boot == 0, targets, filter: plan.filter, demo: None };
-            if part.verifier || !part.targets.is_empty() {
-                shares.push(Share { kernel, name: format!("{kernel}-{}", boot + 1), processors: SHARED, plan: part });
-            }
-        }
-        // The claims are tests on every kernel: the demo is the program that a user starts, as it starts.
-        if let Some(agent) = plan.demo.clone().filter(|_| kernel == demo::KERNEL) {
-            let part = Plan { verifier: false, targets: Vec::new(), filter: plan.filter, demo: Some(agent) };
-            shares.push(Share { kernel, name: format!("{kernel}-demo"), processors: PROCESSORS, plan: part });
+        let targets: Vec<_> = targets.iter().filter(|(executable, _)| is_here(&executable.name)).collect();
+        let verifier = is_wanted("verifier");
+        let boots = BOOTS.min(targets.len() + usize::from(verifier));
+        if boots > 0 {
+            let boots = (1..=boots).map(|boot| format!("{kernel}-{boot}")).collect();
+            all.push(Work { kernel, boots, processors: SHARED, verifier, targets, filter, demo: None });
         }
     }
-    shares
+    all
 }
 
 /// Works on `all`, `slots` at a time; the answers in their order. `work` learns how many are not done, its own included.
@@ -157,47 +186,62 @@ fn side_by_side<T: Send, R: Send>(slots: usize, all: Vec<T>, work: impl Fn(&T, u
     answers.into_iter().map(|(_, answer)| answer).collect()
 }
 
-fn one(workspace: &Workspace, share: &Share<'_>, limit: Duration) -> Tally {
-    let start = Instant::now();
-    let result = boot(workspace, share, limit).unwrap_or_else(|error| {
-        // A kernel that cannot be had or booted says nothing about the others.
-        let mut tally = Tally::default();
-        tally.fail("boot", &format!("{error:#}"));
-        tally
-    });
-    say(format!("guest {}: {result} ({})", share.name, took(start)));
-    result.within(&share.kernel.to_string())
+/// A boot's name in the folder of outs.
+fn named(boot: &str) -> String {
+    format!("test-{boot}")
 }
 
-fn boot(workspace: &Workspace, share: &Share<'_>, limit: Duration) -> Result<Tally> {
-    let Share { kernel, name, processors, plan } = share;
-    let mut script = STEP.to_string();
-    if plan.verifier {
-        let command = verifier::command(workspace, *kernel)?;
-        script.push_str(&format!("step verifier {} env {command}\n", STEP_LIMIT.as_secs()));
-    }
-    script.push_str(&targets_script(workspace, plan));
-    if let Some(agent) = &plan.demo {
-        script.push_str(&format!("step demo {} {}\n", STEP_LIMIT.as_secs(), demo::script(agent, &["--check"])?));
-    }
+fn out(workspace: &Workspace, boot: &str) -> PathBuf {
+    boot::out(workspace, &named(boot))
+}
+
+/// Where a folder stands for each step that has begun; of this process, for another may run the same.
+fn heap(workspace: &Workspace, work: &Work<'_>) -> PathBuf {
+    let id = std::process::id();
+    boot::out(workspace, &format!("{}.{id}", work.boots.first().map_or("", String::as_str)))
+}
+
+fn boot(workspace: &Workspace, work: &Work<'_>, name: &str, limit: Duration) -> Result<Outcome> {
+    let heap = heap(workspace, work);
+    fs::create_dir_all(&heap)?;
     let boot = Boot {
-        kernel: *kernel,
-        name: format!("test-{name}"),
-        processors: *processors,
+        kernel: work.kernel,
+        name: named(name),
+        processors: work.processors,
         prefix: format!("{name}| "),
-        script,
+        script: script(workspace, work)?,
+        heap: Some(heap),
         limit,
     };
-    let outcome = boot.run(workspace)?;
-    let out = boot.out(workspace);
-    let mut tally = Tally::default();
-    if outcome != Outcome::Exited(0) {
-        tally.fail("boot", &format!("{outcome}; see {}", out.join("console").display()));
+    boot.run(workspace)
+}
+
+fn script(workspace: &Workspace, work: &Work<'_>) -> Result<String> {
+    let mut script = STEP.to_string();
+    if work.verifier {
+        let command = verifier::command(workspace, work.kernel)?;
+        script.push_str(&format!("step verifier {} env {command}\n", STEP_LIMIT.as_secs()));
     }
-    let read = |file: String| fs::read_to_string(out.join(file)).unwrap_or_default();
-    let ended = |name: &str| status(&read(format!("{name}.status")));
-    if plan.verifier {
-        if let Some((_, time)) = ended("verifier") {
+    script.push_str(&targets_script(workspace, work));
+    if let Some(agent) = work.demo {
+        script.push_str(&format!("step demo {} {}\n", STEP_LIMIT.as_secs(), demo::script(agent, &["--check"])?));
+    }
+    Ok(script)
+}
+
+/// What its steps left, wherever they ran.
+fn count(workspace: &Workspace, work: &Work<'_>) -> Tally {
+    let outs: Vec<PathBuf> = work.boots.iter().map(|boot| out(workspace, boot)).collect();
+    let left = |step: &str| {
+        let file = format!("{step}.log");
+        let out = outs.iter().find(|out| out.join(&file).exists()).unwrap_or(&outs[0]);
+        let read = |file: &str| fs::read_to_string(out.join(file)).unwrap_or_default();
+        (out, read(&file), status(&read(&format!("{step}.status"))))
+    };
+    let mut tally = Tally::default();
+    if work.verifier {
+        let (out, _, ended) = left("verifier");
+        if let Some((_, time)) = ended {
             tally.took("verifier", time);
         }
         match verifier::over(workspace, &out.join("verifier.log")) {
@@ -205,40 +249,40 @@ fn boot(workspace: &Workspace, share: &Share<'_>, limit: Duration) -> Result<Tal
             Ok(over) => tally.fail("verifier", &over.join("; ")),
             Err(error) => {
                 tally.fail("verifier", &format!("{error:#}"));
-                show_stderr(&out, "verifier");
+                show_stderr(out, "verifier");
             }
         }
     }
-    for (executable, expected) in &plan.targets {
-        let ended = ended(&executable.name);
-        let log = read(format!("{}.log", executable.name));
+    for (executable, expected) in &work.targets {
+        let (out, log, ended) = left(&executable.name);
         let counted = libtest::count(&log, Some(expected), ended.map(|(exit, _)| exit));
         if let Some((_, time)) = ended {
             tally.took(&executable.name, time);
         }
         if counted.failed() > 0 {
-            show_stderr(&out, &executable.name);
+            show_stderr(out, &executable.name);
         }
         tally.add(counted.within(&executable.name));
     }
-    if plan.demo.is_some() {
-        match ended("demo") {
+    if work.demo.is_some() {
+        let (_, _, ended) = left("demo");
+        match ended {
             Some((0, _)) => tally.pass(),
             Some((exit, _)) => tally.fail("demo --check", &format!("it exited with {exit}; see demo.log")),
             None => tally.fail("demo --check", "it was not ended"),
         }
-        if let Some((_, time)) = ended("demo") {
+        if let Some((_, time)) = ended {
             tally.took("demo --check", time);
         }
     }
-    Ok(tally)
+    tally
 }
 
-fn targets_script(workspace: &Workspace, plan: &Plan<'_>) -> String {
+fn targets_script(workspace: &Workspace, work: &Work<'_>) -> String {
     let package = quote(&workspace.root().join("agent").to_string_lossy());
-    let filter = plan.filter.map(quote).unwrap_or_default();
+    let filter = work.filter.map(quote).unwrap_or_default();
     let mut script = format!("cd {package}\nexport CARGO_MANIFEST_DIR={package} LANEKEEPER_OUT=/out\n");
-    for (executable, _) in &plan.targets {
+    for (executable, _) in &work.targets {
         let (name, file, limit) = (&executable.name, quote(&executable.file.to_string_lossy()), STEP_LIMIT.as_secs());
         script.push_str(&format!("step {name} {limit} {file} --test-threads=1 {filter}\n"));
     }
@@ -263,9 +307,8 @@ fn show_stderr(out: &Path, name: &str) {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
+    use std::process::{Command, Stdio};
     use std::sync::Barrier;
-    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
 
@@ -273,7 +316,8 @@ mod tests {
     fn a_step_leaves_its_output_and_how_it_ended() {
         let out = std::env::temp_dir().join(format!("lanekeeper-step-{}", std::process::id()));
         fs::create_dir_all(&out).unwrap();
-        let step = STEP.replace("/out/", &format!("{}/", out.display()));
+        let step =
+            STEP.replace("/out/", &format!("{}/", out.display())).replace("/heap/", &format!("{}/", out.display()));
         let script =
             format!("{step}\nstep fails 5 sh -c 'echo said; exit 101'\nstep hangs 1 sleep 9\nstep fine 5 true\n");
         let run = Command::new("bash").args(["-c", &script]).output().unwrap();
@@ -302,36 +346,58 @@ mod tests {
     }
 
     #[test]
-    fn each_kernel_runs_every_target_once_and_one_of_them_the_lab() {
+    fn what_one_boot_has_begun_no_other_begins() {
+        let folder = std::env::temp_dir().join(format!("lanekeeper-heap-{}", std::process::id()));
+        let beside = |boot: &str| {
+            let out = folder.join(boot);
+            fs::create_dir_all(&out).unwrap();
+            STEP.replace("/out/", &format!("{}/", out.display()))
+        };
+        let heap = folder.join("heap");
+        fs::create_dir_all(&heap).unwrap();
+        let steps = "step one 9 sh -c 'sleep 0.2; echo one'\nstep two 9 sh -c 'sleep 0.2; echo two'\n";
+        let boots = ["first", "second"].map(|boot| {
+            let script = beside(boot).replace("/heap/", &format!("{}/", heap.display())) + steps;
+            Command::new("bash").args(["-c", &script]).stdout(Stdio::null()).spawn().unwrap()
+        });
+        boots.into_iter().for_each(|mut boot| assert!(boot.wait().unwrap().success()));
+        for step in ["one", "two"] {
+            let said: Vec<String> = ["first", "second"]
+                .iter()
+                .filter_map(|boot| fs::read_to_string(folder.join(boot).join(format!("{step}.log"))).ok())
+                .collect();
+            assert_eq!(said, [format!("{step}\n")]);
+        }
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn each_kernel_runs_every_target_and_one_of_them_the_lab() {
         let executable = |name: &str| Executable { name: name.into(), file: name.into() };
-        let target = |name: &str| (executable(name), vec!["test".to_string()]);
-        let targets = ["a", "lab", "b", "c"].map(target).to_vec();
-        let plan = Plan { verifier: true, targets, filter: None, demo: Some("agent".into()) };
-        let said: Vec<String> = shares(&[Label::V6_1, demo::KERNEL], &plan)
+        let targets = ["a", "lab", "b", "c"].map(|name| (executable(name), vec!["test".to_string()]));
+        let said: Vec<String> = work(&[Label::V6_1, demo::KERNEL], &targets, None, Path::new("agent"))
             .iter()
-            .map(|share| {
-                let names: Vec<&str> = share.plan.targets.iter().map(|(target, _)| target.name.as_str()).collect();
-                let (verifier, demo) = (share.plan.verifier, share.plan.demo.is_some());
-                format!("{} {}: {} verifier {verifier} demo {demo}", share.name, share.processors, names.join(","))
+            .map(|work| {
+                let names: Vec<&str> = work.targets.iter().map(|(target, _)| target.name.as_str()).collect();
+                let (boots, verifier, demo) = (work.boots.join(" "), work.verifier, work.demo.is_some());
+                format!("{boots}, {}: {} verifier {verifier} demo {demo}", work.processors, names.join(","))
             })
             .collect();
         assert_eq!(
             said,
             [
-                "6.1-1 1: a,c verifier true demo false",
-                "6.1-2 1: b verifier false demo false",
-                "6.12-1 1: a,b verifier true demo false",
-                "6.12-2 1: lab,c verifier false demo false",
-                "6.12-demo 2:  verifier false demo true",
+                "6.12-demo, 2:  verifier false demo true",
+                "6.1-1 6.1-2, 1: a,b,c verifier true demo false",
+                "6.12-1 6.12-2, 1: a,lab,b,c verifier true demo false",
             ]
         );
     }
 
     #[test]
     fn a_boot_with_nothing_to_run_is_left_out() {
-        let target = (Executable { name: "a".into(), file: "a".into() }, vec!["test".to_string()]);
-        let plan = Plan { verifier: false, targets: vec![target], filter: Some("a"), demo: None };
-        let names: Vec<String> = shares(&Label::ALL, &plan).into_iter().map(|share| share.name).collect();
+        let targets = [(Executable { name: "a".into(), file: "a".into() }, vec!["test".to_string()])];
+        let all = work(&Label::ALL, &targets, Some("a"), Path::new("agent"));
+        let names: Vec<String> = all.into_iter().flat_map(|work| work.boots).collect();
         assert_eq!(names, ["6.1-1", "6.12-1", "7.2-1"]);
     }
 
