@@ -8,6 +8,7 @@ pub mod guest;
 pub mod host;
 pub mod libtest;
 pub mod plain;
+mod side_by_side;
 pub mod tally;
 pub mod targets;
 pub mod unit;
@@ -99,8 +100,8 @@ impl Test {
         let in_time = if deadline.has_passed(start) { Err(anyhow!("no time was left for it")) } else { Ok(()) };
         let ran = in_time.and_then(|()| prepare(workspace, tier, &kernels)).and_then(|()| match tier {
             Tier::Unit => unit::run(workspace, filter, &mut tally),
-            Tier::Prog => host::run(workspace, "prog", filter, deadline, &mut tally),
-            Tier::Netns => host::run(workspace, "netns", filter, deadline, &mut tally),
+            Tier::Prog => host::prog(workspace, filter, deadline, &mut tally),
+            Tier::Netns => host::netns(workspace, filter, deadline, &mut tally),
             Tier::Guest => guest::run(workspace, &kernels, filter, deadline, &mut tally),
         });
         let name = tier.to_possible_value().map(|value| value.get_name().to_string()).unwrap_or_default();

@@ -1,18 +1,16 @@
 //! The guest tier: each kernel's targets in two boots of one processor that draw from one heap, as many boots at a time as there
 //! are cores; what they print and how they end is left in the guest's `/out`.
 
-use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
 use super::deadline::Deadline;
 use super::libtest;
+use super::side_by_side::{cores, side_by_side};
 use super::tally::Tally;
 use super::targets::{self, Executable};
 use crate::demo;
@@ -103,9 +101,8 @@ pub fn run(
     let running: Vec<_> = all.iter().map(|work| AtomicUsize::new(work.boots.len())).collect();
     let boots =
         all.iter().zip(&running).flat_map(|(work, running)| work.boots.iter().map(move |name| (work, name, running)));
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    for done in side_by_side(cores, boots.collect(), |&(work, name, running), left| {
-        let limit = deadline.share(Instant::now(), left.div_ceil(cores), BOOT_LIMIT);
+    for done in side_by_side(boots.collect(), |&(work, name, running), left| {
+        let limit = deadline.share(Instant::now(), left.div_ceil(cores()), BOOT_LIMIT);
         let start = Instant::now();
         let mut tally = Tally::default();
         // A kernel that cannot be had or booted says nothing about the others.
@@ -161,29 +158,6 @@ fn work<'a>(
         }
     }
     all
-}
-
-/// Works on `all`, `slots` at a time; the answers in their order. `work` learns how many are not done, its own included.
-fn side_by_side<T: Send, R: Send>(slots: usize, all: Vec<T>, work: impl Fn(&T, usize) -> R + Sync) -> Vec<R> {
-    let queue = Mutex::new(all.into_iter().enumerate().collect::<VecDeque<_>>());
-    let next = || {
-        let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = queue.len();
-        queue.pop_front().map(|(at, one)| (at, one, left))
-    };
-    let mut answers: Vec<(usize, R)> = thread::scope(|scope| {
-        let worker = || {
-            let mut answers = Vec::new();
-            while let Some((at, one, left)) = next() {
-                answers.push((at, work(&one, left)));
-            }
-            answers
-        };
-        let workers: Vec<_> = (0..slots).map(|_| scope.spawn(worker)).collect();
-        workers.into_iter().flat_map(|worker| worker.join().expect("a panic has said why")).collect()
-    });
-    answers.sort_by_key(|(at, _)| *at);
-    answers.into_iter().map(|(_, answer)| answer).collect()
 }
 
 /// A boot's name in the folder of outs.
@@ -308,7 +282,6 @@ fn show_stderr(out: &Path, name: &str) {
 #[cfg(test)]
 mod tests {
     use std::process::{Command, Stdio};
-    use std::sync::Barrier;
 
     use super::*;
 
@@ -327,22 +300,6 @@ mod tests {
         assert_eq!(read("fails.log"), "said\n");
         assert!(run.status.success(), "{run:?}");
         fs::remove_dir_all(&out).unwrap();
-    }
-
-    #[test]
-    fn boots_run_side_by_side_and_answer_in_their_order() {
-        let (running, most, both) = (AtomicUsize::new(0), AtomicUsize::new(0), Barrier::new(2));
-        let answers = side_by_side(2, vec!["first", "second", "third"], |&name, left| {
-            most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-            if name != "third" {
-                // Neither ends before the other has begun.
-                both.wait();
-            }
-            running.fetch_sub(1, Ordering::SeqCst);
-            format!("{name} of {left}")
-        });
-        assert_eq!(answers, ["first of 3", "second of 2", "third of 1"]);
-        assert_eq!(most.into_inner(), 2);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The tiers on this machine's kernel: each test target alone.
+//! The tiers on this machine's kernel: each test target in namespaces of its own.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 
 use super::deadline::Deadline;
 use super::libtest;
+use super::side_by_side::side_by_side;
 use super::tally::Tally;
 use super::targets::{self, Executable};
 use crate::alone::alone;
@@ -19,29 +20,32 @@ use crate::workspace::Workspace;
 /// Until a target is given up.
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// Runs the targets whose name begins with `tier`; beside the programs' own tests their budget is held.
-pub fn run(
-    workspace: &Workspace,
-    tier: &str,
-    filter: Option<&str>,
-    deadline: Deadline,
-    tally: &mut Tally,
-) -> Result<()> {
+/// The programs' own tests, one target after the other, for some measure; beside them their budget is held.
+pub fn prog(workspace: &Workspace, filter: Option<&str>, deadline: Deadline, tally: &mut Tally) -> Result<()> {
     ebpf::build(workspace)?;
-    if tier == "prog" && filter.is_none_or(|filter| "verifier".contains(filter)) {
+    if filter.is_none_or(|filter| "verifier".contains(filter)) {
         tally.add(budget(workspace));
     }
+    for executable in built(workspace, "prog")? {
+        tally.add(one(workspace, &executable, filter, deadline));
+    }
+    Ok(())
+}
+
+/// What needs namespaces: several targets at a time, for they wait most of it.
+pub fn netns(workspace: &Workspace, filter: Option<&str>, deadline: Deadline, tally: &mut Tally) -> Result<()> {
+    ebpf::build(workspace)?;
+    let done = side_by_side(built(workspace, "netns")?, |executable, _| one(workspace, executable, filter, deadline));
+    done.into_iter().for_each(|done| tally.add(done));
+    Ok(())
+}
+
+/// The targets whose name begins with `tier`.
+fn built(workspace: &Workspace, tier: &str) -> Result<Vec<Executable>> {
     let targets = targets::list(workspace)?;
     let names: Vec<&str> =
         targets.iter().filter(|target| target.is_host(tier)).map(|target| target.name.as_str()).collect();
-    if names.is_empty() {
-        return Ok(());
-    }
-    for executable in targets::build(workspace, &names)?.tests {
-        let limit = deadline.share(Instant::now(), 1, LIMIT);
-        tally.add(one(workspace, &executable, filter, limit)?);
-    }
-    Ok(())
+    if names.is_empty() { Ok(Vec::new()) } else { Ok(targets::build(workspace, &names)?.tests) }
 }
 
 /// As in the guests: a test of its own, of the name `verifier`.
@@ -58,7 +62,16 @@ fn budget(workspace: &Workspace) -> Tally {
     tally
 }
 
-fn one(workspace: &Workspace, executable: &Executable, filter: Option<&str>, limit: Duration) -> Result<Tally> {
+fn one(workspace: &Workspace, executable: &Executable, filter: Option<&str>, deadline: Deadline) -> Tally {
+    let limit = deadline.share(Instant::now(), 1, LIMIT);
+    run(workspace, executable, filter, limit).unwrap_or_else(|error| {
+        let mut tally = Tally::default();
+        tally.fail(&executable.name, &format!("{error:#}"));
+        tally
+    })
+}
+
+fn run(workspace: &Workspace, executable: &Executable, filter: Option<&str>, limit: Duration) -> Result<Tally> {
     let expected = executable.tests(filter)?;
     if expected.is_empty() {
         return Ok(Tally::default());
@@ -71,21 +84,23 @@ fn one(workspace: &Workspace, executable: &Executable, filter: Option<&str>, lim
     alone.args(["timeout", "--kill-after", "10", &limit]);
     alone.arg(&executable.file).arg("--test-threads=1").args(filter);
     let package = workspace.root().join("agent");
-    let (exit, output) = tee(alone.current_dir(&package).env("CARGO_MANIFEST_DIR", &package))?;
+    let (exit, output) =
+        tee(alone.current_dir(&package).env("CARGO_MANIFEST_DIR", &package), &format!("{}| ", executable.name))?;
     let mut tally = libtest::count(&output, Some(&expected), exit).within(&executable.name);
     tally.took(&executable.name, start.elapsed());
     say(format!("{}: {tally} ({})", executable.name, took(start)));
     Ok(tally)
 }
 
-/// Runs a command with its stdout shown and kept; its exit status unless a signal ended it, and what it printed.
-pub fn tee(command: &mut Command) -> Result<(Option<i32>, String)> {
+/// Runs a command with its stdout shown, each line behind `prefix`, and kept; its exit status unless a signal ended it, and what
+/// it printed.
+pub fn tee(command: &mut Command, prefix: &str) -> Result<(Option<i32>, String)> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot run a test")?;
     let mut stdout = BufReader::new(child.stdout.take().context("no stdout")?);
     let (mut output, mut line) = (String::new(), Vec::new());
     while stdout.read_until(b'\n', &mut line)? > 0 {
         let text = String::from_utf8_lossy(&line);
-        print!("{text}");
+        print!("{prefix}{text}");
         output.push_str(&text);
         line.clear();
     }

@@ -23,14 +23,14 @@ const USER: &str = "65534";
 pub fn run(workspace: &Workspace, filter: Option<&str>, tally: &mut Tally) -> Result<()> {
     let start = Instant::now();
     say("cargo build and cargo test without privilege, network or the kernel's programs");
-    let (exit, _) = tee(plain(workspace)?.args(["cargo", "build", "--workspace", "--locked"]))?;
+    let (exit, _) = tee(plain(workspace)?.args(["cargo", "build", "--workspace", "--locked"]), "")?;
     match exit {
         Some(0) => tally.pass(),
         exit => tally.fail("plain build", &format!("cargo build ended with {exit:?}")),
     }
     let mut cargo = plain(workspace)?;
     cargo.args(["cargo", "test", "--workspace", "--locked", "--no-fail-fast", "--"]).args(filter);
-    let (exit, output) = tee(&mut cargo)?;
+    let (exit, output) = tee(&mut cargo, "")?;
     let tests = libtest::count(&output, None, exit).within("plain");
     tally.took("plain", start.elapsed());
     say(format!("plain: {tests} ({})", took(start)));

@@ -40,7 +40,7 @@ pub fn run(workspace: &Workspace, filter: Option<&str>, tally: &mut Tally) -> Re
     say("cargo test --workspace");
     let mut cargo = ebpf::cargo(workspace);
     cargo.args(["test", "--workspace", "--no-fail-fast", "--"]).args(filter);
-    let (exit, output) = tee(&mut cargo)?;
+    let (exit, output) = tee(&mut cargo, "")?;
     let tests = libtest::count(&output, None, exit).within("cargo test");
     tally.took("cargo test", start.elapsed());
     say(format!("cargo test: {tests} ({})", took(start)));
