@@ -171,3 +171,18 @@ fn counters_add_up_to_the_packets() {
         .sum();
     assert!(counted > bytes, "{counted} bytes counted, {bytes} in plain IPv4 alone");
 }
+
+/// Whoever builds them elsewhere gets the same bytes: `cargo xtask release` does, and compares.
+#[test]
+fn the_programs_do_not_say_where_they_were_built() {
+    let workspace = xtask::workspace::Workspace::find().unwrap();
+    let here = workspace.root().to_string_lossy().into_owned();
+    for object in workspace.bpf_objects() {
+        let bytes = std::fs::read(&object).unwrap();
+        let says = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+        assert!(says("/lanekeeper/") || says("/lanekeeper\0"), "{}: no debug info", object.display());
+        for folder in [here.as_str(), "/registry/src/"] {
+            assert!(!says(folder), "{} names {folder}", object.display());
+        }
+    }
+}

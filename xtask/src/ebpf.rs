@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::setup::compiler::{self, Choice, Compiler};
@@ -57,20 +57,7 @@ fn compile(workspace: &Workspace, compiler: &Compiler, features: &[&str], object
     let start = Instant::now();
     say(format!("building the kernel's programs with {compiler}"));
     let target = workspace.target("bpf-build");
-    let mut cargo = compiler.cargo();
-    cargo
-        .current_dir(workspace.root())
-        .args(["build", "--release", "--package", "lanekeeper-ebpf", "--bins"])
-        .args(features)
-        .args(["-Z", "build-std=core", "--target", TRIPLE, "--target-dir"])
-        .arg(&target)
-        .env("PATH", path_with(&workspace.tools().join("bin"))?)
-        .env("CARGO_ENCODED_RUSTFLAGS", flags())
-        .env_remove("RUSTFLAGS")
-        // In several units less is inlined, and a program's stack is more than the verifier allows.
-        .env("CARGO_INCREMENTAL", "0");
-    shell::run(&mut cargo)?;
-
+    cargo_build(workspace, workspace.root(), compiler, features, &target)?;
     for object in objects {
         let name = object.file_name().unwrap_or_default();
         let built = target.join(TRIPLE).join("release").join(name);
@@ -83,10 +70,57 @@ fn compile(workspace: &Workspace, compiler: &Compiler, features: &[&str], object
     Ok(())
 }
 
-/// Debug info for the verifier's log, BTF for the maps and the load, and the host's register layout.
-fn flags() -> String {
+/// Builds those of another checkout, `root`, and compares them with ours, whose compiler and linker it takes.
+pub fn rebuild(workspace: &Workspace, root: &Path) -> Result<()> {
+    let compiler = compiler::ensure(workspace, compiler::asked()?)?;
+    let target = root.join("target/bpf-build");
+    cargo_build(workspace, root, &compiler, &[], &target)?;
+    for object in workspace.bpf_objects() {
+        let again = target.join(TRIPLE).join("release").join(object.file_name().unwrap_or_default());
+        let read = |file: &Path| fs::read(file).with_context(|| format!("cannot read {}", file.display()));
+        if read(&object)? != read(&again)? {
+            bail!("{} and {} are made of one source and differ", object.display(), again.display());
+        }
+    }
+    Ok(())
+}
+
+fn cargo_build(
+    workspace: &Workspace,
+    root: &Path,
+    compiler: &Compiler,
+    features: &[&str],
+    target: &Path,
+) -> Result<()> {
+    let mut cargo = compiler.cargo();
+    cargo
+        .current_dir(root)
+        .args(["build", "--locked", "--release", "--package", "lanekeeper-ebpf", "--bins"])
+        .args(features)
+        .args(["-Z", "build-std=core", "--target", TRIPLE, "--target-dir"])
+        .arg(target)
+        .env("PATH", path_with(&workspace.tools().join("bin"))?)
+        .env("CARGO_ENCODED_RUSTFLAGS", flags(root, compiler)?)
+        .env_remove("RUSTFLAGS")
+        // In several units less is inlined, and a program's stack is more than the verifier allows.
+        .env("CARGO_INCREMENTAL", "0");
+    shell::run(&mut cargo)
+}
+
+/// Debug info for the verifier's log, BTF for the maps and the load, and the host's register layout; and no word of where this
+/// was built, so that whoever builds it elsewhere by the same compiler gets the same bytes.
+fn flags(root: &Path, compiler: &Compiler) -> Result<String> {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| Some(env::home_dir()?.join(".cargo")));
+    let sources = home.into_iter().flat_map(|home| fs::read_dir(home.join("registry/src"))).flatten().flatten();
+    let mut folders = vec![(root.to_path_buf(), "/lanekeeper"), (compiler.library()?, "/rust")];
+    // Named after the registry that it came from, which may be a mirror.
+    folders.extend(sources.map(|source| (source.path(), "/crates")));
     let arch = format!("--cfg=bpf_target_arch=\"{}\"", env::consts::ARCH);
-    [arch.as_str(), "-Cdebuginfo=2", "-Clink-arg=--btf"].join("\x1f")
+    let mut flags = vec![arch, "-Cdebuginfo=2".to_string(), "-Clink-arg=--btf".to_string()];
+    // The last one that fits a path is taken: sorted, that is the longest.
+    folders.sort();
+    flags.extend(folders.iter().map(|(folder, name)| format!("--remap-path-prefix={}={name}", folder.display())));
+    Ok(flags.join("\x1f"))
 }
 
 fn path_with(first: &Path) -> Result<OsString> {

@@ -10,6 +10,7 @@ pub mod ebpf;
 pub mod fuzz;
 pub mod guest;
 pub mod lab;
+pub mod release;
 pub mod setup;
 pub mod shell;
 pub mod soak;

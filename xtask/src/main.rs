@@ -10,6 +10,7 @@ use xtask::demo::Demo;
 use xtask::ebpf::Build;
 use xtask::fuzz::Fuzz;
 use xtask::guest::Guest;
+use xtask::release::Release;
 use xtask::setup::Setup;
 use xtask::soak::Soak;
 use xtask::test::Test;
@@ -46,6 +47,8 @@ enum Verb {
     Witness(Witness),
     /// Make Grafana's dashboards and Prometheus's rules of the agent's metrics
     Dashboards(Dashboards),
+    /// Make what is handed out: the agent, its unit, dashboards and manual, with a bill of materials
+    Release(Release),
     /// Run what CI runs: all tests on all kernels
     Ci,
     /// Count what each kernel's verifier walks, against ebpf/verifier-budget.txt
@@ -75,6 +78,7 @@ fn run() -> Result<ExitCode> {
         Verb::Dashboards(dashboards) => dashboards.run(&workspace),
         Verb::Demo(demo) => demo.run(&workspace),
         Verb::Test(test) => test.run(&workspace),
+        Verb::Release(release) => release.run(&workspace),
         Verb::Verifier(verifier) => verifier.run(&workspace),
         Verb::Ci => Test::default().run(&workspace),
     }

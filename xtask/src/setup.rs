@@ -44,6 +44,8 @@ pub enum Need {
     Compiler,
     /// cargo-deny.
     Deny,
+    /// What lists a release's materials.
+    Materials,
     /// Debian's Prometheus with its promtool, 2.x and 3.x, unpacked.
     Prometheus,
     /// Grafana's components, bundled.
@@ -65,6 +67,7 @@ pub const EVERYTHING: &[Need] = &[
     Need::Linker,
     Need::Compiler,
     Need::Deny,
+    Need::Materials,
     Need::Prometheus,
     Need::Grafana,
     Need::ForeignRules,
@@ -113,6 +116,7 @@ pub fn ensure(workspace: &Workspace, needs: &[Need]) -> Result<()> {
             Need::Linker => cargo::linker(workspace)?,
             Need::Compiler => drop(compiler::ensure(workspace, compiler::asked()?)?),
             Need::Deny => cargo::deny(workspace)?,
+            Need::Materials => cargo::materials(workspace)?,
             Need::Prometheus => prometheus::ensure(workspace)?,
             Need::Grafana => grafana::ensure(workspace)?,
             Need::ForeignRules => foreign::ensure(workspace)?,

@@ -1,5 +1,6 @@
 //! Programs built by `cargo install` into `target/tools`.
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
@@ -16,6 +17,9 @@ pub const LLVM: u32 = 22;
 pub const LINKER: &str = "0.13.0";
 /// The version of cargo-deny.
 pub const DENY: &str = "0.20.2";
+
+/// The version of cargo-cyclonedx.
+pub const MATERIALS: &str = "0.5.9";
 
 /// Whether there is a bpf-linker: ours, or one of our version in PATH.
 pub fn has_linker(workspace: &Workspace) -> bool {
@@ -41,14 +45,27 @@ pub fn linker(workspace: &Workspace) -> Result<()> {
     })
 }
 
-/// Finds or builds cargo-deny: unoptimised, which takes a third of the time and is quick enough for one lock file.
+/// Finds or builds cargo-deny.
 pub fn deny(workspace: &Workspace) -> Result<()> {
-    if has_deny(workspace) {
+    if has_deny(workspace) { Ok(()) } else { install(workspace, "cargo-deny", DENY, unoptimised) }
+}
+
+/// cargo-cyclonedx, as set-up built it.
+pub fn materials_program(workspace: &Workspace) -> PathBuf {
+    workspace.tools().join("bin/cargo-cyclonedx")
+}
+
+/// Finds or builds cargo-cyclonedx.
+pub fn materials(workspace: &Workspace) -> Result<()> {
+    if materials_program(workspace).is_file() {
         return Ok(());
     }
-    install(workspace, "cargo-deny", DENY, |cargo| {
-        cargo.arg("--debug").env("CARGO_PROFILE_DEV_DEBUG", "0");
-    })
+    install(workspace, "cargo-cyclonedx", MATERIALS, unoptimised)
+}
+
+/// A third of the time, and quick enough for one lock file.
+fn unoptimised(cargo: &mut Command) {
+    cargo.arg("--debug").env("CARGO_PROFILE_DEV_DEBUG", "0");
 }
 
 fn install(workspace: &Workspace, name: &str, version: &str, adjust: impl FnOnce(&mut Command)) -> Result<()> {

@@ -62,6 +62,21 @@ impl Compiler {
     }
 }
 
+impl Compiler {
+    /// Where the source of its library is: it is in debug info.
+    pub fn library(&self) -> Result<PathBuf> {
+        let sysroot = match self {
+            Self::Nightly => {
+                let mut rustc = Command::new("rustc");
+                rustc.args(["+nightly", "--print", "sysroot"]).env_remove("RUSTUP_TOOLCHAIN");
+                PathBuf::from(shell::read(&mut rustc)?.trim())
+            }
+            Self::Packages(folder) => folder.join("usr"),
+        };
+        Ok(sysroot.join("lib/rustlib/src/rust"))
+    }
+}
+
 impl fmt::Display for Compiler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -31,6 +31,8 @@ pub enum Lack {
     Compiler(String),
     /// cargo-deny.
     Deny,
+    /// cargo-cyclonedx.
+    Materials,
     /// Prometheus with its promtool.
     Prometheus,
     /// Grafana's components.
@@ -51,7 +53,7 @@ impl Machine {
         match lack {
             Lack::Package(_) => self.debian && self.root,
             Lack::Compiler(_) | Lack::Prometheus | Lack::ForeignRules(_) | Lack::Kernel(_) => self.debian,
-            Lack::Linker | Lack::Deny | Lack::Grafana => true,
+            Lack::Linker | Lack::Deny | Lack::Materials | Lack::Grafana => true,
         }
     }
 
@@ -64,6 +66,7 @@ impl Machine {
             Lack::Compiler(_) if self.debian => "a compiler for BPF (set-up unpacks rustc-web)".to_string(),
             Lack::Compiler(why) => format!("a compiler for BPF: {why}"),
             Lack::Deny => format!("cargo-deny {} (set-up builds it)", cargo::DENY),
+            Lack::Materials => format!("cargo-cyclonedx {} (set-up builds it)", cargo::MATERIALS),
             Lack::Prometheus if self.debian => "Prometheus 2.x and 3.x (set-up unpacks them)".to_string(),
             Lack::Prometheus => {
                 "the programs prometheus and promtool, of 2.x in target/tools/prometheus-2/usr/bin and of 3.x in \
@@ -104,6 +107,7 @@ pub fn lacks(workspace: &Workspace, needs: &[Need], machine: Machine) -> Result<
             Need::Linker => (!cargo::has_linker(workspace)).then_some(Lack::Linker),
             Need::Compiler => compiler::lack(workspace, compiler::asked()?).map(Lack::Compiler),
             Need::Deny => (!cargo::has_deny(workspace)).then_some(Lack::Deny),
+            Need::Materials => (!cargo::materials_program(workspace).is_file()).then_some(Lack::Materials),
             Need::Prometheus => Release::ALL
                 .iter()
                 .any(|release| prometheus::find(workspace, *release).is_none())
@@ -159,6 +163,7 @@ mod tests {
             Lack::Linker,
             Lack::Compiler(why),
             Lack::Deny,
+            Lack::Materials,
             Lack::Prometheus,
             Lack::Grafana,
             Lack::ForeignRules("firehol"),
@@ -176,7 +181,8 @@ mod tests {
     fn a_user_on_a_debian_is_told_all_that_root_would_bring() {
         let expected = "as root, `cargo xtask setup` brings what is missing:\n  the package tcpdump\n  \
                         bpf-linker 0.13.0 (set-up builds it)\n  a compiler for BPF (set-up unpacks rustc-web)\n  \
-                        cargo-deny 0.20.2 (set-up builds it)\n  Prometheus 2.x and 3.x (set-up unpacks them)\n  \
+                        cargo-deny 0.20.2 (set-up builds it)\n  cargo-cyclonedx 0.5.9 (set-up builds it)\n  \
+                        Prometheus 2.x and 3.x (set-up unpacks them)\n  \
                         Grafana's components (set-up fetches them by npm)\n  \
                         the rule sets of firehol (set-up unpacks its source)\n  \
                         the guest kernel 6.12 (set-up unpacks it)";
@@ -198,12 +204,13 @@ mod tests {
         let expected = "this is no Debian, where set-up would bring what is missing:\n  \
                         the program tcpdump, in Debian's package tcpdump\n  bpf-linker 0.13.0 (set-up builds it)\n  \
                         a compiler for BPF: there is no nightly compiler\n  cargo-deny 0.20.2 (set-up builds it)\n  \
+                        cargo-cyclonedx 0.5.9 (set-up builds it)\n  \
                         the programs prometheus and promtool, of 2.x in target/tools/prometheus-2/usr/bin and of 3.x in \
                         target/tools/prometheus-3/usr/bin, as in Debian's packages prometheus and promtool\n  \
                         Grafana's components (set-up fetches them by npm)\n  \
                         the rule sets of firehol: target/foreign/firehol, as set-up makes it on a Debian\n  \
                         the guest kernel 6.12: target/guest/6.12, as set-up makes it on a Debian";
         assert_eq!(refusal(&everything(), OTHER).unwrap(), expected);
-        assert_eq!(refusal(&[Lack::Linker, Lack::Deny], OTHER), None);
+        assert_eq!(refusal(&[Lack::Linker, Lack::Deny, Lack::Materials], OTHER), None);
     }
 }
