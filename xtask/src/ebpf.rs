@@ -70,11 +70,14 @@ fn compile(workspace: &Workspace, compiler: &Compiler, features: &[&str], object
     Ok(())
 }
 
-/// Builds those of another checkout, `root`, and compares them with ours, whose compiler and linker it takes.
-pub fn rebuild(workspace: &Workspace, root: &Path) -> Result<()> {
-    let compiler = compiler::ensure(workspace, compiler::asked()?)?;
-    let target = root.join("target/bpf-build");
-    cargo_build(workspace, root, &compiler, &[], &target)?;
+/// Builds those of another checkout and compares them with ours.
+pub fn rebuild(workspace: &Workspace, elsewhere: &Workspace) -> Result<()> {
+    let choice = compiler::asked()?;
+    // cargo tells packages apart by where they are in the checkout, and the library is built as one of them.
+    compiler::copy(workspace, elsewhere)?;
+    let compiler = compiler::ensure(elsewhere, choice)?;
+    let target = elsewhere.target("bpf-build");
+    cargo_build(workspace, elsewhere.root(), &compiler, &[], &target)?;
     for object in workspace.bpf_objects() {
         let again = target.join(TRIPLE).join("release").join(object.file_name().unwrap_or_default());
         let read = |file: &Path| fs::read(file).with_context(|| format!("cannot read {}", file.display()));

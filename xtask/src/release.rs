@@ -47,7 +47,7 @@ impl Release {
         setup::ensure(workspace, &[Need::BuildPackages, Need::Linker, Need::Compiler, Need::Materials])?;
         ebpf::build(workspace)?;
         let elsewhere = Elsewhere::check_out(workspace)?;
-        say(format!("building the kernel's programs once more in {}", elsewhere.0.display()));
+        say(format!("building the kernel's programs once more in {}", elsewhere.0.root().display()));
         ebpf::rebuild(workspace, &elsewhere.0)?;
         say("they are the same to the byte");
         say("building the agent");
@@ -72,7 +72,7 @@ impl Release {
             fs::write(folder.join(name), shell::read(Command::new(agent).args(arguments))?)?;
         }
         commit.list_materials(workspace, &elsewhere)?;
-        MATERIALS.iter().try_for_each(|(from, name)| copy(&elsewhere.0.join(from), name))?;
+        MATERIALS.iter().try_for_each(|(from, name)| copy(&elsewhere.0.root().join(from), name))?;
         let sums = shell::read(Command::new("sh").current_dir(&folder).args(["-c", "sha256sum -- *"]))?;
         fs::write(folder.join("SHA256SUMS"), &sums)?;
         let archive = commit.pack(&folder)?;
@@ -112,7 +112,14 @@ impl Commit {
     /// CycloneDX, of each package beside its Cargo.toml.
     fn list_materials(&self, workspace: &Workspace, elsewhere: &Elsewhere) -> Result<()> {
         let mut list = Command::new(cargo::materials_program(workspace));
-        list.current_dir(&elsewhere.0).args(["cyclonedx", "--format", "json", "--spec-version", "1.5", "--quiet"]);
+        list.current_dir(elsewhere.0.root()).args([
+            "cyclonedx",
+            "--format",
+            "json",
+            "--spec-version",
+            "1.5",
+            "--quiet",
+        ]);
         shell::run(list.args(["--manifest-path", "agent/Cargo.toml"]).env("SOURCE_DATE_EPOCH", &self.time))
     }
 
@@ -129,16 +136,16 @@ impl Commit {
 }
 
 /// The commit's files under another path, gone with the value.
-struct Elsewhere(PathBuf);
+struct Elsewhere(Workspace);
 
 impl Elsewhere {
     fn check_out(workspace: &Workspace) -> Result<Self> {
         let folder = std::env::temp_dir().join(format!("lanekeeper-release-{}", std::process::id()));
-        let elsewhere = Self(folder);
-        fs::create_dir_all(&elsewhere.0)?;
+        let elsewhere = Self(Workspace::elsewhere(folder));
+        fs::create_dir_all(elsewhere.0.root())?;
         let script = "git archive --format tar HEAD | tar --extract --directory \"$0\"";
         let mut copy = Command::new("bash");
-        copy.current_dir(workspace.root()).args(["-c", &format!("set -o pipefail; {script}")]).arg(&elsewhere.0);
+        copy.current_dir(workspace.root()).args(["-c", &format!("set -o pipefail; {script}")]).arg(elsewhere.0.root());
         shell::run(&mut copy)?;
         Ok(elsewhere)
     }
@@ -146,6 +153,6 @@ impl Elsewhere {
 
 impl Drop for Elsewhere {
     fn drop(&mut self) {
-        let _ = shell::remove_folder(&self.0);
+        let _ = shell::remove_folder(self.0.root());
     }
 }

@@ -20,6 +20,11 @@ impl Workspace {
         Ok(Self { root })
     }
 
+    /// Another checkout.
+    pub fn elsewhere(root: PathBuf) -> Self {
+        Self { root }
+    }
+
     /// The folder of the workspace's `Cargo.toml`.
     pub fn root(&self) -> &Path {
         &self.root

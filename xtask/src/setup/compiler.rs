@@ -192,6 +192,22 @@ fn packages(workspace: &Workspace) -> Result<Compiler> {
     Ok(Compiler::Packages(folder))
 }
 
+/// Has another checkout find what is unpacked here.
+pub fn copy(workspace: &Workspace, elsewhere: &Workspace) -> Result<()> {
+    if !is_unpacked(workspace) {
+        return Ok(());
+    }
+    fs::create_dir_all(elsewhere.tools())?;
+    let copy = |how: &str| {
+        shell::run(Command::new("cp").args(["--archive", how, "--"]).arg(folder(workspace)).arg(elsewhere.tools()))
+    };
+    // Links cost nothing, where both are on one file system.
+    copy("--link").or_else(|_| {
+        shell::remove_folder(&folder(elsewhere))?;
+        copy("--reflink=auto")
+    })
+}
+
 fn folder(workspace: &Workspace) -> PathBuf {
     workspace.tools().join("rustc-web")
 }
