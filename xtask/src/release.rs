@@ -14,12 +14,17 @@ use crate::shell::{self, say};
 use crate::workspace::Workspace;
 
 /// Beside the agent, each as it lies in the checkout and under the name that it is installed by.
-const FILES: [(&str, &str); 5] = [
+const FILES: [(&str, &str); 10] = [
     ("README.md", "README.md"),
     ("config.sample.toml", "config.sample.toml"),
     ("agent/packaging/lanekeeper.service", "lanekeeper.service"),
     ("agent/packaging/lanekeeper.sysusers", "lanekeeper.conf"),
     ("dashboards/rules.yml", "lanekeeper-rules.yml"),
+    ("dashboards/fleet.json", "grafana-fleet.json"),
+    ("dashboards/gateway.json", "grafana-gateway.json"),
+    ("dashboards/tunnel.json", "grafana-tunnel.json"),
+    ("dashboards/tenant.json", "grafana-tenant.json"),
+    ("dashboards/agent.json", "grafana-agent.json"),
 ];
 /// What the agent itself prints.
 const PRINTED: [(&[&str], &str); 5] = [
@@ -72,7 +77,12 @@ impl Release {
             fs::write(folder.join(name), shell::read(Command::new(agent).args(arguments))?)?;
         }
         commit.list_materials(workspace, &elsewhere)?;
-        MATERIALS.iter().try_for_each(|(from, name)| copy(&elsewhere.0.root().join(from), name))?;
+        let there = elsewhere.0.root().to_string_lossy().into_owned();
+        for (from, name) in MATERIALS {
+            // A package without a registry is named after its folder, which is of this run alone.
+            let listed = fs::read_to_string(elsewhere.0.root().join(from)).with_context(|| format!("no {from}"))?;
+            fs::write(folder.join(name), listed.replace(&there, "/lanekeeper"))?;
+        }
         let sums = shell::read(Command::new("sh").current_dir(&folder).args(["-c", "sha256sum -- *"]))?;
         fs::write(folder.join("SHA256SUMS"), &sums)?;
         let archive = commit.pack(&folder)?;
