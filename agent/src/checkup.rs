@@ -87,7 +87,7 @@ async fn routes(
             let to = To::Peer(peer);
             machine.routes.push(Probe { tunnel: tunnel.name.clone(), to, mark, taken, beside });
         }
-        if links.iter().any(|link| link.name == tunnel.device) {
+        if tunnel.device.is_empty() || links.iter().any(|link| link.name == tunnel.device) {
             let vrf = tunnel.vrf.as_ref().and_then(|vrf| names.iter().find(|(_, name)| *name == vrf));
             let vrf = vrf.map(|(index, _)| *index);
             for prefix in &tunnel.routes {

@@ -84,15 +84,15 @@ pub struct Scope {
 pub struct Tunnel {
     /// Its name.
     pub name: String,
-    /// Its device.
+    /// Its device; empty where it has none.
     pub device: String,
-    /// The device's MTU.
+    /// The device's MTU; 0 where it has none.
     pub mtu: u32,
     /// Outer address here.
     pub local: IpAddr,
     /// Outer address of the peer; `None` where clients come from anywhere.
     pub peer: Option<IpAddr>,
-    /// What lies behind it.
+    /// What lies behind it: the routes into its device, or what it is for without one.
     pub routes: Vec<IpNet>,
     /// The VRF that it is routed in.
     pub vrf: Option<String>,
@@ -107,13 +107,14 @@ pub struct Tunnel {
 impl Scope {
     /// Of a file.
     pub fn of(policy: &Policy) -> Self {
+        let is_device = |tunnel: &crate::policy::Tunnel| tunnel.device.kind.is_device();
         let tunnels = policy.tunnels.iter().map(|tunnel| Tunnel {
             name: tunnel.name.clone(),
             device: tunnel.device.name.clone(),
-            mtu: tunnel.device.mtu,
+            mtu: if is_device(tunnel) { tunnel.device.mtu } else { 0 },
             local: tunnel.local,
             peer: tunnel.peer(),
-            routes: tunnel.routes.clone(),
+            routes: if is_device(tunnel) { tunnel.routes.clone() } else { tunnel.remote_ts.clone() },
             vrf: tunnel.device.vrf.clone(),
             marks: tunnel.lanes.iter().map(|lane| tunnel.device.kind.asks_with(lane.mark, policy.mark_mask)).collect(),
             by_charon: match tunnel.keying {
@@ -131,7 +132,7 @@ impl Scope {
         };
         Self {
             mask: Some(policy.mark_mask),
-            devices: policy.tunnels.iter().map(|tunnel| tunnel.device.name.clone()).collect(),
+            devices: policy.tunnels.iter().filter(|of| is_device(of)).map(|of| of.device.name.clone()).collect(),
             tunnels: tunnels.collect(),
             ports: policy.ports.iter().map(|port| (port.name.clone(), xdp(port))).collect(),
         }

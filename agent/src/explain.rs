@@ -75,7 +75,7 @@ fn decide(
         Some(flow) => lookup.way(flow, probe.mark)?.clone(),
         None => Way::Nowhere("it has no destination".to_owned()),
     };
-    let tunnel = live::tunnel(policy, &way);
+    let tunnel = live::tunnel(policy, &way, flow.as_ref());
     let verdict = engine.decide(decider(policy, tunnel), &probe)?;
     let passage = Passage::new(policy, lookup.xfrm(), way, flow.as_ref(), tunnel, &verdict);
     Ok((Line { live: Some(passage), ..Line::new(policy, frame.number, tunnel, &verdict) }, verdict))

@@ -11,7 +11,7 @@ mod op;
 mod route;
 mod xfrm;
 
-pub use desired::{Desired, Error, Followed, LeftOut};
+pub use desired::{Desired, Error, Followed, LeftOut, blocks};
 pub use diff::{Conflict, Conflicts, Plan, diff};
 pub use link::{Address, Lack, Link, LinkKind};
 pub use observed::{DeviceInUse, Extent, LaneTraces, Observed};

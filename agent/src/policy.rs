@@ -245,6 +245,9 @@ pub enum DeviceKind {
         /// Of the outer packets, not zero.
         ttl: u8,
     },
+    /// None: what is for the tunnel's selectors and has a lane's mark is encrypted where it is routed, and no device has a name,
+    /// an MTU or addresses. Ports and sockets write the mark.
+    Bare,
 }
 
 /// Who makes a tunnel's SAs.

@@ -1,7 +1,9 @@
 //! Whatever a file says, the answer is a policy or a list of errors, never a panic.
 
+use std::collections::HashSet;
+
 use lanekeeper::config::{self, Facts, Source};
-use lanekeeper::policy::{Keying, Policy};
+use lanekeeper::policy::{DeviceKind, Keying, Policy};
 use proptest::prelude::*;
 
 const SAMPLE: &str = include_str!("../../config.sample.toml");
@@ -34,9 +36,16 @@ fn sound(policy: &Policy) {
             continue;
         }
         for (position, lane) in tunnel.lanes.iter().enumerate() {
-            assert_eq!(lane.mark, (position as u32 + 1) << shift);
+            let of_class = tunnel.device.kind == DeviceKind::Bare;
+            match (of_class, lane.index) {
+                (false, _) => assert_eq!(lane.mark, (position as u32 + 1) << shift),
+                (true, 0) => assert_eq!(lane.mark, (lane.class.0 as u32 + 1) << shift),
+                (true, _) => assert!(lane.mark >> shift > policy.classes.len() as u32),
+            }
             assert_eq!(lane.mark & !policy.mark_mask, 0);
         }
+        let marks: HashSet<u32> = tunnel.lanes.iter().map(|lane| lane.mark).collect();
+        assert_eq!(marks.len(), lanes);
     }
     let ours = policy.tunnels.iter().filter(|tunnel| !matches!(tunnel.keying, Keying::Adopted(_)));
     let mut reqids: Vec<u32> = ours.flat_map(|tunnel| &tunnel.lanes).map(|lane| lane.reqid).collect();

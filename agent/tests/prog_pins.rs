@@ -160,6 +160,7 @@ fn fault_tables_of_another_version_are_gone_by_until_this_one_has_its_programs_t
         let mut dataplane = loaded(root);
         dataplane.set_up(&lane(), true).unwrap();
         dataplane.set_wan(&wan(["lk-b"])).unwrap();
+        dataplane.set_arrivals(&wan(["lk-b"])).unwrap();
         assert!(send(1));
         for version in [VERSION - 1, VERSION + 1] {
             let before = count(&dataplane, out);
@@ -181,10 +182,11 @@ fn fault_tables_of_another_version_are_gone_by_until_this_one_has_its_programs_t
             next.attach_ethernet("lk-a", "tunnel0").unwrap();
             assert_eq!(next.observed().unwrap().attached.len(), 1);
             next.set_wan(&wan(["lk-b"])).unwrap();
+            next.set_arrivals(&wan(["lk-b"])).unwrap();
             next.succeed().unwrap();
             assert!(send(4));
             assert_eq!(count(&next, out) - before, 9, "from version {version}");
-            assert!(!other.exists() && is_dressed(root));
+            assert!(!other.exists() && is_dressed(root) && is_counted(root));
             dataplane = next;
         }
         assert_eq!((count(&dataplane, out), count(&dataplane, blocked)), (19, 0));
@@ -200,6 +202,7 @@ fn fault_programs_of_another_version_that_nobody_wants_go() {
         // By its tables the lane is down for good.
         let mut dataplane = loaded(root);
         dataplane.set_wan(&wan(["lk-b"])).unwrap();
+        dataplane.set_arrivals(&wan(["lk-b"])).unwrap();
         drop(dataplane);
         let came = received();
         send(1);
@@ -209,7 +212,8 @@ fn fault_programs_of_another_version_that_nobody_wants_go() {
         dataplane.succeed().unwrap();
         assert!(send(3));
         assert_eq!((received() - came, count(&dataplane, out), count(&dataplane, blocked)), (3, 0, 1));
-        assert!(!other.exists() && !is_dressed(root) && !tc_state().contains("lanekeeper"), "{}", tc_state());
+        assert!(!other.exists() && !is_dressed(root) && !is_counted(root));
+        assert!(!tc_state().contains("lanekeeper"), "{}", tc_state());
     });
 }
 
@@ -379,6 +383,8 @@ fn the_wan_program_goes_and_so_does_a_qdisc_of_ours() {
         assert!(before.contains("qdisc"), "{before}");
         let mut dataplane = loaded(root);
         dataplane.set_wan(&wan(["lk-a"])).unwrap();
+        dataplane.set_arrivals(&wan(["lk-b"])).unwrap();
+        assert!(is_dressed(root) && is_counted(root));
         drop(dataplane);
         Dataplane::remove_all(root).unwrap();
         assert_eq!(tc_state(), before);
@@ -389,13 +395,22 @@ fn wan<const N: usize>(devices: [&str; N]) -> BTreeSet<String> {
     devices.map(str::to_owned).into()
 }
 
-/// Whether the program for outer DSCPs is on lk-a.
+/// Whether the program for outer DSCPs is on one of them.
 fn is_dressed(root: &Path) -> bool {
+    is_on(root, "lanekeeper_wan", "egress")
+}
+
+/// Whether that which counts what came out of tunnels without a device is.
+fn is_counted(root: &Path) -> bool {
+    is_on(root, "lanekeeper_arrived", "ingress")
+}
+
+fn is_on(root: &Path, program: &str, hook: &str) -> bool {
     // A link's pin tells as long as nobody detached it.
     let on = |device: &str| {
         let ifindex = nix::net::if_::if_nametoindex(device).unwrap();
-        root.join(format!("lanekeeper/links/{ifindex}_lanekeeper_wan")).exists()
-            || tc(&format!("filter show dev {device} egress")).contains("lanekeeper_wan")
+        root.join(format!("lanekeeper/links/{ifindex}_{program}")).exists()
+            || tc(&format!("filter show dev {device} {hook}")).contains(program)
     };
     ["lk-a", "lk-b"].into_iter().any(on)
 }

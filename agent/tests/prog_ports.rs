@@ -11,11 +11,13 @@ use std::process::Command;
 
 use aya::maps::{Array, Map, MapData};
 use lanekeeper::compile::compile;
-use lanekeeper::compile::series::{By, Series};
+use lanekeeper::compile::series::{By, Direction, Series};
 use lanekeeper::kernel::dataplane::{self, Dataplane, Interface};
-use lanekeeper::policy::{Class, ClassIndex, Classify, Fallback, Lane, Policy, Rule};
+use lanekeeper::lane::LaneId;
+use lanekeeper::policy::{Class, ClassIndex, Classify, DeviceKind, Fallback, Lane, Policy, Rule};
 use lanekeeper_common::abi::{Handed, VERSION};
 use lanekeeper_common::mark;
+use lanekeeper_common::verdict::BlockReason;
 use nix::mount::{MntFlags, MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{ControlMessageOwned, LinkAddr, MsgFlags, SockaddrLike, recvmsg, sendto};
@@ -281,6 +283,61 @@ fn classify_at_a_port_writes_the_mark_of_the_class_and_says_who_did() {
                 assert_eq!(way, if handed { (1, 0) } else { (0, 1) }, "{what}, {classify:?}");
                 before = after;
             }
+        });
+    }
+}
+
+/// XDP's verdict is a class, which is not enough: tc decides anew.
+#[test]
+fn classify_at_a_port_leads_to_a_tunnel_without_a_device() {
+    for classify in WAYS {
+        alone(move |root| {
+            let mut policy = policy();
+            policy.classes[1].fallback = Fallback::Class(ClassIndex(0));
+            let tunnel = &mut policy.tunnels[0];
+            tunnel.device.kind = DeviceKind::Bare;
+            tunnel.remote_ts = vec!["10.2.0.0/24".parse().unwrap()];
+            tunnel.classes.push(ClassIndex(1));
+            tunnel.lanes.push(Lane {
+                class: ClassIndex(1),
+                index: 0,
+                mark: 0x500,
+                reqid: 0x4c4b_0002,
+                label: "voice.0".into(),
+                clients: Default::default(),
+            });
+            let tunnel = policy.tunnels[0].name.clone();
+            let id = |class: &str| LaneId { tunnel: tunnel.clone(), class: class.into(), index: 0 };
+            let (voice, default) = (id("voice"), id("default"));
+            let mut dataplane = port(root, &policy, classify);
+            let wire = Wire::new();
+            let inside = frame(None, 0x0800, &udp4(5060, 0));
+            let bulk = frame(Some(12), 0x0800, &udp4(5060, 0));
+            let beside = frame(None, 0x86dd, &udp6(5060, false));
+            let mark = |frame: &[u8]| wire.mark(frame, 0x70_0401, 2_000);
+            // By lanes that are up: what is behind the tunnel, what it does not carry, and what is not behind it.
+            for (up, wanted) in [(vec![], 0x70_0001), (vec![&default], 0x70_0101), (vec![&default, &voice], 0x70_0501)]
+            {
+                for lane in &up {
+                    dataplane.set_up(lane, true).unwrap();
+                }
+                let found = [mark(&inside), mark(&bulk), mark(&beside)];
+                assert_eq!(found, [Some(wanted), Some(0x70_0001), Some(0x70_0201)], "{up:?} {classify:?}");
+            }
+            assert_eq!(counted(&dataplane), (0, 9));
+            let readings = dataplane.counters().unwrap();
+            let of =
+                |wanted: Series| readings.iter().filter(|one| one.series == wanted).map(|one| one.packets).sum::<u64>();
+            let out = |class: &str| {
+                of(Series::Lane { tunnel: tunnel.clone(), class: class.into(), index: 0, direction: Direction::Out })
+            };
+            assert_eq!((out("default"), out("voice")), (1, 1), "{classify:?}");
+            let (class, to) = ("voice".to_owned(), "default".to_owned());
+            assert_eq!(of(Series::Fallback { tunnel: tunnel.clone(), class, to }), 1, "{classify:?}");
+            let blocked =
+                |class: &str, reason| of(Series::Blocked { tenant: String::new(), class: class.into(), reason });
+            let found = (blocked("bulk", BlockReason::NotCarried), blocked("voice", BlockReason::NoLane));
+            assert_eq!(found, (3, 1), "{classify:?}");
         });
     }
 }

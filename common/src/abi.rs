@@ -19,7 +19,7 @@ use crate::intervals::{Intervals4, Intervals6};
 
 /// Names the pin folder of [`map::OF_VERSION`]. Rises with every change to this file that changes the shape or meaning of one of
 /// those.
-pub const VERSION: u32 = if OTHER { 1009 } else { 9 };
+pub const VERSION: u32 = if OTHER { 1010 } else { 10 };
 
 /// Whether this is the version that tests change to and from: maps of other shapes, with all that lies in them elsewhere.
 const OTHER: bool = cfg!(feature = "other-abi");
@@ -34,6 +34,8 @@ pub mod program {
     pub const OUTER: &str = "lanekeeper_wan";
     /// tc ingress of a port: the class into the mark.
     pub const PORT: &str = "lanekeeper_port";
+    /// tc ingress of a device that ESP comes in by: count by lane what came out of tunnels without a device.
+    pub const ARRIVED: &str = "lanekeeper_arrived";
     /// XDP of a port: classify, and hand the verdict to [`PORT`].
     pub const XDP: &str = "lanekeeper_xdp";
     /// What every tunnel needs.
@@ -125,6 +127,8 @@ pub const MAX_HEADS: usize = 262144;
 pub const MAX_TUPLES: usize = 128;
 /// Elementary intervals of tenants' source prefixes: room for a disjoint one of each tenant.
 pub const MAX_INTERVALS: usize = 32768;
+/// Elementary intervals of what tunnels without a device lead to.
+pub const MAX_BARE: usize = 2048;
 /// Named ingress interfaces; number 0 stands for all that no rule or tenant names.
 pub const MAX_INTERFACES: usize = if OTHER { 8192 } else { 16384 };
 /// Paths of cgroups ever named by rules; number 0 stands for none of them.
@@ -527,6 +531,14 @@ pub struct Generation {
     /// Number in `lanes` by the lower half of the request id, or in one of the places behind that, [`REQID_PLACES`] in all;
     /// [`NO_LANE`] where the row ends. [`crate::lane::of_reqid`] finds it.
     pub reqids: [u16; 65536],
+    /// One more than the number of the tunnel without a device that leads to an IPv4 destination; 0 where none does.
+    pub bare4: Intervals4<MAX_BARE>,
+    /// The same of IPv6.
+    pub bare6: Intervals6<MAX_BARE>,
+    /// How many tunnels have no device: where there is none, ports look no destination up.
+    pub bare: u32,
+    /// Zero.
+    pub _pad: u32,
 }
 
 /// A device with our programs.
@@ -899,8 +911,10 @@ shared! {
     Generation {
         Head, Intervals4, Intervals6, [u16; MAX_INTERFACES], [u16; 4096], [[u16; 2]; MAX_CGROUPS], [TupleSet; 256],
         [Tuple; MAX_TUPLES], [u32; MAX_TENANT_CLASSES], [TunnelEntry; MAX_TUNNELS], [Steer; MAX_STEERS],
-        [LaneEntry; MAX_LANES], [u16; 65536]
+        [LaneEntry; MAX_LANES], [u16; 65536], Intervals4<MAX_BARE>, Intervals6<MAX_BARE>, u32, u32
     }
+    Intervals4<MAX_BARE> { [u32; MAX_BARE], [u16; MAX_BARE] }
+    Intervals6<MAX_BARE> { [[u64; 2]; MAX_BARE], [u16; MAX_BARE] }
     Intervals4 { [u32; MAX_INTERVALS], [u16; MAX_INTERVALS] }
     Intervals6 { [[u64; 2]; MAX_INTERVALS], [u16; MAX_INTERVALS] }
     Device { u32, u32 }

@@ -7,39 +7,37 @@
 use crate::abi::MAX_INTERVALS;
 use crate::opaque;
 
-/// Intervals of IPv4 addresses in host byte order.
+/// Intervals of IPv4 addresses in host byte order. Of how many there is room for is a power of two.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
-pub struct Intervals4 {
+pub struct Intervals4<const N: usize = MAX_INTERVALS> {
     /// Where each begins; the first at 0. Unused places begin at the last address, and have the last one's number.
-    pub starts: [u32; MAX_INTERVALS],
+    pub starts: [u32; N],
     /// What stands for each.
-    pub numbers: [u16; MAX_INTERVALS],
+    pub numbers: [u16; N],
 }
 
 /// Intervals of IPv6 addresses, upper and lower half in host byte order.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
-pub struct Intervals6 {
+pub struct Intervals6<const N: usize = MAX_INTERVALS> {
     /// Where each begins; the first at 0. Unused places begin at the last address, and have the last one's number.
-    pub starts: [[u64; 2]; MAX_INTERVALS],
+    pub starts: [[u64; 2]; N],
     /// What stands for each.
-    pub numbers: [u16; MAX_INTERVALS],
+    pub numbers: [u16; N],
 }
-
-const LAST: usize = MAX_INTERVALS - 1;
-const _: () = assert!(MAX_INTERVALS.is_power_of_two());
 
 /// The last place that `begins` holds for, where it holds up to some place and not after; `begins` is 0 or 1.
 ///
 /// There is no branch in it, for the verifier's sake: each would double the ways that it follows, and what a comparison
 /// tells it of address and place keeps the ways from ending alike. It also leaves nothing to mispredict.
 #[inline(always)]
-fn search(begins: impl Fn(usize) -> u64) -> usize {
+fn search<const N: usize>(begins: impl Fn(usize) -> u64) -> usize {
+    const { assert!(N.is_power_of_two()) };
     let mut place = 0;
-    let mut step = MAX_INTERVALS / 2;
+    let mut step = N / 2;
     while step > 0 {
-        place = (place + step * begins((place + step) & LAST) as usize) & LAST;
+        place = (place + step * begins((place + step) & (N - 1)) as usize) & (N - 1);
         step /= 2;
     }
     place
@@ -53,20 +51,20 @@ fn borrow(a: u64, b: u64, borrow: u64) -> u64 {
     opaque(((!a & b) | ((!a | b) & difference)) >> 63)
 }
 
-impl Intervals4 {
+impl<const N: usize> Intervals4<N> {
     /// The place of the interval that holds the address, or of its double among the unused places at the end.
     #[inline(always)]
     pub fn place(&self, address: u32) -> usize {
-        search(|place| 1 - borrow(address.into(), self.starts[place & LAST].into(), 0))
+        search::<N>(|place| 1 - borrow(address.into(), self.starts[place & (N - 1)].into(), 0))
     }
 }
 
-impl Intervals6 {
+impl<const N: usize> Intervals6<N> {
     /// The place of the interval that holds the address, or of its double among the unused places at the end.
     #[inline(always)]
     pub fn place(&self, address: [u64; 2]) -> usize {
-        search(|place| {
-            let start = &self.starts[place & LAST];
+        search::<N>(|place| {
+            let start = &self.starts[place & (N - 1)];
             1 - borrow(address[0], start[0], borrow(address[1], start[1], 0))
         })
     }

@@ -11,6 +11,7 @@
 extern crate alloc;
 
 pub mod abi;
+pub mod bare;
 pub mod classify;
 pub mod decide;
 pub mod dscp;

@@ -43,7 +43,7 @@ fn unready(skb: &Skb) -> i32 {
 }
 
 #[inline(always)]
-fn carry_out(skb: &Skb, live: &Live, parsed: &Parsed, decision: &Decision) -> i32 {
+pub fn carry_out(skb: &Skb, live: &Live, parsed: &Parsed, decision: &Decision) -> i32 {
     let generation = live.generation();
     let classified = &decision.classified;
     let amount = amount(skb, parsed.network, parsed.transport, parsed.protocol);
@@ -120,8 +120,39 @@ pub fn count_in(ctx: &TcContext) -> i32 {
     TC_ACT_UNSPEC
 }
 
+/// Ingress of the device that ESP comes in by: count what came out of a lane that has no device, which is let in there once
+/// more. Such a tunnel is nobody's own.
 #[inline(always)]
-fn reqid(skb: &Skb) -> Option<u32> {
+pub fn count_arrived(ctx: &TcContext) -> i32 {
+    let skb = Skb(ctx);
+    if let Some(live) = Live::read()
+        && let Some(reqid) = reqid(&skb)
+    {
+        count_bare(&skb, &live, reqid);
+    }
+    TC_ACT_UNSPEC
+}
+
+/// The same of a packet that came in by the state of that request id.
+#[inline(always)]
+pub fn count_bare(skb: &Skb, live: &Live, reqid: u32) {
+    let generation = live.generation();
+    let Some(lane) = lane::of_reqid(generation, reqid) else { return };
+    let Some(parsed) = read(skb, skb.layer(skb.arrived()), skb.tag(), 0) else { return };
+    let amount = amount(skb, parsed.network, parsed.transport, parsed.protocol);
+    let tenant = if parsed.reason == 0 {
+        let family = if parsed.family == 4 { Family::V4 } else { Family::V6 };
+        classify::tenant(generation, family, parsed.destination, 0, NO_VLAN)
+    } else {
+        0
+    };
+    count(lane.counters + counter::LANE_IN, amount);
+    count(classify::counters(live, tenant, lane.class) + counter::CLASS_IN, amount);
+}
+
+/// Of the state that decrypted it, if one did.
+#[inline(always)]
+pub fn reqid(skb: &Skb) -> Option<u32> {
     // SAFETY: all integers; the helper fills it or fails. Index 0 is the outermost transform of the inbound path.
     unsafe {
         let mut state: bpf_xfrm_state = core::mem::zeroed();

@@ -65,6 +65,13 @@ mod programs {
         port::mark_class(&ctx)
     }
 
+    /// tc ingress of a device that ESP comes in by, and no port.
+    #[classifier]
+    #[inline(always)]
+    pub fn lanekeeper_arrived(ctx: TcContext) -> i32 {
+        act::count_arrived(&ctx)
+    }
+
     /// XDP of a port. Not for frames in pieces (`xdp.frags`): generic XDP copies those that it would have to make linear into
     /// another skb, and that one has lost its mac_len, so that tc would take IP's header for Ethernet's (seen on 6.18). A
     /// driver without room for a whole frame refuses the program, and generic XDP makes its packets linear.

@@ -46,7 +46,7 @@ pub fn steering(policy: &Policy, registry: &mut Registry, generation: &mut Gener
             present: 1,
             owner: owners.get(&TunnelIndex(place)).map_or(0, |owner| owner.0 as u16 + 1),
             only: match tunnel.device.kind {
-                DeviceKind::Xfrm { .. } => 0,
+                DeviceKind::Xfrm { .. } | DeviceKind::Bare => 0,
                 DeviceKind::Vti { .. } | DeviceKind::Gre { .. } => next_lane as u16 + 1,
             },
             _pad: 0,

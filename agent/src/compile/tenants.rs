@@ -1,14 +1,13 @@
 //! Tenants -> which packets are whose: by source, in elementary intervals, by ingress interface and by VLAN. And what each
 //! has of its own.
 
-use std::collections::BTreeSet;
-
 use ipnet::IpNet;
-use lanekeeper_common::abi::{Generation, MAX_INTERVALS, OWN_TUNNEL, Tenant, counter};
+use lanekeeper_common::abi::{Generation, OWN_TUNNEL, Tenant, counter};
 
+use super::intervals::{self, Cover};
 use super::registry::{Key, Registry};
 use super::series::{ALL_CLASSES, counts_by_class};
-use super::{Error, bounds, halves, limit};
+use super::{Error, bounds};
 use crate::policy::Policy;
 
 /// The tenants, still without tuples; fills in whose a packet is, and counters that are scattered.
@@ -57,36 +56,9 @@ fn belongings(policy: &Policy, registry: &mut Registry, generation: &mut Generat
         let number = registry.number(Key::Interface(policy.tunnels[tunnel.0].device.name.clone()))?;
         generation.interface_tenant[number as usize] = OWN_TUNNEL | (owner.0 as u16 + 1);
     }
-    // IPv4 addresses end where a search over 32 bits does.
-    let mut four = sweep(&covers(policy, true));
-    four.retain(|(first, _)| *first <= u32::MAX.into());
-    let six = sweep(&covers(policy, false));
-    for intervals in [&four, &six] {
-        limit("intervals between the ends of tenants' source prefixes", intervals.len(), MAX_INTERVALS)?;
-    }
-    // A search for the last address may stop at any unused place: there it finds what the last interval has.
-    let filled = |intervals: &[Interval]| intervals.last().map_or(0, |(_, tenant)| *tenant);
-    generation.tenants4.starts.fill(u32::MAX);
-    generation.tenants4.numbers.fill(filled(&four));
-    for (place, (first, tenant)) in four.iter().enumerate() {
-        generation.tenants4.starts[place] = *first as u32;
-        generation.tenants4.numbers[place] = *tenant;
-    }
-    generation.tenants6.starts.fill([u64::MAX; 2]);
-    generation.tenants6.numbers.fill(filled(&six));
-    for (place, (first, tenant)) in six.iter().enumerate() {
-        generation.tenants6.starts[place] = halves(*first);
-        generation.tenants6.numbers[place] = *tenant;
-    }
-    Ok(())
-}
-
-/// An inclusive range of addresses and the tenant whose it is.
-#[derive(Debug, Clone, Copy)]
-struct Cover {
-    first: u128,
-    last: u128,
-    tenant: u16,
+    let what = "intervals between the ends of tenants' source prefixes";
+    intervals::fill4(&mut generation.tenants4, &covers(policy, true), what)?;
+    intervals::fill6(&mut generation.tenants6, &covers(policy, false), what)
 }
 
 fn covers(policy: &Policy, v4: bool) -> Vec<Cover> {
@@ -96,46 +68,10 @@ fn covers(policy: &Policy, v4: bool) -> Vec<Cover> {
         let own = addresses.map(|address| IpNet::from(address.addr()));
         for prefix in tenant.sources.iter().copied().chain(own).filter(|prefix| matches!(prefix, IpNet::V4(_)) == v4) {
             let (first, last) = bounds(&prefix);
-            covers.push(Cover { first, last, tenant: place as u16 + 1 });
+            covers.push(Cover { first, last, number: place as u16 + 1 });
         }
     }
     covers
-}
-
-/// Where an interval begins, and its first tenant or 0.
-type Interval = (u128, u16);
-
-/// Cuts the addresses from 0 up where anything begins or ends.
-fn sweep(covers: &[Cover]) -> Vec<Interval> {
-    // (where, begins?, cover): only the state after all events of a place counts.
-    let mut events: Vec<(u128, bool, usize)> = Vec::new();
-    for (number, cover) in covers.iter().enumerate() {
-        events.push((cover.first, true, number));
-        if let Some(after) = cover.last.checked_add(1) {
-            events.push((after, false, number));
-        }
-    }
-    events.sort_unstable();
-    let mut open: BTreeSet<(u16, usize)> = BTreeSet::new();
-    let mut intervals: Vec<Interval> = vec![(0, 0)];
-    for (place, (at, begins, number)) in events.iter().enumerate() {
-        let of = (covers[*number].tenant, *number);
-        if *begins {
-            open.insert(of)
-        } else {
-            open.remove(&of)
-        };
-        if events.get(place + 1).is_some_and(|next| next.0 == *at) {
-            continue;
-        }
-        let tenant = open.first().map_or(0, |(tenant, _)| *tenant);
-        match intervals.last_mut() {
-            Some(last) if last.0 == *at => last.1 = tenant,
-            Some(last) if last.1 == tenant => {}
-            _ => intervals.push((*at, tenant)),
-        }
-    }
-    intervals
 }
 
 #[cfg(test)]
@@ -143,10 +79,6 @@ mod tests {
     use lanekeeper_common::abi::{MAX_TENANT_CLASSES, MAX_TENANTS};
 
     use super::*;
-
-    fn cover(first: u128, last: u128, tenant: u16) -> Cover {
-        Cover { first, last, tenant }
-    }
 
     #[test]
     fn tenants_behind_the_bound_have_one_set_of_counters() {
@@ -201,28 +133,5 @@ mod tests {
         assert_eq!([0, 1 << 9, last << 9, (last << 9) + 255].map(number), [0, 1, last as u16, last as u16]);
         assert_eq!([(1 << 9) - 1, (1 << 9) + 256, (last << 9) + 256, u32::MAX].map(number), [0; 4]);
         assert_eq!(generation.tenants6.numbers[generation.tenants6.place([u64::from(last) << 17, 7])], last as u16);
-    }
-
-    #[test]
-    fn nothing_is_one_interval() {
-        assert_eq!(sweep(&[]), [(0, 0)]);
-    }
-
-    #[test]
-    fn the_first_tenant_wins_where_several_cover() {
-        assert_eq!(
-            sweep(&[cover(0, 100, 2), cover(10, 20, 1), cover(15, 18, 1)]),
-            [(0, 2), (10, 1), (21, 2), (101, 0)]
-        );
-    }
-
-    #[test]
-    fn a_tenant_that_covers_twice_ends_with_the_last() {
-        assert_eq!(sweep(&[cover(0, 10, 1), cover(5, 20, 1), cover(21, 22, 1)]), [(0, 1), (23, 0)]);
-    }
-
-    #[test]
-    fn the_last_address_of_all_is_covered() {
-        assert_eq!(sweep(&[cover(u128::MAX, u128::MAX, 1)]), [(0, 0), (u128::MAX, 1)]);
     }
 }

@@ -174,7 +174,7 @@ pub enum Problem {
         mask: u32,
     },
     /// More lanes than marks.
-    #[error("[mark]: mask {mask:#010x} is too small: it has a mark for {room} of the {lanes} lanes of {object}")]
+    #[error("[mark]: mask {mask:#010x} is too small: it has {room} marks, and {object} needs {lanes}")]
     MaskSmall {
         /// As written, or the default.
         mask: u32,
@@ -182,7 +182,7 @@ pub enum Problem {
         room: u32,
         /// The tunnel.
         object: String,
-        /// Its lanes.
+        /// How many its lanes take.
         lanes: u32,
     },
     /// More classes than marks, where ports write those of classes.
@@ -297,6 +297,70 @@ pub enum Problem {
         kind: &'static str,
         /// The kind that has the key.
         of: &'static str,
+    },
+    /// What only a device has.
+    #[error("{object}: {key} is for a device, and type = \"none\" has none")]
+    NoDevice {
+        /// The device that is none, or its tunnel.
+        object: String,
+        /// The key.
+        key: &'static str,
+    },
+    /// Nothing says what a tunnel without a device is for.
+    #[error("{object}: {key} is missing, and without a device nothing else says what the tunnel is for")]
+    NoSelectors {
+        /// Which tunnel.
+        object: String,
+        /// Which key.
+        key: &'static str,
+    },
+    /// What comes out of a tunnel without a device would be sent into it again.
+    #[error(
+        "{object}: {remote} of its remote-ts meets {local} of its local-ts: what comes out would be sent back into it"
+    )]
+    SelectorsMeet {
+        /// Which tunnel.
+        object: String,
+        /// The peer's prefix.
+        remote: String,
+        /// Ours.
+        local: String,
+    },
+    /// What the host itself sends to the peer's outer address would be in the tunnel, or blocked.
+    #[error("{object}: local-ts and remote-ts hold the tunnel's own local and remote")]
+    SelectorsAroundEnds {
+        /// Which tunnel.
+        object: String,
+    },
+    /// Two tunnels without a device for one destination.
+    #[error("{object}: {prefix} of its remote-ts meets {theirs} of {other}, see {first}, and neither has a device")]
+    BehindBoth {
+        /// The later tunnel.
+        object: String,
+        /// Its prefix.
+        prefix: String,
+        /// The earlier tunnel.
+        other: String,
+        /// That one's prefix.
+        theirs: String,
+        /// Where it says so.
+        first: Place,
+    },
+    /// No packet would ever have a mark.
+    #[error(
+        "{object} has no device, and nothing marks packets before they are routed: all that it is for would be dropped"
+    )]
+    NothingMarks {
+        /// The first such tunnel.
+        object: String,
+    },
+    /// A tunnel without a device that is to be a tenant's own.
+    #[error("{object}: tunnel \"{tunnel}\" has no device, by which what comes out of it would be the tenant's")]
+    BareOwned {
+        /// Which tenant.
+        object: String,
+        /// Which tunnel.
+        tunnel: String,
     },
     /// More lanes than the device can carry.
     #[error("{object}: its device is {device}, which carries one lane, and {what}")]

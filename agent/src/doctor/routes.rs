@@ -80,6 +80,9 @@ pub fn findings(probes: &[Probe], scope: &Scope, charon: Option<&Charon>) -> Vec
         let Some(tunnel) = scope.tunnels.iter().find(|tunnel| tunnel.name == probe.tunnel) else { continue };
         let found = match probe.to {
             To::Peer(peer) if scope.devices.contains(&probe.taken.device) => Some(looped(probe, peer)),
+            To::Behind(prefix) if tunnel.device.is_empty() => {
+                scope.devices.contains(&probe.taken.device).then(|| swallowed(probe, prefix))
+            }
             To::Behind(prefix) if probe.taken.device != tunnel.device => {
                 Some(passed_by(probe, prefix, &tunnel.device, charon))
             }
@@ -111,6 +114,13 @@ fn looped(probe: &Probe, peer: IpAddr) -> Finding {
     }
 }
 
+/// Policies without an interface are not asked at a tunnel's device.
+fn swallowed(probe: &Probe, prefix: IpNet) -> Finding {
+    let Probe { tunnel, taken, .. } = probe;
+    let problem = format!("{prefix} of tunnel {tunnel:?}, which has no device, is routed into another tunnel: {taken}");
+    Finding::run("route", problem, format!("ip route del {taken} # or take {prefix} out of the tunnel's remote-ts"))
+}
+
 fn passed_by(probe: &Probe, prefix: IpNet, device: &str, charon: Option<&Charon>) -> Finding {
     let Probe { tunnel, taken, .. } = probe;
     let problem = format!("{prefix} of tunnel {tunnel:?} does not go to {device}: {taken} goes before it");
@@ -128,6 +138,7 @@ fn passed_by(probe: &Probe, prefix: IpNet, device: &str, charon: Option<&Charon>
 
 #[cfg(test)]
 mod tests {
+    use super::super::Tunnel;
     use super::super::tests::{said, scope};
     use super::*;
 
@@ -181,6 +192,24 @@ mod tests {
                 "10.2.0.0/16 of tunnel \"b7\" does not go to lk-b7: 10.2.0.0/16 dev wan0 table 220 goes before it -> ip route del \
                  10.2.0.0/16 dev wan0 table 220 # charon made it: install_routes = no in section charon of /etc/strongswan.conf, \
                  or it comes again",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_for_a_tunnel_without_a_device_is_not_to_go_into_another_tunnel() {
+        let mut scope = scope();
+        let bare = Tunnel { name: "bare".into(), device: String::new(), ..scope.tunnels[0].clone() };
+        scope.tunnels.push(bare);
+        let behind = |prefix: &str, device| {
+            let to = To::Behind("10.9.0.0/16".parse().unwrap());
+            Probe { tunnel: "bare".into(), ..probe(to, prefix, device, MAIN) }
+        };
+        assert_eq!(
+            said(&findings(&[behind("0.0.0.0/0", "wan0"), behind("10.0.0.0/8", "lk-b7")], &scope, None)),
+            [
+                "10.9.0.0/16 of tunnel \"bare\", which has no device, is routed into another tunnel: 10.0.0.0/8 dev lk-b7 -> ip route \
+                 del 10.0.0.0/8 dev lk-b7 # or take 10.9.0.0/16 out of the tunnel's remote-ts"
             ]
         );
     }

@@ -90,16 +90,23 @@ impl Passage {
 /// Over the cells of [`Passage::row`]: the policy by its mark, the SA by its SPI.
 pub const HEAD: &str = "device           policy        sa";
 
-/// The tunnel of the device that a packet is routed to.
-pub fn tunnel(policy: &Policy, way: &Way) -> Option<TunnelIndex> {
+/// The tunnel of the device that a packet is routed to, or the one without a device that it is for.
+pub fn tunnel(policy: &Policy, way: &Way, flow: Option<&Flow>) -> Option<TunnelIndex> {
     let Way::Device(device) = way else { return None };
+    let behind = |tunnel: &Tunnel| {
+        let is_for = |flow: &Flow| tunnel.remote_ts.iter().any(|prefix| prefix.contains(&flow.destination));
+        !tunnel.device.kind.is_device() && flow.is_some_and(is_for)
+    };
+    if let Some(bare) = policy.tunnels.iter().position(behind) {
+        return Some(TunnelIndex(bare));
+    }
     policy.tunnels.iter().position(|tunnel| tunnel.device.named(device).is_some()).map(TunnelIndex)
 }
 
 /// What the policies of a tunnel's device are asked about.
 fn asked(tunnel: &Tunnel, flow: &Flow) -> Flow {
     match tunnel.device.kind {
-        DeviceKind::Xfrm { .. } | DeviceKind::Vti { .. } => flow.clone(),
+        DeviceKind::Xfrm { .. } | DeviceKind::Vti { .. } | DeviceKind::Bare => flow.clone(),
         // The packet that it has made of it.
         DeviceKind::Gre { .. } => Flow {
             source: tunnel.local,
@@ -165,7 +172,7 @@ mod tests {
     }
 
     fn passage(xfrm: &Xfrm, way: Way, verdict: &Verdict) -> Passage {
-        let tunnel = tunnel(&policy(), &way);
+        let tunnel = tunnel(&policy(), &way, None);
         Passage::new(&policy(), xfrm, way, Some(&flow()), tunnel, verdict)
     }
 
@@ -197,7 +204,7 @@ mod tests {
             ingress: None,
         };
         let way = Way::Device("lk-branch7".into());
-        let tunnel = tunnel(policy, &way);
+        let tunnel = tunnel(policy, &way, None);
         Passage::new(policy, xfrm, way, Some(&flow), tunnel, &verdict(mark, None))
     }
 
@@ -250,5 +257,21 @@ mod tests {
             serde_json::to_string(&lost).unwrap(),
             r#"{"device":null,"unrouted":"No route to host","policy":null,"sa":null}"#
         );
+    }
+
+    #[test]
+    fn a_tunnel_without_a_device_is_found_by_the_destination() {
+        let mut policy = policy();
+        policy.tunnels[0].device.kind = DeviceKind::Bare;
+        policy.tunnels[0].remote_ts = vec!["10.2.0.0/16".parse().unwrap()];
+        let way = Way::Device("wan0".into());
+        assert_eq!(tunnel(&policy, &way, Some(&flow())), Some(TunnelIndex(0)));
+        let beside = Flow { destination: "10.3.0.9".parse().unwrap(), ..flow() };
+        assert_eq!(tunnel(&policy, &way, Some(&beside)), None);
+        assert_eq!(tunnel(&policy, &Way::Nowhere("it is not routed".into()), Some(&flow())), None);
+        let mut xfrm = xfrm();
+        (xfrm.policies[0].if_id, xfrm.states[0].if_id) = (0, 0);
+        let found = Passage::new(&policy, &xfrm, way, Some(&flow()), Some(TunnelIndex(0)), &verdict(2, None));
+        assert_eq!((found.policy.is_some(), found.sa.is_some()), (true, true), "{found:?}");
     }
 }

@@ -2,14 +2,15 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::IpNet;
 use lanekeeper_common::packet::{Address, Family, Packet};
 
-use crate::policy::{Policy, TunnelIndex};
+use crate::policy::{Policy, Tunnel, TunnelIndex};
 
 /// The tunnel with the longest prefix around the destination; none for a peer's own address, which such routes pass on. Where the file has but one tunnel it is that one: whatever
 /// is explained is explained as it would leave by it.
 pub fn tunnel(policy: &Policy, destination: Option<IpAddr>) -> Option<TunnelIndex> {
-    let routes = policy.tunnels.iter().enumerate().flat_map(|(at, tunnel)| tunnel.all_routes().map(move |to| (at, to)));
+    let routes = policy.tunnels.iter().enumerate().flat_map(|(at, tunnel)| all_behind(tunnel).map(move |to| (at, to)));
     let mut around =
         routes.filter(|(_, to)| destination.is_some_and(|destination| to.contains(&destination))).peekable();
     if around.peek().is_some() && policy.tunnels.iter().any(|tunnel| Some(tunnel.remote) == destination) {
@@ -17,6 +18,12 @@ pub fn tunnel(policy: &Policy, destination: Option<IpAddr>) -> Option<TunnelInde
     }
     let longest = around.max_by_key(|(_, to)| to.prefix_len()).map(|(at, _)| TunnelIndex(at));
     longest.or((policy.tunnels.len() == 1).then_some(TunnelIndex(0)))
+}
+
+/// All prefixes that lead to a tunnel: routes into its device, or what it is for without one.
+fn all_behind(tunnel: &Tunnel) -> impl Iterator<Item = IpNet> {
+    let behind = (!tunnel.device.kind.is_device()).then_some(&tunnel.remote_ts);
+    tunnel.all_routes().chain(behind.into_iter().flatten().copied())
 }
 
 /// Where a packet goes.

@@ -17,7 +17,6 @@ use super::{
 use crate::keyfile::Keys;
 use crate::policy::{
     Classify, DeviceKind, Keying, Lane, Mode, Policy, STATIC_KEY_CONSENT, Selection, Selectors, Static, Tunnel,
-    protocol,
 };
 
 /// What there should be. `Desired::default()` is a machine without Lanekeeper: what `down` wants.
@@ -159,6 +158,7 @@ impl Desired {
                 let fwmark = tunnel.lanes.first().map_or(0, |lane| lane.mark);
                 LinkKind::Gre { local: tunnel.local, remote: tunnel.remote, key, ttl, fwmark }
             }
+            DeviceKind::Bare => return,
         };
         // A VTI has asked for the policy by its key and forgotten the SA: any policy of others that fits would drop the packet.
         let disable_policy = matches!(device.kind, DeviceKind::Vti { .. });
@@ -307,25 +307,37 @@ fn directions(mode: Mode) -> &'static [PolicyDirection] {
     }
 }
 
-/// Outer packets are the host's own and routed like any other: without its SA a GRE device would send in clear, and take what
-/// comes in clear. An XFRM interface and a VTI do neither.
-fn blocks(tunnel: &Tunnel) -> Vec<XfrmPolicy> {
-    let reqid = match (tunnel.device.kind, tunnel.lanes.first()) {
-        (DeviceKind::Gre { .. }, Some(lane)) => lane.reqid,
-        (DeviceKind::Gre { .. }, None) | (DeviceKind::Xfrm { .. } | DeviceKind::Vti { .. }, _) => return Vec::new(),
+/// Below the lanes' policies, where packets are routed like any other: without its SA a GRE device would send in clear, and take
+/// what comes in clear, and so would a tunnel without a device of what is for its selectors. An XFRM interface and a VTI do
+/// neither.
+pub fn blocks(tunnel: &Tunnel) -> Vec<XfrmPolicy> {
+    let (ours, ways): (u32, &[PolicyDirection]) = match (tunnel.device.kind, tunnel.lanes.first()) {
+        (DeviceKind::Gre { .. } | DeviceKind::Bare, Some(lane)) => (lane.reqid, directions(tunnel.device.kind.mode())),
+        (DeviceKind::Gre { .. } | DeviceKind::Bare, None) | (DeviceKind::Xfrm { .. } | DeviceKind::Vti { .. }, _) => {
+            return Vec::new();
+        }
     };
-    let (local, remote) = (IpNet::from(tunnel.local), IpNet::from(tunnel.remote));
-    let ways = [(PolicyDirection::In, remote, local), (PolicyDirection::Out, local, remote)];
-    let block = |(direction, from, to): (PolicyDirection, IpNet, IpNet)| {
-        let selector = Selector { source: from, destination: to, protocol: protocol::GRE };
+    let Selectors { local, remote, protocol } = tunnel.selectors();
+    let block = |direction: PolicyDirection, local: IpNet, remote: IpNet| {
+        let (from, to, source, destination) = match direction {
+            PolicyDirection::Out => (local, remote, tunnel.local, tunnel.remote),
+            PolicyDirection::In | PolicyDirection::Fwd => (remote, local, tunnel.remote, tunnel.local),
+        };
+        let selector = Selector { source: from, destination: to, protocol };
         XfrmPolicy {
             id: XfrmPolicyId { direction, selector, mark: None, if_id: 0 },
             priority: BLOCK_PRIORITY,
-            source: from.addr(),
-            destination: to.addr(),
-            reqid,
+            source,
+            destination,
+            reqid: ours,
             treatment: Treatment::Block,
         }
     };
-    ways.into_iter().map(block).collect()
+    let mut blocks = Vec::new();
+    for &local in &local {
+        for &remote in remote.iter().filter(|remote| remote.addr().is_ipv4() == local.addr().is_ipv4()) {
+            blocks.extend(ways.iter().map(|&way| block(way, local, remote)));
+        }
+    }
+    blocks
 }

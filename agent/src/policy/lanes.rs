@@ -15,10 +15,40 @@ pub struct Carried<'a> {
     pub tunnel: &'a str,
     /// Class by class, in the tunnel's order.
     pub classes: Vec<(ClassIndex, &'a str, u8)>,
+    /// Where it has no device: of how many classes ports and sockets write the marks. Each class's first lane has that of its
+    /// class, and what lanes there are beside have the marks behind all of those.
+    pub by_class: Option<usize>,
 }
 
-/// The lanes of every tunnel, in the order given. Marks count up from 1 in each tunnel and are shifted into `mask`,
-/// which must have room for them. There must be no more lanes than request ids.
+impl Carried<'_> {
+    /// Its lanes' marks, before they are shifted into the mask.
+    fn positions(&self) -> Vec<u32> {
+        let lanes = self.classes.iter().flat_map(|&(class, _, lanes)| (0..lanes).map(move |index| (class, index)));
+        match self.by_class {
+            None => lanes.zip(1..).map(|(_, position)| position).collect(),
+            Some(classes) => {
+                let mut next = classes as u32;
+                lanes
+                    .map(|(class, index)| {
+                        if index == 0 {
+                            return class.0 as u32 + 1;
+                        }
+                        next += 1;
+                        next
+                    })
+                    .collect()
+            }
+        }
+    }
+
+    /// The greatest of them; 0 without a lane.
+    pub fn last_mark(&self) -> u32 {
+        self.positions().into_iter().max().unwrap_or_default()
+    }
+}
+
+/// The lanes of every tunnel, in the order given. Marks count up from 1 in each tunnel that has a device, and are shifted into
+/// `mask`, which must have room for them. There must be no more lanes than request ids.
 pub fn assign(tunnels: &[Carried<'_>], mask: u32) -> Vec<Vec<Lane>> {
     let shift = mask.trailing_zeros().min(31);
     // By name, so that neither the order of tunnels in the file nor that of their classes moves a request id.
@@ -36,7 +66,7 @@ pub fn assign(tunnels: &[Carried<'_>], mask: u32) -> Vec<Vec<Lane>> {
     let lanes_of = |tunnel: &Carried<'_>| {
         let lanes =
             tunnel.classes.iter().flat_map(|&(at, class, lanes)| (0..lanes).map(move |index| (at, class, index)));
-        let lanes = lanes.zip(1u32..).map(|((class, name, index), position)| Lane {
+        let lanes = lanes.zip(tunnel.positions()).map(|((class, name, index), position)| Lane {
             class,
             index,
             mark: position << shift,
@@ -78,6 +108,7 @@ mod tests {
         Carried {
             tunnel: name,
             classes: classes.iter().map(|&(at, name, lanes)| (ClassIndex(at), name, lanes)).collect(),
+            by_class: None,
         }
     }
 
@@ -89,6 +120,16 @@ mod tests {
         assert_eq!(marks, [vec![0x100, 0x200, 0x300], vec![0x100]]);
         assert_eq!(lanes[0][2].label, "bulk.1");
         assert_eq!(lanes[0][2].class, ClassIndex(2));
+    }
+
+    #[test]
+    fn without_a_device_the_first_lane_of_a_class_has_the_mark_of_its_class() {
+        let bare = Carried { by_class: Some(4), ..tunnel("a", &[(2, "bulk", 3), (0, "voice", 2), (3, "rest", 1)]) };
+        assert_eq!(bare.last_mark(), 7);
+        let marks: Vec<u32> = assign(&[bare], 0xff00).concat().iter().map(|lane| lane.mark).collect();
+        assert_eq!(marks, [0x300, 0x500, 0x600, 0x100, 0x700, 0x400]);
+        let of_class = |class| lanekeeper_common::mark::of_class(0xff00, class);
+        assert_eq!([marks[0], marks[3], marks[5]], [of_class(2), of_class(0), of_class(3)]);
     }
 
     #[test]

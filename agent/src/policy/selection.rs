@@ -43,18 +43,26 @@ pub struct Selectors {
 }
 
 impl DeviceKind {
+    /// Whether there is one.
+    pub fn is_device(self) -> bool {
+        match self {
+            Self::Xfrm { .. } | Self::Vti { .. } | Self::Gre { .. } => true,
+            Self::Bare => false,
+        }
+    }
+
     /// XFRMA_IF_ID of states and policies; 0 for none.
     pub fn if_id(self) -> u32 {
         match self {
             Self::Xfrm { if_id } => if_id,
-            Self::Vti { .. } | Self::Gre { .. } => 0,
+            Self::Vti { .. } | Self::Gre { .. } | Self::Bare => 0,
         }
     }
 
     /// Of states and policies.
     pub fn mode(self) -> Mode {
         match self {
-            Self::Xfrm { .. } | Self::Vti { .. } => Mode::Tunnel,
+            Self::Xfrm { .. } | Self::Vti { .. } | Self::Bare => Mode::Tunnel,
             Self::Gre { .. } => Mode::Transport,
         }
     }
@@ -62,7 +70,7 @@ impl DeviceKind {
     /// The mark by which the device asks for the policy of a packet that has `mark`; `mask` is that of all marks of lanes.
     pub fn asks_with(self, mark: u32, mask: u32) -> u32 {
         match self {
-            Self::Xfrm { .. } => mark,
+            Self::Xfrm { .. } | Self::Bare => mark,
             // The outer flow takes the device's fwmark (ip_tunnel_xmit, ip6gre_tunnel_xmit).
             Self::Gre { .. } => mark & mask,
             // vti_tunnel_xmit and vti6_tnl_xmit put it in the flow.
@@ -73,7 +81,7 @@ impl DeviceKind {
     /// How many lanes it can carry; `None` for as many as there are marks.
     pub fn most_lanes(self) -> Option<usize> {
         match self {
-            Self::Xfrm { .. } => None,
+            Self::Xfrm { .. } | Self::Bare => None,
             Self::Vti { .. } | Self::Gre { .. } => Some(1),
         }
     }
@@ -86,7 +94,9 @@ impl Tunnel {
         match self.device.kind {
             // The device's packets ask by the mark that they have, and those that come in by the one that they have been given.
             DeviceKind::Xfrm { if_id } => Selection { if_id, input: mark, output: mark, sets_mark: true },
-            DeviceKind::Gre { .. } => Selection { if_id: 0, input: mark, output: mark, sets_mark: true },
+            DeviceKind::Gre { .. } | DeviceKind::Bare => {
+                Selection { if_id: 0, input: mark, output: mark, sets_mark: true }
+            }
             // The device asks by its own keys (vti_tunnel_xmit, vti_rcv_cb), and forgets by which SA a packet came: with a
             // mark of its own a later policy check would find the policy and miss the SA.
             DeviceKind::Vti { input_key, output_key } => {
@@ -98,7 +108,7 @@ impl Tunnel {
     /// What its SAs are for.
     pub fn selectors(&self) -> Selectors {
         match self.device.kind {
-            DeviceKind::Xfrm { .. } | DeviceKind::Vti { .. } => {
+            DeviceKind::Xfrm { .. } | DeviceKind::Vti { .. } | DeviceKind::Bare => {
                 Selectors { local: self.local_ts.clone(), remote: self.remote_ts.clone(), protocol: 0 }
             }
             DeviceKind::Gre { .. } => {

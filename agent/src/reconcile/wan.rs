@@ -1,15 +1,30 @@
-//! The devices by which ESP leaves: those that have a tunnel's local address. Where a class asks for an outer DSCP, they
-//! carry the program that writes it.
+//! The devices by which ESP goes: those that have a tunnel's local address. Where a class asks for an outer DSCP, they carry
+//! the program that writes it; where a tunnel has no device, that which counts what came out of it.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::Error;
-use crate::policy::Policy;
+use crate::policy::{Policy, Tunnel};
 
-/// Devices of this network namespace that need the program.
-pub fn devices(policy: &Policy) -> Result<BTreeSet<String>, Error> {
-    let wanted = locals(policy);
+/// Devices of this network namespace that need the program for outer DSCPs.
+pub fn leaving(policy: &Policy) -> Result<BTreeSet<String>, Error> {
+    let marked = |tunnel: &&Tunnel| tunnel.classes.iter().any(|class| policy.classes[class.0].outer_dscp.is_some());
+    having(&policy.tunnels.iter().filter(marked).map(|tunnel| tunnel.local).collect())
+}
+
+/// Those that need the program which counts what comes in. Ports count themselves, and so do tunnels' devices, whose own program
+/// has the only place that there is without TCX.
+pub fn arriving(policy: &Policy) -> Result<BTreeSet<String>, Error> {
+    let bare = policy.tunnels.iter().filter(|tunnel| !tunnel.device.kind.is_device());
+    let mut devices = having(&bare.map(|tunnel| tunnel.local).collect())?;
+    let is_tunnels = |device: &str| policy.tunnels.iter().any(|tunnel| tunnel.device.named(device).is_some());
+    devices.retain(|device| policy.ports.iter().all(|port| port.name != *device) && !is_tunnels(device));
+    Ok(devices)
+}
+
+/// Those that have one of these addresses.
+fn having(wanted: &BTreeSet<IpAddr>) -> Result<BTreeSet<String>, Error> {
     if wanted.is_empty() {
         return Ok(BTreeSet::new());
     }
@@ -22,14 +37,6 @@ pub fn devices(policy: &Policy) -> Result<BTreeSet<String>, Error> {
     Ok(ours.map(|entry| entry.interface_name).collect())
 }
 
-/// Local ends of the tunnels that carry a class with an outer DSCP.
-fn locals(policy: &Policy) -> BTreeSet<IpAddr> {
-    let marked = |tunnel: &&crate::policy::Tunnel| {
-        tunnel.classes.iter().any(|class| policy.classes[class.0].outer_dscp.is_some())
-    };
-    policy.tunnels.iter().filter(marked).map(|tunnel| tunnel.local).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -39,8 +46,25 @@ mod tests {
     fn only_what_an_outer_dscp_asks_for_is_touched() {
         let mut policy = policy();
         policy.tunnels[0].local = "127.0.0.1".parse().unwrap();
-        assert_eq!(devices(&policy).unwrap(), BTreeSet::new());
+        assert_eq!(leaving(&policy).unwrap(), BTreeSet::new());
         policy.classes[0].outer_dscp = Some(46);
-        assert_eq!(devices(&policy).unwrap(), BTreeSet::from(["lo".to_owned()]));
+        assert_eq!(leaving(&policy).unwrap(), BTreeSet::from(["lo".to_owned()]));
+    }
+
+    #[test]
+    fn what_comes_out_of_tunnels_without_a_device_is_counted_once() {
+        let mut policy = policy();
+        policy.tunnels[0].local = "127.0.0.1".parse().unwrap();
+        assert_eq!(arriving(&policy).unwrap(), BTreeSet::new());
+        policy.tunnels[0].device.kind = crate::policy::DeviceKind::Bare;
+        assert_eq!(arriving(&policy).unwrap(), BTreeSet::from(["lo".to_owned()]));
+        policy.ports.push(crate::policy::Port { name: "lo".into(), classify: Default::default() });
+        assert_eq!(arriving(&policy).unwrap(), BTreeSet::new());
+        policy.ports.clear();
+        let mut around = policy.tunnels[0].clone();
+        around.device.kind = crate::policy::DeviceKind::Xfrm { if_id: 9 };
+        around.device.name = "lo".into();
+        policy.tunnels.push(around);
+        assert_eq!(arriving(&policy).unwrap(), BTreeSet::new());
     }
 }

@@ -257,8 +257,11 @@ impl World {
     /// Devices by which ESP leaves come and go without a word to us, and another process may have dressed some: each time
     /// the kernel is asked which are.
     fn dress_wan(&mut self, wanted: &Wanted) -> Result<(), Error> {
-        let devices = wan::devices(&wanted.policy)?;
-        Ok(lock(&*self.dataplane()?).set_wan(&devices)?)
+        let (leaving, arriving) = (wan::leaving(&wanted.policy)?, wan::arriving(&wanted.policy)?);
+        let dataplane = self.dataplane()?;
+        let mut dataplane = lock(&*dataplane);
+        dataplane.set_wan(&leaving)?;
+        Ok(dataplane.set_arrivals(&arriving)?)
     }
 
     /// What the kernel counts against the SAs of our lanes.

@@ -110,7 +110,7 @@ impl Page {
                 None => format!("{} -> {}", tunnel.local, tunnel.remote),
                 Some(clients) => format!("{} -> {}", tunnel.local, plural(clients, "client")),
             }),
-            plain(&tunnel.device),
+            plain(if tunnel.device.is_empty() { "no device" } else { &tunnel.device }),
             plain(&tunnel.keying),
         ]);
         self.reasons(tunnel.trouble.as_deref().unwrap_or_default());

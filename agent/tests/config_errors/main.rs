@@ -1,6 +1,7 @@
 //! What the operator reads for each kind of bad input: the whole text.
 
 mod adopt;
+mod bare;
 mod devices;
 mod files;
 mod mark;

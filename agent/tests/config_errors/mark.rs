@@ -11,7 +11,7 @@ mask = 0x1
 "#,
         ),
         r#"
-gw.toml:15:8: error: [mark]: mask 0x00000001 is too small: it has a mark for 1 of the 2 lanes of tunnel "branch-7"
+gw.toml:15:8: error: [mark]: mask 0x00000001 is too small: it has 1 marks, and tunnel "branch-7" needs 2
     take fewer lanes, or a mask of 2 bits such as 0x00000003
 "#,
     );

@@ -15,7 +15,7 @@ use lanekeeper::plan::{
     Address, Conflict, Desired, DeviceInUse, Direction, Error, Lack, LaneTraces, LinkKind, Observed, Op, Plan,
     PolicyDirection, REQIDS, RouteVia, State, Table, Treatment, UNREACHABLE_METRIC, XfrmPolicy, diff,
 };
-use lanekeeper::policy::{Keying, Policy, Static, Tunnel};
+use lanekeeper::policy::{DeviceKind, Keying, Policy, Static, Tunnel};
 use proptest::prelude::*;
 
 use crate::machine::{bare, carry_out, drift, lookup, machine};
@@ -438,6 +438,37 @@ fn a_gre_device_stands_behind_policies_that_block_before_it_and_after_it() {
     let gone = down.lines().position(|line| line == "- link lk-t0").unwrap();
     let open = down.lines().position(|line| line.ends_with("proto 47 if_id 0")).unwrap();
     assert!(gone < open, "{down}");
+}
+
+#[test]
+fn a_tunnel_without_a_device_is_policies_alone_below_which_others_block() {
+    let sketch = one(false);
+    let mut policy = policy(&sketch);
+    let tunnel = &mut policy.tunnels[0];
+    (tunnel.device.kind, tunnel.device.name) = (DeviceKind::Bare, String::new());
+    tunnel.device.addresses.clear();
+    tunnel.routes.clear();
+    (tunnel.local_ts, tunnel.remote_ts) = (vec![net("10.1.0.0/16")], vec![net("10.2.0.0/16"), net("2001:db8:2::/48")]);
+    let keys = BTreeMap::from([("t0".to_owned(), sketch.tunnels[0].keys())]);
+    let wanted = Desired::new(&policy, &keys).unwrap();
+    let first = diff(&wanted, &Observed::default()).unwrap().to_string();
+    let said: Vec<&str> = first.lines().filter(|line| !line.starts_with("+ state")).collect();
+    let there = "src 10.1.0.0/16 dst 10.2.0.0/16";
+    let back = "src 10.2.0.0/16 dst 10.1.0.0/16";
+    assert_eq!(
+        said,
+        [
+            format!("+ policy dir in {back} if_id 0 block"),
+            format!("+ policy dir fwd {back} if_id 0 block"),
+            format!("+ policy dir out {there} if_id 0 block"),
+            format!("+ policy dir in {back} mark 0x1/0xff if_id 0 reqid 0x4c4b0000 192.0.2.2 > 192.0.2.1"),
+            format!("+ policy dir fwd {back} mark 0x1/0xff if_id 0 reqid 0x4c4b0000 192.0.2.2 > 192.0.2.1"),
+            format!("+ policy dir out {there} mark 0x1/0xff if_id 0 reqid 0x4c4b0000 192.0.2.1 > 192.0.2.2"),
+        ]
+    );
+    let down = diff(&Desired::default(), &machine(&wanted)).unwrap().to_string();
+    let place = |end: &str| down.lines().position(|line| line.contains("dir out") && line.ends_with(end)).unwrap();
+    assert!(place("mark 0x1/0xff if_id 0") < place("dst 10.2.0.0/16 if_id 0"), "{down}");
 }
 
 #[test]

@@ -134,21 +134,21 @@ impl Gateways {
 /// Packets by class, lane and whether they went out.
 pub type LanePackets = BTreeMap<(&'static str, u8, bool), u64>;
 
-/// Adds SAs up by lane. The outbound SA carries the lane's mark, whose value counts the tunnel's lanes from 1, and shares its
-/// reqid with the inbound one.
+/// Adds SAs up by lane. The outbound SA carries the lane's mark, and shares its reqid with the inbound one.
 fn lane_packets(scenario: &Scenario, side: Side, states: &[Sa]) -> LanePackets {
     let shift = scenario.mask.trailing_zeros();
     let ours = side.outer(scenario.outer);
     // A file may have other tunnels beside the scenario's.
     let states: Vec<&Sa> = states.iter().filter(|sa| scenario.device != Device::Xfrm || sa.if_id == IF_ID).collect();
     let outbound = states.iter().filter(|sa| sa.source == ours);
-    let lane_of_reqid: BTreeMap<u32, usize> =
-        outbound.filter_map(|sa| Some((sa.reqid, ((sa.mark.0 >> shift) as usize).checked_sub(1)?))).collect();
+    let marks = scenario.marks();
+    let lane = |mark: u32| marks.iter().position(|of| *of == mark >> shift);
+    let lane_of_reqid: BTreeMap<u32, usize> = outbound.filter_map(|sa| Some((sa.reqid, lane(sa.mark.0)?))).collect();
     let lanes: Vec<_> = scenario.lanes().collect();
     let mut packets = LanePackets::new();
     for sa in states {
         let position = match scenario.device {
-            Device::Xfrm => lane_of_reqid.get(&sa.reqid).copied(),
+            Device::Xfrm | Device::Bare => lane_of_reqid.get(&sa.reqid).copied(),
             // Of its only lane, whatever its mark.
             Device::Vti | Device::Gre => Some(0),
         };

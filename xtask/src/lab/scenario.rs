@@ -57,6 +57,8 @@ pub enum Device {
     Vti,
     /// A GRE device.
     Gre,
+    /// None: marks alone, which the LAN's port writes, and sockets.
+    Bare,
 }
 
 /// A `[[class]]`.
@@ -177,23 +179,33 @@ impl Scenario {
         if let Some(window) = self.replay_window {
             let _ = writeln!(toml, "replay-window = {window}");
         }
+        self.write_device(&mut toml, side);
+        self.write_keying(&mut toml, side, folder, shared);
+        let _ = writeln!(toml, "\n{}\n[default]\nclass = \"{}\"", self.rules, self.default);
+        toml
+    }
+
+    fn write_device(&self, toml: &mut String, side: Side) {
+        let kind = match self.device {
+            Device::Xfrm => format!("type = \"xfrm\", if-id = {IF_ID}"),
+            Device::Vti => format!("type = \"vti\", key = {IF_ID}"),
+            Device::Gre => format!("type = \"gre\", key = {IF_ID}, ttl = 32"),
+            Device::Bare => {
+                let lans = |side: Side| format!("\"{}\", \"{}\"", side.lan(Family::V4), side.lan(Family::V6));
+                let (local, remote) = (lans(side), lans(side.other()));
+                let _ = writeln!(toml, "device = {{ type = \"none\" }}\nlocal-ts = [{local}]\nremote-ts = [{remote}]");
+                return;
+            }
+        };
         let _ = writeln!(
             toml,
-            "device = {{ {}, name = \"{DEVICE}\", mtu = 1400, addresses = [\"{}\", \"{}\"] }}\n\
+            "device = {{ {kind}, name = \"{DEVICE}\", mtu = 1400, addresses = [\"{}\", \"{}\"] }}\n\
              routes = [\"{}\", \"{}\"]",
-            match self.device {
-                Device::Xfrm => format!("type = \"xfrm\", if-id = {IF_ID}"),
-                Device::Vti => format!("type = \"vti\", key = {IF_ID}"),
-                Device::Gre => format!("type = \"gre\", key = {IF_ID}, ttl = 32"),
-            },
             side.tunnel_address(Family::V4),
             side.tunnel_address(Family::V6),
             side.other().lan(Family::V4),
             side.other().lan(Family::V6)
         );
-        self.write_keying(&mut toml, side, folder, shared);
-        let _ = writeln!(toml, "\n{}\n[default]\nclass = \"{}\"", self.rules, self.default);
-        toml
     }
 
     fn write_keying(&self, toml: &mut String, side: Side, folder: &Path, shared: &Path) {
@@ -228,14 +240,28 @@ impl Scenario {
         }
     }
 
-    /// The lanes of a class are known by the mark's position in the tunnel, which counts classes and lanes in order.
+    /// In the order of classes.
     pub fn lanes(&self) -> impl Iterator<Item = (&'static str, u8)> {
         self.carried().flat_map(|class| (0..class.lanes).map(|index| (class.name, index)))
     }
 
+    /// Their marks before they are shifted into the mask. Without a device a class's first lane has that of its class, and the
+    /// others those behind.
+    pub fn marks(&self) -> Vec<u32> {
+        if self.device != Device::Bare {
+            return (1..).take(self.lanes().count()).collect();
+        }
+        let classes = self.classes.len() as u32;
+        let mut behind = classes + 1..;
+        let of_class = |(class, first): (u32, &Class)| -> Vec<u32> {
+            std::iter::once(class).chain(behind.by_ref().take(usize::from(first.lanes) - 1)).collect()
+        };
+        (1..).zip(&self.classes).flat_map(of_class).collect()
+    }
+
     /// The classes that the tunnel has lanes of.
     fn carried(&self) -> impl Iterator<Item = &Class> {
-        let all = self.device == Device::Xfrm;
+        let all = matches!(self.device, Device::Xfrm | Device::Bare);
         self.classes.iter().filter(move |class| all || class.name == self.default)
     }
 

@@ -15,7 +15,7 @@ use crate::config::table::Table;
 use crate::config::value::{self, DeviceType};
 use crate::policy::{Distinct, Start};
 
-/// One IPsec peer and the device that leads to it. It needs one of `ike`, `static` and `adopt`.
+/// One IPsec peer, and the device that leads to it if any. It needs one of `ike`, `static` and `adopt`.
 #[derive(Debug, JsonSchema)]
 #[schemars(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Tunnel {
@@ -34,7 +34,7 @@ pub struct Tunnel {
     /// The classes that it carries; the peer lists the same ones.
     #[schemars(with = "Many<String>", required)]
     pub classes: Vec<At<String>>,
-    /// The device that leads to it.
+    /// The device that leads to it, or that there is none.
     #[schemars(required)]
     pub device: Option<Device>,
     /// Prefixes behind the peer, routed into the device; with `[tunnel.adopt]` also `selectors`: what its CHILD_SAs are for there,
@@ -44,10 +44,11 @@ pub struct Tunnel {
     /// Where `selectors` is among them.
     #[schemars(skip)]
     pub(crate) selectors: Vec<At<()>>,
-    /// Inner addresses on this side that its SAs are for. Without it: all, of both families.
+    /// Inner addresses on this side that its SAs are for. Without it: all, of both families. A tunnel without a device needs it.
     #[schemars(with = "Option<Many<String>>")]
     pub local_ts: Vec<At<IpNet>>,
-    /// Inner addresses on the peer's side that its SAs are for. Without it: all, of both families.
+    /// Inner addresses on the peer's side that its SAs are for. Without it: all, of both families. A tunnel without a device needs
+    /// it, and is found by it.
     #[schemars(with = "Option<Many<String>>")]
     pub remote_ts: Vec<At<IpNet>>,
     /// Anti-replay window of each SA in packets; 0 turns the check off.
@@ -145,8 +146,9 @@ pub struct Device {
     /// Its kind.
     #[schemars(rename = "type", with = "DeviceType", required)]
     pub kind: Option<At<DeviceType>>,
-    /// Its name, up to 15 bytes; no other program's device. With if-id `%unique` it has a `%d`, for the if_id.
-    #[schemars(with = "String", required)]
+    /// Its name, up to 15 bytes; no other program's device. Every device needs one. With if-id `%unique` it has a `%d`, for the
+    /// if_id.
+    #[schemars(with = "Option<String>")]
     pub name: Option<At<String>>,
     /// Of an XFRM interface, which needs it: what ties device, SAs and policies together; another one in each tunnel. With
     /// `[tunnel.adopt]` also `%unique`: each IKE_SA has a device of its own, while it is there.
@@ -188,7 +190,11 @@ pub struct Device {
 impl Device {
     fn read(table: &mut Table<'_, '_, '_, '_>) -> Self {
         let kind = table.required("type", &value::DEVICE_TYPE);
-        let name = table.required("name", &value::DEVICE);
+        let is_device = kind.as_ref().is_none_or(|kind| kind.value != DeviceType::Bare);
+        let name = match is_device {
+            true => table.required("name", &value::DEVICE),
+            false => table.one("name", &value::DEVICE),
+        };
         let none = "leave the key out for no addresses";
         let (addresses, virtual_ips) = split(table.many("addresses", &value::DEVICE_ADDRESS, none));
         let (if_id, each) = match table.one("if-id", &value::IF_ID) {
@@ -217,6 +223,15 @@ impl Device {
     /// What each kind needs, and what is another's.
     fn check_keys(kind: DeviceType, table: &mut Table<'_, '_, '_, '_>) {
         let of_others: &[(&'static str, &'static str)] = match kind {
+            DeviceType::Bare => {
+                for key in ["name", "if-id", "key", "ikey", "okey", "ttl", "mtu", "addresses", "vrf", "link"] {
+                    if table.has(key) {
+                        let (spot, object) = (table.spot_of(key), table.object.clone());
+                        table.problem(spot, Problem::NoDevice { object, key });
+                    }
+                }
+                &[]
+            }
             DeviceType::Xfrm => {
                 table.require("if-id", "42");
                 &[("key", "vti"), ("ikey", "vti"), ("okey", "vti"), ("ttl", "gre")]
@@ -251,7 +266,7 @@ impl Device {
     pub(crate) fn keys(&self) -> (Option<&At<u32>>, Option<&At<u32>>) {
         match self.kind.as_ref().map(|kind| kind.value) {
             Some(DeviceType::Vti) => {}
-            Some(DeviceType::Xfrm | DeviceType::Gre) | None => return (None, None),
+            Some(DeviceType::Xfrm | DeviceType::Gre | DeviceType::Bare) | None => return (None, None),
         }
         (self.ikey.as_ref().or(self.key.as_ref()), self.okey.as_ref().or(self.key.as_ref()))
     }

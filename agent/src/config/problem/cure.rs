@@ -52,6 +52,33 @@ impl Problem {
             }
             Self::KeyTwice { .. } => Some("write key alone, or ikey and okey".to_owned()),
             Self::OfOtherDevice { key, of, .. } => Some(format!("take {key} out: it is for type = \"{of}\"")),
+            Self::NoDevice { key: "routes", .. } => Some(
+                "take routes out: whatever is for remote-ts enters the tunnel, wherever it is routed to; or take type = \"xfrm\""
+                    .to_owned(),
+            ),
+            Self::NoDevice { key, .. } => Some(format!("take {key} out, or take type = \"xfrm\"")),
+            Self::NoSelectors { key, .. } => Some(match *key {
+                "local-ts" => "add local-ts = [\"10.1.0.0/16\"]: the networks on this side".to_owned(),
+                _ => "add remote-ts = [\"10.2.0.0/16\"]: the networks on the peer's side".to_owned(),
+            }),
+            Self::SelectorsMeet { .. } => {
+                Some("name only what is on each side, or take type = \"xfrm\", which takes any selectors".to_owned())
+            }
+            Self::SelectorsAroundEnds { .. } => Some(
+                "name the networks behind the two, without their outer addresses, or take type = \"xfrm\"".to_owned(),
+            ),
+            Self::BehindBoth { .. } => Some(
+                "a packet's tunnel is found by its destination: keep them apart, or take type = \"xfrm\" for one of them, and \
+                 routes"
+                    .to_owned(),
+            ),
+            Self::NothingMarks { .. } => Some(
+                "add a [[port]] for each interface of the LAN, or mark-sockets = true in [host] for what the host itself sends"
+                    .to_owned(),
+            ),
+            Self::BareOwned { .. } => {
+                Some("take it out: the tunnel is then for all; or give it a device, type = \"xfrm\"".to_owned())
+            }
             Self::OneLane { .. } => Some(
                 "list one class of one lane, which all others fall back to, or take type = \"xfrm\": an XFRM interface carries \
                  any number of lanes"

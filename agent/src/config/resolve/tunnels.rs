@@ -1,6 +1,7 @@
 //! Tunnels: their ends, classes, lanes, devices and routes.
 
 mod adopt;
+mod bare;
 mod ends;
 mod keying;
 mod room;
@@ -37,6 +38,7 @@ pub fn resolve(
     findings: &mut Findings<'_>,
 ) -> Vec<Tunnel> {
     shared::check(document, classes, mask, findings);
+    bare::check(document, findings);
     let mut tunnels = Vec::with_capacity(document.tunnels.len());
     for tunnel in &document.tunnels {
         let (local, remote) = ends::resolve(tunnel, findings);
@@ -63,11 +65,7 @@ pub fn resolve(
         keying::check_idle(entry, tunnel, classes, findings);
     }
     if fits(document, &tunnels, classes, mask, findings) & room::check(document, &tunnels, classes, findings) {
-        let of_class = |&class: &ClassIndex| (class, classes[class.0].name.as_str(), classes[class.0].lanes);
-        let names: Vec<Carried<'_>> = tunnels
-            .iter()
-            .map(|tunnel| Carried { tunnel: &tunnel.name, classes: tunnel.classes.iter().map(of_class).collect() })
-            .collect();
+        let names: Vec<Carried<'_>> = tunnels.iter().map(|tunnel| carried_by(tunnel, classes)).collect();
         let assigned = lanes::assign(&names, mask);
         for (tunnel, lanes) in tunnels.iter_mut().zip(assigned) {
             tunnel.lanes = lanes;
@@ -147,14 +145,20 @@ fn check_room(tunnel: &document::Tunnel, before: usize, name: &At<String>, lanes
     findings.problem(name.spot, Problem::OneLane { object: tunnel.object.clone(), device: kind.title(), what });
 }
 
+/// What the lanes of a tunnel are made from.
+fn carried_by<'a>(tunnel: &'a Tunnel, classes: &'a [Class]) -> Carried<'a> {
+    let of_class = |&class: &ClassIndex| (class, classes[class.0].name.as_str(), classes[class.0].lanes);
+    let by_class = (!tunnel.device.kind.is_device()).then_some(classes.len());
+    Carried { tunnel: &tunnel.name, classes: tunnel.classes.iter().map(of_class).collect(), by_class }
+}
+
 /// Whether the lanes of every tunnel have a mark.
 fn fits(document: &Document, tunnels: &[Tunnel], classes: &[Class], mask: u32, findings: &mut Findings<'_>) -> bool {
     let room = mask >> mask.trailing_zeros().min(31);
     let spot = document.mark.as_ref().and_then(|mark| mark.mask.as_ref()).map(|mask| mask.spot);
-    let lanes_of = |tunnel: &Tunnel| tunnel.classes.iter().map(|class| u32::from(classes[class.0].lanes)).sum();
     let mut fit = true;
     for (tunnel, entry) in tunnels.iter().zip(&document.tunnels) {
-        let lanes: u32 = lanes_of(tunnel);
+        let lanes = carried_by(tunnel, classes).last_mark();
         if lanes > room {
             let object = entry.object.clone();
             findings.problem(spot.unwrap_or(entry.spot), Problem::MaskSmall { mask, room, object, lanes });
@@ -181,6 +185,7 @@ fn device(tunnel: &document::Tunnel) -> Device {
                 key: device.and_then(|device| device.key.as_ref()).map(|key| key.value),
                 ttl: device.and_then(|device| device.ttl.as_ref()).map_or(TTL, |ttl| ttl.value as u8),
             },
+            DeviceType::Bare => DeviceKind::Bare,
         },
         name: device.and_then(|device| device.name.as_ref()).map(|name| name.value.clone()).unwrap_or_default(),
         mtu: device.and_then(|device| device.mtu.as_ref()).map_or(MTU, |mtu| mtu.value),

@@ -92,6 +92,9 @@ pub enum DeviceType {
     Vti,
     /// A GRE device, over IPv4 or IPv6.
     Gre,
+    /// No device: policies alone.
+    #[schemars(rename = "none")]
+    Bare,
 }
 
 impl DeviceType {
@@ -101,6 +104,7 @@ impl DeviceType {
             Self::Xfrm => "xfrm",
             Self::Vti => "vti",
             Self::Gre => "gre",
+            Self::Bare => "none",
         }
     }
 
@@ -110,6 +114,7 @@ impl DeviceType {
             Self::Xfrm => "an XFRM interface",
             Self::Vti => "a VTI",
             Self::Gre => "a GRE device",
+            Self::Bare => "none at all",
         }
     }
 }
@@ -255,13 +260,15 @@ fn device_type(text: &str) -> Result<DeviceType, Reason> {
         "xfrm" => Ok(DeviceType::Xfrm),
         "vti" => Ok(DeviceType::Vti),
         "gre" => Ok(DeviceType::Gre),
-        "tun" | "policy" | "none" => {
+        "none" => Ok(DeviceType::Bare),
+        "tun" => {
             let cure = "take type = \"xfrm\": one XFRM interface carries any number of lanes";
             Err(Reason::NotYet { value: text.to_owned(), cure })
         }
-        _ => {
-            Err(Reason::Unknown { value: text.to_owned(), cure: cure(text, "kinds of device", ["xfrm", "vti", "gre"]) })
-        }
+        _ => Err(Reason::Unknown {
+            value: text.to_owned(),
+            cure: cure(text, "kinds of device", ["xfrm", "vti", "gre", "none"]),
+        }),
     }
 }
 

@@ -6,7 +6,8 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use super::Connection;
-use crate::policy::{Auth, Keying, Policy, Start, TunnelIndex};
+use crate::plan::{self, XfrmPolicyId};
+use crate::policy::{Auth, Keying, Policy, Start, Tunnel, TunnelIndex};
 use crate::vici::{Message, Value};
 
 /// Whose file it is.
@@ -51,7 +52,9 @@ pub fn conf(policy: &Policy, end: End, here: &Path) -> Result<String, Error> {
             secrets += &by_hand.secret();
             tunnels_if_id = by_hand.if_id().map(str::to_owned);
         }
-        if let Some(if_id) = tunnels_if_id {
+        if !tunnel.device.kind.is_device() && tunnels_if_id.is_some() {
+            blocks(&mut devices, tunnel);
+        } else if let Some(if_id) = tunnels_if_id {
             let _ = writeln!(devices, "#   ip link add {} type xfrm dev WAN if_id {if_id}", tunnel.device.name);
         }
     }
@@ -63,6 +66,19 @@ pub fn conf(policy: &Policy, end: End, here: &Path) -> Result<String, Error> {
         End::Peer => format!("{HEAD_PEER}{devices}"),
     };
     Ok(format!("{head}connections {{\n{connections}}}\nsecrets {{\n{secrets}}}\n"))
+}
+
+/// Where there is no device a mark without a child is not dropped by itself.
+fn blocks(text: &mut String, tunnel: &Tunnel) {
+    for block in plan::blocks(tunnel) {
+        let XfrmPolicyId { direction, selector, .. } = block.id;
+        let (from, to) = (selector.source, selector.destination);
+        let _ = writeln!(
+            text,
+            "#   ip xfrm policy add dir {direction} src {from} dst {to} priority {} action block",
+            block.priority
+        );
+    }
 }
 
 const HEAD_OURS: &str =

@@ -219,3 +219,20 @@ fn the_child_of_a_gre_device_is_for_gre_between_the_ends_alone() {
     let selectors = ["local_ts", "remote_ts"].map(|key| child.list(key).collect::<Vec<_>>());
     assert_eq!(selectors, [["192.0.2.1/32[47]"], ["192.0.2.2/32[47]"]]);
 }
+
+#[test]
+fn the_children_of_a_tunnel_without_a_device_have_marks_and_selectors_alone() {
+    let connection = connection(|policy| {
+        let tunnel = &mut policy.tunnels[0];
+        tunnel.device.kind = DeviceKind::Bare;
+        (tunnel.local_ts, tunnel.remote_ts) =
+            (vec!["10.1.0.0/16".parse().unwrap()], vec!["10.2.0.0/16".parse().unwrap()]);
+    });
+    let message = connection.load_conn(&psk());
+    let child = message.section("lk-b7").unwrap().section("children").unwrap().section("voice.0").unwrap();
+    let said = ["mode", "mark_in", "mark_out", "set_mark_in", "if_id_in"].map(|key| child.text(key));
+    let mark = Some("0x00000001/0x000000ff");
+    assert_eq!(said, [Some("tunnel"), mark, mark, Some("%same/0x000000ff"), Some("0")]);
+    let selectors = ["local_ts", "remote_ts"].map(|key| child.list(key).collect::<Vec<_>>());
+    assert_eq!(selectors, [["10.1.0.0/16"], ["10.2.0.0/16"]]);
+}

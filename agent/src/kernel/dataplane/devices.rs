@@ -15,10 +15,10 @@ use crate::failpoint::pass;
 /// The programs of a tunnel's device.
 const HOOKS: [(&str, TcAttachType); 2] = [(program::OUT, TcAttachType::Egress), (program::IN, TcAttachType::Ingress)];
 
-/// The hook of the program for outer DSCPs.
-fn leaving(device: &str, ifindex: u32) -> On<'_> {
-    On { device, ifindex, hook: TcAttachType::Egress }
-}
+/// The programs of the devices that ESP goes by: that for outer DSCPs, and that which counts what came out of tunnels without a
+/// device.
+const WAN: [(&str, TcAttachType); 2] =
+    [(program::OUTER, TcAttachType::Egress), (program::ARRIVED, TcAttachType::Ingress)];
 
 impl Dataplane {
     /// Attaches both programs to the tunnel's device, replacing older ones of ours in place; idempotent.
@@ -50,34 +50,45 @@ impl Dataplane {
     /// Puts the program that writes outer DSCPs on these devices, by which ESP leaves, and takes it off all others,
     /// whichever process put it there; idempotent. A device that is gone by now is left out.
     pub fn set_wan(&mut self, devices: &BTreeSet<String>) -> Result<(), Error> {
+        self.set(WAN[0], devices)
+    }
+
+    /// The same with the program that counts what came out of tunnels without a device. None of them is a port, which counts
+    /// itself.
+    pub fn set_arrivals(&mut self, devices: &BTreeSet<String>) -> Result<(), Error> {
+        self.set(WAN[1], devices)
+    }
+
+    fn set(&mut self, of: (&'static str, TcAttachType), devices: &BTreeSet<String>) -> Result<(), Error> {
+        let (name, hook) = of;
         let wanted: BTreeMap<u32, &str> =
             devices.iter().filter_map(|device| Some((ifindex(device).ok()?, device.as_str()))).collect();
-        for (&ifindex, device) in &wanted {
-            let on = leaving(device, ifindex);
-            let ours = is_ours(self.taken.as_ref(), ifindex, program::OUTER);
-            if !ours || !attach::is_attached(program::OUTER, on, &self.folder)? {
-                self.put(program::OUTER, on)?;
+        for (&ifindex, &device) in &wanted {
+            let on = On { device, ifindex, hook };
+            if !is_ours(self.taken.as_ref(), ifindex, name) || !attach::is_attached(name, on, &self.folder)? {
+                self.put(name, on)?;
             }
         }
-        for ifindex in self.wan()?.into_iter().filter(|ifindex| !wanted.contains_key(ifindex)) {
+        for ifindex in self.dressed(of)?.into_iter().filter(|ifindex| !wanted.contains_key(ifindex)) {
             let device = device_name(ifindex).unwrap_or_default();
-            attach::detach(program::OUTER, leaving(&device, ifindex), &self.folder)?;
+            let on = On { device: &device, ifindex, hook };
+            attach::detach(name, on, &self.folder)?;
             if self.registry.get(&Key::Clsact(ifindex)).is_some() {
-                attach::release(leaving(&device, ifindex))?;
+                attach::release(on)?;
             }
         }
         Ok(())
     }
 
-    /// The numbers of devices that have the program for outer DSCPs, or had it when they were there.
-    fn wan(&self) -> Result<Vec<u32>, Error> {
+    /// The numbers of devices that have the program, or had it when they were there.
+    fn dressed(&self, (name, hook): (&str, TcAttachType)) -> Result<Vec<u32>, Error> {
         if attach::has_tcx() {
             let links = pins::linked(&self.folder)?.into_iter();
-            return Ok(links.filter(|(_, of)| of == program::OUTER).map(|(ifindex, _)| ifindex).collect());
+            return Ok(links.filter(|(_, of)| of == name).map(|(ifindex, _)| ifindex).collect());
         }
         let mut found = Vec::new();
         for (device, ifindex) in devices()? {
-            if attach::has_filter(program::OUTER, leaving(&device, ifindex))? {
+            if attach::has_filter(name, On { device: &device, ifindex, hook })? {
                 found.push(ifindex);
             }
         }
@@ -118,7 +129,9 @@ impl Dataplane {
     fn forget_gone(&mut self) -> Result<(), Error> {
         for ifindex in self.numbers()?.into_iter().filter(|ifindex| device_name(*ifindex).is_none()) {
             self.detach_number("", ifindex)?;
-            attach::detach(program::OUTER, On { device: "", ifindex, hook: TcAttachType::Egress }, &self.folder)?;
+            for (name, hook) in WAN {
+                attach::detach(name, On { device: "", ifindex, hook }, &self.folder)?;
+            }
         }
         self.forget_qdiscs()
     }
@@ -162,8 +175,8 @@ impl Dataplane {
                     self.put(name, on)?;
                 }
             }
-            if linked(program::OUTER) {
-                self.put(program::OUTER, On { device: &device, ifindex, hook: TcAttachType::Egress })?;
+            for (name, hook) in WAN.into_iter().filter(|(name, _)| linked(name)) {
+                self.put(name, On { device: &device, ifindex, hook })?;
             }
         }
         self.renew_ports()?;
@@ -172,8 +185,7 @@ impl Dataplane {
 }
 
 /// Our filters, where there is no TCX.
-const FILTERS: [(&str, TcAttachType); 4] =
-    [HOOKS[0], HOOKS[1], (program::OUTER, TcAttachType::Egress), (program::PORT, TcAttachType::Ingress)];
+const FILTERS: [(&str, TcAttachType); 5] = [HOOKS[0], HOOKS[1], WAN[0], WAN[1], (program::PORT, TcAttachType::Ingress)];
 
 /// Filters have no pins: they are looked for on every device. A qdisc goes if the registry says that we made it.
 pub(super) fn remove_filters(folder: &Path) -> Result<(), Error> {

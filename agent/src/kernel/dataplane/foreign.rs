@@ -11,8 +11,17 @@ use super::attach::has_tcx;
 use super::filter;
 use crate::doctor::programs::{At, Program};
 
-const OURS: [&str; 8] =
-    [program::OUT, program::IN, program::OUTER, program::PORT, program::XDP, sight::OUT, sight::IN, latency::STAMP];
+const OURS: [&str; 9] = [
+    program::OUT,
+    program::IN,
+    program::OUTER,
+    program::ARRIVED,
+    program::PORT,
+    program::XDP,
+    sight::OUT,
+    sight::IN,
+    latency::STAMP,
+];
 
 /// All of them. Takes CAP_SYS_ADMIN.
 pub fn foreign(device: &str, ifindex: u32, xdp: Option<u32>) -> Result<Vec<Program>, String> {

@@ -11,7 +11,8 @@ use crate::config::document::{Device, Document, Tunnel};
 use crate::config::findings::{At, Findings, Spot};
 use crate::config::problem::Problem;
 use crate::config::value::DeviceType;
-use crate::policy::{self, Class, Lane};
+use crate::policy::lanes::Carried;
+use crate::policy::{self, Class, ClassIndex, Lane};
 
 /// Who has what, and where it says so.
 struct Taken<'d, T>(HashMap<T, (&'d Tunnel, Spot)>);
@@ -138,8 +139,9 @@ fn check_ends(document: &Document, findings: &mut Findings<'_>) {
         let why = match (kind(tunnel), kind(earlier)) {
             (Some(DeviceType::Vti), _) | (_, Some(DeviceType::Vti)) => "a VTI takes all ESP between them",
             (Some(DeviceType::Gre), Some(DeviceType::Gre)) => "the SAs of both would be for all GRE between them",
-            (Some(DeviceType::Xfrm | DeviceType::Gre) | None, Some(DeviceType::Xfrm) | None)
-            | (Some(DeviceType::Xfrm) | None, Some(DeviceType::Gre)) => continue,
+            (Some(DeviceType::Xfrm | DeviceType::Gre | DeviceType::Bare) | None, Some(DeviceType::Xfrm) | None)
+            | (Some(DeviceType::Xfrm | DeviceType::Bare) | None, Some(DeviceType::Gre))
+            | (_, Some(DeviceType::Bare)) => continue,
         };
         let problem = Problem::EndsTaken {
             object: tunnel.object.clone(),
@@ -195,6 +197,7 @@ fn writer(document: &Document, classes: &[Class], mark: u32, mask: u32) -> Optio
             Some(DeviceType::Xfrm | DeviceType::Gre) | None => {
                 tunnel.classes.iter().map(|name| u32::from(of_class(name))).sum()
             }
+            Some(DeviceType::Bare) => last_mark(tunnel, classes),
             Some(DeviceType::Vti) => 0,
         }
     };
@@ -203,6 +206,16 @@ fn writer(document: &Document, classes: &[Class], mark: u32, mask: u32) -> Optio
     let of_class = port.or(sockets.map(|_| "[host]".to_owned())).filter(|_| number as usize <= classes.len());
     let tunnel = || document.tunnels.iter().find(|tunnel| number <= lanes(tunnel)).map(|tunnel| tunnel.object.clone());
     if number == 0 { None } else { of_class.or_else(tunnel) }
+}
+
+/// The greatest of the marks of a tunnel without a device.
+fn last_mark(tunnel: &Tunnel, classes: &[Class]) -> u32 {
+    let find = |name: &At<String>| classes.iter().position(|class| class.name == name.value);
+    let carried = tunnel.classes.iter().filter_map(|name| {
+        let at = find(name)?;
+        Some((ClassIndex(at), classes[at].name.as_str(), classes[at].lanes))
+    });
+    Carried { tunnel: "", classes: carried.collect(), by_class: Some(classes.len()) }.last_mark()
 }
 
 /// Lanes whose ESP packets leave alike by what is read of them there, addresses and mark, and not with the same DSCP. Of

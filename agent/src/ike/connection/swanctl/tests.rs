@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use super::super::super::testing;
 use super::*;
-use crate::policy::{Distinct, Static};
+use crate::policy::{DeviceKind, Distinct, Static};
 
 fn text(change: impl FnOnce(&mut Policy), end: End) -> String {
     let mut policy = testing::policy();
@@ -147,4 +147,26 @@ fn what_the_parser_would_cut_is_quoted() {
     ] {
         assert_eq!(quoted(text), wanted);
     }
+}
+
+#[test]
+fn the_peer_of_a_tunnel_without_a_device_blocks_what_has_no_lane() {
+    let bare = |policy: &mut Policy| {
+        let tunnel = &mut policy.tunnels[0];
+        tunnel.device.kind = DeviceKind::Bare;
+        (tunnel.local_ts, tunnel.remote_ts) =
+            (vec!["10.1.0.0/16".parse().unwrap()], vec!["10.2.0.0/16".parse().unwrap()]);
+    };
+    let text = text(bare, End::Peer);
+    let said: Vec<&str> = text.lines().filter(|line| line.starts_with("#   ip ")).collect();
+    let end = "priority 4294967294 action block";
+    assert_eq!(
+        said,
+        [
+            format!("#   ip xfrm policy add dir in src 10.1.0.0/16 dst 10.2.0.0/16 {end}"),
+            format!("#   ip xfrm policy add dir fwd src 10.1.0.0/16 dst 10.2.0.0/16 {end}"),
+            format!("#   ip xfrm policy add dir out src 10.2.0.0/16 dst 10.1.0.0/16 {end}"),
+        ],
+        "{text}"
+    );
 }
