@@ -16,6 +16,7 @@ use lanekeeper::metrics::{Scrape, encode};
 use lanekeeper::policy::Policy;
 use lanekeeper::status::Standing;
 use lanekeeper::web::Current;
+use lanekeeper_common::latency::{Delays, bucket};
 use lanekeeper_common::verdict::BlockReason;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -82,6 +83,8 @@ struct State {
     since: Instant,
     speed: f64,
     lanes: BTreeMap<LaneId, Standing>,
+    /// How long packets took, where the file asks for it.
+    delays: Option<BTreeMap<LaneId, Delays>>,
     reload_success: bool,
     /// Why there are no metrics.
     trouble: Option<String>,
@@ -99,8 +102,8 @@ impl Gateway {
             (id, Standing { condition, since: now() - 3_000_000 })
         });
         let lanes = lanes.collect();
-        let state =
-            State { before: 1e5, since: Instant::now(), speed: 100.0, lanes, reload_success: true, trouble: None };
+        let (before, since, speed) = (1e5, Instant::now(), 100.0);
+        let state = State { before, since, speed, lanes, delays: None, reload_success: true, trouble: None };
         Self { policy, state: Mutex::new(state), asked: AtomicU64::new(0) }
     }
 
@@ -150,6 +153,15 @@ impl Gateway {
 }
 
 impl State {
+    /// As many packets of a lane have taken so long.
+    fn time(&mut self, class: &str, packets: u64, took: Duration) {
+        let nanoseconds = took.as_nanos() as u64;
+        let (id, _) = self.lanes.iter().find(|(id, _)| id.class == class && id.index == 0).unwrap();
+        let delays = self.delays.get_or_insert_default().entry(id.clone()).or_default();
+        delays.buckets[bucket(nanoseconds)] += packets;
+        delays.sum += packets * nanoseconds;
+    }
+
     fn hundredths(&self) -> f64 {
         self.before + self.since.elapsed().as_secs_f64() * self.speed
     }
@@ -162,8 +174,9 @@ impl Source for Gateway {
         if let Some(trouble) = &state.trouble {
             return Err(trouble.clone());
         }
+        let latency_every = state.delays.as_ref().map(|_| 1);
         encode(&Scrape {
-            policy: &self.policy,
+            policy: &Policy { latency_every, ..self.policy.clone() },
             lanes: &state.lanes,
             clients: &Default::default(),
             readings: &self.readings(state.hundredths()),
@@ -171,7 +184,7 @@ impl Source for Gateway {
             reload_success: state.reload_success,
             reload_at: now() - 60,
             xfrm_errors: &[],
-            delays: &BTreeMap::new(),
+            delays: &state.delays.clone().unwrap_or_default(),
         })
         .map_err(|error| error.to_string())
     }
@@ -271,7 +284,7 @@ impl Scene {
 /// What is on the page, as text. Names beside each other, because one of them is no key of an object.
 const READ: &str = "
     const text = (id) => document.getElementById(id).textContent;
-    const cells = (row) => Object.fromEntries([...row.querySelectorAll('td')].map((td) =>
+    const cells = (row) => Object.fromEntries([...row.querySelectorAll('td:not([hidden])')].map((td) =>
         [td.dataset.label, [...td.querySelectorAll('span, small')].map((node) => node.textContent)]));
     const rows = (table) => [...document.querySelectorAll(`#${table} tbody tr:has(td)`)].map((row) =>
         [row.querySelector('th').textContent, cells(row)]);
@@ -311,6 +324,10 @@ impl Page {
             tunnels: part(value, "tunnels"),
             lines: part(value, "lines"),
         }
+    }
+
+    fn lane(&self, name: &str) -> &BTreeMap<String, Vec<String>> {
+        &self.lanes.iter().find(|(lane, _)| lane == name).unwrap_or_else(|| panic!("{name}: {self:#?}")).1
     }
 
     fn class(&self, name: &str) -> &BTreeMap<String, Vec<String>> {
@@ -437,6 +454,71 @@ fn see_page_shows_numbers_that_move_and_are_those_of_metrics() {
     let risen =
         |page: &Page| number(&page.class("-._")["Out"][0]).is_some_and(|fast| (2.7..3.3).contains(&(fast / slow)));
     scene.wait("three times the rate", risen);
+    scene.quiet();
+}
+
+/// What the page has of a lane's latency.
+const P99: &str = "p99 to the wire";
+
+#[test]
+fn see_page_shows_what_99_of_100_packets_took_at_most_where_the_file_asks() {
+    let scene = Scene::new();
+    let heads = "return [...document.querySelectorAll('#lanes thead th')].filter((th) => th.checkVisibility()).length";
+    let told = "return document.querySelector('#lanes caption span').checkVisibility()";
+    assert!(scene.page().lanes.iter().all(|(_, cells)| !cells.contains_key(P99)));
+    assert_eq!((scene.eval(heads), scene.eval(told)), (json!(7), json!(false)));
+
+    // What was counted before the page looked is not of the last minute.
+    let (voice, long, calm) = ("__proto__", "The_class.of-thirty-1-letters-x", "-._");
+    scene.gateway.change(|state| {
+        state.time(voice, 1_000_000, Duration::from_secs(3));
+        state.time(long, 7, Duration::from_secs(3));
+    });
+    let says = |page: &Page, class: &str, large: &str, small: &str| {
+        page.lane(&format!("{class}.0")).get(P99).is_some_and(|cell| cell == &[large, small])
+    };
+    let none = |page: &Page| [voice, long, calm].iter().all(|class| says(page, class, "\u{2013}", "no packet timed"));
+    scene.wait("nothing was timed since", none);
+    assert_eq!((scene.eval(heads), scene.eval(told)), (json!(8), json!(true)));
+    let spans = "return [...document.querySelectorAll('#lanes th[scope=rowgroup]')].map((th) => th.colSpan)";
+    assert_eq!(scene.eval(spans), json!([8]));
+
+    // Of 100 packets one may be slower, of 101 two are more than that.
+    scene.gateway.change(|state| {
+        state.time(voice, 99, Duration::from_micros(150));
+        state.time(voice, 1, Duration::from_millis(40));
+        state.time(long, 99, Duration::from_micros(8));
+        state.time(long, 2, Duration::from_millis(103));
+        state.time(calm, 3, Duration::from_secs(2));
+    });
+    let first = |page: &Page| {
+        says(page, voice, "\u{2264} 200 \u{b5}s", "of 100 packets")
+            && says(page, long, "\u{2264} 200 ms", "of 101 packets")
+            && says(page, calm, "> 1 s", "of 3 packets")
+    };
+    let page = scene.wait("the first latencies", first);
+    assert_eq!(page.lane("The_class.of-thirty-1-letters-x.1")[P99], ["\u{2013}", "no packet timed"]);
+    // The bound is one of those that /metrics has, and as many packets are not above it.
+    let (_, metrics) = scene.metrics();
+    let grown = |le: &str| {
+        let labels = [("class", long), ("lane", "0"), ("le", le)];
+        metrics.sum("lanekeeper_lane_latency_seconds_bucket", &labels)
+    };
+    assert_eq!(["0.1", "0.2", "+Inf"].map(grown), [99.0, 101.0, 108.0]);
+
+    // They add up while they are of one minute, and go on where the counters began anew.
+    scene.gateway.change(|state| state.time(calm, 297, Duration::from_micros(800)));
+    scene.wait("more of them", |page| says(page, calm, "\u{2264} 1 ms", "of 300 packets"));
+    scene.gateway.change(|state| {
+        state.delays = None;
+        state.time(calm, 50, Duration::from_millis(4));
+    });
+    scene.wait("other counters", |page| says(page, calm, "\u{2264} 5 ms", "of 50 packets"));
+
+    // Who does not ask any more has no column.
+    scene.gateway.change(|state| state.delays = None);
+    scene.wait("no latencies", |page| page.lanes.iter().all(|(_, cells)| !cells.contains_key(P99)));
+    assert_eq!((scene.eval(heads), scene.eval(told)), (json!(7), json!(false)));
     scene.quiet();
 }
 
@@ -572,6 +654,10 @@ fn see_page_rests_while_nobody_looks_and_while_it_is_paused() {
 #[test]
 fn see_page_fits_a_phone_and_is_read_and_worked_without_eyes_or_mouse() {
     let scene = Scene::new();
+    scene.gateway.change(|state| state.delays = Some(BTreeMap::new()));
+    scene.wait("latencies", |page| page.lanes.iter().all(|(_, cells)| cells.contains_key(P99)));
+    scene.gateway.change(|state| state.time("-._", 1_000, Duration::from_micros(800)));
+    scene.wait("a latency", |page| page.lane("-._.0")[P99] == ["\u{2264} 1 ms", "of 1,000 packets"]);
     for (width, height) in [(1280, 800), (360, 740)] {
         scene.browser.resize(width, height).unwrap();
         let inner = "const root = document.documentElement;
@@ -633,14 +719,14 @@ fn see_page_fits_a_phone_and_is_read_and_worked_without_eyes_or_mouse() {
         loose: [...table.querySelectorAll('th:not([scope])')].length,
         bare: [...table.querySelectorAll('tbody tr')].filter((row) => !row.querySelector('th[scope=row], th[scope=rowgroup]')).length,
         columns: table.querySelectorAll('thead th[scope=col]').length,
-        odd: [...table.querySelectorAll('tr:has(td)')].filter((row) => row.children.length !== 7).length,
+        odd: [...table.querySelectorAll('tr:has(td)')].filter((row) => row.children.length !== table.tHead.rows[0].children.length).length,
         rows: table.querySelectorAll('tr:has(td)').length }))";
     let tables = scene.eval(tables);
-    for (table, rows) in [(0, 4), (1, 5)] {
+    for (table, columns, rows) in [(0, 7, 4), (1, 8, 5)] {
         let table = &tables[table];
         assert!(table["caption"].as_str().unwrap().len() > 20, "{table}");
         let counts = ["loose", "bare", "odd", "columns", "rows"].map(|key| table[key].as_u64().unwrap());
-        assert_eq!(counts, [0, 0, 0, 7, rows], "{table}");
+        assert_eq!(counts, [0, 0, 0, columns, rows], "{table}");
     }
     let unnamed = "return [...document.querySelectorAll('input, button, a, svg')].filter((node) =>
         !(node.labels?.[0]?.textContent || node.textContent || node.getAttribute('aria-label'))).length";
