@@ -30,6 +30,9 @@ pub async fn gather(scope: &mut Scope, vici: &Path, bpffs: &Path) -> Result<Mach
         networkd: files::networkd(Path::new("/")),
         ..Machine::default()
     };
+    if scope.timed {
+        machine.features.untimed = dataplane::Fields::of_kernel().err();
+    }
     for (option, has) in &machine.features.options {
         if has.is_none() {
             unseen.push(Unseen {

@@ -77,6 +77,8 @@ pub struct Scope {
     pub tunnels: Vec<Tunnel>,
     /// Names of ports, and whether XDP classifies there.
     pub ports: Vec<(String, bool)>,
+    /// Packets are to be timed.
+    pub timed: bool,
 }
 
 /// A tunnel, as far as the box matters to it.
@@ -135,6 +137,7 @@ impl Scope {
             devices: policy.tunnels.iter().filter(|of| is_device(of)).map(|of| of.device.name.clone()).collect(),
             tunnels: tunnels.collect(),
             ports: policy.ports.iter().map(|port| (port.name.clone(), xdp(port))).collect(),
+            timed: policy.latency_every.is_some(),
         }
     }
 }
@@ -226,6 +229,7 @@ pub(crate) mod tests {
                 virtual_ips: false,
             }],
             ports: Vec::new(),
+            timed: false,
         }
     }
 

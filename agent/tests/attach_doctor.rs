@@ -2,10 +2,15 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use xtask::lab::agent::Agent;
 use xtask::lab::gateways::Gateways;
+use xtask::lab::metrics::Metrics;
+use xtask::lab::netns;
 use xtask::lab::scenario::{Keying, Scenario};
 use xtask::lab::traffic::{Flow, Traffic};
 use xtask::lab::{Family, Side};
@@ -129,6 +134,75 @@ fn attach_doctor_finds_what_breaks_and_its_cures_mend_it() {
     }
     let text = agent.must(&["doctor"]).unwrap();
     assert!(text.ends_with("nothing found\n"), "{text}");
+}
+
+/// A kernel without BTF, for as long as this lives.
+struct WithoutBtf;
+
+/// Where the kernel has it.
+const BTF: &str = "/sys/kernel/btf";
+
+impl WithoutBtf {
+    fn new() -> Self {
+        netns::run(Command::new("mount").args(["-t", "tmpfs", "none", BTF])).unwrap();
+        Self
+    }
+}
+
+impl Drop for WithoutBtf {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(BTF).status();
+    }
+}
+
+#[test]
+fn attach_doctor_says_that_nothing_is_timed_without_btf_and_all_else_goes_on() {
+    let mut gateways = Gateways::start("doctor", Scenario::one_sa(Keying::Static), Path::new(BINARY)).unwrap();
+    let config = gateways.agent_of(Side::A).config();
+    let text = fs::read_to_string(&config).unwrap();
+    assert!(text.contains("[metrics]\n"), "{text}");
+    fs::write(&config, text.replace("[metrics]\n", "[metrics]\nlatency-every = 1\n")).unwrap();
+    let (found, report) = examined(gateways.agent_of(Side::A));
+    assert!(!found, "{report:#}");
+
+    let without = WithoutBtf::new();
+    let (_, report) = examined(gateways.agent_of(Side::A));
+    println!("{report:#}");
+    let [finding] = report["findings"].as_array().unwrap().as_slice() else { panic!("{report:#}") };
+    let (problem, cure) = (finding["problem"].as_str().unwrap(), finding["cure"].as_str().unwrap());
+    assert!(finding["check"] == "kernel" && problem.contains("/sys/kernel/btf/vmlinux: No such file"), "{finding:#}");
+    assert!(cure.contains("CONFIG_DEBUG_INFO_BTF") && cure.contains("leave latency-every out"), "{finding:#}");
+    // Who does not ask for it misses nothing.
+    let bare = gateways.agent_of(Side::A).must(&["doctor"]).unwrap();
+    assert!(bare.ends_with("nothing found\n"), "{bare}");
+
+    // An agent starts, and carries packets; it times none, and says so.
+    gateways.agent(Side::A).kill().unwrap();
+    gateways.agent(Side::A).start().unwrap();
+    let flow = |port| Flow { count: Some(20), ..gateways.lab().flow("doctor", Side::A, Family::V4, port) };
+    let timed = |metrics: &Metrics| {
+        let name = "lanekeeper_lane_latency_seconds_count";
+        metrics.matching(name, &[]).next().map(|_| metrics.sum(name, &[]))
+    };
+    let agent = gateways.agent_of(Side::A);
+    assert_eq!(Traffic::run(&[flow(7000)]).unwrap()[0].lost(), 0);
+    assert_eq!(timed(&agent.metrics().unwrap()), Some(0.0));
+    let log = agent.log();
+    let said = "packets are not timed, trying again: latencies cannot be measured: /sys/kernel/btf/vmlinux";
+    assert_eq!(log.matches(said).count(), 1, "{log}");
+
+    // The cure works without another start.
+    drop(without);
+    assert!(!examined(agent).0);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    for port in 7100.. {
+        assert_eq!(Traffic::run(&[flow(port)]).unwrap()[0].lost(), 0);
+        if timed(&agent.metrics().unwrap()).is_some_and(|timed| timed > 0.0) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{}", agent.log());
+        sleep(Duration::from_millis(500));
+    }
 }
 
 #[test]

@@ -26,7 +26,7 @@ pub(super) fn features(bpffs: &Path) -> Features {
     let config = config(release.as_deref().unwrap_or_default());
     let options = OPTIONS.iter().map(|(option, _)| (*option, has(option, config.as_deref(), &listed))).collect();
     let is_bpffs = statfs(bpffs).is_ok_and(|is| is.filesystem_type() == BPF_FS_MAGIC);
-    Features { release, options, no_bpffs: (!is_bpffs).then(|| bpffs.display().to_string()) }
+    Features { release, options, no_bpffs: (!is_bpffs).then(|| bpffs.display().to_string()), untimed: None }
 }
 
 /// Its config, wherever distributions leave it.

@@ -13,6 +13,8 @@ pub struct Features {
     pub options: Vec<(&'static str, Option<bool>)>,
     /// Where there is no bpffs though there should be.
     pub no_bpffs: Option<String>,
+    /// Why packets cannot be timed, where they are to be.
+    pub untimed: Option<String>,
 }
 
 /// Of the options, what each brings.
@@ -39,6 +41,15 @@ pub fn findings(features: &Features) -> Vec<Finding> {
     if let Some(path) = &features.no_bpffs {
         let problem = format!("no bpffs is mounted on {path}: programs and counters have no place to stay");
         findings.push(Finding::run(CHECK, problem, format!("mount -t bpf bpf {path}")));
+    }
+    if let Some(why) = &features.untimed {
+        let problem = format!(
+            "packets are not timed, as latency-every wants: where this kernel keeps timestamps is not known ({why}); the \
+             histograms stay at zero"
+        );
+        let cure =
+            "install a kernel with CONFIG_DEBUG_INFO_BTF (Debian's has it), or leave latency-every out of [metrics]";
+        findings.push(Finding::advise(CHECK, problem, cure));
     }
     findings
 }
@@ -67,6 +78,7 @@ mod tests {
                 ("CONFIG_XFRM_INTERFACE", Some(false)),
             ],
             no_bpffs: Some("/sys/fs/bpf".into()),
+            untimed: Some("/sys/kernel/btf/vmlinux: No such file or directory (os error 2)".into()),
         };
         assert_eq!(
             said(&findings(&features)),
@@ -75,6 +87,9 @@ mod tests {
                 "this kernel has no XFRM interface: it lacks CONFIG_XFRM_INTERFACE -> install a kernel with it (Debian's has it), or \
                  its modules",
                 "no bpffs is mounted on /sys/fs/bpf: programs and counters have no place to stay -> mount -t bpf bpf /sys/fs/bpf",
+                "packets are not timed, as latency-every wants: where this kernel keeps timestamps is not known (/sys/kernel/btf/vmlinux: \
+                 No such file or directory (os error 2)); the histograms stay at zero -> install a kernel with CONFIG_DEBUG_INFO_BTF \
+                 (Debian's has it), or leave latency-every out of [metrics]",
             ]
         );
     }

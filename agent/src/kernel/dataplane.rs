@@ -56,7 +56,7 @@ use live::{active, digest};
 pub use naming::Naming;
 use object::Object;
 pub use observer::{Ears, Missed, Observer, monotonic};
-pub use stopwatch::Stopwatch;
+pub use stopwatch::{Fields, Stopwatch};
 pub use trial::{Offload, Trial};
 
 /// Why the data path could not be worked on.

@@ -38,6 +38,23 @@ const LEASE: Duration = Duration::from_secs(15);
 /// bpf.h: only a key that is not there yet.
 const BPF_NOEXIST: u64 = 1;
 
+/// Where the running kernel has what the programs read of its structures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fields {
+    /// In `struct sk_buff`.
+    pub tstamp: u32,
+    /// In `struct net_device`.
+    pub ifindex: u32,
+}
+
+impl Fields {
+    /// Or why that is not known.
+    pub fn of_kernel() -> Result<Self, String> {
+        let btf = Btf::of_kernel()?;
+        Ok(Self { tstamp: btf.offset("sk_buff", "tstamp")?, ifindex: btf.offset("net_device", "ifindex")? })
+    }
+}
+
 /// The programs, attached.
 #[derive(Debug)]
 pub struct Stopwatch {
@@ -52,10 +69,7 @@ pub struct Stopwatch {
 impl Stopwatch {
     /// Loads them over what is pinned below `pin_root`; nothing is stamped yet. `mask` are the bits of the mark that are ours.
     pub fn open(pin_root: &Path, every: u32, mask: u32) -> Result<Self, Error> {
-        let unknown = |cause: String| Error::Latency { cause };
-        let btf = Btf::of_kernel().map_err(unknown)?;
-        let tstamp = btf.offset("sk_buff", "tstamp").map_err(unknown)?;
-        let ifindex = btf.offset("net_device", "ifindex").map_err(unknown)?;
+        let Fields { tstamp, ifindex } = Fields::of_kernel().map_err(|cause| Error::Latency { cause })?;
         let folder = pins::folder(pin_root);
         pins::check(&folder)?;
         let mut object = Object::measuring(&folder)?;
