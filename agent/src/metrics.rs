@@ -1,8 +1,10 @@
 //! `/metrics`: every series that the policy implies is there from the start, and none is born or lost at a rekey.
 //!
 //! Made anew at each scrape from the policy, the lanes' standing and the data path's counters, so that nothing here can
-//! drift from them. `list` names all metrics, `page` writes them, [`server`] serves them, [`front`] shows them to people.
+//! drift from them. `list` names all metrics, `page` writes them in the `format` that is asked for, [`server`] serves them,
+//! [`front`] shows them to people.
 
+mod format;
 pub mod front;
 pub mod list;
 mod page;
@@ -14,8 +16,10 @@ use std::collections::BTreeMap;
 use lanekeeper_common::latency::Delays;
 use lanekeeper_common::verdict::{BlockReason, ParseReason};
 
+pub use self::format::Format;
 use self::list::*;
 pub use self::list::{Kind, METRICS, Metric};
+pub use self::page::Error;
 use self::page::Page;
 use crate::compile::series::{
     ALL_CLASSES, By, Direction, LaneEvent, REPAIR_KINDS, Reading, Refusal, Series, counts_by_class,
@@ -60,7 +64,7 @@ impl Standings for BTreeMap<LaneId, Standing> {
 }
 
 /// The page as text.
-pub fn encode(scrape: &Scrape<'_>) -> Result<String, prometheus::Error> {
+pub fn encode(scrape: &Scrape<'_>, format: Format) -> Result<String, Error> {
     let mut page = Page::default();
     zeros(&mut page, scrape.policy);
     lanes(&mut page, scrape);
@@ -68,18 +72,18 @@ pub fn encode(scrape: &Scrape<'_>) -> Result<String, prometheus::Error> {
         count(&mut page, reading);
     }
     for (error, n) in scrape.xfrm_errors {
-        page.set(&XFRM_ERRORS, &[error], *n as f64);
+        page.set(&XFRM_ERRORS, &[error], *n);
     }
-    page.set(&GENERATION, &[], scrape.generation as f64);
-    page.set(&RELOAD_SUCCESS, &[], f64::from(u8::from(scrape.reload_success)));
-    page.set(&RELOAD_AT, &[], scrape.reload_at as f64);
-    page.set(&BUILD, &[env!("CARGO_PKG_VERSION")], 1.0);
-    page.encode()
+    page.set(&GENERATION, &[], scrape.generation);
+    page.set(&RELOAD_SUCCESS, &[], scrape.reload_success.into());
+    page.set(&RELOAD_AT, &[], scrape.reload_at);
+    page.set(&BUILD, &[env!("CARGO_PKG_VERSION")], 1);
+    page.encode(format)
 }
 
 /// Every counter that the agent has by itself and that the policy implies.
 fn zeros(page: &mut Page, policy: &Policy) {
-    let mut zero = |metric: &Metric, labels: &[&str]| page.set(metric, labels, 0.0);
+    let mut zero = |metric: &Metric, labels: &[&str]| page.set(metric, labels, 0);
     let tenants = || std::iter::once("").chain(policy.tenants.iter().map(|tenant| tenant.name.as_str()));
     for (number, tenant) in tenants().enumerate() {
         let classes = match counts_by_class(number, policy.classes.len()) {
@@ -168,18 +172,18 @@ fn lanes(page: &mut Page, scrape: &Scrape<'_>) {
             let (up, on_demand) = (condition.is_open(), condition == Condition::OnDemand);
             any |= up;
             let labels: [&str; 3] = [&tunnel.name, class, &lane.index.to_string()];
-            page.set(&LANE_UP, &labels, f64::from(u8::from(up)));
-            page.set(&LANE_ON_DEMAND, &labels, f64::from(u8::from(on_demand)));
-            page.set(&LANE_CHANGED, &labels, since as f64);
+            page.set(&LANE_UP, &labels, up.into());
+            page.set(&LANE_ON_DEMAND, &labels, on_demand.into());
+            page.set(&LANE_CHANGED, &labels, since);
             if scrape.policy.latency_every.is_some() {
                 page.set_delays(&LANE_LATENCY, &labels, scrape.delays.get(&id).copied().unwrap_or_default());
             }
         }
         if tunnel.is_shared() {
             let clients = scrape.clients.get(&tunnel.name).copied().unwrap_or_default();
-            page.set(&TUNNEL_CLIENTS, &[&tunnel.name], clients as f64);
+            page.set(&TUNNEL_CLIENTS, &[&tunnel.name], clients as u64);
         }
-        page.set(&TUNNEL_UP, &[&tunnel.name], f64::from(u8::from(any)));
+        page.set(&TUNNEL_UP, &[&tunnel.name], any.into());
     }
 }
 
@@ -249,7 +253,7 @@ mod tests {
             None => (lane(name), Standing { condition: Condition::Up, since: 1_650_000_000 }),
         };
         let lanes: BTreeMap<LaneId, Standing> = up.iter().map(standing).collect();
-        encode(&Scrape {
+        let scrape = Scrape {
             policy,
             lanes: &lanes,
             clients: &BTreeMap::from([("branch-7".to_owned(), 3)]),
@@ -259,8 +263,8 @@ mod tests {
             reload_success: true,
             reload_at: 1_700_000_000,
             xfrm_errors: &[("XfrmInStateSeqError".to_owned(), 5)],
-        })
-        .unwrap()
+        };
+        encode(&scrape, Format::Prometheus).unwrap()
     }
 
     #[test]

@@ -12,7 +12,7 @@ use lanekeeper::compile::series::{Direction, LaneEvent, Reading, Refusal, Series
 use lanekeeper::config;
 use lanekeeper::lane::{Condition, LaneId};
 use lanekeeper::metrics::server::{Source, bind, serve};
-use lanekeeper::metrics::{Scrape, encode};
+use lanekeeper::metrics::{Format, Scrape, encode};
 use lanekeeper::policy::Policy;
 use lanekeeper::status::Standing;
 use lanekeeper::web::Current;
@@ -168,14 +168,14 @@ impl State {
 }
 
 impl Source for Gateway {
-    fn page(&self) -> Result<String, String> {
+    fn page(&self, format: Format) -> Result<String, String> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         let state = self.state.lock().unwrap();
         if let Some(trouble) = &state.trouble {
             return Err(trouble.clone());
         }
         let latency_every = state.delays.as_ref().map(|_| 1);
-        encode(&Scrape {
+        let scrape = Scrape {
             policy: &Policy { latency_every, ..self.policy.clone() },
             lanes: &state.lanes,
             clients: &Default::default(),
@@ -185,8 +185,8 @@ impl Source for Gateway {
             reload_at: now() - 60,
             xfrm_errors: &[],
             delays: &state.delays.clone().unwrap_or_default(),
-        })
-        .map_err(|error| error.to_string())
+        };
+        encode(&scrape, format).map_err(|error| error.to_string())
     }
 
     fn ready(&self) -> Result<(), String> {

@@ -14,7 +14,7 @@ use lanekeeper::compile::series::{By, Direction, LaneEvent, REPAIR_KINDS, Readin
 use lanekeeper::config;
 use lanekeeper::lane::{Condition, LaneId};
 use lanekeeper::metrics::server::{Source, bind, serve};
-use lanekeeper::metrics::{Scrape, encode, xfrm_stat};
+use lanekeeper::metrics::{Format, Scrape, encode, xfrm_stat};
 use lanekeeper::policy::Policy;
 use lanekeeper::status::Standing;
 use lanekeeper::web::Current;
@@ -159,11 +159,11 @@ impl Rising {
 }
 
 impl Source for Rising {
-    fn page(&self) -> Result<String, String> {
+    fn page(&self, format: Format) -> Result<String, String> {
         let n = u64::try_from(self.start.elapsed().as_millis()).expect("a short test") / 10;
         let errors: Vec<(String, u64)> =
             xfrm_stat::parse(XFRM_STAT).into_iter().map(|(name, count)| (name, count * n)).collect();
-        encode(&Scrape {
+        let scrape = Scrape {
             policy: &self.policy,
             lanes: &self.lanes(),
             clients: &Default::default(),
@@ -173,8 +173,8 @@ impl Source for Rising {
             reload_success: true,
             reload_at: self.applied_at,
             xfrm_errors: &errors,
-        })
-        .map_err(|error| error.to_string())
+        };
+        encode(&scrape, format).map_err(|error| error.to_string())
     }
 
     fn ready(&self) -> Result<(), String> {

@@ -10,6 +10,7 @@ use lanekeeper::compile::series::Refusal;
 use lanekeeper::control::server::{Call, Server};
 use lanekeeper::control::{Listed, Reply, Request};
 use lanekeeper::lane::Condition;
+use lanekeeper::metrics::Format;
 use lanekeeper::metrics::server::{Source, bind, serve};
 use lanekeeper::status::{Reload, Standing, Status};
 use lanekeeper::web::Current;
@@ -145,7 +146,7 @@ struct Agent {
 struct Page;
 
 impl Source for Page {
-    fn page(&self) -> Result<String, String> {
+    fn page(&self, _: Format) -> Result<String, String> {
         Ok("lanekeeper_lane_up{tunnel=\"branch-7\",class=\"voice\",lane=\"0\"} 1\n".into())
     }
     fn ready(&self) -> Result<(), String> {

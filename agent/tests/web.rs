@@ -12,6 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use lanekeeper::compile::series::Refusal;
 use lanekeeper::config;
+use lanekeeper::metrics::Format;
 use lanekeeper::metrics::server::{Source, bind, serve};
 use lanekeeper::web::{Current, examine};
 use rustls::crypto::ring;
@@ -37,7 +38,7 @@ struct Page {
 }
 
 impl Source for Page {
-    fn page(&self) -> Result<String, String> {
+    fn page(&self, _: Format) -> Result<String, String> {
         Ok("x_total 1\n".into())
     }
     fn ready(&self) -> Result<(), String> {

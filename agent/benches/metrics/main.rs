@@ -18,6 +18,7 @@ use lanekeeper::config;
 use lanekeeper::ike::Event;
 use lanekeeper::kernel::dataplane::Dataplane;
 use lanekeeper::lane::LaneId;
+use lanekeeper::metrics::Format;
 use lanekeeper::metrics::server::Source;
 use lanekeeper::policy::Policy;
 use lanekeeper::reconcile::live::Live;
@@ -67,6 +68,8 @@ struct Report {
     read_ms: Times,
     /// Until the page is written, reading included.
     page_ms: Times,
+    /// The same page as OpenMetrics, which Prometheus asks for.
+    openmetrics_ms: Times,
     /// Within the kernel, for the counters of 1,024 classes.
     classes_kernel_ms: Times,
     /// The same with what the agent does of it.
@@ -101,7 +104,7 @@ fn main() -> Result<()> {
         }
     }
 
-    let (mut reads, mut pages, mut page) = (Vec::new(), Vec::new(), String::new());
+    let (mut reads, mut pages, mut open, mut page) = (Vec::new(), Vec::new(), Vec::new(), String::new());
     for scrape in 0..=SCRAPES {
         let start = Instant::now();
         let readings = dataplane.lock().expect("nothing panicked").counters()?;
@@ -109,16 +112,20 @@ fn main() -> Result<()> {
         ensure!(readings.len() > TUNNELS * CLASSES.len(), "{} counters", readings.len());
         drop(readings);
         let start = Instant::now();
-        page = live.page().map_err(anyhow::Error::msg)?;
+        drop(live.page(Format::OpenMetrics).map_err(anyhow::Error::msg)?);
+        let openmetrics = start.elapsed();
+        let start = Instant::now();
+        page = live.page(Format::Prometheus).map_err(anyhow::Error::msg)?;
         if scrape > 0 {
             reads.push(read);
+            open.push(openmetrics);
             pages.push(start.elapsed());
         }
     }
     let up = page.lines().filter(|line| line.starts_with("lanekeeper_lane_up{") && line.ends_with(" 1")).count();
     ensure!(up == TUNNELS * CLASSES.len(), "{up} lanes up on the page");
     let resident = resident()?;
-    let report = report(&page, Times::of(reads), Times::of(pages), resident, classes::read()?);
+    let report = report(&page, [reads, pages, open].map(Times::of), resident, classes::read()?);
     println!(
         "{} tunnels x {} classes: {} series, {} bytes",
         report.tunnels, report.classes, report.series, report.bytes
@@ -128,8 +135,13 @@ fn main() -> Result<()> {
         report.read_ms.median, report.read_ms.min, report.read_ms.max
     );
     println!(
-        "page written in {:.1} ms ({:.1} to {:.1})",
-        report.page_ms.median, report.page_ms.min, report.page_ms.max
+        "page written in {:.1} ms ({:.1} to {:.1}), as OpenMetrics in {:.1} ms ({:.1} to {:.1})",
+        report.page_ms.median,
+        report.page_ms.min,
+        report.page_ms.max,
+        report.openmetrics_ms.median,
+        report.openmetrics_ms.min,
+        report.openmetrics_ms.max
     );
     println!(
         "{} classes read in {:.3} ms of the kernel ({:.3} to {:.3}), {:.2} ms with the agent's part",
@@ -149,8 +161,14 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn report(page: &str, read_ms: Times, page_ms: Times, resident_bytes: u64, classes: classes::Reading) -> Report {
+fn report(
+    page: &str,
+    [read_ms, page_ms, openmetrics_ms]: [Times; 3],
+    resident_bytes: u64,
+    classes: classes::Reading,
+) -> Report {
     let classes::Reading { kernel_ms: classes_kernel_ms, cpu_ms: classes_cpu_ms } = classes;
+    let slower = page_ms.median.max(openmetrics_ms.median);
     let mib = resident_bytes as f64 / f64::from(1 << 20);
     let goals = vec![
         Goal {
@@ -162,8 +180,8 @@ fn report(page: &str, read_ms: Times, page_ms: Times, resident_bytes: u64, class
         Goal {
             id: "P9",
             want: "/metrics at 1,000 tunnels x 4 classes <= 100 ms",
-            got: format!("{:.1} ms", page_ms.median),
-            pass: page_ms.median <= 100.0,
+            got: format!("{slower:.1} ms"),
+            pass: slower <= 100.0,
         },
         Goal { id: "P9", want: "resident there <= 64 MiB", got: format!("{mib:.0} MiB"), pass: mib <= 64.0 },
     ];
@@ -175,6 +193,7 @@ fn report(page: &str, read_ms: Times, page_ms: Times, resident_bytes: u64, class
         bytes: page.len(),
         read_ms,
         page_ms,
+        openmetrics_ms,
         classes_kernel_ms,
         classes_cpu_ms,
         resident_bytes,

@@ -9,8 +9,8 @@ use std::time::Duration;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, REFERRER_POLICY, RETRY_AFTER,
-    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, REFERRER_POLICY,
+    RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::front;
+use super::{Format, front};
 use crate::compile::series::Refusal;
 use crate::places::{self, NoPlace, Place, Places};
 use crate::web::{Checks, Credentials, Current, Verdict, Web, is_about_the_certificate, is_hello};
@@ -48,7 +48,7 @@ const HEAD_LIMIT: usize = 8 * 1024;
 /// Where the page comes from. Called on a thread that may block.
 pub trait Source: Send + Sync + 'static {
     /// The text of `/metrics`; an error is for the log and the caller alike.
-    fn page(&self) -> Result<String, String>;
+    fn page(&self, format: Format) -> Result<String, String>;
 
     /// Whether traffic is steered as the file says; else why not.
     fn ready(&self) -> Result<(), String>;
@@ -204,7 +204,10 @@ impl Listener {
             return Some(refused);
         }
         let (path, source) = (request.uri().path().to_owned(), Arc::clone(&self.source));
-        tokio::task::spawn_blocking(move || respond(&path, source.as_ref())).await.ok()
+        // Several lines of a header are one (RFC 9110, 5.3).
+        let lines = request.headers().get_all(ACCEPT).iter().filter_map(|line| line.to_str().ok());
+        let format = Format::of(&lines.collect::<Vec<_>>().join(","));
+        tokio::task::spawn_blocking(move || respond(&path, format, source.as_ref())).await.ok()
     }
 }
 
@@ -232,7 +235,7 @@ async fn shake_hands(tls: Arc<rustls::ServerConfig>, stream: TcpStream) -> Resul
 const NOT_HTTPS: &str = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: 21\r\n\r\n\
                          https is spoken here\n";
 
-fn respond(path: &str, source: &dyn Source) -> Response<Full<Bytes>> {
+fn respond(path: &str, format: Format, source: &dyn Source) -> Response<Full<Bytes>> {
     match path {
         "/" => {
             let mut response = text(StatusCode::OK, front::PAGE.into());
@@ -240,10 +243,10 @@ fn respond(path: &str, source: &dyn Source) -> Response<Full<Bytes>> {
             set(&mut response, CONTENT_SECURITY_POLICY, front::POLICY);
             response
         }
-        "/metrics" => match source.page() {
+        "/metrics" => match source.page(format) {
             Ok(page) => {
                 let mut response = text(StatusCode::OK, page.into());
-                set(&mut response, CONTENT_TYPE, prometheus::TEXT_FORMAT);
+                set(&mut response, CONTENT_TYPE, format.content_type());
                 response
             }
             Err(error) => {

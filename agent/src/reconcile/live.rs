@@ -18,7 +18,7 @@ use crate::compile::series::{Refusal, Series};
 use crate::ike::{Event, TunnelStatus};
 use crate::kernel::dataplane::{self, Gate, Stopwatch};
 use crate::lane::LaneId;
-use crate::metrics::{Scrape, encode, server::Source, xfrm_stat};
+use crate::metrics::{Format, Scrape, encode, server::Source, xfrm_stat};
 use crate::policy::Policy;
 use crate::policy::adopt::{Insides, Learned};
 use crate::status::{Reload, Status};
@@ -359,7 +359,7 @@ impl State {
 }
 
 impl Source for Live {
-    fn page(&self) -> Result<String, String> {
+    fn page(&self, format: Format) -> Result<String, String> {
         if let Err(error) = self.tally(&[]) {
             tracing::warn!("events are not counted: {error}");
         }
@@ -370,7 +370,7 @@ impl Source for Live {
         };
         let delays = self.delays().map_err(|error| error.to_string())?;
         let state = lock(&self.state);
-        encode(&Scrape {
+        let scrape = Scrape {
             policy: &state.policy,
             lanes: &state.lanes,
             clients: &state.clients,
@@ -380,8 +380,8 @@ impl Source for Live {
             reload_success: state.reload.success,
             reload_at: state.applied_at,
             xfrm_errors: &xfrm_stat::read(Path::new(xfrm_stat::FILE)),
-        })
-        .map_err(|error| error.to_string())
+        };
+        encode(&scrape, format).map_err(|error| error.to_string())
     }
 
     fn ready(&self) -> Result<(), String> {

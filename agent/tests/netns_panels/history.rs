@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use lanekeeper::compile::series::{By, Direction, LaneEvent, Reading, Refusal, Series};
 use lanekeeper::config;
 use lanekeeper::lane::{Condition, LaneId};
-use lanekeeper::metrics::{Scrape, encode, xfrm_stat};
+use lanekeeper::metrics::{Format, Scrape, encode, xfrm_stat};
 use lanekeeper::policy::Policy;
 use lanekeeper::status::Standing;
 use lanekeeper_common::latency::{Delays, bucket};
@@ -276,7 +276,7 @@ impl Gateway {
         let readings: Vec<Reading> = self.counted.iter().map(reading).collect();
         // The file was applied again at eleven.
         let again = second >= 39_600;
-        encode(&Scrape {
+        let scrape = Scrape {
             policy: &self.policy,
             lanes: &lanes,
             clients: &BTreeMap::new(),
@@ -286,8 +286,8 @@ impl Gateway {
             reload_success: true,
             reload_at: if again { start + 39_600 } else { start - DAY },
             xfrm_errors: &xfrm_stat::parse("XfrmInStateSeqError 0\nXfrmOutPolBlock 0\nXfrmInError 0\n"),
-        })
-        .unwrap()
+        };
+        encode(&scrape, Format::Prometheus).unwrap()
     }
 }
 

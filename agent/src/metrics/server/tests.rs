@@ -5,7 +5,7 @@ use super::*;
 struct Fixed;
 
 impl Source for Fixed {
-    fn page(&self) -> Result<String, String> {
+    fn page(&self, _: Format) -> Result<String, String> {
         Ok("x_total 1\n".into())
     }
     fn ready(&self) -> Result<(), String> {
@@ -19,9 +19,13 @@ fn open_to_all() -> Arc<Current> {
 }
 
 async fn ask(request: &str) -> String {
+    ask_of(Fixed, request).await
+}
+
+async fn ask_of(source: impl Source, request: &str) -> String {
     let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.local_addr().unwrap();
-    let server = tokio::spawn(serve(listener, Arc::new(Fixed), open_to_all()));
+    let server = tokio::spawn(serve(listener, Arc::new(source), open_to_all()));
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut all = Vec::new();
@@ -39,8 +43,34 @@ fn get(path: &str) -> String {
 async fn the_page_is_prometheus_text() {
     let said = ask(&get("/metrics")).await;
     assert!(said.starts_with("HTTP/1.1 200 OK\r\n"), "{said}");
-    assert!(said.contains("content-type: text/plain; version=0.0.4\r\n"), "{said}");
+    assert!(said.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"), "{said}");
     assert!(said.ends_with("\r\n\r\nx_total 1\n"), "{said}");
+}
+
+#[tokio::test]
+async fn openmetrics_is_for_those_who_ask_for_it() {
+    struct Told;
+    impl Source for Told {
+        fn page(&self, format: Format) -> Result<String, String> {
+            Ok(format!("{format:?}\n"))
+        }
+        fn ready(&self) -> Result<(), String> {
+            Ok(())
+        }
+        fn refused(&self, _: Refusal) {}
+    }
+    let open = "application/openmetrics-text; version=1.0.0";
+    for (accept, format, content) in [
+        ("", "Prometheus", "text/plain; version=0.0.4"),
+        ("Accept: text/plain\r\n", "Prometheus", "text/plain; version=0.0.4"),
+        ("Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n", "OpenMetrics", open),
+        ("Accept: text/plain;q=0.5\r\nAccept: application/openmetrics-text\r\n", "OpenMetrics", open),
+    ] {
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: x\r\n{accept}Connection: close\r\n\r\n");
+        let said = ask_of(Told, &request).await;
+        assert!(said.contains(&format!("content-type: {content}; charset=utf-8\r\n")), "{accept}: {said}");
+        assert!(said.ends_with(&format!("\r\n\r\n{format}\n")), "{accept}: {said}");
+    }
 }
 
 #[tokio::test]
@@ -99,7 +129,7 @@ async fn an_endless_head_is_cut_off() {
 struct Long;
 
 impl Source for Long {
-    fn page(&self) -> Result<String, String> {
+    fn page(&self, _: Format) -> Result<String, String> {
         Ok("x".repeat(64 << 20))
     }
     fn ready(&self) -> Result<(), String> {
@@ -188,7 +218,7 @@ async fn fault_an_answer_that_is_not_taken_is_given_up_and_its_place_freed() {
 struct Slow(Duration);
 
 impl Source for Slow {
-    fn page(&self) -> Result<String, String> {
+    fn page(&self, _: Format) -> Result<String, String> {
         std::thread::sleep(self.0);
         Ok("x_total 1\n".into())
     }
