@@ -13,7 +13,7 @@ use xtask::lab::agent::Agent;
 use xtask::lab::gateways::Gateways;
 use xtask::lab::metrics::Metrics;
 use xtask::lab::netns::Ns;
-use xtask::lab::scenario::{Keying, Scenario};
+use xtask::lab::scenario::{Device, Keying, Scenario};
 use xtask::lab::traffic::{Flow, Tally, Traffic};
 use xtask::lab::wan::{self, Bottleneck};
 use xtask::lab::{Family, Side};
@@ -161,10 +161,11 @@ fn see_latency_shows_the_queue_of_those_who_wait_in_it_and_changes_nothing() {
     let left = tallies[1].sent - queue.dropped;
     assert!((left..=left + 2).contains(&rest.count), "{} timed of {left}, {queue:?}", rest.count);
     assert_eq!(rest.count, tallies[1].received, "{tallies:?}");
-    // Who comes waits for 40 others; where the emulated CPU stalls, these leave more slowly than the link would let them.
+    // Who comes waits for 40 others; where the emulated CPU stalls, these leave more slowly than the link would let them, and there
+    // are fewer of them while the sender does.
     let stalled = 41.0 * took.as_secs_f64() / rest.count as f64;
     let most = stalled.max(0.11) * 1.2;
-    assert!((0.08..=most).contains(&rest.mean()), "bulk: {} s, at most {most}", rest.mean());
+    assert!((0.06..=most).contains(&rest.mean()), "bulk: {} s, at most {most}", rest.mean());
     assert!((0.1..=2.5 * most).contains(&rest.quantile(0.5)), "{:?}", rest.buckets);
     // The urgent one waits for what is on the wire already, 3 ms at most.
     assert!(calls.mean() < rest.mean() / 5.0, "voice: {} s, bulk: {} s", calls.mean(), rest.mean());
@@ -216,4 +217,48 @@ fn see_latency_shows_the_queue_of_those_who_wait_in_it_and_changes_nothing() {
     set(agent, "");
     wait_until("the programs are gone", || measuring().is_empty());
     assert!(agent.metrics().unwrap().matching(&format!("{NAME}_count"), &[]).next().is_none());
+}
+
+/// Below these the SA is found by the device's own keys, and GRE puts a header of its own before that.
+#[test]
+fn see_latency_shows_the_queue_behind_a_vti_and_a_gre_device_too() {
+    for device in [Device::Vti, Device::Gre] {
+        let scenario = Scenario { device, ..Scenario::one_sa(Keying::Static) };
+        let gateways = Gateways::start("latency", scenario, Path::new(BINARY)).unwrap();
+        let (gateway, agent) = (gateways.lab().gateway(Side::A), gateways.agent_of(Side::A));
+        let flow = |name: &str, count, rate| Flow {
+            payload: 1172,
+            rate,
+            count: Some(count),
+            cpu: Some(0),
+            ..gateways.lab().flow(name, Side::A, Family::V4, DEFAULT)
+        };
+        load(&[flow("first", 5, 100)]);
+        set(agent, "latency-every = 1");
+        let zero = agent.metrics().unwrap();
+        FULL.set_up(&gateway, WAN).unwrap();
+        let begin = Instant::now();
+        let tally = load(&[flow("full", 750, 625)]).remove(0);
+        let took = begin.elapsed();
+        let queue = wan::queue(&gateway, WAN, "20:").unwrap();
+        wan::clear(&gateway, WAN).unwrap();
+        let full = agent.metrics().unwrap();
+        let timed = Timed::of(&zero, &full, "default");
+        println!("{device:?}: {tally:?} {queue:?} mean {} {:?}", timed.mean(), timed.buckets);
+        assert!(queue.dropped > 100, "{device:?}: {queue:?}");
+        // What the gateway itself says through the device is the default class's, too.
+        assert!(
+            (tally.received..=tally.received + 3).contains(&timed.count),
+            "{device:?}: {} of {tally:?}",
+            timed.count
+        );
+        let most = (41.0 * took.as_secs_f64() / timed.count as f64).max(0.12) * 1.2;
+        assert!((0.06..=most).contains(&timed.mean()), "{device:?}: {} s, at most {most}", timed.mean());
+
+        // And none where nobody has to wait.
+        let tally = load(&[flow("calm", 100, 200)]).remove(0);
+        let timed = Timed::of(&full, &agent.metrics().unwrap(), "default");
+        assert_eq!((tally.lost(), tally.reordered), (0, 0), "{device:?}");
+        assert!(timed.count >= 100 && timed.quantile(0.5) <= 0.005, "{device:?}: {} {:?}", timed.count, timed.buckets);
+    }
 }
