@@ -12,6 +12,7 @@ pub mod server;
 pub mod xfrm_stat;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use lanekeeper_common::latency::Delays;
 use lanekeeper_common::verdict::{BlockReason, ParseReason};
@@ -49,6 +50,45 @@ pub struct Scrape<'a> {
     pub reload_at: u64,
     /// Each line of /proc/net/xfrm_stat.
     pub xfrm_errors: &'a [(String, u64)],
+    /// How reading it all went.
+    pub effort: Effort,
+}
+
+/// How reading went what a scrape shows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Effort {
+    /// How long it took.
+    pub time: Duration,
+    /// How often each part could not be read since the agent started, in the order of [`Part::ALL`].
+    pub failures: [u64; Part::ALL.len()],
+}
+
+/// What is read for a scrape, each in its own way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// What happened outside the data path, to be counted there.
+    Events,
+    /// The data path's counters.
+    Counters,
+    /// How long packets waited.
+    Latency,
+    /// /proc/net/xfrm_stat.
+    XfrmStat,
+}
+
+impl Part {
+    /// All of them, so that each has its series from the start.
+    pub const ALL: [Self; 4] = [Self::Events, Self::Counters, Self::Latency, Self::XfrmStat];
+
+    /// As the label says it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Events => "events",
+            Self::Counters => "counters",
+            Self::Latency => "latency",
+            Self::XfrmStat => "xfrm_stat",
+        }
+    }
 }
 
 /// Knows how lanes are, and since when.
@@ -77,6 +117,12 @@ pub fn encode(scrape: &Scrape<'_>, format: Format) -> Result<String, Error> {
     page.set(&GENERATION, &[], scrape.generation);
     page.set(&RELOAD_SUCCESS, &[], scrape.reload_success.into());
     page.set(&RELOAD_AT, &[], scrape.reload_at);
+    page.set_seconds(&SCRAPE_DURATION, scrape.effort.time);
+    for (part, n) in Part::ALL.iter().zip(scrape.effort.failures) {
+        page.set(&SCRAPE_ERRORS, &[part.name()], n);
+    }
+    let together = |number: &usize| !counts_by_class(*number, scrape.policy.classes.len());
+    page.set(&TENANTS_TOGETHER, &[], (0..=scrape.policy.tenants.len()).filter(together).count() as u64);
     page.set(&BUILD, &[env!("CARGO_PKG_VERSION")], 1);
     page.encode(format)
 }
@@ -247,6 +293,10 @@ mod tests {
 
     /// `up` names the classes whose first lane is up, with a question mark where it is on demand.
     fn page(policy: &Policy, up: &[&str], readings: &[Reading]) -> String {
+        page_as(policy, up, readings, Format::Prometheus)
+    }
+
+    fn page_as(policy: &Policy, up: &[&str], readings: &[Reading], format: Format) -> String {
         let lane = |class: &str| LaneId { tunnel: "branch-7".into(), class: class.to_owned(), index: 0 };
         let standing = |name: &&str| match name.strip_suffix('?') {
             Some(class) => (lane(class), Standing { condition: Condition::OnDemand, since: 1_600_000_000 }),
@@ -263,8 +313,9 @@ mod tests {
             reload_success: true,
             reload_at: 1_700_000_000,
             xfrm_errors: &[("XfrmInStateSeqError".to_owned(), 5)],
+            effort: Effort { time: Duration::from_micros(2500), failures: [0, 1, 0, 0] },
         };
-        encode(&scrape, Format::Prometheus).unwrap()
+        encode(&scrape, format).unwrap()
     }
 
     #[test]
@@ -306,6 +357,20 @@ mod tests {
         assert_eq!((classes(1), classes(last - 1), classes(last)), (6, 6, 2));
         let of_last = format!("lanekeeper_class_packets_total{{tenant=\"t{last}\",class=\"*\",direction=\"in\"}}");
         assert_eq!(value(&page, &of_last), "0");
+        assert_eq!(value(&page, "lanekeeper_tenants_counted_together"), "1");
+        policy.tenants.pop();
+        assert_eq!(value(&self::page(&policy, &[], &[]), "lanekeeper_tenants_counted_together"), "0");
+    }
+
+    #[test]
+    fn how_reading_went_is_on_the_page() {
+        for format in [Format::Prometheus, Format::OpenMetrics] {
+            let page = page_as(&policy(), &[], &[], format);
+            assert_eq!(value(&page, "lanekeeper_scrape_duration_seconds"), "0.0025");
+            for (part, n) in [("events", "0"), ("counters", "1"), ("latency", "0"), ("xfrm_stat", "0")] {
+                assert_eq!(value(&page, &format!("lanekeeper_scrape_errors_total{{part=\"{part}\"}}")), n);
+            }
+        }
     }
 
     #[test]
@@ -413,7 +478,7 @@ mod tests {
     #[test]
     fn latencies_are_those_of_the_lanes_and_only_where_the_file_asks_for_them() {
         let mut policy = policy();
-        assert!(!page(&policy, &[], &[]).contains("latency"));
+        assert!(!page(&policy, &[], &[]).contains("latency_seconds"));
         policy.latency_every = Some(1);
         let page = page(&policy, &[], &[]);
         let lanes: usize = policy.tunnels.iter().map(|tunnel| tunnel.lanes.len()).sum();

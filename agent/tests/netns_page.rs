@@ -12,7 +12,7 @@ use lanekeeper::compile::series::{Direction, LaneEvent, Reading, Refusal, Series
 use lanekeeper::config;
 use lanekeeper::lane::{Condition, LaneId};
 use lanekeeper::metrics::server::{Source, bind, serve};
-use lanekeeper::metrics::{Format, Scrape, encode};
+use lanekeeper::metrics::{Effort, Format, Scrape, encode};
 use lanekeeper::policy::Policy;
 use lanekeeper::status::Standing;
 use lanekeeper::web::Current;
@@ -184,6 +184,7 @@ impl Source for Gateway {
             reload_success: state.reload_success,
             reload_at: now() - 60,
             xfrm_errors: &[],
+            effort: Effort::default(),
             delays: &state.delays.clone().unwrap_or_default(),
         };
         encode(&scrape, format).map_err(|error| error.to_string())

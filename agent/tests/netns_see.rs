@@ -8,13 +8,13 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use lanekeeper::compile::series::{By, Direction, LaneEvent, REPAIR_KINDS, Reading, Refusal, Series};
 use lanekeeper::config;
 use lanekeeper::lane::{Condition, LaneId};
 use lanekeeper::metrics::server::{Source, bind, serve};
-use lanekeeper::metrics::{Format, Scrape, encode, xfrm_stat};
+use lanekeeper::metrics::{Effort, Format, Scrape, encode, xfrm_stat};
 use lanekeeper::policy::Policy;
 use lanekeeper::status::Standing;
 use lanekeeper::web::Current;
@@ -173,6 +173,7 @@ impl Source for Rising {
             reload_success: true,
             reload_at: self.applied_at,
             xfrm_errors: &errors,
+            effort: Effort { time: Duration::from_micros(2500), failures: [n; 4] },
         };
         encode(&scrape, format).map_err(|error| error.to_string())
     }

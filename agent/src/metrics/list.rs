@@ -71,12 +71,15 @@ mod all {
     pub const DRIFT: Metric = counter("lanekeeper_drift_repairs_total", &["kind"], "Things of ours that somebody changed and that were put back, by kind.");
     pub const OVERRUNS: Metric = counter("lanekeeper_netlink_overruns_total", &[], "Times that the kernel had more to tell than we took in time, followed by a fresh look at all.");
     pub const REFUSED: Metric = counter("lanekeeper_metrics_refused_total", &["reason"], "Callers that the metrics listener turned away, by why: password, certificate, handshake, or full.");
+    pub const SCRAPE_DURATION: Metric = gauge("lanekeeper_scrape_duration_seconds", &[], "How long the agent took to read what this page shows, before it wrote it.");
+    pub const SCRAPE_ERRORS: Metric = counter("lanekeeper_scrape_errors_total", &["part"], "Times since the agent started that a part of the page could not be read: events, counters, latency, or xfrm_stat.");
+    pub const TENANTS_TOGETHER: Metric = gauge("lanekeeper_tenants_counted_together", &[], "Tenants with one set of counters for all classes, under class *, because those before them have all sets that there are.");
     pub const BUILD: Metric = gauge("lanekeeper_build_info", &["version"], "Always 1; says which version runs.");
 }
 pub use all::*;
 
 /// All of them, in the order of the page.
-pub const METRICS: [Metric; 26] = [
+pub const METRICS: [Metric; 29] = [
     CLASS_PACKETS,
     CLASS_BYTES,
     LANE_PACKETS,
@@ -102,6 +105,9 @@ pub const METRICS: [Metric; 26] = [
     DRIFT,
     OVERRUNS,
     REFUSED,
+    SCRAPE_DURATION,
+    SCRAPE_ERRORS,
+    TENANTS_TOGETHER,
     BUILD,
 ];
 

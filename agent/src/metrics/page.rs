@@ -5,6 +5,7 @@ mod text;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use lanekeeper_common::latency::{BOUNDS, Delays};
 
@@ -18,6 +19,7 @@ const SECOND: f64 = 1e9;
 pub struct Page {
     numbers: BTreeMap<&'static str, BTreeMap<Vec<String>, u64>>,
     delays: BTreeMap<&'static str, BTreeMap<Vec<String>, Delays>>,
+    seconds: BTreeMap<&'static str, f64>,
 }
 
 /// Why there is no text: nothing that a scraper did.
@@ -53,6 +55,12 @@ impl Page {
         debug_assert_eq!(metric.labels.len(), labels.len(), "{}", metric.name);
         let labels = labels.iter().map(|&label| label.to_owned()).collect();
         self.delays.entry(metric.name).or_default().insert(labels, delays);
+    }
+
+    /// Sets a gauge without labels.
+    pub fn set_seconds(&mut self, metric: &Metric, time: Duration) {
+        debug_assert!(metric.labels.is_empty(), "{}", metric.name);
+        self.seconds.insert(metric.name, time.as_secs_f64());
     }
 
     /// Metric by metric in the order of [`super::METRICS`], series by series in the order of their labels.

@@ -1,5 +1,6 @@
 //! /proc/net/xfrm_stat.
 
+use std::io;
 use std::path::Path;
 
 /// The kernel's own file.
@@ -16,8 +17,12 @@ pub fn parse(text: &str) -> Vec<(String, u64)> {
 }
 
 /// What `file` says now; nothing where the kernel has no such file (built without CONFIG_XFRM_STATISTICS).
-pub fn read(file: &Path) -> Vec<(String, u64)> {
-    std::fs::read_to_string(file).map(|text| parse(&text)).unwrap_or_default()
+pub fn read(file: &Path) -> io::Result<Vec<(String, u64)>> {
+    match std::fs::read_to_string(file) {
+        Ok(text) => Ok(parse(&text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(test)]
@@ -32,6 +37,8 @@ mod tests {
 
     #[test]
     fn a_kernel_without_the_file_has_no_lines() {
-        assert_eq!(read(Path::new("/nonexistent")), []);
+        assert_eq!(read(Path::new("/nonexistent")).unwrap(), []);
+        // A folder is there, and nothing to read.
+        read(Path::new("/proc")).unwrap_err();
     }
 }

@@ -18,7 +18,7 @@ use crate::compile::series::{Refusal, Series};
 use crate::ike::{Event, TunnelStatus};
 use crate::kernel::dataplane::{self, Gate, Stopwatch};
 use crate::lane::LaneId;
-use crate::metrics::{Format, Scrape, encode, server::Source, xfrm_stat};
+use crate::metrics::{Effort, Format, Part, Scrape, encode, server::Source, xfrm_stat};
 use crate::policy::Policy;
 use crate::policy::adopt::{Insides, Learned};
 use crate::status::{Reload, Status};
@@ -38,6 +38,8 @@ pub struct Live {
     learning: Arc<Notify>,
     /// Callers that the metrics listener turned away and that are not counted yet, in the order of [`Refusal::ALL`].
     refused: Arc<[AtomicU64; Refusal::ALL.len()]>,
+    /// How often each part of a scrape could not be read, in the order of [`Part::ALL`].
+    unread: Arc<[AtomicU64; Part::ALL.len()]>,
 }
 
 struct State {
@@ -96,6 +98,7 @@ impl Live {
             stopwatch: Arc::default(),
             learning: Arc::default(),
             refused: Arc::default(),
+            unread: Arc::default(),
         })
     }
 
@@ -248,6 +251,16 @@ impl Live {
         Ok(outcome?)
     }
 
+    /// Counts that a part of a scrape could not be read, and why, for whoever asked.
+    fn unread(&self, part: Part, error: &dyn std::error::Error) -> String {
+        for (other, n) in Part::ALL.into_iter().zip(self.unread.iter()) {
+            if other == part {
+                n.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        error.to_string()
+    }
+
     /// The kernel had more to tell than was taken.
     pub fn overrun(&self) {
         lock(&self.state).uncounted.push((Series::Overrun, 1));
@@ -360,15 +373,26 @@ impl State {
 
 impl Source for Live {
     fn page(&self, format: Format) -> Result<String, String> {
+        let start = Instant::now();
         if let Err(error) = self.tally(&[]) {
+            let error = self.unread(Part::Events, &error);
             tracing::warn!("events are not counted: {error}");
         }
         let (readings, generation) = {
             let dataplane = lock(&self.dataplane);
-            let readings = dataplane.counters().map_err(|error| error.to_string())?;
-            (readings, dataplane.observed().map_err(|error| error.to_string())?.generation)
+            let readings = dataplane.counters().map_err(|error| self.unread(Part::Counters, &error))?;
+            (readings, dataplane.observed().map_err(|error| self.unread(Part::Counters, &error))?.generation)
         };
-        let delays = self.delays().map_err(|error| error.to_string())?;
+        let delays = self.delays().map_err(|error| self.unread(Part::Latency, &error))?;
+        let xfrm_errors = xfrm_stat::read(Path::new(xfrm_stat::FILE)).unwrap_or_else(|error| {
+            // The page is of use without them.
+            self.unread(Part::XfrmStat, &error);
+            Vec::new()
+        });
+        let mut effort = Effort { time: start.elapsed(), ..Effort::default() };
+        for (n, unread) in effort.failures.iter_mut().zip(self.unread.iter()) {
+            *n = unread.load(Ordering::Relaxed);
+        }
         let state = lock(&self.state);
         let scrape = Scrape {
             policy: &state.policy,
@@ -379,7 +403,8 @@ impl Source for Live {
             generation,
             reload_success: state.reload.success,
             reload_at: state.applied_at,
-            xfrm_errors: &xfrm_stat::read(Path::new(xfrm_stat::FILE)),
+            xfrm_errors: &xfrm_errors,
+            effort,
         };
         encode(&scrape, format).map_err(|error| error.to_string())
     }

@@ -1,6 +1,9 @@
 //! The agent itself: is its file in place, does somebody undo its work, does it keep up.
 
-use lanekeeper::metrics::list::{BUILD, DRIFT, GENERATION, OVERRUNS, REFUSED, RELOAD_AT, RELOAD_SUCCESS};
+use lanekeeper::metrics::list::{
+    BUILD, DRIFT, GENERATION, OVERRUNS, REFUSED, RELOAD_AT, RELOAD_SUCCESS, SCRAPE_DURATION, SCRAPE_ERRORS,
+    TENANTS_TOGETHER,
+};
 
 use super::target;
 use crate::board::{Board, Row};
@@ -123,6 +126,31 @@ fn scrapes() -> Vec<Panel> {
             Unit::Seconds,
             by_gateway(AGENT.of(&target::DURATION).now()),
         )
+        .wide(8),
+        Panel::curves(
+            "Reading",
+            "Seconds of it that the agent took to read the data path's counters and the kernel's; the rest is writing and the way.",
+            Unit::Seconds,
+            by_gateway(AGENT.of(&SCRAPE_DURATION).now()),
+        )
+        .wide(8),
+        Panel::curves(
+            "Not read, by part",
+            "Times that a part of the page could not be read, in each step of the chart. Without counters or latency Prometheus \
+             got no page; events are counted with the next one, and lines of xfrm_stat were left out.",
+            Unit::Count,
+            vec![curve(AGENT.of(&SCRAPE_ERRORS).increase().sum(&["instance", "part"]), "{{instance}}: {{part}}")],
+        )
+        .as_kind(Kind::Events)
+        .wide(8),
+        Panel::curves(
+            "Tenants counted together",
+            "Tenants with one set of counters for all their classes, because those before them in the file have all sets that there \
+             are.",
+            Unit::Count,
+            by_gateway(AGENT.of(&TENANTS_TOGETHER).now()),
+        )
+        .as_kind(Kind::Steps)
         .wide(8),
         Panel::curves(
             "Series",

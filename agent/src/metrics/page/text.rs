@@ -15,7 +15,9 @@ pub fn encode(mut page: Page) -> Result<String, prometheus::Error> {
         let numbers = numbers.into_iter().map(|(labels, value)| number(metric, labels, value));
         let delays = page.delays.remove(metric.name).unwrap_or_default();
         let delays = delays.into_iter().map(|(labels, delays)| histogram(metric, labels, &delays));
-        let series: Vec<Sample> = numbers.chain(delays).collect();
+        let seconds =
+            page.seconds.remove(metric.name).into_iter().map(|value| gauge(sample(metric, Vec::new()), value));
+        let series: Vec<Sample> = numbers.chain(delays).chain(seconds).collect();
         if series.is_empty() {
             continue;
         }
@@ -53,14 +55,17 @@ fn number(metric: &Metric, labels: Vec<String>, value: u64) -> Sample {
             counter.set_value(value);
             sample.set_counter(counter);
         }
-        Kind::Gauge => {
-            let mut gauge = Gauge::default();
-            gauge.set_value(value);
-            sample.set_gauge(gauge);
-        }
+        Kind::Gauge => return gauge(sample, value),
         // One number is not what it says.
         Kind::Histogram => debug_assert!(false, "{} is a histogram", metric.name),
     }
+    sample
+}
+
+fn gauge(mut sample: Sample, value: f64) -> Sample {
+    let mut gauge = Gauge::default();
+    gauge.set_value(value);
+    sample.set_gauge(gauge);
     sample
 }
 
