@@ -48,6 +48,7 @@ use crate::failpoint::pass;
 use crate::lane::LaneId;
 use crate::plan::Extent;
 use crate::policy::Classify;
+pub use attach::has_tcx;
 pub use devices::device_name;
 use devices::{is_dressed, remove_filters, remove_other_filters};
 pub use foreign::foreign;

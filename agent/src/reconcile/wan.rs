@@ -7,10 +7,13 @@ use std::net::IpAddr;
 use super::Error;
 use crate::policy::{Policy, Tunnel};
 
-/// Devices of this network namespace that need the program for outer DSCPs.
-pub fn leaving(policy: &Policy) -> Result<BTreeSet<String>, Error> {
+/// Devices of this network namespace that need the program for outer DSCPs. A tunnel's device, by which another one's ESP leaves,
+/// is one of them only if `room` is there for it beside the program that steers, which goes before.
+pub fn leaving(policy: &Policy, room: bool) -> Result<BTreeSet<String>, Error> {
     let marked = |tunnel: &&Tunnel| tunnel.classes.iter().any(|class| policy.classes[class.0].outer_dscp.is_some());
-    having(&policy.tunnels.iter().filter(marked).map(|tunnel| tunnel.local).collect())
+    let mut devices = having(&policy.tunnels.iter().filter(marked).map(|tunnel| tunnel.local).collect())?;
+    devices.retain(|device| room || !is_tunnels(policy, device));
+    Ok(devices)
 }
 
 /// Those that need the program which counts what comes in. Ports count themselves, and so do tunnels' devices, whose own program
@@ -18,9 +21,12 @@ pub fn leaving(policy: &Policy) -> Result<BTreeSet<String>, Error> {
 pub fn arriving(policy: &Policy) -> Result<BTreeSet<String>, Error> {
     let bare = policy.tunnels.iter().filter(|tunnel| !tunnel.device.kind.is_device());
     let mut devices = having(&bare.map(|tunnel| tunnel.local).collect())?;
-    let is_tunnels = |device: &str| policy.tunnels.iter().any(|tunnel| tunnel.device.named(device).is_some());
-    devices.retain(|device| policy.ports.iter().all(|port| port.name != *device) && !is_tunnels(device));
+    devices.retain(|device| policy.ports.iter().all(|port| port.name != *device) && !is_tunnels(policy, device));
     Ok(devices)
+}
+
+fn is_tunnels(policy: &Policy, device: &str) -> bool {
+    policy.tunnels.iter().any(|tunnel| tunnel.device.named(device).is_some())
 }
 
 /// Those that have one of these addresses.
@@ -46,9 +52,21 @@ mod tests {
     fn only_what_an_outer_dscp_asks_for_is_touched() {
         let mut policy = policy();
         policy.tunnels[0].local = "127.0.0.1".parse().unwrap();
-        assert_eq!(leaving(&policy).unwrap(), BTreeSet::new());
+        assert_eq!(leaving(&policy, true).unwrap(), BTreeSet::new());
         policy.classes[0].outer_dscp = Some(46);
-        assert_eq!(leaving(&policy).unwrap(), BTreeSet::from(["lo".to_owned()]));
+        assert_eq!(leaving(&policy, false).unwrap(), BTreeSet::from(["lo".to_owned()]));
+    }
+
+    #[test]
+    fn an_outer_dscp_never_takes_the_place_of_what_steers() {
+        let mut policy = policy();
+        policy.tunnels[0].local = "127.0.0.1".parse().unwrap();
+        policy.classes[0].outer_dscp = Some(46);
+        let mut around = policy.tunnels[0].clone();
+        around.device.name = "lo".into();
+        policy.tunnels.push(around);
+        assert_eq!(leaving(&policy, false).unwrap(), BTreeSet::new());
+        assert_eq!(leaving(&policy, true).unwrap(), BTreeSet::from(["lo".to_owned()]));
     }
 
     #[test]

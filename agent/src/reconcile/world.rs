@@ -257,7 +257,7 @@ impl World {
     /// Devices by which ESP leaves come and go without a word to us, and another process may have dressed some: each time
     /// the kernel is asked which are.
     fn dress_wan(&mut self, wanted: &Wanted) -> Result<(), Error> {
-        let (leaving, arriving) = (wan::leaving(&wanted.policy)?, wan::arriving(&wanted.policy)?);
+        let (leaving, arriving) = (wan::leaving(&wanted.policy, dataplane::has_tcx())?, wan::arriving(&wanted.policy)?);
         let dataplane = self.dataplane()?;
         let mut dataplane = lock(&*dataplane);
         dataplane.set_wan(&leaving)?;

@@ -17,11 +17,12 @@ pub struct Class {
     /// Identical CHILD_SAs of this class in each tunnel; flows are spread over them.
     #[schemars(with = "Option<u8>", range(min = 1, max = 32), extend("default" = 1))]
     pub lanes: Option<At<u32>>,
-    /// Where its packets go while none of its lanes is up: a class, or `block` to drop and count them. (`clear`,
-    /// for leaving without IPsec, is not for XFRM interfaces, the only kind of device so far.)
+    /// Where its packets go while none of its lanes is up: a class, or `block` to drop and count them. `clear`, for leaving
+    /// without IPsec, is refused.
     #[schemars(with = "Option<String>", extend("default" = "block"))]
     pub fallback: Option<At<String>>,
-    /// The DSCP of the ESP packet; without it the inner packet's is copied.
+    /// The DSCP of the ESP packet; without it the inner packet's is copied, and before Linux 6.6 also where ESP leaves by the
+    /// device of another tunnel.
     #[schemars(with = "Option<Dscp>")]
     pub outer_dscp: Option<At<u8>>,
     /// How its lanes come up in tunnels that this end begins: `start` at once, `trap` with their first packet. Without it as

@@ -21,7 +21,7 @@ use crate::plan::FILTER_PREFERENCE;
 /// With [`FILTER_PREFERENCE`] the place of our filters where there is no TCX.
 const HANDLE: TcHandle = TcHandle::new(0, 0x4c4b);
 
-/// Whether this kernel has TCX (6.6).
+/// Whether this kernel has TCX (6.6), which has room for programs of several kinds in one place.
 pub fn has_tcx() -> bool {
     KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 6, 0))
 }
