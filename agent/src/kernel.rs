@@ -13,7 +13,7 @@ mod namespace;
 mod netlink;
 mod route;
 mod rule;
-mod sa_errors;
+mod sa_counts;
 mod snapshot;
 mod state;
 mod watch;
@@ -23,7 +23,7 @@ pub use apply::apply;
 pub use devices::devices;
 pub use interfaces::interfaces;
 pub use netlink::Netlink;
-pub use sa_errors::{SaErrors, sa_errors};
+pub use sa_counts::{SaCounts, sa_counts};
 pub use snapshot::{read, snapshot};
 pub use watch::{Event, Watch, What};
 

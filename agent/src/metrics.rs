@@ -42,6 +42,8 @@ pub struct Scrape<'a> {
     pub readings: &'a [Reading],
     /// How long packets have waited, of lanes of which some have been timed.
     pub delays: &'a BTreeMap<LaneId, Delays>,
+    /// How much of its sequence numbers the SA of each lane has used, 0 to 1, of those that have one.
+    pub used: &'a BTreeMap<LaneId, f64>,
     /// Which loading of the tables the data path uses.
     pub generation: u64,
     /// Whether the last loading of the file was applied.
@@ -117,7 +119,7 @@ pub fn encode(scrape: &Scrape<'_>, format: Format) -> Result<String, Error> {
     page.set(&GENERATION, &[], scrape.generation);
     page.set(&RELOAD_SUCCESS, &[], scrape.reload_success.into());
     page.set(&RELOAD_AT, &[], scrape.reload_at);
-    page.set_seconds(&SCRAPE_DURATION, scrape.effort.time);
+    page.set_float(&SCRAPE_DURATION, &[], scrape.effort.time.as_secs_f64());
     for (part, n) in Part::ALL.iter().zip(scrape.effort.failures) {
         page.set(&SCRAPE_ERRORS, &[part.name()], n);
     }
@@ -221,6 +223,7 @@ fn lanes(page: &mut Page, scrape: &Scrape<'_>) {
             page.set(&LANE_UP, &labels, up.into());
             page.set(&LANE_ON_DEMAND, &labels, on_demand.into());
             page.set(&LANE_CHANGED, &labels, since);
+            page.set_float(&LANE_USED, &labels, scrape.used.get(&id).copied().unwrap_or_default());
             if scrape.policy.latency_every.is_some() {
                 page.set_delays(&LANE_LATENCY, &labels, scrape.delays.get(&id).copied().unwrap_or_default());
             }
@@ -309,6 +312,7 @@ mod tests {
             clients: &BTreeMap::from([("branch-7".to_owned(), 3)]),
             readings,
             delays: &BTreeMap::new(),
+            used: &BTreeMap::from([(lane("voice"), 0.25)]),
             generation: 3,
             reload_success: true,
             reload_at: 1_700_000_000,

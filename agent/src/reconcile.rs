@@ -8,7 +8,7 @@
 mod additions;
 pub mod agent;
 mod charon;
-mod errors;
+mod counts;
 mod insides;
 pub mod lanes;
 pub mod live;

@@ -180,6 +180,7 @@ impl Source for Gateway {
             lanes: &state.lanes,
             clients: &Default::default(),
             readings: &self.readings(state.hundredths()),
+            used: &Default::default(),
             generation: 3,
             reload_success: state.reload_success,
             reload_at: now() - 60,

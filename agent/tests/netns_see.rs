@@ -169,6 +169,7 @@ impl Source for Rising {
             clients: &Default::default(),
             readings: &self.readings(n),
             delays: &self.delays(n),
+            used: &self.lanes().into_keys().map(|lane| (lane, 0.5)).collect(),
             generation: 3,
             reload_success: true,
             reload_at: self.applied_at,

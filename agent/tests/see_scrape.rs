@@ -68,6 +68,11 @@ fn see_prometheus_scrapes_a_real_agent_under_traffic_and_over_rekeys() {
     assert!(tallies.iter().all(|tally| tally.sent > 0 && tally.lost() == 0), "{tallies:?}");
 
     let after = agent.metrics().unwrap();
+    for (class, ..) in FLOWS {
+        let used = after.sum("lanekeeper_lane_sequence_used_ratio", &[("class", class)]);
+        // Thousands of packets, of four thousand million.
+        assert!(used > 0.0 && used < 1e-4, "{class}: {used}");
+    }
     let names: BTreeSet<&str> = after.0.keys().map(|series| series.name.as_str()).collect();
     let counters: Vec<&str> =
         names.into_iter().filter(|name| name.starts_with("lanekeeper_") && name.ends_with("_total")).collect();

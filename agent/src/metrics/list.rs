@@ -56,6 +56,7 @@ mod all {
     pub const LANE_REKEYS: Metric = counter("lanekeeper_lane_rekeys_total", LANE, "Times that a lane's CHILD_SA was replaced by a new one.");
     pub const LANE_REPLAY: Metric = counter("lanekeeper_lane_replay_errors_total", LANE, "Packets dropped because the anti-replay window of a lane's SA had passed them.");
     pub const LANE_INTEGRITY: Metric = counter("lanekeeper_lane_integrity_errors_total", LANE, "Packets dropped because they did not authenticate under a lane's SA.");
+    pub const LANE_USED: Metric = gauge("lanekeeper_lane_sequence_used_ratio", LANE, "How much of its sequence numbers a lane's SA has used, 0 to 1: 2^32 there are, or 2^64 extended ones. After the last it carries nothing.");
     pub const LANE_LATENCY: Metric = histogram("lanekeeper_lane_latency_seconds", LANE, "How long packets of a lane took from their tunnel's device to the wire, encryption and queue included; of one packet in as many as latency-every says, and there only where the file has that.");
     pub const FALLBACK: Metric = counter("lanekeeper_fallback_packets_total", &["tunnel", "class", "to"], "Packets of a class without a lane that took another class's lane, or left in clear where the file says so.");
     pub const BLOCKED: Metric = counter("lanekeeper_blocked_packets_total", &["tenant", "class", "reason"], "Packets dropped rather than sent another way than the file says.");
@@ -79,7 +80,7 @@ mod all {
 pub use all::*;
 
 /// All of them, in the order of the page.
-pub const METRICS: [Metric; 29] = [
+pub const METRICS: [Metric; 30] = [
     CLASS_PACKETS,
     CLASS_BYTES,
     LANE_PACKETS,
@@ -90,6 +91,7 @@ pub const METRICS: [Metric; 29] = [
     LANE_REKEYS,
     LANE_REPLAY,
     LANE_INTEGRITY,
+    LANE_USED,
     LANE_LATENCY,
     FALLBACK,
     BLOCKED,

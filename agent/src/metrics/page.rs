@@ -5,7 +5,6 @@ mod text;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::Duration;
 
 use lanekeeper_common::latency::{BOUNDS, Delays};
 
@@ -19,7 +18,7 @@ const SECOND: f64 = 1e9;
 pub struct Page {
     numbers: BTreeMap<&'static str, BTreeMap<Vec<String>, u64>>,
     delays: BTreeMap<&'static str, BTreeMap<Vec<String>, Delays>>,
-    seconds: BTreeMap<&'static str, f64>,
+    floats: BTreeMap<&'static str, BTreeMap<Vec<String>, f64>>,
 }
 
 /// Why there is no text: nothing that a scraper did.
@@ -57,10 +56,11 @@ impl Page {
         self.delays.entry(metric.name).or_default().insert(labels, delays);
     }
 
-    /// Sets a gauge without labels.
-    pub fn set_seconds(&mut self, metric: &Metric, time: Duration) {
-        debug_assert!(metric.labels.is_empty(), "{}", metric.name);
-        self.seconds.insert(metric.name, time.as_secs_f64());
+    /// Sets one series of a gauge that is no whole number.
+    pub fn set_float(&mut self, metric: &Metric, labels: &[&str], value: f64) {
+        debug_assert_eq!(metric.labels.len(), labels.len(), "{}", metric.name);
+        let labels = labels.iter().map(|&label| label.to_owned()).collect();
+        self.floats.entry(metric.name).or_default().insert(labels, value);
     }
 
     /// Metric by metric in the order of [`super::METRICS`], series by series in the order of their labels.

@@ -17,7 +17,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use self::following::Following;
 use super::additions::Additions;
 use super::charon::Charon;
-use super::errors::Errors;
+use super::counts::{Errors, used};
 use super::live::Live;
 use super::memory::Remembered;
 use super::observing::{Newcomer, Observing};
@@ -181,7 +181,7 @@ pub async fn run(places: &Places, config: &Path) -> Result<(), Error> {
                 programs.reset_after(PROGRAMS.0.max(start.elapsed() * PROGRAMS.1));
             }
             () = learning.notified() => agent.learn().await,
-            _ = count.tick() => agent.count_errors().await,
+            _ = count.tick() => agent.count().await,
             _ = resync.tick() => {
                 agent.tick().await;
                 due = agent.world.is_in_doubt();
@@ -579,14 +579,17 @@ impl Agent {
         self.untimed = why;
     }
 
-    /// Adds what the kernel counts against SAs to their lanes.
-    async fn count_errors(&mut self) {
-        let outcome = match self.world.sa_errors(&self.wanted).await {
-            Ok(sas) => self.live.tally(&self.errors.since(&self.wanted.policy, &sas)),
+    /// Adds what the kernel counts of SAs to their lanes.
+    async fn count(&mut self) {
+        let outcome = match self.world.sa_counts(&self.wanted).await {
+            Ok(sas) => {
+                self.live.set_used(used(&self.wanted.policy, &sas));
+                self.live.tally(&self.errors.since(&self.wanted.policy, &sas))
+            }
             Err(error) => Err(error),
         };
         if let Err(error) = outcome {
-            tracing::warn!("errors of SAs are not counted: {error}");
+            tracing::warn!("errors and sequence numbers of SAs are not counted: {error}");
         }
     }
 

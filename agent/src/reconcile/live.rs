@@ -53,6 +53,8 @@ struct State {
     insides: Insides,
     /// How many have those that clients share.
     clients: BTreeMap<String, usize>,
+    /// How much of their sequence numbers lanes have used.
+    used: BTreeMap<LaneId, f64>,
     /// Counted, but not yet in the data path.
     uncounted: Vec<(Series, u64)>,
     reload: Reload,
@@ -85,6 +87,7 @@ impl Live {
             missing: BTreeMap::new(),
             insides: Insides::new(),
             clients: BTreeMap::new(),
+            used: BTreeMap::new(),
             uncounted: Vec::new(),
             reload: Reload { success: false, at: now(), error: None },
             applied_at: 0,
@@ -261,6 +264,11 @@ impl Live {
         error.to_string()
     }
 
+    /// How much of their sequence numbers lanes have used; those without an SA none.
+    pub fn set_used(&self, used: BTreeMap<LaneId, f64>) {
+        lock(&self.state).used = used;
+    }
+
     /// The kernel had more to tell than was taken.
     pub fn overrun(&self) {
         lock(&self.state).uncounted.push((Series::Overrun, 1));
@@ -400,6 +408,7 @@ impl Source for Live {
             clients: &state.clients,
             readings: &readings,
             delays: &delays,
+            used: &state.used,
             generation,
             reload_success: state.reload.success,
             reload_at: state.applied_at,

@@ -11,7 +11,7 @@ use crate::compile::{Registry, Tables, compile};
 use crate::failpoint::pass;
 use crate::ike::{self, Lack};
 use crate::kernel::dataplane::{self, Dataplane};
-use crate::kernel::{Netlink, SaErrors, apply, interfaces, sa_errors, snapshot};
+use crate::kernel::{Netlink, SaCounts, apply, interfaces, sa_counts, snapshot};
 use crate::lane::LaneId;
 use crate::plan::{Desired, Extent, Observed, Op, Plan, Spared, diff};
 use crate::policy::{Classify, Keying, Policy, Rule};
@@ -264,11 +264,11 @@ impl World {
         Ok(dataplane.set_arrivals(&arriving)?)
     }
 
-    /// What the kernel counts against the SAs of our lanes.
-    pub async fn sa_errors(&self, wanted: &Wanted) -> Result<Vec<SaErrors>, Error> {
+    /// What the kernel counts of the SAs of our lanes.
+    pub async fn sa_counts(&self, wanted: &Wanted) -> Result<Vec<SaCounts>, Error> {
         let adopted =
             wanted.learned.values().flat_map(|traits| traits.clients.keys().copied().chain([traits.reqid])).collect();
-        Ok(sa_errors(&self.netlink, &adopted).await?)
+        Ok(sa_counts(&self.netlink, &adopted).await?)
     }
 
     /// Carries out a plan towards nothing; returns how many things went.

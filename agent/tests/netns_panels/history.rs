@@ -155,12 +155,22 @@ struct Gateway {
     counted: Vec<(Series, f64, f64)>,
     places: BTreeMap<String, usize>,
     delays: BTreeMap<LaneId, Delays>,
+    used: BTreeMap<LaneId, f64>,
 }
 
 impl Gateway {
     fn new(name: &'static str, scale: f64, fails: bool) -> Self {
         let policy = config::parse_text("day.toml", FILE).unwrap_or_else(|errors| panic!("{errors}")).policy;
-        Self { name, policy, scale, fails, counted: Vec::new(), places: BTreeMap::new(), delays: BTreeMap::new() }
+        Self {
+            name,
+            policy,
+            scale,
+            fails,
+            counted: Vec::new(),
+            places: BTreeMap::new(),
+            delays: BTreeMap::new(),
+            used: BTreeMap::new(),
+        }
     }
 
     fn count(&mut self, series: Series, packets: f64, bytes: f64) {
@@ -235,7 +245,10 @@ impl Gateway {
             let LaneId { tunnel, class, index } = lane.clone();
             // Each at a minute of its own.
             let minute = (u64::from(index) * 17 + class.len() as u64 * 7 + tunnel.len() as u64) % 60;
+            // Each hour's SA gets as far as its load takes it.
+            *self.used.entry(lane.clone()).or_default() += own * of_tunnel * STEP as f64 / size / 2f64.powi(32);
             if second / 60 % 60 == minute && !is_down {
+                self.used.insert(lane.clone(), 0.0);
                 self.count(Series::Event { tunnel, class, index, event: LaneEvent::Rekey }, 1.0, 0.0);
             }
         }
@@ -283,6 +296,7 @@ impl Gateway {
             clients: &BTreeMap::new(),
             readings: &readings,
             delays: &self.delays,
+            used: &self.used,
             generation: if again { 4 } else { 3 },
             reload_success: true,
             reload_at: if again { start + 39_600 } else { start - DAY },

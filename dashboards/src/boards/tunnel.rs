@@ -1,7 +1,7 @@
 //! One tunnel, from each of its gateways that are scraped.
 
 use lanekeeper::metrics::list::{
-    LANE_BYTES, LANE_CHANGED, LANE_INTEGRITY, LANE_PACKETS, LANE_REPLAY, LANE_UP, TUNNEL_UP,
+    LANE_BYTES, LANE_CHANGED, LANE_INTEGRITY, LANE_PACKETS, LANE_REPLAY, LANE_UP, LANE_USED, TUNNEL_UP,
 };
 
 use super::{fallback, fallback_share, lane_bits, lane_errors, latency, rekeys};
@@ -135,6 +135,14 @@ fn lanes() -> Vec<Panel> {
                 TUNNEL.of(&LANE_CHANGED).now().age().sum(&["instance", "class", "lane"]),
                 "{{instance}} {{class}}.{{lane}}",
             )],
+        )
+        .wide(12),
+        Panel::curves(
+            "Sequence numbers used",
+            "The part of its sequence numbers that each lane's SA has used. It rises with packets and falls to nothing with a \
+             rekey; what reaches the top carries nothing more.",
+            Unit::Share,
+            vec![curve(TUNNEL.of(&LANE_USED).now().sum(&["instance", "class", "lane"]), "{{instance}} {{class}}.{{lane}}")],
         )
         .wide(12),
         latency(TUNNEL),

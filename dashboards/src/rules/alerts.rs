@@ -5,7 +5,7 @@
 //! burst, however large, calls nobody.
 
 use lanekeeper::metrics::list::{
-    BUILD, DRIFT, LANE_INTEGRITY, LANE_REKEYS, LANE_UP, OVERRUNS, RELOAD_SUCCESS, TUNNEL_CLIENTS, TUNNEL_UP,
+    BUILD, DRIFT, LANE_INTEGRITY, LANE_REKEYS, LANE_UP, LANE_USED, OVERRUNS, RELOAD_SUCCESS, TUNNEL_CLIENTS, TUNNEL_UP,
     XFRM_ERRORS,
 };
 use lanekeeper_common::verdict::BlockReason;
@@ -110,6 +110,14 @@ pub fn alerts() -> Vec<Alert> {
             lasting: "15m",
             severity: Severity::Warning,
             summary: "Lane {class}.{lane} of tunnel {tunnel} is not rekeyed any more on {instance}",
+        },
+        Alert {
+            name: "LanekeeperSequenceNearEnd",
+            // A million packets a second take a quarter of an hour for the rest.
+            query: now(&LANE_USED).above("0.8"),
+            lasting: "2m",
+            severity: Severity::Critical,
+            summary: "The SA of lane {class}.{lane} of tunnel {tunnel} has used most of its sequence numbers on {instance}",
         },
         Alert {
             name: "LanekeeperReloadFailed",

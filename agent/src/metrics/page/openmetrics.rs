@@ -31,8 +31,8 @@ impl Collector for Page {
                 Kind::Histogram => MetricType::Histogram,
             };
             let (numbers, delays) = (self.numbers.get(metric.name), self.delays.get(metric.name));
-            let seconds = self.seconds.get(metric.name);
-            if numbers.is_none() && delays.is_none() && seconds.is_none() {
+            let floats = self.floats.get(metric.name);
+            if numbers.is_none() && delays.is_none() && floats.is_none() {
                 continue;
             }
             // It puts the ending of counters there itself.
@@ -44,8 +44,8 @@ impl Collector for Page {
             for (values, delays) in delays.into_iter().flatten() {
                 histogram(family.encode_family(&Labels { metric, values })?, delays)?;
             }
-            if let Some(value) = seconds {
-                family.encode_family(&Labels { metric, values: &[] })?.encode_gauge(value)?;
+            for (values, value) in floats.into_iter().flatten() {
+                family.encode_family(&Labels { metric, values })?.encode_gauge(value)?;
             }
         }
         Ok(())

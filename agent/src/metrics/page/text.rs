@@ -15,9 +15,9 @@ pub fn encode(mut page: Page) -> Result<String, prometheus::Error> {
         let numbers = numbers.into_iter().map(|(labels, value)| number(metric, labels, value));
         let delays = page.delays.remove(metric.name).unwrap_or_default();
         let delays = delays.into_iter().map(|(labels, delays)| histogram(metric, labels, &delays));
-        let seconds =
-            page.seconds.remove(metric.name).into_iter().map(|value| gauge(sample(metric, Vec::new()), value));
-        let series: Vec<Sample> = numbers.chain(delays).chain(seconds).collect();
+        let floats = page.floats.remove(metric.name).unwrap_or_default();
+        let floats = floats.into_iter().map(|(labels, value)| gauge(sample(metric, labels), value));
+        let series: Vec<Sample> = numbers.chain(delays).chain(floats).collect();
         if series.is_empty() {
             continue;
         }

@@ -1,10 +1,11 @@
-//! What the kernel counts per SA, added up per lane: an SA's counts go with it at a rekey, a lane's stay. Pure.
+//! What the kernel counts per SA, for the lane: an SA's errors go with it at a rekey, a lane's stay. Pure.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use crate::compile::series::{LaneEvent, Series};
-use crate::kernel::SaErrors;
+use crate::kernel::SaCounts;
+use crate::lane::LaneId;
 use crate::policy::Policy;
 
 /// Counts as last seen, by SA.
@@ -14,7 +15,7 @@ pub struct Errors(Option<BTreeMap<(IpAddr, u32), (u32, u32)>>);
 impl Errors {
     /// What is new on each lane since the last look. The first look counts nothing: what it finds an agent before this one
     /// may have counted, and a counter had better miss some than count them twice.
-    pub fn since(&mut self, policy: &Policy, sas: &[SaErrors]) -> Vec<(Series, u64)> {
+    pub fn since(&mut self, policy: &Policy, sas: &[SaCounts]) -> Vec<(Series, u64)> {
         let mut counts = Vec::new();
         let before = self.0.take();
         for sa in sas {
@@ -41,12 +42,28 @@ fn new(before: u32, now: u32) -> u32 {
     if difference > u32::MAX / 2 { now } else { difference }
 }
 
-/// Request ids are unique in the policy.
+/// How much of its sequence numbers the SA of each lane has used that has used most, 0 to 1. One that was rekeyed goes soon.
+pub fn used(policy: &Policy, sas: &[SaCounts]) -> BTreeMap<LaneId, f64> {
+    let mut lanes = BTreeMap::new();
+    for sa in sas {
+        if let Some(lane) = lane(policy, sa.reqid) {
+            let used: &mut f64 = lanes.entry(lane).or_default();
+            *used = used.max(sa.used());
+        }
+    }
+    lanes
+}
+
 fn series(policy: &Policy, reqid: u32, event: LaneEvent) -> Option<Series> {
+    lane(policy, reqid).map(|LaneId { tunnel, class, index }| Series::Event { tunnel, class, index, event })
+}
+
+/// Request ids are unique in the policy.
+fn lane(policy: &Policy, reqid: u32) -> Option<LaneId> {
     policy.tunnels.iter().find_map(|tunnel| {
         let lane = tunnel.lanes.iter().find(|lane| lane.has(reqid))?;
         let class = policy.classes[lane.class.0].name.clone();
-        Some(Series::Event { tunnel: tunnel.name.clone(), class, index: lane.index, event })
+        Some(LaneId { tunnel: tunnel.name.clone(), class, index: lane.index })
     })
 }
 
@@ -55,11 +72,19 @@ mod tests {
     use super::*;
     use crate::status::tests::policy;
 
-    fn sa(spi: u32, reqid: u32, replay: u32, integrity: u32) -> SaErrors {
-        SaErrors { destination: "192.0.2.1".parse().unwrap(), spi, reqid, replay, integrity }
+    fn sa(spi: u32, reqid: u32, replay: u32, integrity: u32) -> SaCounts {
+        SaCounts {
+            destination: "192.0.2.1".parse().unwrap(),
+            spi,
+            reqid,
+            replay,
+            integrity,
+            sequence: u64::from(spi) << 28,
+            extended: false,
+        }
     }
 
-    fn counts(errors: &mut Errors, sas: &[SaErrors]) -> Vec<(String, LaneEvent, u64)> {
+    fn counts(errors: &mut Errors, sas: &[SaCounts]) -> Vec<(String, LaneEvent, u64)> {
         let counts = errors.since(&policy(), sas).into_iter();
         counts
             .map(|(series, n)| match series {
@@ -83,6 +108,13 @@ mod tests {
         let event =
             Series::Event { tunnel: "branch-7".into(), class: "bulk".into(), index: 0, event: LaneEvent::ReplayError };
         assert_eq!(found, [(event.clone(), 2), (event, 1)]);
+    }
+
+    #[test]
+    fn a_lane_has_used_what_the_furthest_of_its_sas_has() {
+        let used = used(&policy(), &[sa(1, VOICE, 0, 0), sa(8, VOICE, 0, 0), sa(2, VOICE, 0, 0), sa(12, 7, 0, 0)]);
+        let voice = LaneId { tunnel: "branch-7".into(), class: "voice".into(), index: 0 };
+        assert_eq!(used, BTreeMap::from([(voice, 0.5)]));
     }
 
     #[test]
