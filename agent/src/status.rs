@@ -393,7 +393,7 @@ pub(crate) mod tests {
             [Some(1), Some(0), Some(0), Some(0)]
         );
         status.tunnels[0].clients = Some(3);
-        let text = status.table(1_060, Form { all: true, colours: false });
+        let text = status.table(1_060, Form { all: true, ..Form::default() });
         for line in ["192.0.2.1 -> 3 clients", "voice.0    up     1m 0s  0x1   1 client"] {
             assert!(text.contains(line), "{text}");
         }

@@ -49,8 +49,9 @@ pub fn confirm(socket: &Path) -> anyhow::Result<Outcome> {
 }
 
 fn shown(status: &Status, json: bool, all: bool) -> anyhow::Result<String> {
-    let colours = std::io::stdout().is_terminal() && Environment::read().has_colours();
-    Ok(if json { serde_json::to_string(status)? + "\n" } else { status.table(now(), Form { all, colours }) })
+    let broken = std::io::stdout().is_terminal();
+    let colours = broken && Environment::read().has_colours();
+    Ok(if json { serde_json::to_string(status)? + "\n" } else { status.table(now(), Form { all, colours, broken }) })
 }
 
 fn done(socket: &Path, request: &Request, refusal: &'static str) -> anyhow::Result<Outcome> {

@@ -19,6 +19,8 @@ pub struct Form {
     pub all: bool,
     /// With the escape sequences of a terminal.
     pub colours: bool,
+    /// For eyes: reasons are broken between words. What another program reads has each on a line.
+    pub broken: bool,
 }
 
 /// Text and how bad it is.
@@ -26,7 +28,8 @@ type Ink = (String, Health);
 
 /// Sections in the order of an operator's questions: does it run, are the tunnels up, what goes where it should not.
 pub(super) fn render(status: &Status, now: u64, form: Form) -> String {
-    let mut page = Page { text: String::new(), colours: form.colours };
+    let mut page =
+        Page { text: String::new(), colours: form.colours, width: if form.broken { WIDTH } else { usize::MAX } };
     page.line(&[
         plain(format!("lanekeeper {}", status.version)),
         plain(&status.config),
@@ -94,6 +97,8 @@ fn state(up: bool, on_demand: bool) -> Ink {
 struct Page {
     text: String,
     colours: bool,
+    /// Columns of a reason.
+    width: usize,
 }
 
 impl Page {
@@ -138,9 +143,23 @@ impl Page {
         }
     }
 
+    /// Each line of it as far in as it begins.
     fn reasons(&mut self, text: &str) {
         for reason in text.lines() {
-            let _ = writeln!(self.text, "  {reason}");
+            let words = reason.trim_start();
+            let indent = " ".repeat(2 + reason.len() - words.len());
+            let mut line = String::new();
+            for word in words.split(' ') {
+                if !line.is_empty() && indent.len() + line.chars().count() + 1 + word.chars().count() > self.width {
+                    let _ = writeln!(self.text, "{indent}{line}");
+                    line.clear();
+                }
+                if !line.is_empty() {
+                    line.push(' ');
+                }
+                line.push_str(word);
+            }
+            let _ = writeln!(self.text, "{indent}{line}");
         }
     }
 
@@ -233,7 +252,7 @@ mod tests {
         }
     }
 
-    const ALL: Form = Form { all: true, colours: false };
+    const ALL: Form = Form { all: true, colours: false, broken: false };
 
     #[test]
     fn the_whole_picture() {
@@ -282,6 +301,18 @@ tunnel branch-7  up  3/4 lanes  192.0.2.1 -> 192.0.2.2  lk-branch7  static
     }
 
     #[test]
+    fn see_a_long_reason_is_broken_between_words_for_eyes_alone() {
+        let mut status = sample();
+        status.reload.error = Some(format!("a.toml:1:2: {}\n    cure", "wrong ".repeat(20).trim_end()));
+        assert!(status.table(1_000, Form::default()).contains("wrong wrong\n      cure\n"));
+        let text = status.table(1_000, Form { broken: true, ..Form::default() });
+        let lines: Vec<&str> = text.lines().skip(2).take(3).collect();
+        let first = format!("  a.toml:1:2: {}", "wrong ".repeat(11).trim_end());
+        assert_eq!(lines, [first.as_str(), &format!("  {}", "wrong ".repeat(9).trim_end()), "      cure"]);
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    }
+
+    #[test]
     fn see_many_tunnels_that_are_well_are_counted() {
         let mut status = sample();
         let mut well = status.tunnels[0].clone();
@@ -302,7 +333,7 @@ tunnel branch-7  up  3/4 lanes  192.0.2.1 -> 192.0.2.2  lk-branch7  static
     fn see_colours_change_no_letter() {
         let mut status = sample();
         status.reload.error = Some("no".into());
-        let text = status.table(1_000, Form { all: true, colours: true });
+        let text = status.table(1_000, Form { colours: true, ..ALL });
         for coloured in
             ["\u{1b}[1;31mDOWN\u{1b}[0m   1m", "\u{1b}[33mdefault\u{1b}[0m  its", "\u{1b}[1;31mfile REFUSED"]
         {
