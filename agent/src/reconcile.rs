@@ -9,6 +9,7 @@ mod additions;
 pub mod agent;
 mod charon;
 mod counts;
+mod heap;
 mod insides;
 pub mod lanes;
 pub mod live;

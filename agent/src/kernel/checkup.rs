@@ -11,6 +11,7 @@ use netlink_packet_route::route::{
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_packet_xfrm::constants::XFRM_USERPOLICY_BLOCK;
+use netlink_packet_xfrm::state::ModifyMessage;
 use netlink_packet_xfrm::{XfrmAttrs, XfrmMessage};
 
 use super::netlink::{Failure, Netlink};
@@ -232,15 +233,14 @@ pub async fn xfrm_default(netlink: &Netlink) -> Result<xfrm_default::Default, Er
 
 /// SAs that a card has as a whole.
 pub async fn offloaded(netlink: &Netlink, names: &BTreeMap<u32, String>) -> Result<Vec<offload::Sa>, Error> {
-    let states = state::dump_without_keys(netlink).await.map_err(failed("XFRM states"))?;
     let on_card = |attribute: &XfrmAttrs| match attribute {
         XfrmAttrs::OffloadDevice(is) if is.flags & OFFLOAD_PACKET != 0 => u32::try_from(is.ifindex).ok(),
         _ => None,
     };
-    let sas = states.iter().filter_map(|state| {
+    let of = |state: ModifyMessage| {
         let index = state.nlas.iter().find_map(on_card)?;
         let device = names.get(&index).cloned().unwrap_or_else(|| format!("if{index}"));
         Some(offload::Sa { device, spi: state.user_sa_info.id.spi })
-    });
-    Ok(sas.collect())
+    };
+    state::dump_without_keys(netlink, of).await.map_err(failed("XFRM states"))
 }

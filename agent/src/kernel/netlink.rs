@@ -88,11 +88,16 @@ impl Netlink {
         Ok(answers(stream).await?.unwrap_or_default())
     }
 
-    pub(super) async fn dump_xfrm(&self, message: XfrmMessage) -> Result<Vec<XfrmMessage>, Failure> {
+    /// Of each object what `keep` makes of it.
+    pub(super) async fn dump_xfrm<R>(
+        &self,
+        message: XfrmMessage,
+        mut keep: impl FnMut(XfrmMessage) -> Option<R>,
+    ) -> Result<Vec<R>, Failure> {
         for _ in 0..DUMP_TRIES {
             let request = request(message.clone(), NLM_F_DUMP);
             let stream = self.xfrm.clone().request(request).map_err(|_| Failure::Closed)?;
-            if let Some(all) = answers(stream).await? {
+            if let Some(all) = kept(stream, &mut keep).await? {
                 return Ok(all);
             }
         }
@@ -114,6 +119,17 @@ async fn answers<T>(stream: impl Stream<Item = NetlinkMessage<T>>) -> Result<Opt
 where
     T: NetlinkDeserializable,
 {
+    kept(stream, Some).await
+}
+
+/// Of each answer what `keep` makes of it: thousands of them as they come are much memory.
+async fn kept<T, R>(
+    stream: impl Stream<Item = NetlinkMessage<T>>,
+    mut keep: impl FnMut(T) -> Option<R>,
+) -> Result<Option<Vec<R>>, Failure>
+where
+    T: NetlinkDeserializable,
+{
     let mut stream = std::pin::pin!(stream);
     let mut all = Vec::new();
     let mut interrupted = false;
@@ -121,7 +137,7 @@ where
         interrupted |= message.header.flags & DUMP_INTERRUPTED != 0;
         let code = match message.payload {
             NetlinkPayload::InnerMessage(inner) => {
-                all.push(inner);
+                all.extend(keep(inner));
                 continue;
             }
             NetlinkPayload::Error(error) => error.raw_code(),

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use netlink_packet_xfrm::XfrmAttrs;
 use netlink_packet_xfrm::constants::XFRM_STATE_ESN;
+use netlink_packet_xfrm::state::ModifyMessage;
 
 use super::netlink::Netlink;
 use super::{Error, state};
@@ -38,26 +39,23 @@ impl SaCounts {
 
 /// Of every SA with a request id of ours, charon's included, or with one of the `adopted`.
 pub async fn sa_counts(netlink: &Netlink, adopted: &BTreeSet<u32>) -> Result<Vec<SaCounts>, Error> {
-    let messages = state::dump_without_keys(netlink).await;
-    let messages = messages.map_err(|failure| Error::Dump { what: "XFRM states", cause: failure.to_string() })?;
-    let mut found = Vec::new();
-    for message in messages {
+    let counts = |message: ModifyMessage| {
         let info = &message.user_sa_info;
-        if REQIDS.contains(&info.reqid) || adopted.contains(&info.reqid) {
-            let extended = info.flags & XFRM_STATE_ESN != 0;
-            found.push(SaCounts {
-                destination: state::ip(&info.id.daddr, info.family),
-                spi: info.id.spi,
-                reqid: info.reqid,
-                // linux/xfrm.h: too old for the window, and seen before within it.
-                replay: info.stats.replay_window.wrapping_add(info.stats.replay),
-                integrity: info.stats.integrity_failed,
-                sequence: message.nlas.iter().map(|attribute| sequence(attribute, extended)).max().unwrap_or(0),
-                extended,
-            });
-        }
-    }
-    Ok(found)
+        let extended = info.flags & XFRM_STATE_ESN != 0;
+        let is_wanted = REQIDS.contains(&info.reqid) || adopted.contains(&info.reqid);
+        is_wanted.then(|| SaCounts {
+            destination: state::ip(&info.id.daddr, info.family),
+            spi: info.id.spi,
+            reqid: info.reqid,
+            // linux/xfrm.h: too old for the window, and seen before within it.
+            replay: info.stats.replay_window.wrapping_add(info.stats.replay),
+            integrity: info.stats.integrity_failed,
+            sequence: message.nlas.iter().map(|attribute| sequence(attribute, extended)).max().unwrap_or(0),
+            extended,
+        })
+    };
+    let found = state::dump_without_keys(netlink, counts).await;
+    found.map_err(|failure| Error::Dump { what: "XFRM states", cause: failure.to_string() })
 }
 
 /// An SA goes one way: one of the two is 0. The upper half means nothing where numbers are not extended.

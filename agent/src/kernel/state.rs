@@ -24,33 +24,35 @@ const ICV_BITS: u32 = 128;
 
 /// What [`read_all`] makes of all.
 pub(super) async fn dump(netlink: &Netlink) -> Result<Vec<(State, bool)>, Failure> {
-    Ok(read_all(netlink.dump_xfrm(XfrmMessage::GetDumpSa(GetDumpMessage::default())).await?))
+    netlink.dump_xfrm(XfrmMessage::GetDumpSa(GetDumpMessage::default()), ours).await
 }
 
 /// Those with a request id of ours, charon's and larval ones (SPI 0, no key yet) included, and whether they have our tag.
 pub(super) fn read_all(messages: Vec<XfrmMessage>) -> Vec<(State, bool)> {
-    let mut states = Vec::new();
-    for message in messages {
-        let XfrmMessage::AddSa(mut message) = message else { continue };
-        if REQIDS.contains(&message.user_sa_info.reqid) {
-            states.push((read(&message), is_tagged(&message.user_sa_info)));
-        }
-        wipe(&mut message.nlas);
-    }
-    states
+    messages.into_iter().filter_map(ours).collect()
 }
 
-/// All, ours and others', with their keys wiped.
-pub(super) async fn dump_without_keys(netlink: &Netlink) -> Result<Vec<ModifyMessage>, Failure> {
-    let messages = netlink.dump_xfrm(XfrmMessage::GetDumpSa(GetDumpMessage::default())).await?;
-    let wiped = messages.into_iter().filter_map(|message| match message {
+fn ours(message: XfrmMessage) -> Option<(State, bool)> {
+    let XfrmMessage::AddSa(mut message) = message else { return None };
+    let is_ours = REQIDS.contains(&message.user_sa_info.reqid);
+    let state = is_ours.then(|| (read(&message), is_tagged(&message.user_sa_info)));
+    wipe(&mut message.nlas);
+    state
+}
+
+/// What `keep` makes of each, ours and others', with its keys wiped.
+pub(super) async fn dump_without_keys<R>(
+    netlink: &Netlink,
+    mut keep: impl FnMut(ModifyMessage) -> Option<R>,
+) -> Result<Vec<R>, Failure> {
+    let wiped = |message| match message {
         XfrmMessage::AddSa(mut message) => {
             wipe(&mut message.nlas);
-            Some(message)
+            keep(message)
         }
         _ => None,
-    });
-    Ok(wiped.collect())
+    };
+    netlink.dump_xfrm(XfrmMessage::GetDumpSa(GetDumpMessage::default()), wiped).await
 }
 
 pub(super) async fn add(netlink: &Netlink, state: &State) -> Result<(), Failure> {

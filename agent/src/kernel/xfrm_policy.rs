@@ -17,7 +17,8 @@ use crate::policy::Mode;
 
 /// All with a request id of ours in their template, charon's included.
 pub(super) async fn dump(netlink: &Netlink) -> Result<Vec<XfrmPolicy>, Failure> {
-    Ok(dump_raw(netlink).await?.iter().filter_map(read).collect())
+    let ours = |message| if let XfrmMessage::AddPolicy(message) = message { read(&message) } else { None };
+    netlink.dump_xfrm(XfrmMessage::GetPolicy(DelGetMessage::default()), ours).await
 }
 
 /// What [`dump`] makes of its answer.
@@ -60,14 +61,8 @@ pub(super) async fn flush(netlink: &Netlink, reqid: u32, if_id: u32) -> Result<(
 
 /// All, ours and others'.
 pub(super) async fn dump_raw(netlink: &Netlink) -> Result<Vec<ModifyMessage>, Failure> {
-    let messages = netlink.dump_xfrm(XfrmMessage::GetPolicy(DelGetMessage::default())).await?;
-    Ok(messages
-        .into_iter()
-        .filter_map(|message| match message {
-            XfrmMessage::AddPolicy(message) => Some(message),
-            _ => None,
-        })
-        .collect())
+    let policy = |message| if let XfrmMessage::AddPolicy(message) = message { Some(message) } else { None };
+    netlink.dump_xfrm(XfrmMessage::GetPolicy(DelGetMessage::default()), policy).await
 }
 
 async fn delete(

@@ -18,6 +18,7 @@ use self::following::Following;
 use super::additions::Additions;
 use super::charon::Charon;
 use super::counts::{Errors, used};
+use super::heap;
 use super::live::Live;
 use super::memory::Remembered;
 use super::observing::{Newcomer, Observing};
@@ -184,6 +185,7 @@ pub async fn run(places: &Places, config: &Path) -> Result<(), Error> {
             _ = count.tick() => agent.count().await,
             _ = resync.tick() => {
                 agent.tick().await;
+                heap::give_back();
                 due = agent.world.is_in_doubt();
                 if due {
                     resync.reset_after(LACKS);

@@ -20,7 +20,7 @@ use crate::policy::Mode;
 pub async fn xfrm(netlink: &Netlink) -> Result<Xfrm, Error> {
     let failed = |what| move |failure: Failure| Error::Dump { what, cause: failure.to_string() };
     let policies = xfrm_policy::dump_raw(netlink).await.map_err(failed("XFRM policies"))?;
-    let states = state::dump_without_keys(netlink).await.map_err(failed("XFRM states"))?;
+    let states = state::dump_without_keys(netlink, Some).await.map_err(failed("XFRM states"))?;
     Ok(Xfrm {
         // The kernel lists the youngest first (xfrm_policy_insert and __xfrm_state_insert add to the front).
         policies: policies.iter().rev().filter_map(outbound).collect(),
