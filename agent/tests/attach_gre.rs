@@ -33,10 +33,6 @@ fn scenario(keying: Keying, outer: Family) -> Scenario {
     }
 }
 
-fn dumps(gateways: &Gateways) -> [String; 2] {
-    SIDES.map(|side| dump::machine(&gateways.lab().gateway(side), &gateways.agent_of(side).bpffs()).unwrap())
-}
-
 /// Voice and what no rule matches, both families, each way another number of packets, and some of the gateway's own.
 fn both_ways(gateways: &Gateways) -> Vec<(Flow, Tally)> {
     let lab = gateways.lab();
@@ -75,7 +71,7 @@ fn carries_both_ways_and_leaves_nothing(name: &str, keying: Keying, outer: Famil
     // The modules make devices of their own in each namespace, which are nobody's to remove.
     netns::run(Command::new("modprobe").args(["-a", "ip_gre", "ip6_gre"])).unwrap();
     let mut gateways = Gateways::idle(name, scenario(keying, outer), Path::new(BINARY)).unwrap();
-    let found = dumps(&gateways);
+    let found = gateways.dumps().unwrap();
     let capture = Capture::start(&gateways.lab().wan()).unwrap();
 
     // The peer is not there yet.
@@ -135,7 +131,7 @@ fn carries_both_ways_and_leaves_nothing(name: &str, keying: Keying, outer: Famil
     for side in SIDES {
         gateways.agent_of(side).must(&["down"]).unwrap();
     }
-    for (before, after) in found.iter().zip(dumps(&gateways)) {
+    for (before, after) in found.iter().zip(gateways.dumps().unwrap()) {
         assert_eq!(dump::difference(before, &after), Vec::<String>::new());
     }
 }

@@ -44,10 +44,6 @@ fn scenario(keying: Keying, outer: Family) -> Scenario {
     }
 }
 
-fn dumps(gateways: &Gateways) -> [String; 2] {
-    SIDES.map(|side| dump::machine(&gateways.lab().gateway(side), &gateways.agent_of(side).bpffs()).unwrap())
-}
-
 /// Every class and both families, each way another number of packets.
 fn both_ways(gateways: &Gateways) -> Vec<(Flow, Tally)> {
     let lab = gateways.lab();
@@ -110,7 +106,7 @@ fn more(
 fn carries_both_ways_and_leaves_nothing(name: &str, keying: Keying, outer: Family) {
     let cgroup = Cgroup::new(CGROUP).unwrap();
     let mut gateways = Gateways::idle(name, scenario(keying, outer), Path::new(BINARY)).unwrap();
-    let found = dumps(&gateways);
+    let found = gateways.dumps().unwrap();
     let capture = Capture::start(&gateways.lab().wan()).unwrap();
 
     // The peer is not there yet, and then no agent either.
@@ -201,7 +197,7 @@ fn carries_both_ways_and_leaves_nothing(name: &str, keying: Keying, outer: Famil
     for side in SIDES {
         gateways.agent_of(side).must(&["down"]).unwrap();
     }
-    for (before, after) in found.iter().zip(dumps(&gateways)) {
+    for (before, after) in found.iter().zip(gateways.dumps().unwrap()) {
         assert_eq!(dump::difference(before, &after), Vec::<String>::new());
     }
 }

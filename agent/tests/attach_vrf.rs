@@ -79,10 +79,6 @@ fn received(gateways: &Gateways) -> Vec<u64> {
     Traffic::run(&flows).unwrap().iter().map(|tally| tally.received).collect()
 }
 
-fn dumps(gateways: &Gateways) -> [String; 2] {
-    SIDES.map(|side| dump::machine(&gateways.lab().gateway(side), &gateways.agent_of(side).bpffs()).unwrap())
-}
-
 /// `plan FILE`: its exit status and what it printed.
 fn plan(gateways: &Gateways, side: Side) -> (Option<i32>, String) {
     let agent = gateways.agent_of(side);
@@ -112,7 +108,7 @@ fn wait_until(what: &str, limit: Duration, holds: impl Fn() -> bool) {
 #[test]
 fn attach_vrf_carries_both_ways_and_leaves_nothing() {
     let mut gateways = stage();
-    let found = dumps(&gateways);
+    let found = gateways.dumps().unwrap();
     let capture = Capture::start(&gateways.lab().wan()).unwrap();
     for side in [Side::B, Side::A] {
         gateways.agent(side).start().unwrap();
@@ -193,7 +189,7 @@ fn attach_vrf_carries_both_ways_and_leaves_nothing() {
     for side in SIDES {
         gateways.agent_of(side).must(&["down"]).unwrap();
     }
-    for (before, after) in found.iter().zip(dumps(&gateways)) {
+    for (before, after) in found.iter().zip(gateways.dumps().unwrap()) {
         assert_eq!(dump::difference(before, &after), Vec::<String>::new());
     }
 }
@@ -207,7 +203,7 @@ fn attach_vrf_of_the_underlying_device_routes_esp() {
              ip link set wan0 master red
              ip route add default via 198.51.100.1 table 30")
         .unwrap();
-    let found = dumps(&gateways);
+    let found = gateways.dumps().unwrap();
     let agent = gateways.agent_of(Side::A);
     let config = agent.config().display().to_string();
     let below = || {
@@ -255,7 +251,7 @@ fn attach_vrf_of_the_underlying_device_routes_esp() {
     for side in SIDES {
         gateways.agent_of(side).must(&["down"]).unwrap();
     }
-    for (before, after) in found.iter().zip(dumps(&gateways)) {
+    for (before, after) in found.iter().zip(gateways.dumps().unwrap()) {
         assert_eq!(dump::difference(before, &after), Vec::<String>::new());
     }
 }

@@ -26,10 +26,6 @@ fn scenario(keying: Keying, outer: Family) -> Scenario {
     }
 }
 
-fn dumps(gateways: &Gateways) -> [String; 2] {
-    SIDES.map(|side| dump::machine(&gateways.lab().gateway(side), &gateways.agent_of(side).bpffs()).unwrap())
-}
-
 /// `plan FILE`: its exit status and what it printed.
 fn plan(gateways: &Gateways, side: Side) -> (Option<i32>, String) {
     let agent = gateways.agent_of(side);
@@ -91,7 +87,7 @@ fn carries_both_ways_and_leaves_nothing(name: &str, keying: Keying, outer: Famil
         .sh("ip xfrm policy add dir fwd src 10.2.0.0/16 dst 10.1.0.0/16 \
              tmpl src 198.51.100.9 dst 198.51.100.2 proto esp reqid 9 mode tunnel")
         .unwrap();
-    let found = dumps(&gateways);
+    let found = gateways.dumps().unwrap();
     let capture = Capture::start(&gateways.lab().wan()).unwrap();
 
     // The peer is not there yet.
@@ -164,7 +160,7 @@ fn carries_both_ways_and_leaves_nothing(name: &str, keying: Keying, outer: Famil
     for side in SIDES {
         gateways.agent_of(side).must(&["down"]).unwrap();
     }
-    for (before, after) in found.iter().zip(dumps(&gateways)) {
+    for (before, after) in found.iter().zip(gateways.dumps().unwrap()) {
         assert_eq!(dump::difference(before, &after), Vec::<String>::new());
     }
 }

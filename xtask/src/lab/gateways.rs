@@ -10,7 +10,7 @@ use super::agent::Agent;
 use super::charon::Charon;
 use super::sa::{self, Sa};
 use super::scenario::{Device, IF_ID, Keying, Scenario, TUNNEL};
-use super::{Lab, Side};
+use super::{Lab, Side, dump};
 
 /// How long two charons may take, on an emulated CPU, to bring all lanes up.
 pub const LANES_UP: Duration = Duration::from_secs(150);
@@ -69,6 +69,12 @@ impl Gateways {
     /// The agent of `side`, to look at.
     pub fn agent_of(&self, side: Side) -> &Agent {
         &self.agents[side as usize]
+    }
+
+    /// What each machine has of links, addresses, routes, rules, SAs, policies and pins, A's first.
+    pub fn dumps(&self) -> Result<[String; 2]> {
+        let dump = |side| dump::machine(&self.lab.gateway(side), &self.agent_of(side).bpffs());
+        Ok([dump(Side::A)?, dump(Side::B)?])
     }
 
     /// The charon of `side`.
