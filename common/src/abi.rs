@@ -19,7 +19,7 @@ use crate::intervals::{Intervals4, Intervals6};
 
 /// Names the pin folder of [`map::OF_VERSION`]. Rises with every change to this file that changes the shape or meaning of one of
 /// those.
-pub const VERSION: u32 = if OTHER { 1010 } else { 10 };
+pub const VERSION: u32 = if OTHER { 1011 } else { 11 };
 
 /// Whether this is the version that tests change to and from: maps of other shapes, with all that lies in them elsewhere.
 const OTHER: bool = cfg!(feature = "other-abi");
@@ -421,7 +421,7 @@ pub struct LaneEntry {
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tenant {
-    /// Tuples with a rule of its own.
+    /// Tuples with a rule of its own that is not in its chain.
     pub tuples: TupleSet,
     /// First counter of its first class; where they are scattered, its place in [`Generation::class_counters`].
     pub counters: u32,
@@ -433,8 +433,8 @@ pub struct Tenant {
     pub scattered: u16,
     /// 1: it has tunnels of its own, and reaches no other.
     pub tied: u16,
-    /// Zero.
-    pub _pad: u32,
+    /// The first record of the chain that is its own; 0 where its records are in tuples alone.
+    pub first: u32,
 }
 
 /// What a generation has once.
@@ -734,6 +734,16 @@ pub struct Said {
     pub _pad: u32,
 }
 
+/// In [`Search::stage`].
+pub mod stage {
+    /// Nothing was looked at.
+    pub const TENANT: u32 = 0;
+    /// The tenant's own chain is; [`super::Search::left`] has all of its tuples.
+    pub const CHAIN: u32 = 1;
+    /// The tuples are; it has those that may have a rule for the packet.
+    pub const TUPLES: u32 = 2;
+}
+
 /// How far the search for a packet's rule has come.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -754,8 +764,8 @@ pub struct Search {
     pub interface: u16,
     /// The mark that it came with.
     pub mark: u32,
-    /// Zero.
-    pub _pad: u32,
+    /// Of [`stage`].
+    pub stage: u32,
 }
 
 /// What the functions that the verifier looks at one by one leave for each other and for the program that called them.

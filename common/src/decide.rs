@@ -34,12 +34,13 @@ pub trait Surroundings: Tables {
     fn remember(&self, key: &FragmentKey, value: &FragmentValue);
     /// Seconds, from any beginning.
     fn now(&self) -> u32;
-    /// Takes a search to its end: the record of the first rule that matches, or 0. The kernel has it step by bpf_loop.
-    fn finish(&self, packet: &Parsed, search: Search) -> u32
+    /// Searches: the record of the first rule that matches, or 0. The kernel steps by bpf_loop.
+    fn search(&self, packet: &Parsed, of: &Circumstances) -> u32
     where
         Self: Sized,
     {
-        let mut search = search;
+        let mut search = Search::default();
+        rules::begin(&mut search, of);
         while rules::step(self, packet, &mut search) {}
         search.found
     }
@@ -154,11 +155,11 @@ fn fresh<S: Surroundings>(surroundings: &S, parsed: &Parsed, packet: &Packet, ar
     let interface = blur(generation.head.zero, arrival.interface.into()) as u16;
     let tenant = tenant(generation, packet.family, packet.source, interface, packet.vlan);
     let of = Circumstances { stamp: surroundings.stamp(), tenant, interface, mark: arrival.mark };
-    let mut found = surroundings.finish(parsed, rules::begin(surroundings, parsed, &of));
+    let mut found = surroundings.search(parsed, &of);
     if surroundings.is_edited() {
         // One edit during a search leaves the verdict of the list before or after it. Of two the search may have seen only
         // the second, which makes a list that never was.
-        found = surroundings.finish(parsed, rules::begin(surroundings, parsed, &of));
+        found = surroundings.search(parsed, &of);
     }
     conclude(surroundings, tenant, found, flow_hash(packet))
 }

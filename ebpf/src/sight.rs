@@ -11,12 +11,12 @@ use aya_ebpf::programs::TcContext;
 use aya_log_ebpf::warn;
 use lanekeeper_common::abi::{
     Candidates, Flow, FragmentKey, FragmentValue, Generation, MAX_LANES, MAX_TUNNELS, NO_VLAN, Parsed, Record, Said,
-    Search, Tenant, device_flag,
+    Tenant, device_flag,
 };
 use lanekeeper_common::classify::{Classified, default};
 use lanekeeper_common::decide::{Arrival, Decision, Surroundings, classify_parsed, decide};
 use lanekeeper_common::mark;
-use lanekeeper_common::rules::Tables;
+use lanekeeper_common::rules::{Circumstances, Tables};
 use lanekeeper_common::sight::{ARRIVES, LEAVES, NO_TUNNEL, ROOM, SNAP, Sight, Spell, Watch};
 use lanekeeper_common::stamp::Stamp;
 use lanekeeper_common::verdict::BlockReason;
@@ -314,8 +314,8 @@ impl Surroundings for Seen {
     }
 
     #[inline(always)]
-    fn finish(&self, packet: &Parsed, search: Search) -> u32 {
-        self.0.finish(packet, search)
+    fn search(&self, packet: &Parsed, of: &Circumstances) -> u32 {
+        self.0.search(packet, of)
     }
 
     /// What [`lanekeeper_judge`] said, which comes before.

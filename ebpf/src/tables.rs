@@ -7,12 +7,12 @@ use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_loop};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use lanekeeper_common::abi::{
     Candidates, FIELDS, FLOWS_OF_BLOCK, Flow, FragmentKey, FragmentValue, Generation, MAX_HEADS, MAX_RECORDS,
-    MAX_TENANTS, Parsed, Record, Said, Scratch, Search, Tenant,
+    MAX_TENANTS, Parsed, Record, Said, Scratch, Tenant,
 };
 use lanekeeper_common::classify::{Classified, default};
 use lanekeeper_common::decide::{Arrival, Surroundings, classify_parsed};
 use lanekeeper_common::packet::{Fragment, Layer, Packet, parse};
-use lanekeeper_common::rules::{self, MAX_STEPS, Tables};
+use lanekeeper_common::rules::{self, Circumstances, MAX_STEPS, Tables};
 use lanekeeper_common::stamp::Stamp;
 
 use crate::ctx::{Frame, Linear, Skb};
@@ -109,10 +109,10 @@ impl Surroundings for Live {
 
     /// The packet is the one in scratch.
     #[inline(always)]
-    fn finish(&self, _packet: &Parsed, search: Search) -> u32 {
+    fn search(&self, _packet: &Parsed, of: &Circumstances) -> u32 {
         let Some(scratch) = scratch() else { return 0 };
         // SAFETY: valid for the program's run, and nobody else holds a reference to this field.
-        unsafe { (*scratch).search = search };
+        rules::begin(unsafe { &mut (*scratch).search }, of);
         // SAFETY: `search_step` is a callback of bpf_loop's kind, and takes no context.
         unsafe { bpf_loop(MAX_STEPS, search_step as *mut c_void, core::ptr::null_mut(), 0) };
         // SAFETY: as above; the callback is done.
@@ -236,7 +236,7 @@ pub extern "C" fn lanekeeper_classify(stamp: u64, interface: u32, device: u32, m
     // SAFETY: valid for the program's run; the parser is done with it.
     let (classified, parse) = classify_parsed(&live, unsafe { &(*scratch).parsed }, &arrival);
     let Classified { tenant, rule, counter, class, hash } = classified;
-    // SAFETY: as in `finish`.
+    // SAFETY: as in `search`.
     unsafe { (*scratch).said = Said { rule, counter, tenant, class, hash, parse, _pad: 0 } };
     1
 }
@@ -246,7 +246,7 @@ pub extern "C" fn lanekeeper_classify(stamp: u64, interface: u32, device: u32, m
 #[inline(never)]
 extern "C" fn search_step(_step: u32, _context: *mut c_void) -> c_long {
     let Some(scratch) = scratch() else { return 1 };
-    // SAFETY: valid for the program's run; `finish` and the parser are the others that write these two, and wait.
+    // SAFETY: valid for the program's run; `search` and the parser are the others that write these two, and wait.
     let (parsed, search) = unsafe { (&(*scratch).parsed, &mut (*scratch).search) };
     let Some(live) = Live::of(Stamp(search.stamp)) else { return 1 };
     if rules::step(&live, parsed, search) { 0 } else { 1 }

@@ -17,6 +17,8 @@
 //!
 //! *Ports.* What a port's ways to classify cost, on a way of their own; see `port`. `--only port` measures nothing else.
 //!
+//! *Tenants.* The same rules as those of 10,000 tenants and of one; see `tenants`. `--only tenants` measures nothing else.
+//!
 //! The goals that come of it are information: what is missed is said to be missed, and the exit status is 0 when all was
 //! measured.
 
@@ -92,31 +94,40 @@ fn main() -> Result<()> {
         return Ok(());
     }
     let families: Vec<&Family> = match (&arguments.family[..], arguments.only) {
-        ([], None) => FAMILIES.iter().collect(),
+        ([], None | Some(Part::Tenants)) => FAMILIES.iter().collect(),
         ([], Some(Part::Port)) => FAMILIES.iter().filter(|family| port::FAMILIES.contains(&family.name)).collect(),
         _ => arguments.family.iter().map(|name| family(name)).collect::<Result<_>>()?,
     };
     stay_on_this_cpu()?;
     let start = Instant::now();
     let mut bench = match arguments.only {
-        None => Some(Bench::new()?),
+        None | Some(Part::Tenants) => Some(Bench::new()?),
         Some(Part::Port) => None,
     };
-    let mut wire = Wire::new()?;
+    let mut wire = match arguments.only {
+        None | Some(Part::Port) => Some(Wire::new()?),
+        Some(Part::Tenants) => None,
+    };
     let mut taken = Taken::default();
     let mut footprints = Vec::new();
     for family in families {
         let of_family = || format!("family {}", family.name);
         if let Some(bench) = &mut bench {
-            footprints.push(footprint::of(family)?);
-            bench.measure(family, &mut taken).with_context(of_family)?;
+            if arguments.only.is_none() {
+                footprints.push(footprint::of(family)?);
+                bench.measure(family, &mut taken).with_context(of_family)?;
+            } else {
+                bench.measure_tenants(family, &mut taken).with_context(of_family)?;
+            }
         }
-        if arguments.only == Some(Part::Port) || port::FAMILIES.contains(&family.name) {
+        if let Some(wire) = &mut wire
+            && (arguments.only == Some(Part::Port) || port::FAMILIES.contains(&family.name))
+        {
             wire.measure(family, &mut taken).with_context(of_family)?;
         }
         eprintln!("{} ({:.0} s)", family.name, start.elapsed().as_secs_f64());
     }
-    let goals = if bench.is_some() { judge(&taken, &footprints)? } else { Vec::new() };
+    let goals = if arguments.only.is_none() { judge(&taken, &footprints)? } else { Vec::new() };
     let baseline = |ns: &[f64]| (!ns.is_empty()).then(|| median(ns));
     let report = Report {
         baseline_ns: baseline(&taken.baselines),

@@ -59,6 +59,17 @@ impl Bench {
         Ok(Self { injector: Injector::new()?, empty: Program::empty()? })
     }
 
+    /// What tenants cost, and nothing else.
+    pub fn measure_tenants(&mut self, family: &'static Family, taken: &mut Taken) -> Result<()> {
+        let mut tenants = Tenants::new(family)?;
+        tenants.judge(&mut taken.verdicts)?;
+        for round in 0..=rounds(tenants::RULES) {
+            tenants.round(&self.empty, round > 0)?;
+        }
+        tenants.rows(family, &mut taken.rows);
+        Ok(())
+    }
+
     /// Everything about a family.
     pub fn measure(&mut self, family: &'static Family, taken: &mut Taken) -> Result<()> {
         let mut sizes = Vec::new();

@@ -42,7 +42,7 @@ use lanekeeper_common::abi::{ANY_PROTOCOL, Generation, MAX_RECORDS, NO_RULE, Rec
 pub use super::expand::names;
 use super::expand::{self, Expanded};
 use super::shape::{Shape, tuple_of};
-use super::tuples::{self, Filed, Filing, Numbered, accepts, chain_of};
+use super::tuples::{self, FEW, Filed, Filing, Numbered, accepts, chain_of};
 use super::{Error, Registry, Tables};
 use crate::policy::{Policy, Rule};
 pub use store::Store;
@@ -175,6 +175,15 @@ const END: u32 = 1 << 14;
 /// A gap is divided by this: at 100,000 rules, 20,000 numbers apart, some 130 find room beside one and the same rule.
 const UNEVEN: u32 = 16;
 
+/// Records that lead from one to the next.
+#[derive(Debug, Clone, Copy)]
+enum Chain {
+    /// By its number.
+    OfTuple(u32),
+    /// The tenant's own.
+    OfTenant(u16),
+}
+
 /// The host's copy while it is edited.
 struct Editing<'a> {
     generation: &'a mut Generation,
@@ -207,24 +216,27 @@ impl Editing<'_> {
             return Err(Full::Cgroups);
         }
         let mut shapes = self.filed.shapes.clone();
-        let tuples: Option<Vec<u8>> = records.iter().map(|one| tuple_of(&mut shapes, Shape::of(one))).collect();
-        let tuples = tuples.ok_or(Full::Tuples)?;
+        let tuple = |one| tuple_of(&mut shapes, Shape::of(one)).map(Some).ok_or(Full::Tuples);
+        let tuples: Vec<Option<u8>> = if self.is_few(records) {
+            vec![None; records.len()]
+        } else {
+            records.iter().map(tuple).collect::<Result<_, _>>()?
+        };
 
         for (tuple, shape) in shapes.iter().enumerate().skip(self.filed.shapes.len()) {
             self.put(Store::Tuple { number: tuple as u8, tuple: Tuple { first_rule: number, ..shape.tuple() } });
         }
         self.filed.shapes = shapes;
-        let placed: Vec<(u8, &Expanded)> = tuples.into_iter().zip(records).collect();
-        if let Some(last) = placed.iter().map(|(tuple, _)| *tuple).max()
+        if let Some(last) = tuples.iter().flatten().max().copied()
             && self.generation.tuples[..=usize::from(last)].iter().any(|tuple| tuple.first_rule > number)
         {
             self.put(Store::FirstRules { last, rule: number });
         }
-        for (tuple, one) in &placed {
-            self.make_candidate(*tuple, one);
+        for (tuple, one) in tuples.iter().zip(records) {
+            tuple.iter().for_each(|tuple| self.make_candidate(*tuple, one));
         }
         let mut rule = Numbered { number, first: 0, digest: tuples::NOTHING };
-        for (tuple, one) in placed {
+        for (tuple, one) in tuples.into_iter().zip(records) {
             let record = self.link(tuple, Record { rule: number, ..one.record });
             let filing = Filing { tuple, sibling: rule.first };
             match self.filed.filing.get_mut(record as usize) {
@@ -243,7 +255,7 @@ impl Editing<'_> {
         for number in self.filed.numbers_of(rule.first) {
             let Filing { tuple, .. } = self.filed.filing[number as usize];
             let record = self.filed.records[number as usize];
-            let chain = chain_of(tuple.into(), &self.generation.tuples[usize::from(tuple)], &record);
+            let chain = self.chain(tuple, &record);
             let before = self.before(chain, |next, _| next == number);
             self.lead(chain, before, record.next);
             self.filed.unused.retired.push(number);
@@ -251,12 +263,12 @@ impl Editing<'_> {
     }
 
     /// Writes the record and leads to it; its number.
-    fn link(&mut self, tuple: u8, record: Record) -> u32 {
+    fn link(&mut self, tuple: Option<u8>, record: Record) -> u32 {
         let number = self.take_number();
-        let chain = chain_of(tuple.into(), &self.generation.tuples[usize::from(tuple)], &record);
+        let chain = self.chain(tuple, &record);
         let before = self.before(chain, |_, rule| rule > record.rule);
         let next = match before {
-            0 => self.filed.heads[chain as usize],
+            0 => self.first(chain),
             before => self.filed.links[before as usize].next,
         };
         self.put(Store::Record { number, record: Record { next, ..record } });
@@ -264,9 +276,32 @@ impl Editing<'_> {
         number
     }
 
+    /// Whether all of these find room in the chain of their tenant.
+    fn is_few(&self, records: &[Expanded]) -> bool {
+        let Some(one) = records.first() else { return false };
+        let of = &self.tenants[usize::from(one.record.tenant)];
+        let next = |number: &u32| Some(self.filed.links[*number as usize].next).filter(|next| *next != 0);
+        let known = std::iter::successors(Some(of.first).filter(|first| *first != 0), next).count();
+        (known > 0 || of.tuples == TupleSet::default()) && known + records.len() <= FEW
+    }
+
+    fn chain(&self, tuple: Option<u8>, record: &Record) -> Chain {
+        match tuple {
+            Some(tuple) => Chain::OfTuple(chain_of(tuple.into(), &self.generation.tuples[usize::from(tuple)], record)),
+            None => Chain::OfTenant(record.tenant),
+        }
+    }
+
+    fn first(&self, chain: Chain) -> u32 {
+        match chain {
+            Chain::OfTuple(chain) => self.filed.heads[chain as usize],
+            Chain::OfTenant(tenant) => self.tenants[usize::from(tenant)].first,
+        }
+    }
+
     /// The last record of a chain before one of whose number and rule that is true; 0 for its head.
-    fn before(&self, chain: u32, is: impl Fn(u32, u32) -> bool) -> u32 {
-        let (mut before, mut next) = (0, self.filed.heads[chain as usize]);
+    fn before(&self, chain: Chain, is: impl Fn(u32, u32) -> bool) -> u32 {
+        let (mut before, mut next) = (0, self.first(chain));
         while next != 0 {
             let link = self.filed.links[next as usize];
             if is(next, link.rule) {
@@ -277,10 +312,11 @@ impl Editing<'_> {
         before
     }
 
-    fn lead(&mut self, chain: u32, before: u32, to: u32) {
-        self.put(match before {
-            0 => Store::Head { chain, record: to },
-            record => Store::Next { record, next: to },
+    fn lead(&mut self, chain: Chain, before: u32, to: u32) {
+        self.put(match (before, chain) {
+            (0, Chain::OfTuple(chain)) => Store::Head { chain, record: to },
+            (0, Chain::OfTenant(tenant)) => Store::First { tenant, record: to },
+            (record, _) => Store::Next { record, next: to },
         });
     }
 
@@ -395,12 +431,40 @@ mod tests {
         assert_eq!(tables.digest, compile(&policy(), &mut Registry::default()).unwrap().digest);
     }
 
+    fn of_rules(rules: usize) -> Tables {
+        let policy = Policy { rules: vec![rule("10.1.0.0/16"); rules], ..policy() };
+        compile(&policy, &mut Registry::default()).unwrap()
+    }
+
     #[test]
     fn an_edit_of_a_common_rule_is_a_few_stores() {
-        let mut tables = compile(&policy(), &mut Registry::default()).unwrap();
+        let stores = insert(&mut of_rules(FEW + 1), 1, &rule("10.2.0.0/16")).unwrap();
+        assert!(
+            matches!(stores[..], [Store::Candidates { .. }, Store::Record { .. }, Store::Head { .. }]),
+            "{stores:?}"
+        );
+        let stores = insert(&mut of_rules(FEW - 1), 1, &rule("10.2.0.0/16")).unwrap();
+        assert!(matches!(stores[..], [Store::Record { .. }, Store::Next { .. }]), "{stores:?}");
+    }
+
+    #[test]
+    fn the_chain_of_a_tenant_takes_a_few_rules_and_tuples_all_others() {
+        let mut tables = of_rules(0);
+        for place in 0..FEW {
+            insert(&mut tables, place, &rule("10.1.0.0/16")).unwrap();
+        }
+        let (first, none) = (tables.rules.rules[0].first, TupleSet::default());
+        assert_eq!((tables.tenants[0].first, tables.tenants[0].tuples), (first, none));
+        let stores = insert(&mut tables, FEW, &rule("10.1.0.0/16")).unwrap();
+        assert!(matches!(stores[..], [Store::Tuple { .. }, .., Store::Head { .. }]), "{stores:?}");
+        assert_ne!(tables.tenants[0].tuples, none);
+        // What goes makes room there.
+        tables.edit(&Edit::Remove { place: 0 }).unwrap();
+        assert_eq!(tables.tenants[0].first, tables.rules.rules[0].first);
         insert(&mut tables, 0, &rule("10.1.0.0/16")).unwrap();
-        let stores = insert(&mut tables, 1, &rule("10.2.0.0/16")).unwrap();
-        assert_eq!(stores.len(), 3, "{stores:?}");
-        assert!(matches!(stores[..], [Store::Candidates { .. }, Store::Record { .. }, Store::Head { .. }]));
+        assert_eq!(tables.tenants[0].first, tables.rules.rules[0].first);
+        // Compiled anew, so many are in no chain of the tenant's.
+        assert_eq!(of_rules(FEW + 1).tenants[0].first, 0);
+        assert_eq!(of_rules(FEW + 1).digest, tables.digest);
     }
 }

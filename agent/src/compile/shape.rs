@@ -77,7 +77,7 @@ fn unit(family: u8) -> u8 {
 }
 
 /// A shape for every record, no more than [`MAX_TUPLES`] different ones.
-pub fn assign(expanded: &[Expanded]) -> Vec<Shape> {
+pub fn assign(expanded: &[&Expanded]) -> Vec<Shape> {
     let mut sizes: BTreeMap<Shape, usize> = BTreeMap::new();
     for one in expanded {
         *sizes.entry(Shape::of(one)).or_default() += 1;
@@ -102,7 +102,7 @@ pub fn assign(expanded: &[Expanded]) -> Vec<Shape> {
         }
         shape
     };
-    expanded.iter().map(last).collect()
+    expanded.iter().copied().map(last).collect()
 }
 
 /// The tuple that what is of that shape is filed in; a new one at the end of `shapes`, where there is room.
@@ -157,7 +157,7 @@ mod tests {
                 }
             }
         }
-        let shapes = assign(&all);
+        let shapes = assign(&all.iter().collect::<Vec<_>>());
         let mut distinct = shapes.clone();
         distinct.sort();
         distinct.dedup();

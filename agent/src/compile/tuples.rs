@@ -3,6 +3,8 @@
 //! A prefix is filed by its length rounded down to a multiple of 8 (IPv4) or 16 (IPv6), a port by its value where a rule
 //! gives one and not a range: 20 to 100 tuples, and chains of a few records, for lists like those that ClassBench makes.
 //! Where there would be too many, the smallest are filed in a coarser one.
+//!
+//! Those of a tenant that has no more than [`FEW`] are in a chain of its own, and side by side in memory.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -65,11 +67,15 @@ impl Link {
     }
 }
 
+/// Records that a tenant has in a chain of its own at most. With 16 a packet of the last of them reads as much as one that
+/// goes by tuples.
+pub(super) const FEW: usize = 16;
+
 /// Where a record is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Filing {
-    /// Number of its tuple.
-    pub tuple: u8,
+    /// Number of its tuple; `None` in its tenant's own chain.
+    pub tuple: Option<u8>,
     /// Another record of its rule; 0 for the last.
     pub sibling: u32,
 }
@@ -120,10 +126,11 @@ impl fmt::Debug for Filed {
 pub fn file(expanded: &[Expanded], rules: usize, generation: &mut Generation, tenants: &mut [Tenant]) -> Filed {
     let mut rules: Vec<Numbered> =
         (0..rules).map(|place| Numbered { number: number(place, rules), first: 0, digest: NOTHING }).collect();
-    let shapes = assign(expanded);
+    let (few, many) = by_number_of_records(expanded, tenants.len());
+    let shapes = assign(&many);
     let mut numbers: BTreeMap<Shape, usize> = BTreeMap::new();
     let (mut tuples, mut by_number) = (Vec::new(), Vec::new());
-    for (one, shape) in expanded.iter().zip(&shapes) {
+    for (one, shape) in many.iter().zip(&shapes) {
         numbers.entry(*shape).or_insert_with(|| {
             tuples.push(Tuple { first_rule: rules[one.record.rule as usize].number, ..shape.tuple() });
             by_number.push(*shape);
@@ -131,22 +138,26 @@ pub fn file(expanded: &[Expanded], rules: usize, generation: &mut Generation, te
         });
     }
     generation.tuples[..tuples.len()].copy_from_slice(&tuples);
-    let placed: Vec<(usize, &Expanded)> = shapes.iter().map(|shape| numbers[shape]).zip(expanded).collect();
+    let placed: Vec<(usize, &Expanded)> = shapes.iter().map(|shape| numbers[shape]).zip(many).collect();
+    let all = placed.iter().map(|(tuple, one)| (Some(*tuple), *one)).chain(few.into_iter().map(|one| (None, one)));
 
     let (mut records, mut filing) = (vec![Record::default()], vec![Filing::default()]);
-    for (tuple, one) in &placed {
+    for (tuple, one) in all {
         let rule = &mut rules[one.record.rule as usize];
         records.push(Record { rule: rule.number, ..one.record });
-        filing.push(Filing { tuple: *tuple as u8, sibling: rule.first });
+        filing.push(Filing { tuple: tuple.map(|tuple| tuple as u8), sibling: rule.first });
         rule.first = filing.len() as u32 - 1;
         rule.digest = mix(rule.digest, content(&one.record));
     }
     let mut heads: Box<Heads> = zeroed(MAX_HEADS);
     // From the last to the first, so that each chain is in the order of its rules.
-    for (place, (tuple, one)) in placed.iter().enumerate().rev() {
-        let chain = chain_of(*tuple as u32, &tuples[*tuple], &one.record) as usize;
-        records[place + 1].next = heads[chain];
-        heads[chain] = place as u32 + 1;
+    for number in (1..records.len()).rev() {
+        let record = &mut records[number];
+        let head = match filing[number].tuple {
+            Some(tuple) => &mut heads[chain_of(tuple.into(), &tuples[usize::from(tuple)], record) as usize],
+            None => &mut tenants[usize::from(record.tenant)].first,
+        };
+        record.next = std::mem::replace(head, number as u32);
     }
     small_fields(&placed, generation, tenants);
     let mut whole = [TupleSet::default(); FIELDS];
@@ -160,6 +171,16 @@ pub fn file(expanded: &[Expanded], rules: usize, generation: &mut Generation, te
     let candidates = candidates(&placed, tuples.len());
     let links = records.iter().map(Link::of).collect();
     Filed { records, heads, links, candidates, rules, filing, shapes: by_number, whole, unused: Unused::default() }
+}
+
+/// The records of tenants that have no more than [`FEW`], tenant by tenant, and those of all others; each in their order.
+fn by_number_of_records(expanded: &[Expanded], tenants: usize) -> (Vec<&Expanded>, Vec<&Expanded>) {
+    let mut numbers = vec![0; tenants];
+    expanded.iter().for_each(|one| numbers[usize::from(one.record.tenant)] += 1);
+    let has_few = |one: &&Expanded| numbers[usize::from(one.record.tenant)] <= FEW;
+    let (mut few, many): (Vec<&Expanded>, Vec<&Expanded>) = expanded.iter().partition(has_few);
+    few.sort_by_key(|one| one.record.tenant);
+    (few, many)
 }
 
 /// The chain that a record of that tuple is in.

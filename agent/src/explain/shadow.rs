@@ -16,6 +16,7 @@ mod set;
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
+use lanekeeper_common::abi;
 use lanekeeper_common::rules::{self, Circumstances};
 use lanekeeper_common::stamp::Stamp;
 use serde::Serialize;
@@ -170,7 +171,8 @@ impl Search<'_> {
         let tenant = tenant_of(rule).map_or(0, |tenant| tenant.0 as u16 + 1);
         let of = Circumstances { stamp: Stamp(1), tenant, interface: point.interface(), mark: point.mark };
         let parsed = point.parsed(v4);
-        let mut search = rules::begin(&self.model, &parsed, &of);
+        let mut search = abi::Search::default();
+        rules::begin(&mut search, &of);
         let mut work = PIECE_WORK;
         while rules::step(&self.model, &parsed, &mut search) {
             work += 1;

@@ -76,6 +76,13 @@ pub enum Store {
         /// The record's number, or 0.
         record: u32,
     },
+    /// What a tenant's own chain begins with.
+    First {
+        /// The tenant's number.
+        tenant: u16,
+        /// The record's, or 0.
+        record: u32,
+    },
 }
 
 impl Store {
@@ -121,6 +128,7 @@ impl Store {
                 filed.links[*record as usize].next = *next;
             }
             Store::Head { chain, record } => filed.heads[*chain as usize] = *record,
+            Store::First { tenant, record } => tenants[usize::from(*tenant)].first = *record,
         }
     }
 }

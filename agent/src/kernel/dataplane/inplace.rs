@@ -91,6 +91,10 @@ fn carry_out(object: &mut Object, slot: u32, store: &Store) -> Result<(), Error>
             let at = slot * size_of::<Heads>() + *chain as usize * 4;
             window(object, (map::HEADS, at), 4)?.set(0, *record);
         }
+        Store::First { tenant, record } => {
+            let at = (slot * MAX_TENANTS + usize::from(*tenant)) * size_of::<Tenant>() + offset_of!(Tenant, first);
+            window(object, (map::TENANTS, at), 4)?.set(0, *record);
+        }
     }
     Ok(())
 }

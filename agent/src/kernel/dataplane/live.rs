@@ -186,10 +186,15 @@ pub(super) fn rule_numbers(object: &Object, stamp: Stamp) -> Result<BTreeSet<u32
     let size = size_of::<Heads>();
     let heads = Window::open(object.fd(map::HEADS)?, stamp.slot() as usize * size, size)
         .map_err(|cause| Error::Map { map: map::HEADS.to_owned(), cause: cause.to_string() })?;
-    let records = object.array::<Record>(map::RECORDS)?;
+    let (records, tenants) = (object.array::<Record>(map::RECORDS)?, object.array::<Tenant>(map::TENANTS)?);
+    let of_tenants = (0..MAX_TENANTS as u32).map(|number| {
+        let tenant = tenants.get(&(stamp.slot() * MAX_TENANTS as u32 + number), 0);
+        tenant.map(|tenant| tenant.first).map_err(|error| Error::map(map::TENANTS, error))
+    });
+    let of_tuples = (0..MAX_HEADS).map(|head| Ok(heads.get(head * size_of::<u32>())));
     let mut numbers = BTreeSet::new();
-    for head in 0..MAX_HEADS {
-        let (mut number, mut steps) = (heads.get(head * size_of::<u32>()), 0);
+    for first in of_tuples.chain(of_tenants) {
+        let (mut number, mut steps) = (first?, 0);
         while number != 0 && steps < MAX_RECORDS {
             let place = stamp.slot() * MAX_RECORDS as u32 + number;
             let record = records.get(&place, 0).map_err(|error| Error::map(map::RECORDS, error))?;
