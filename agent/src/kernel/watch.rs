@@ -1,5 +1,7 @@
 //! The kernel's own words about change: when to look again. Open it before the first [`super::snapshot`].
 
+use std::collections::BTreeSet;
+
 use futures::StreamExt;
 use futures::channel::mpsc::UnboundedReceiver;
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
@@ -11,6 +13,7 @@ use netlink_packet_xfrm::constants::{XFRMNLGRP_ACQUIRE, XFRMNLGRP_POLICY, XFRMNL
 use netlink_packet_xfrm::{UserSaInfo, XfrmAttrs, XfrmMessage};
 use netlink_sys::{AsyncSocket, SocketAddr};
 use rtnetlink::MulticastGroup;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::{Error, rule, state};
 use crate::plan::{ALIAS, PROTOCOL, REQIDS};
@@ -26,7 +29,7 @@ const GROUPS: [MulticastGroup; 7] = [
 ];
 
 /// Something that concerns us.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Event {
     /// An object of ours came, went or changed, perhaps by our own hand.
     Changed(What),
@@ -37,7 +40,7 @@ pub enum Event {
 }
 
 /// Of which kind it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum What {
     /// A device with our alias, or a VRF.
     Link,
@@ -57,8 +60,7 @@ pub enum What {
 
 /// Multicast sockets in the network namespace of the thread that opened them.
 pub struct Watch {
-    route: Words<RouteNetlinkMessage>,
-    xfrm: Words<XfrmMessage>,
+    events: Receiver<Event>,
     _handles: (rtnetlink::Handle, xfrmnetlink::Handle),
 }
 
@@ -74,20 +76,37 @@ impl Watch {
         let groups = groups.into_iter().fold(0, |groups, group| groups | 1 << (group - 1));
         connection.socket_mut().socket_mut().bind(&SocketAddr::new(0, groups)).map_err(Error::Open)?;
         tokio::spawn(connection);
-        Ok(Self { route, xfrm, _handles: (route_handle, xfrm_handle) })
+        let (sender, events) = channel(1);
+        tokio::spawn(hear(route, xfrm, sender));
+        Ok(Self { events, _handles: (route_handle, xfrm_handle) })
     }
 
-    /// Waits for what concerns us. `None` once a socket is dead: open another watch and look at everything.
-    /// Cancelling it loses nothing.
+    /// Waits for what concerns us; what was told several times meanwhile comes once. `None` once a socket is dead: open another
+    /// watch and look at everything. Cancelling it loses nothing.
     pub async fn next(&mut self) -> Option<Event> {
-        loop {
-            let event = tokio::select! {
-                message = self.route.next() => event(message?.0.payload, Event::of_route),
-                message = self.xfrm.next() => event(message?.0.payload, Event::of_xfrm),
-            };
-            if event.is_some() {
-                return event;
-            }
+        self.events.recv().await
+    }
+}
+
+/// Takes every word as it comes and keeps what it says, until somebody asks. Of thousands of tunnels that come up the words
+/// themselves, with keys in them, would be more than all that the agent keeps.
+async fn hear(mut route: Words<RouteNetlinkMessage>, mut xfrm: Words<XfrmMessage>, events: Sender<Event>) {
+    let mut heard = BTreeSet::new();
+    loop {
+        tokio::select! {
+            message = route.next() => match message {
+                Some((message, _)) => heard.extend(event(message.payload, Event::of_route)),
+                None => return,
+            },
+            message = xfrm.next() => match message {
+                Some((message, _)) => heard.extend(event(message.payload, Event::of_xfrm)),
+                None => return,
+            },
+            place = events.reserve(), if !heard.is_empty() => match (place, heard.pop_first()) {
+                (Ok(place), Some(event)) => place.send(event),
+                (Ok(_), None) => {}
+                (Err(_), _) => return,
+            },
         }
     }
 }
@@ -193,4 +212,37 @@ fn our_template(attributes: &[XfrmAttrs]) -> Option<u32> {
         }
         _ => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::channel::mpsc::unbounded;
+    use tokio::task::yield_now;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_told_a_thousand_times_before_somebody_asks_is_kept_once() {
+        let ((words, route), (_xfrm, xfrm)) = (unbounded(), unbounded());
+        let (sender, mut events) = channel(1);
+        let hearing = tokio::spawn(hear(route, xfrm, sender));
+        for _ in 0..1_000 {
+            let word = NetlinkMessage::from(RouteNetlinkMessage::NewLink(LinkMessage::default()));
+            words.unbounded_send((word, SocketAddr::new(0, 0))).unwrap();
+        }
+        while !words.is_empty() {
+            yield_now().await;
+        }
+        let mut heard = Vec::new();
+        for _ in 0..100 {
+            heard.extend(events.try_recv());
+            yield_now().await;
+        }
+        // One that waited at the door, and one for all that came behind it.
+        let change = Event::Changed(What::Interface);
+        assert!(heard.iter().all(|event| *event == change) && (1..=2).contains(&heard.len()), "{heard:?}");
+        drop(words);
+        hearing.await.unwrap();
+        assert_eq!(events.recv().await, None, "the socket is dead");
+    }
 }
