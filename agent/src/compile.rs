@@ -64,6 +64,11 @@ impl Tables {
     pub fn lane(&self, number: u16) -> Option<LaneId> {
         self.lane_ids.get(usize::from(number)).cloned()
     }
+
+    /// The same without the names, for whoever has these already.
+    pub fn nameless(&self) -> Self {
+        Self { registry: Registry::default(), ..self.clone() }
+    }
 }
 
 /// Why a policy has no tables.

@@ -30,8 +30,8 @@ const RECORD: usize = (size_of::<Record>() + size_of::<Filing>()) * 3 / 2;
 const MAKING: usize =
     size_of::<Expanded>() + size_of::<Shape>() + 2 * size_of::<usize>() + FIELDS * 2 * size_of::<u32>();
 
-/// Registries that know a name: the data path's, and one with each generation.
-const REGISTRIES: usize = 1 + KEPT;
+/// Registries that know a name: the data path's, and that of the next generation, which shares the names unless it has others.
+const REGISTRIES: usize = 2;
 
 const _: () =
     assert!(KEPT * GENERATION + (4 << 20) < MIN_MEMORY as usize, "the least bound has room for a few tunnels");

@@ -2,6 +2,7 @@
 //! and upgrades because its name does.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use lanekeeper_common::abi::{Name, Numbers};
 
@@ -12,10 +13,11 @@ mod key;
 
 pub use key::Key;
 
-/// Names -> numbers; stable while the pins live.
+/// Names -> numbers; stable while the pins live. A copy shares the names until one of the two learns or forgets one: the data
+/// path, the tables that are live and those of each look have the same ones nearly always.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Registry {
-    numbers: BTreeMap<Key, u32>,
+    numbers: Arc<BTreeMap<Key, u32>>,
     next: BTreeMap<Space, usize>,
 }
 
@@ -25,7 +27,7 @@ impl Registry {
         let after = number as usize + key.width() as usize;
         let next = self.next.entry(key.space()).or_default();
         *next = after.max(*next);
-        self.numbers.insert(key, number);
+        Arc::make_mut(&mut self.numbers).insert(key, number);
     }
 
     /// Takes a name as the pinned map has it. Numbers of one that this version does not know, or that go beyond what it has
@@ -50,8 +52,19 @@ impl Registry {
 
     /// Takes names out of which nothing is left. Their numbers are not given out again while others of their space are there.
     pub fn forget(&mut self, gone: &[Key]) {
+        if gone.is_empty() {
+            return;
+        }
+        let numbers = Arc::make_mut(&mut self.numbers);
         for key in gone {
-            self.numbers.remove(key);
+            numbers.remove(key);
+        }
+    }
+
+    /// Shares the names of another one, if they are the same.
+    pub fn share(&mut self, other: &Self) {
+        if self == other {
+            self.clone_from(other);
         }
     }
 

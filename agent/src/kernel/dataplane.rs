@@ -254,7 +254,7 @@ pub struct Dataplane {
     object: Object,
     registry: Registry,
     gate: Arc<Mutex<Gate>>,
-    /// What packets read, where this process has put it there.
+    /// What packets read, where this process has put it there; the names are in the registry alone, or a new one would copy all.
     tables: Option<Tables>,
     /// While packets go by programs and tables of an agent before this one that it cannot go on with: where this one's are.
     /// `None` where there are no others.

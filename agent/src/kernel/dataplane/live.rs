@@ -37,7 +37,7 @@ impl Dataplane {
                 // What is half written is no longer what it was.
                 self.tables = None;
                 let stamp = fill(&mut self.object, tables)?;
-                self.tables = Some(tables.clone());
+                self.tables = Some(tables.nameless());
                 stamp
             }
         };
@@ -97,6 +97,7 @@ impl Dataplane {
                 self.restore(key.clone(), number)?;
             }
         }
+        self.registry.share(registry);
         Ok(())
     }
 

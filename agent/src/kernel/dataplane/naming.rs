@@ -35,7 +35,12 @@ impl Dataplane {
     /// What the tables that packets go by now say, where they are this policy's.
     pub fn naming(&self, policy: &Policy) -> Result<Option<Naming>, Error> {
         if let Some(tables) = &self.tables {
-            return Ok((tables.rules.len() == policy.rules.len()).then(|| Naming::of(tables.clone())));
+            let named = || {
+                let mut tables = tables.clone();
+                tables.registry = self.registry.clone();
+                Naming::of(tables)
+            };
+            return Ok((tables.rules.len() == policy.rules.len()).then(named));
         }
         // An agent before this one has loaded them. Compiled anew the rules may have other numbers.
         let tables = compile::compile(policy, &mut self.registry.clone())?;
