@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -110,7 +111,7 @@ pub enum Command {
     /// Load or replace a tunnel's connection and keep its lanes up; answered when charon has taken it. Where something
     /// of a lane has changed (or of the whole connection), its SAs are closed and made anew: charon gives a CHILD_SA the
     /// parameters of its beginning for all its rekeys. What has not changed is not disturbed.
-    Load(Box<Load>, Standing, oneshot::Sender<Result<(), Error>>),
+    Load(Arc<Load>, Standing, oneshot::Sender<Result<(), Error>>),
     /// Unload a connection, by its key, and close its SAs.
     Unload(String, oneshot::Sender<Result<(), Error>>),
     /// The kernel lacks something of these lanes, and nothing of all others. Lanes that are up and lack it in two looks are closed,

@@ -146,7 +146,7 @@ impl End {
         };
         let (reply, answer) = oneshot::channel();
         runtime.block_on(async {
-            self.commands.send(Command::Load(Box::new(load), Standing::Adopt, reply)).await.unwrap();
+            self.commands.send(Command::Load(Arc::new(load), Standing::Adopt, reply)).await.unwrap();
             answer.await.unwrap()
         })
     }

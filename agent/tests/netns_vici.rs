@@ -2,6 +2,7 @@
 //! have ESP: what needs a CHILD_SA is tested in a guest (`lanes_ike`).
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lanekeeper::config;
@@ -80,7 +81,7 @@ impl Task {
     async fn load(&self, policy: &Policy) -> Result<(), ike::Error> {
         let load = Load { connection: connection(policy), credentials: Credentials::read(ike_of(policy))? };
         let (reply, answer) = oneshot::channel();
-        self.commands.send(Command::Load(Box::new(load), Standing::Adopt, reply)).await.unwrap();
+        self.commands.send(Command::Load(Arc::new(load), Standing::Adopt, reply)).await.unwrap();
         answer.await.unwrap()
     }
 
@@ -327,7 +328,7 @@ async fn two_hundred_tunnels_are_loaded_in_seconds() {
         policy.tunnels[0].name = format!("t{tunnel}");
         let load = Load { connection: connection(&policy), credentials: credentials.clone() };
         let (reply, answer) = oneshot::channel();
-        task.commands.send(Command::Load(Box::new(load), Standing::Adopt, reply)).await.unwrap();
+        task.commands.send(Command::Load(Arc::new(load), Standing::Adopt, reply)).await.unwrap();
         answers.push(answer);
     }
     for answer in answers {

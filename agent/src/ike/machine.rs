@@ -16,6 +16,7 @@
 //! duplicate (child_create.c). A lane whose attempt fails is down until one succeeds.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::NAME_PREFIX;
@@ -62,7 +63,7 @@ pub enum Input {
         reason: String,
     },
     /// The policy has that connection now; and what becomes of SAs that it may have already.
-    Load(Box<Load>, Standing),
+    Load(Arc<Load>, Standing),
     /// The outcome of [`Action::Load`].
     Loaded {
         /// The tunnel.
@@ -203,7 +204,7 @@ impl Machine {
             Input::Tick => {}
             Input::Connected { version, since } => self.connected(now, version, since, &mut actions),
             Input::Unreachable { reason } => self.unreachable(now, reason, &mut actions),
-            Input::Load(load, standing) => self.load(*load, standing, &mut actions),
+            Input::Load(load, standing) => self.load(load, standing, &mut actions),
             Input::Loaded { tunnel, ticket, result } => {
                 if let Some(tunnel) = self.tunnels.get_mut(&tunnel) {
                     tunnel.loaded(now, ticket, result, &mut self.chance, &mut actions);
@@ -250,7 +251,7 @@ impl Machine {
     }
 
     /// What to load for that tunnel.
-    pub fn desired(&self, tunnel: &str) -> Option<&Load> {
+    pub fn desired(&self, tunnel: &str) -> Option<&Arc<Load>> {
         self.tunnels.get(tunnel).map(|tunnel| &tunnel.load)
     }
 
@@ -301,7 +302,7 @@ impl Machine {
         }
     }
 
-    fn load(&mut self, load: Load, standing: Standing, actions: &mut Vec<Action>) {
+    fn load(&mut self, load: Arc<Load>, standing: Standing, actions: &mut Vec<Action>) {
         let name = load.connection.key.clone();
         match self.tunnels.get_mut(&name) {
             Some(tunnel) => tunnel.replace(load, actions),

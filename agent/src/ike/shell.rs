@@ -25,7 +25,7 @@ const AT_ONCE: usize = 4;
 /// An order to the task that speaks with charon.
 enum Order {
     Connect,
-    Load { tunnel: String, ticket: u64, load: Box<Load>, standing: Standing },
+    Load { tunnel: String, ticket: u64, load: Arc<Load>, standing: Standing },
     Unload { connection: String, tunnel: String },
     ListSas,
     Trap { connection: String, child: String },
@@ -216,7 +216,7 @@ impl Shell {
                     loading.ticket = Some(ticket);
                 }
                 match self.machine.desired(&tunnel) {
-                    Some(load) => Order::Load { tunnel, ticket, load: Box::new(load.clone()), standing },
+                    Some(load) => Order::Load { tunnel, ticket, load: Arc::clone(load), standing },
                     None => return,
                 }
             }

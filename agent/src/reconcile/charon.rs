@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -24,7 +25,7 @@ pub struct Charon {
     commands: mpsc::Sender<Command>,
     task: JoinHandle<()>,
     /// What the task was given of each connection by its key, keys and certificates included: those may change in their files alone.
-    given: BTreeMap<String, Load>,
+    given: BTreeMap<String, Arc<Load>>,
 }
 
 impl Charon {
@@ -43,17 +44,17 @@ impl Charon {
 
     /// Whether the task keeps just this form of the connection, with these keys.
     pub fn keeps(&self, load: &Load) -> bool {
-        self.given.get(&load.connection.key) == Some(load)
+        self.given.get(&load.connection.key).is_some_and(|given| **given == *load)
     }
 
     /// Has the task keep the connection; `changed` says that charon has it in another form. An error is charon's; the task
     /// keeps it all the same and tries again.
-    pub async fn load(&mut self, load: &Load, changed: bool) -> Result<(), Error> {
-        let before = self.given.insert(load.connection.key.clone(), load.clone());
+    pub async fn load(&mut self, load: &Arc<Load>, changed: bool) -> Result<(), Error> {
+        let before = self.given.insert(load.connection.key.clone(), Arc::clone(load));
         // What was loaded by an agent before this one has SAs of which the task cannot tell by which form they were made.
         let standing = if changed && before.is_none() { Standing::Close } else { Standing::Adopt };
         let (reply, answer) = oneshot::channel();
-        self.tell(Command::Load(Box::new(load.clone()), standing, reply)).await?;
+        self.tell(Command::Load(Arc::clone(load), standing, reply)).await?;
         finished("load-conn", answer).await
     }
 
@@ -69,11 +70,11 @@ impl Charon {
     }
 
     /// Like [`Charon::load`], without waiting for charon.
-    pub async fn hand_over(&mut self, load: &Load) {
-        self.given.insert(load.connection.key.clone(), load.clone());
+    pub async fn hand_over(&mut self, load: &Arc<Load>) {
+        self.given.insert(load.connection.key.clone(), Arc::clone(load));
         // Nobody takes the answer: what comes of it is told by events.
         let (reply, _) = oneshot::channel();
-        let _ = self.tell(Command::Load(Box::new(load.clone()), Standing::Adopt, reply)).await;
+        let _ = self.tell(Command::Load(Arc::clone(load), Standing::Adopt, reply)).await;
     }
 
     /// Drops these connections, then ends the task.
@@ -150,11 +151,11 @@ mod tests {
     use crate::ike::{Connection, Credentials, testing};
     use crate::policy::TunnelIndex;
 
-    fn load(secret: &str) -> Load {
-        Load {
+    fn load(secret: &str) -> Arc<Load> {
+        Arc::new(Load {
             connection: Connection::all(&testing::policy(), TunnelIndex(0)).remove(0),
             credentials: Credentials::Psk(Zeroizing::new(secret.as_bytes().to_vec())),
-        }
+        })
     }
 
     /// A task whose part is played by hand.

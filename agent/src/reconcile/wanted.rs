@@ -22,7 +22,7 @@ pub struct Wanted {
     /// What it says.
     pub policy: Arc<Policy>,
     /// Connections for charon by their keys.
-    pub loads: BTreeMap<String, Load>,
+    pub loads: BTreeMap<String, Arc<Load>>,
     /// What is known of its adopted lanes; the policy has it.
     pub learned: Learned,
     /// What is known of the inside of their SAs; of those that ask for it the policy has it.
@@ -62,7 +62,7 @@ impl Wanted {
                     let credentials = Credentials::read(ike)?;
                     for connection in Connection::all(&policy, TunnelIndex(index)) {
                         let credentials = credentials.clone();
-                        loads.insert(connection.key.clone(), Load { connection, credentials });
+                        loads.insert(connection.key.clone(), Arc::new(Load { connection, credentials }));
                     }
                 }
             }

@@ -1,6 +1,7 @@
 //! Whoever listens where charon should.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lanekeeper::config;
@@ -99,7 +100,7 @@ fn tell_machine(policy: &Policy, packets: &[Packet]) {
     let mut now = Duration::ZERO;
     for connection in connections {
         let credentials = Credentials::Psk(b"no key".to_vec().into());
-        machine.step(now, Input::Load(Box::new(Load { connection, credentials }), Standing::Adopt));
+        machine.step(now, Input::Load(Arc::new(Load { connection, credentials }), Standing::Adopt));
     }
     machine.step(now, Input::Connected { version: "5.9.8".to_owned(), since: "today".to_owned() });
     let sas: Vec<IkeSa> = sections(packets).filter_map(|(name, section)| IkeSa::read(name, section)).collect();

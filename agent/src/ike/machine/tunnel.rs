@@ -1,6 +1,7 @@
 //! One tunnel: its IKE_SAs, its lanes and their CHILD_SAs.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::backoff::{Backoff, Chance};
@@ -31,7 +32,7 @@ const CHARONS_TURN: Duration = Duration::from_millis(500);
 const REMEMBER: Duration = Duration::from_secs(20);
 
 pub(super) struct Tunnel {
-    pub(super) load: Load,
+    pub(super) load: Arc<Load>,
     /// The connection that charon took last: what it refuses leaves that one as it is.
     accepted: Option<Connection>,
     /// charon has the connection.
@@ -66,7 +67,7 @@ enum Sa {
 }
 
 impl Tunnel {
-    pub(super) fn new(load: Load, standing: Standing) -> Self {
+    pub(super) fn new(load: Arc<Load>, standing: Standing) -> Self {
         let lanes = load.connection.lanes.iter().cloned().map(Lane::new).collect();
         Self {
             load,
@@ -99,7 +100,7 @@ impl Tunnel {
     }
 
     /// Takes a changed configuration. SAs of lanes that stay the same stay; the others go once charon has it.
-    pub(super) fn replace(&mut self, load: Load, actions: &mut Vec<Action>) {
+    pub(super) fn replace(&mut self, load: Arc<Load>, actions: &mut Vec<Action>) {
         if load != self.load {
             // What failed before may work now.
             self.retry.succeed();

@@ -13,8 +13,8 @@ pub struct Bench {
     pub now: Duration,
 }
 
-pub fn load(policy: &Policy) -> Box<Load> {
-    Box::new(Load {
+pub fn load(policy: &Policy) -> Arc<Load> {
+    Arc::new(Load {
         connection: Connection::all(policy, TunnelIndex(0)).remove(0),
         credentials: Credentials::Psk(Zeroizing::new(b"secret".to_vec())),
     })

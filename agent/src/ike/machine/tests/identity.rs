@@ -23,7 +23,7 @@ fn load_each(bench: &mut Bench, sas: Vec<IkeSa>) -> Vec<Action> {
     let mut actions = Vec::new();
     for connection in Connection::all(&by_identity(), TunnelIndex(0)) {
         let credentials = Credentials::Psk(Zeroizing::new(b"secret".to_vec()));
-        for action in bench.feed(Input::Load(Box::new(Load { connection, credentials }), Standing::Adopt)) {
+        for action in bench.feed(Input::Load(Arc::new(Load { connection, credentials }), Standing::Adopt)) {
             match action {
                 Action::Load { tunnel, ticket, .. } => {
                     actions.extend(bench.feed(Input::Loaded { tunnel, ticket, result: Ok(()) }));
