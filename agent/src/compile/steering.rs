@@ -112,7 +112,8 @@ fn outer_key(policy: &Policy, tunnel: &Tunnel, peer: IpAddr, lane: &Lane) -> Out
 fn clients(policy: &Policy, first: usize, generation: &mut Generation, steering: &mut Steering) -> usize {
     let (mut place, mut left, mut outer) = (first, 0, BTreeMap::new());
     let tunnels = policy.tunnels.iter().flat_map(|tunnel| tunnel.lanes.iter().map(move |lane| (tunnel, lane)));
-    for (tunnel, lane) in tunnels {
+    // To find the number of each of thousands among all is slow: this is done in every look.
+    for (tunnel, lane) in tunnels.filter(|(_, lane)| !lane.clients.is_empty()) {
         let class = &policy.classes[lane.class.0];
         let id = LaneId { tunnel: tunnel.name.clone(), class: class.name.clone(), index: lane.index };
         let own = steering.lane_ids.iter().position(|of| *of == id);

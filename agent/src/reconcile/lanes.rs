@@ -1,6 +1,6 @@
 //! Which lanes are up: what charon tells and what static keys imply, turned into what the data path must be told. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::compile::series::LaneEvent;
 use crate::ike::{Event, LaneStatus, TunnelStatus};
@@ -89,6 +89,7 @@ impl Lanes {
     pub fn install(&mut self, policy: &Policy, open: &[LaneId], now: u64) -> Vec<Effect> {
         let mut effects = Vec::new();
         let mut lanes = BTreeMap::new();
+        let open: BTreeSet<&LaneId> = open.iter().collect();
         for (id, values, keying) in lanes_of(policy) {
             let known = self.find(&id, values);
             let is_open = open.contains(&id);
