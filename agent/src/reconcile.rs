@@ -9,7 +9,7 @@ mod additions;
 pub mod agent;
 mod charon;
 mod counts;
-mod heap;
+pub mod heap;
 mod insides;
 pub mod lanes;
 pub mod live;

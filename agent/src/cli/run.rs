@@ -5,7 +5,7 @@ use std::path::Path;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::{Outcome, Places, wait_for};
-use crate::reconcile::agent;
+use crate::reconcile::{agent, heap};
 
 /// Until it is told to stop.
 pub fn run(places: &Places, config: &Path) -> anyhow::Result<Outcome> {
@@ -14,6 +14,7 @@ pub fn run(places: &Places, config: &Path) -> anyhow::Result<Outcome> {
     if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
     }
+    heap::share();
     wait_for(agent::run(&places.resolved(), &config))?;
     Ok(Outcome::Fine)
 }

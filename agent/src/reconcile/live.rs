@@ -10,10 +10,10 @@ use lanekeeper_common::latency::Delays;
 use nix::time::{ClockId, clock_gettime};
 use tokio::sync::Notify;
 
-use super::Error;
 use super::lanes::{Effect, Lanes};
 use super::troubles::Troubles;
 use super::world::{SharedDataplane, lock};
+use super::{Error, heap};
 use crate::compile::series::{Refusal, Series};
 use crate::ike::{Event, TunnelStatus};
 use crate::kernel::dataplane::{self, Gate, Stopwatch};
@@ -379,8 +379,8 @@ impl State {
     }
 }
 
-impl Source for Live {
-    fn page(&self, format: Format) -> Result<String, String> {
+impl Live {
+    fn written(&self, format: Format) -> Result<String, String> {
         let start = Instant::now();
         if let Err(error) = self.tally(&[]) {
             let error = self.unread(Part::Events, &error);
@@ -416,6 +416,15 @@ impl Source for Live {
             effort,
         };
         encode(&scrape, format).map_err(|error| error.to_string())
+    }
+}
+
+impl Source for Live {
+    fn page(&self, format: Format) -> Result<String, String> {
+        let page = self.written(format);
+        // It was made of several times as much.
+        heap::give_back();
+        page
     }
 
     fn ready(&self) -> Result<(), String> {
