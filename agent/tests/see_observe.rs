@@ -1,22 +1,20 @@
 //! `observe` of a real agent under traffic: what it shows is what `explain` says, no more of it than was asked for, and
 //! nothing of it stays.
 
-use std::io::{BufRead, BufReader, Read};
 use std::net::UdpSocket;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use aya::programs::loaded_programs;
 use lanekeeper::explain::capture;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use xtask::demo::stage::warm_up;
 use xtask::lab::gateways::{Gateways, LANES_UP};
+use xtask::lab::observe::{Observe, Observed};
 use xtask::lab::scenario::{Class, DEVICE, Keying, Scenario, TUNNEL};
 use xtask::lab::traffic::{Flow, Traffic};
 use xtask::lab::{Family, Side};
@@ -67,67 +65,13 @@ fn wait_until(what: &str, limit: Duration, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// The verifier takes its time on an emulated CPU.
-const LOADED: Duration = Duration::from_secs(60);
 const GONE: Duration = Duration::from_secs(10);
 
-/// `lanekeeper observe`, at work.
-struct Observe {
-    child: Child,
-    reader: thread::JoinHandle<()>,
-    lines: Arc<Mutex<Vec<Value>>>,
-}
-
-impl Observe {
-    /// Returns when it observes, which the capture that it writes then tells.
-    fn start(gateways: &Gateways, words: &[&str]) -> Self {
-        let agent = gateways.agent_of(Side::A);
-        let pcap = agent.runtime().join("seen.pcap");
-        let _ = std::fs::remove_file(&pcap);
-        let mut command = agent.command(&[&["observe", "--json", "--pcap", pcap.to_str().unwrap()], words].concat());
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let out = BufReader::new(child.stdout.take().unwrap());
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        let into = Arc::clone(&lines);
-        let reader = thread::spawn(move || {
-            for line in out.lines() {
-                into.lock().unwrap().push(serde_json::from_str(&line.unwrap()).unwrap());
-            }
-        });
-        wait_until("it observes", LOADED, || {
-            assert!(child.try_wait().unwrap().is_none(), "{words:?}: it ended");
-            pcap.metadata().is_ok_and(|meta| meta.len() > 0)
-        });
-        assert!(observing() > 0);
-        Self { child, reader, lines }
-    }
-
-    /// Waits until so many have been shown that go to one of these ports: they come a moment after the packets.
-    fn wait_for(&self, count: u64, ports: &[u16]) {
-        let is_of = |line: &&Value| ports.iter().any(|port| line["destination_port"] == *port);
-        let shown = || self.lines.lock().unwrap().iter().filter(is_of).count() as u64;
-        let deadline = Instant::now() + GONE;
-        while shown() < count {
-            assert!(Instant::now() < deadline, "{} of {count} to {ports:?} are shown", shown());
-            thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    /// Ends it as Ctrl-C does.
-    fn stop(self) -> (i32, Vec<Value>, String) {
-        kill(Pid::from_raw(self.child.id() as i32), Signal::SIGINT).unwrap();
-        self.end()
-    }
-
-    /// Waits for its end: exit code, lines, and what it says of them.
-    fn end(mut self) -> (i32, Vec<Value>, String) {
-        let mut said = String::new();
-        self.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-        let code = self.child.wait().unwrap().code().unwrap();
-        self.reader.join().unwrap();
-        let lines = std::mem::take(&mut *self.lines.lock().unwrap());
-        (code, lines, said)
-    }
+/// At A; returns when it observes.
+fn observe(gateways: &Gateways, words: &[&str]) -> Observe {
+    let observe = Observe::start(gateways.agent_of(Side::A), words).unwrap();
+    assert!(observing() > 0);
+    observe
 }
 
 /// What `explain` says of a packet of this flow.
@@ -194,10 +138,11 @@ fn see_observe_shows_what_explain_says_and_leaves_nothing_behind() {
     assert_eq!(observing(), 0, "nobody observes");
 
     // A packet that takes its own lane, one that falls back, one that is blocked.
-    let observe = Observe::start(&gateways, &["--rate", "1000"]);
+    let watch = observe(&gateways, &["--rate", "1000"]);
     Traffic::run(&flows).unwrap();
-    observe.wait_for(3 * COUNT, &[VOICE, VIDEO, GOLD]);
-    let (code, lines, said) = observe.stop();
+    watch.wait_for(3 * COUNT, &[VOICE, VIDEO, GOLD]).unwrap();
+    let pcap = watch.pcap().to_owned();
+    let Observed { code, lines, said } = watch.stop().unwrap();
     assert_eq!(code, 0, "{said}");
     assert!(said.starts_with(&format!("lanekeeper: {} shown; ", lines.len())), "{said}");
     for flow in &flows {
@@ -229,7 +174,6 @@ fn see_observe_shows_what_explain_says_and_leaves_nothing_behind() {
     assert_eq!((&first(GOLD)["blocked"], &first(GOLD)["lane"]), (&"no_lane".into(), &Value::Null));
 
     // The capture has them, cut.
-    let pcap = gateways.agent_of(Side::A).runtime().join("seen.pcap");
     let mut frames = Vec::new();
     capture::read(&pcap, |frame| frames.push(frame)).unwrap();
     assert_eq!(frames.len(), lines.len());
@@ -239,8 +183,8 @@ fn see_observe_shows_what_explain_says_and_leaves_nothing_behind() {
     // Only what was asked for, a number of it, both ways.
     let traffic = Traffic::start(&flows.clone().map(|flow| Flow { count: None, ..flow })).unwrap();
     let only = ["--class", "gold", "--reason", "blocked", "--from", &format!("{}/32", flows[2].source.ip())];
-    let (code, lines, said) =
-        Observe::start(&gateways, &[&only[..], &["--tunnel", TUNNEL, "--count", "7"]].concat()).end();
+    let some = observe(&gateways, &[&only[..], &["--tunnel", TUNNEL, "--count", "7"]].concat());
+    let Observed { code, lines, said } = some.end().unwrap();
     assert_eq!((code, lines.len()), (0, 7), "{said}");
     assert!(lines.iter().all(|line| line["class"] == "gold" && line["blocked"] == "no_lane"), "{lines:?}");
     let agent = gateways.agent_of(Side::A);
@@ -253,11 +197,11 @@ fn see_observe_shows_what_explain_says_and_leaves_nothing_behind() {
     // What the far end sends is of no class of its own but the default: it has no rules.
     let back = Flow { count: Some(20), dscp: 46, ..gateways.lab().flow("back", Side::B, Family::V4, VOICE) };
     let to = format!("{}/32", back.destination.ip());
-    let observe = Observe::start(&gateways, &["--rate", "1000", "--class", "default", "--to", &to]);
+    let watch = observe(&gateways, &["--rate", "1000", "--class", "default", "--to", &to]);
     let tallies = Traffic::run(&[back]).unwrap();
     assert_eq!(tallies[0].lost(), 0, "{tallies:?}");
-    observe.wait_for(20, &[VOICE]);
-    let (_, lines, said) = observe.stop();
+    watch.wait_for(20, &[VOICE]).unwrap();
+    let Observed { lines, said, .. } = watch.stop().unwrap();
     let came: Vec<_> = lines.iter().filter(|line| line["destination_port"] == VOICE).collect();
     assert_eq!(came.len(), 20, "{said}");
     for line in came {
@@ -266,19 +210,19 @@ fn see_observe_shows_what_explain_says_and_leaves_nothing_behind() {
     }
 
     // A flood is held to the rate.
-    let observe = Observe::start(&gateways, &["--rate", "10"]);
+    let watch = observe(&gateways, &["--rate", "10"]);
     let begin = Instant::now();
     let (_, sent) = flood(&gateways, || thread::sleep(Duration::from_secs(3)));
     // What was not shown is told twice a second.
     thread::sleep(Duration::from_secs(2));
-    let (code, lines, said) = observe.stop();
+    let Observed { code, lines, said } = watch.stop().unwrap();
     let most = 10 * (begin.elapsed().as_secs() + 2) as usize;
     assert!(code == 0 && (10..=most).contains(&lines.len()), "{} of {sent} in {:?}", lines.len(), begin.elapsed());
     // By the programs, or where those have let all pass by the agent.
     assert!(sent > 500 && !said.contains("; 0 passed unseen, 0 beyond"), "{sent}: {said}");
 
     // An agent that does not come to read loses some, and the programs say so.
-    let observe = Observe::start(&gateways, &["--class", "gold"]);
+    let watch = observe(&gateways, &["--class", "gold"]);
     let daemon = |gateways: &mut Gateways, signal| gateways.agent(Side::A).daemon().unwrap().signal(signal).unwrap();
     daemon(&mut gateways, Signal::SIGSTOP);
     let (_, sent) = flood(&gateways, || thread::sleep(Duration::from_millis(2500)));
@@ -287,14 +231,14 @@ fn see_observe_shows_what_explain_says_and_leaves_nothing_behind() {
         gateways.agent_of(Side::A).log().contains("program in the kernel: what is observed is not read fast enough: ")
     });
     thread::sleep(Duration::from_secs(1));
-    let (_, _, said) = observe.stop();
+    let Observed { said, .. } = watch.stop().unwrap();
     assert!(said.contains(" lost as the ring was full"), "{sent}: {said}");
 
     // Neither stays when the agent dies.
     wait_until("the programs are gone", GONE, || observing() == 0);
-    let observe = Observe::start(&gateways, &[]);
+    let watch = observe(&gateways, &[]);
     gateways.agent(Side::A).kill().unwrap();
-    let (code, _, said) = observe.end();
+    let Observed { code, said, .. } = watch.end().unwrap();
     assert!(code == 2 && said.contains("the agent has ended"), "{code}: {said}");
     if has_tcx() {
         wait_until("the programs are gone", GONE, || observing() == 0);
@@ -304,10 +248,10 @@ fn see_observe_shows_what_explain_says_and_leaves_nothing_behind() {
 
     // One that has found its tables in place calls the rules by the same names.
     gateways.agent(Side::A).wait_for_lanes(2, LANES_UP).unwrap();
-    let observe = Observe::start(&gateways, &["--class", "voice"]);
+    let watch = observe(&gateways, &["--class", "voice"]);
     Traffic::run(&flows[..1]).unwrap();
-    observe.wait_for(1, &[VOICE]);
-    let (_, lines, said) = observe.stop();
+    watch.wait_for(1, &[VOICE]).unwrap();
+    let Observed { lines, said, .. } = watch.stop().unwrap();
     assert!(lines.iter().any(|line| line["rule"] == "calls"), "{said}: {lines:?}");
     assert!(of_port(&lines, VOICE).iter().all(|line| line["rule"] == "calls"), "{lines:?}");
 }

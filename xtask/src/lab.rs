@@ -30,6 +30,7 @@ pub mod gateways;
 pub mod handmade;
 pub mod metrics;
 pub mod netns;
+pub mod observe;
 pub mod process;
 pub mod prometheus;
 pub mod sa;
