@@ -5,9 +5,11 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use lanekeeper::explain::capture;
 use xtask::lab::capture::Capture;
 use xtask::lab::cgroup::Cgroup;
 use xtask::lab::gateways::{Gateways, LANES_UP};
+use xtask::lab::observe::{Observe, Observed};
 use xtask::lab::scenario::{Class, Device, Keying, Scenario, TUNNEL};
 use xtask::lab::traffic::{Flow, Tally, Traffic};
 use xtask::lab::{Family, Side, dump, sa};
@@ -116,6 +118,9 @@ fn carries_both_ways_and_leaves_nothing(name: &str, keying: Keying, outer: Famil
         assert_eq!(received(&gateways), 0);
     }
     gateways.agent(Side::A).start().unwrap();
+    // Somebody watches, where there is more to see.
+    let watch = (keying != Keying::Static)
+        .then(|| Observe::start(gateways.agent_of(Side::A), &["--rate", "1000", "--tunnel", TUNNEL]).unwrap());
     assert_eq!(received(&gateways), 0);
     gateways.agent(Side::B).start().unwrap();
     gateways.wait_for_lanes(LANES_UP).unwrap();
@@ -166,8 +171,16 @@ fn carries_both_ways_and_leaves_nothing(name: &str, keying: Keying, outer: Famil
         falls_back_where_the_peer_has_no_lane(&mut gateways);
     }
 
+    if let Some(watch) = &watch {
+        watch.wait_for(20, &[7000]).unwrap();
+        watch.wait_for(96, &[VIDEO]).unwrap();
+    }
+
     // Without the agent packets keep to their lanes, without charon too.
     gateways.agent(Side::A).kill().unwrap();
+    if let Some(watch) = watch {
+        all_was_seen(watch);
+    }
     nothing_is_lost(&gateways);
     if keying != Keying::Static {
         gateways.take_charon(Side::A).unwrap().kill().unwrap();
@@ -222,6 +235,54 @@ fn falls_back_where_the_peer_has_no_lane(gateways: &mut Gateways) {
     let labels = [("tunnel", TUNNEL), ("class", "video"), ("to", "default")];
     let metrics = gateways.agent_of(Side::A).metrics().unwrap();
     assert_eq!(metrics.count("lanekeeper_fallback_packets_total", &labels), 21);
+}
+
+/// What was blocked, what went each way, and what fell back, at the port and at the WAN, each packet once.
+fn all_was_seen(watch: Observe) {
+    let pcap = watch.pcap().to_owned();
+    let Observed { code, lines, said } = watch.end().unwrap();
+    assert!(code == 2 && said.contains("the agent has ended"), "{code}: {said}");
+    let mut frames = 0;
+    capture::read(&pcap, |_| frames += 1).unwrap();
+    assert_eq!(frames, lines.len());
+    let mut seen: BTreeMap<_, u64> = BTreeMap::new();
+    for line in lines.iter().filter(|line| line["protocol"] == "udp") {
+        let text = |key: &str| line[key].as_str().unwrap_or_default().to_owned();
+        let out = text("direction") == "out";
+        let (device, interface) = if out { ("lan0", "lan0") } else { ("wan0", "") };
+        let at = [text("device"), text("interface"), text("tunnel")];
+        assert_eq!(at, [device, interface, TUNNEL], "{line}");
+        // The lane's mark under the mask.
+        let marks = match (out, text("lane").as_str()) {
+            (true, "voice.0") => line["mark"] == 0x10,
+            (true, "default.0") => line["mark"] == 0x20,
+            (true, lane) => line["mark"].is_u64() != lane.is_empty(),
+            (false, _) => line["mark"].is_null(),
+        };
+        assert!(marks, "{line}");
+        let port = line["destination_port"].as_u64().unwrap();
+        // Flows of bulk are spread over its lanes.
+        let port = if port >= BULK.into() { BULK.into() } else { port };
+        let lane = text("lane").split('.').next().unwrap_or_default().to_owned();
+        let why = text("blocked") + &text("fallback");
+        *seen.entry((port, out, text("class"), text("rule"), lane, why)).or_default() += 1;
+    }
+    let wanted = [
+        (5004, false, "video", "", "video", "", 45),
+        (5004, true, "video", "video", "default", "no_lane", 21),
+        (5004, true, "video", "video", "video", "", 30),
+        (6000, true, "voice", "voice", "voice", "", 40),
+        (6001, true, "voice", "voice", "voice", "", 20),
+        (6003, true, "default", "", "default", "", 25),
+        (6004, false, "voice", "", "voice", "", 35),
+        (6006, false, "default", "", "default", "", 15),
+        (7000, true, "default", "", "", "no_lane", 20),
+        (9000, true, "bulk", "bulk", "bulk", "", 40),
+    ];
+    let wanted = wanted.map(|(port, out, class, rule, lane, why, n)| {
+        ((port, out, class.to_owned(), rule.to_owned(), lane.to_owned(), why.to_owned()), n)
+    });
+    assert_eq!(seen, wanted.into(), "{said}");
 }
 
 #[test]

@@ -7,6 +7,9 @@ use crate::abi::{NO_LANE, NO_RULE, Parsed, shared};
 pub const OUT: &str = "lanekeeper_observe_out";
 /// tc ingress of a tunnel device, in front of [`crate::abi::program::IN`].
 pub const IN: &str = "lanekeeper_observe_in";
+/// tc ingress where packets of tunnels without a device pass: of a port, in front of [`crate::abi::program::PORT`], and of the
+/// device that their ESP comes in by, in front of [`crate::abi::program::ARRIVED`].
+pub const PASSING: &str = "lanekeeper_observe_passing";
 
 /// ARRAY of 1: [`Watch`].
 pub const WATCH: &str = "WATCH";
@@ -67,9 +70,9 @@ pub struct Sight {
     pub at: u64,
     /// Its headers.
     pub parsed: Parsed,
-    /// Number of its tunnel, or [`NO_TUNNEL`].
+    /// Number of its tunnel, or [`NO_TUNNEL`]: of one that came out of a tunnel without a device the lane tells.
     pub tunnel: u32,
-    /// ifindex of the device.
+    /// ifindex of the device where it was seen.
     pub device: u32,
     /// ifindex of the interface that it came in by; 0 for the host's own.
     pub ingress: u32,

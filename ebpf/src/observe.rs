@@ -39,6 +39,13 @@ mod programs {
     pub fn lanekeeper_observe_in(ctx: TcContext) -> i32 {
         sight::arriving(&ctx)
     }
+
+    /// tc ingress where packets of tunnels without a device pass, in front of the program that steers or counts them.
+    #[classifier]
+    #[inline(always)]
+    pub fn lanekeeper_observe_passing(ctx: TcContext) -> i32 {
+        sight::passing(&ctx)
+    }
 }
 
 #[cfg(not(target_arch = "bpf"))]

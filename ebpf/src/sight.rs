@@ -1,5 +1,6 @@
-//! Looks at some of the packets of a tunnel's device, decides on them as the program behind this one is about to, and hands
-//! what it saw to the agent. It changes nothing: no mark, no counter, nothing that is remembered of a flow.
+//! Looks at some of the packets of a tunnel, at its device or, where it has none, where they come in. Decides on them as the
+//! program behind this one is about to, and hands what it saw to the agent. It changes nothing: no mark, no counter, nothing
+//! that is remembered of a flow.
 
 use core::hint::black_box;
 
@@ -10,12 +11,15 @@ use aya_ebpf::maps::{Array, PerCpuArray, RingBuf};
 use aya_ebpf::programs::TcContext;
 use aya_log_ebpf::warn;
 use lanekeeper_common::abi::{
-    Candidates, Flow, FragmentKey, FragmentValue, Generation, MAX_LANES, MAX_TUNNELS, NO_VLAN, Parsed, Record, Said,
-    Tenant, device_flag,
+    Candidates, ETHERNET_PORT, Flow, FragmentKey, FragmentValue, Generation, MAX_LANES, MAX_TUNNELS, NO_VLAN, Parsed,
+    Record, Said, Tenant, device_flag,
 };
+use lanekeeper_common::bare;
 use lanekeeper_common::classify::{Classified, default};
 use lanekeeper_common::decide::{Arrival, Decision, Surroundings, classify_parsed, decide};
+use lanekeeper_common::lane;
 use lanekeeper_common::mark;
+use lanekeeper_common::packet::Family;
 use lanekeeper_common::rules::{Circumstances, Tables};
 use lanekeeper_common::sight::{ARRIVES, LEAVES, NO_TUNNEL, ROOM, SNAP, Sight, Spell, Watch};
 use lanekeeper_common::stamp::Stamp;
@@ -66,6 +70,24 @@ pub fn arriving(ctx: &TcContext) -> i32 {
     TC_ACT_UNSPEC
 }
 
+/// Ingress of a port, and of the device that ESP comes in by, where tunnels without a device are. Most of what passes there is
+/// no tunnel's: only what is one's is ever due, or passed.
+#[inline(always)]
+pub fn passing(ctx: &TcContext) -> i32 {
+    let skb = Skb(ctx);
+    if WATCH.get(0).is_some_and(is_on)
+        && let Some(live) = Live::read()
+        && live.generation().bare != 0
+        && let Some(offset) = match lanekeeper_reqid(skb.raw()) {
+            0 => entering(&skb, &live),
+            reqid => emerging(&skb, &live, reqid),
+        }
+    {
+        lanekeeper_report(skb.raw(), offset);
+    }
+    TC_ACT_UNSPEC
+}
+
 /// 1 where a packet is due on this CPU, and this one's sight is begun. Global, as is what else can be, so that its stack is
 /// not its caller's when that calls the parser.
 #[unsafe(no_mangle)]
@@ -82,11 +104,10 @@ pub extern "C" fn lanekeeper_due(skb: *mut __sk_buff, direction: u32) -> u32 {
 #[inline(always)]
 fn is_due() -> bool {
     let (Some(watch), Some(spell)) = (WATCH.get(0), spell()) else { return false };
-    let now = now();
-    // SAFETY: the agent writes it with one store of eight aligned bytes.
-    if now >= unsafe { (&raw const watch.until).read_volatile() } {
+    if !is_on(watch) {
         return false;
     }
+    let now = now();
     let due = spell.due.max(now.wrapping_sub(watch.burst));
     if due > now {
         spell.passed += 1;
@@ -94,6 +115,13 @@ fn is_due() -> bool {
     }
     spell.due = due + watch.interval;
     true
+}
+
+/// Whether anything is looked at.
+#[inline(always)]
+fn is_on(watch: &Watch) -> bool {
+    // SAFETY: the agent writes it with one store of eight aligned bytes.
+    now() < unsafe { (&raw const watch.until).read_volatile() }
 }
 
 #[inline(always)]
@@ -133,6 +161,46 @@ fn decided(skb: &Skb, sight: &mut Sight) -> u32 {
     }
     lanekeeper_steer(stamp, device.tunnel);
     begin(parsed, device.flags)
+}
+
+/// What `port::mark_lane` of the other object does of a packet for a tunnel without a device, where it is due; `None` for one that
+/// is for none. The offset of the IP header.
+#[inline(always)]
+fn entering(skb: &Skb, live: &Live) -> Option<u32> {
+    let ifindex = skb.ifindex();
+    let ingress = ingress(ifindex);
+    if ingress.port == 0 {
+        return None;
+    }
+    let tag = skb.tag();
+    let tag = if tag == NO_VLAN { ingress.vlan } else { tag };
+    let flags = if ingress.port & ETHERNET_PORT != 0 { device_flag::ETHERNET } else { 0 };
+    let parsed = read(skb, skb.layer(flags), tag, 0)?;
+    if parsed.reason != 0 {
+        return None;
+    }
+    let family = if parsed.family == 4 { Family::V4 } else { Family::V6 };
+    let tunnel = bare::tunnel(live.generation(), family, parsed.destination)?;
+    if lanekeeper_due(skb.raw(), LEAVES.into()) == 0 {
+        return None;
+    }
+    let stamp = live.stamp().0;
+    lanekeeper_judge(stamp, ingress.number.into(), ifindex, skb.mark());
+    lanekeeper_steer(stamp, tunnel);
+    Some(parsed.network)
+}
+
+/// What the agent needs to say by which lane it came out of a tunnel without a device, where it is due. `None` for what came by
+/// no lane of ours.
+#[inline(always)]
+fn emerging(skb: &Skb, live: &Live, reqid: u32) -> Option<u32> {
+    lane::of_reqid(live.generation(), reqid)?;
+    if lanekeeper_due(skb.raw(), ARRIVES.into()) == 0 {
+        return None;
+    }
+    let sight = sight()?;
+    sight.reqid = reqid;
+    arrived(skb, live, sight)
 }
 
 /// From the scratch that the parser and the rules have filled to the packet's sight.
@@ -177,10 +245,16 @@ fn carried(skb: &Skb, sight: &mut Sight) -> Option<u32> {
     } else {
         sight.reqid = reqid(skb)?;
     }
+    sight.tunnel = device.tunnel;
+    arrived(skb, &live, sight)
+}
+
+/// Whatever it came by.
+#[inline(always)]
+fn arrived(skb: &Skb, live: &Live, sight: &mut Sight) -> Option<u32> {
     let flags = skb.arrived();
     let parsed = read(skb, skb.layer(flags), skb.tag(), 0)?;
     sight.stamp = live.stamp().0;
-    sight.tunnel = device.tunnel;
     sight.parsed = *parsed;
     sight.parse = parsed.reason;
     Some(begin(parsed, flags))
@@ -196,6 +270,13 @@ fn begin(parsed: &Parsed, flags: u32) -> u32 {
     } else {
         0
     }
+}
+
+/// [`reqid`], or 0; global as [`lanekeeper_due`] is.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn lanekeeper_reqid(skb: *mut __sk_buff) -> u32 {
+    reqid(&Skb(&TcContext::new(skb))).unwrap_or(0)
 }
 
 #[inline(always)]

@@ -22,7 +22,7 @@ pub struct Observe {
     /// Only this tenant's
     #[arg(long, value_name = "TENANT")]
     tenant: Vec<String>,
-    /// Only at the device of this tunnel
+    /// Only into this tunnel and out of it
     #[arg(long, value_name = "TUNNEL")]
     tunnel: Vec<String>,
     /// Only those that this rule decided on

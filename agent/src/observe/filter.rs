@@ -24,7 +24,7 @@ pub struct Filter {
     pub class: Vec<String>,
     /// Whose it is.
     pub tenant: Vec<String>,
-    /// Whose device it passes.
+    /// Into which it goes, or out of which it comes.
     pub tunnel: Vec<String>,
     /// What decided: a name, or a place.
     pub rule: Vec<String>,

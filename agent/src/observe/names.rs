@@ -7,7 +7,7 @@ use std::time::Duration;
 use lanekeeper_common::abi::NO_VLAN;
 use lanekeeper_common::classify::tenant;
 use lanekeeper_common::packet::Packet;
-use lanekeeper_common::sight::{LEAVES, Sight};
+use lanekeeper_common::sight::{LEAVES, NO_TUNNEL, Sight};
 use lanekeeper_common::stamp::Stamp;
 use lanekeeper_common::verdict::{BlockReason, ParseReason};
 
@@ -56,13 +56,19 @@ impl Names {
         }
         let tables = &self.naming.tables;
         let packet = (decided && seen.parsed.reason == 0).then(|| Packet::unflatten(&seen.parsed));
-        let tunnel = self.tunnels.get(&seen.tunnel).map(|place| &self.policy.tunnels[*place]);
         let out = seen.direction == LEAVES;
         let lane = match (out, seen.reqid) {
             (false, reqid) if reqid != 0 => Some(*self.reqids.get(&reqid)?),
             (true | false, _) => Some(seen.lane),
         };
         let lane = lane.and_then(|number| tables.lane(number));
+        // Where it has no device, only the lane that it came by tells.
+        let of_lane = lane.as_ref().filter(|_| !out && seen.tunnel == NO_TUNNEL);
+        let number = match of_lane {
+            Some(lane) => tables.registry.get(&Key::Tunnel(lane.tunnel.clone())),
+            None => Some(seen.tunnel),
+        };
+        let tunnel = number.and_then(|number| self.tunnels.get(&number)).map(|place| &self.policy.tunnels[*place]);
         let (whose, class) = match (out, &lane) {
             (true, _) => (seen.tenant, self.policy.classes.get(usize::from(seen.class)).map(|class| &class.name)),
             (false, Some(lane)) => (self.receiver(seen, packet.as_ref()), Some(&lane.class)),
@@ -243,5 +249,10 @@ mod tests {
         assert_eq!(line.lane, Some(format!("{}.{}", lane.class, lane.index)));
         assert_eq!(line.class, Some(lane.class));
         assert_eq!(said(&names, &Sight { reqid: 1, ..came }), None, "a state that is none of ours");
+
+        // Out of a tunnel without a device.
+        let bare = said(&names, &Sight { tunnel: NO_TUNNEL, device: 2, ..came }).unwrap();
+        assert_eq!((bare.device.as_str(), bare.tunnel.as_deref()), ("lan0", Some("branch-7")));
+        assert_eq!(bare.lane, line.lane);
     }
 }

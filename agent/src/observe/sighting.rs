@@ -24,7 +24,7 @@ pub struct Sighting {
     /// Microseconds since 1970.
     #[serde(rename = "time", serialize_with = "seconds", deserialize_with = "microseconds")]
     pub at: u64,
-    /// The tunnel's device.
+    /// The tunnel's device; of a tunnel without one, that by which the packet came in.
     pub device: String,
     /// Which way.
     pub direction: Direction,

@@ -15,6 +15,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::live::Live;
 use super::world::lock;
+use super::{Error, wan};
 use crate::control::Reply;
 use crate::kernel::dataplane::{self, Ears, Missed, Observer, monotonic};
 use crate::observe::{Names, Pace, Sighting, Unseen, Wish};
@@ -198,7 +199,7 @@ impl Session {
         let before = self.observer.missed().unwrap_or_default();
         let pace = Pace::new(wish.rate, self.begin.elapsed());
         self.observers.push(One { wish, lines, pace, unseen: Unseen::default(), before, told: Unseen::default() });
-        let outcome = block_in_place(|| self.observer.follow().and_then(|()| self.look()));
+        let outcome = block_in_place(|| self.follow().and_then(|()| self.look()));
         let _ = reply.send(match outcome {
             Ok(()) => Reply::Observing {},
             Err(error) => {
@@ -208,14 +209,19 @@ impl Session {
         });
     }
 
-    fn look(&mut self) -> Result<(), dataplane::Error> {
-        let of = |one: &One| if one.wish.filter.is_empty() { one.wish.rate } else { LOOKS };
-        self.observer.look(self.observers.iter().map(of).max().unwrap_or(1))
+    /// Has the programs where packets of what runs now pass.
+    fn follow(&mut self) -> Result<(), Error> {
+        Ok(self.observer.follow(&wan::passing(&self.live.policy())?)?)
     }
 
-    fn tick(&mut self) -> Result<(), dataplane::Error> {
+    fn look(&mut self) -> Result<(), Error> {
+        let of = |one: &One| if one.wish.filter.is_empty() { one.wish.rate } else { LOOKS };
+        Ok(self.observer.look(self.observers.iter().map(of).max().unwrap_or(1))?)
+    }
+
+    fn tick(&mut self) -> Result<(), Error> {
         self.observers.retain(|one| !one.lines.is_closed());
-        self.observer.follow()?;
+        self.follow()?;
         self.look()?;
         let missed = self.observer.missed()?;
         for one in &mut self.observers {

@@ -25,6 +25,17 @@ pub fn arriving(policy: &Policy) -> Result<BTreeSet<String>, Error> {
     Ok(devices)
 }
 
+/// Those where packets of tunnels without a device pass: ports, where it is decided on what is for such a tunnel, and the devices by
+/// which their ESP comes in.
+pub fn passing(policy: &Policy) -> Result<BTreeSet<String>, Error> {
+    if policy.tunnels.iter().all(|tunnel| tunnel.device.kind.is_device()) {
+        return Ok(BTreeSet::new());
+    }
+    let mut devices = arriving(policy)?;
+    devices.extend(policy.ports.iter().map(|port| port.name.clone()));
+    Ok(devices)
+}
+
 fn is_tunnels(policy: &Policy, device: &str) -> bool {
     policy.tunnels.iter().any(|tunnel| tunnel.device.named(device).is_some())
 }
@@ -47,6 +58,13 @@ fn having(wanted: &BTreeSet<IpAddr>) -> Result<BTreeSet<String>, Error> {
 mod tests {
     use super::*;
     use crate::status::tests::policy;
+
+    #[test]
+    fn nothing_of_tunnels_with_devices_passes_elsewhere() {
+        let mut policy = policy();
+        policy.ports.push(crate::policy::Port { name: "lan0".into(), classify: Default::default() });
+        assert_eq!(passing(&policy).unwrap(), BTreeSet::new());
+    }
 
     #[test]
     fn only_what_an_outer_dscp_asks_for_is_touched() {
@@ -78,6 +96,9 @@ mod tests {
         assert_eq!(arriving(&policy).unwrap(), BTreeSet::from(["lo".to_owned()]));
         policy.ports.push(crate::policy::Port { name: "lo".into(), classify: Default::default() });
         assert_eq!(arriving(&policy).unwrap(), BTreeSet::new());
+        assert_eq!(passing(&policy).unwrap(), BTreeSet::from(["lo".to_owned()]));
+        policy.ports[0].name = "lan0".into();
+        assert_eq!(passing(&policy).unwrap(), BTreeSet::from(["lan0".to_owned(), "lo".to_owned()]));
         policy.ports.clear();
         let mut around = policy.tunnels[0].clone();
         around.device.kind = crate::policy::DeviceKind::Xfrm { if_id: 9 };

@@ -11,7 +11,7 @@ use super::attach::has_tcx;
 use super::filter;
 use crate::doctor::programs::{At, Program};
 
-const OURS: [&str; 9] = [
+const OURS: [&str; 10] = [
     program::OUT,
     program::IN,
     program::OUTER,
@@ -20,6 +20,7 @@ const OURS: [&str; 9] = [
     program::XDP,
     sight::OUT,
     sight::IN,
+    sight::PASSING,
     latency::STAMP,
 ];
 

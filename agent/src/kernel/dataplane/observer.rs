@@ -2,7 +2,7 @@
 //! pinned: with TCX they go when the process does, however that ends. A filter of cls_bpf would stay, so it looks at nothing
 //! from three seconds after the agent's last word on, and the next agent takes it off.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use netlink_packet_route::tc::TcHandle as Parent;
 use nix::time::{ClockId, clock_gettime};
 
 use super::attach::has_tcx;
-use super::devices::{device_name, devices};
+use super::devices::{device_name, devices, ifindex};
 use super::object::{Object, chain};
 use super::{Error, filter, pins, stopwatch};
 use crate::plan::FILTER_PREFERENCE;
@@ -30,13 +30,18 @@ const HANDLE: TcHandle = TcHandle::new(0, 0x4c4b);
 const LEASE: Duration = Duration::from_secs(3);
 
 /// Filters that may be left where there is no TCX, with their places.
-const LEFT: [(&str, TcAttachType, u16, TcHandle); 3] = [
+const LEFT: [(&str, TcAttachType, u16, TcHandle); 4] = [
     (sight::OUT, TcAttachType::Egress, PREFERENCE, HANDLE),
     (sight::IN, TcAttachType::Ingress, PREFERENCE, HANDLE),
+    (sight::PASSING, TcAttachType::Ingress, PREFERENCE, HANDLE),
     (latency::STAMP, TcAttachType::Egress, stopwatch::PREFERENCE, stopwatch::HANDLE),
 ];
 
+/// The programs of a tunnel's device.
 const HOOKS: [(&str, TcAttachType); 2] = [(sight::OUT, TcAttachType::Egress), (sight::IN, TcAttachType::Ingress)];
+
+/// The program of the devices where packets of tunnels without one pass.
+const PASSING: (&str, TcAttachType) = (sight::PASSING, TcAttachType::Ingress);
 
 /// What was not looked at, or got lost, since the programs were loaded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -47,7 +52,7 @@ pub struct Missed {
     pub full: u64,
 }
 
-/// The programs, attached to the tunnels' devices.
+/// The programs, attached where packets of tunnels pass.
 #[derive(Debug)]
 pub struct Observer {
     object: Object,
@@ -87,21 +92,28 @@ impl Observer {
     }
 
     /// Puts them on devices that have come; what is on one that is gone, or is no tunnel's any more, goes. A device that is
-    /// not ready is tried again with the next call.
-    pub fn follow(&mut self) -> Result<(), Error> {
-        let known = self.object.hash::<u32, Device>(map::DEVICES)?;
-        let known: Vec<u32> =
-            known.keys().collect::<Result<_, _>>().map_err(|error| Error::map(map::DEVICES, error))?;
-        self.links.retain(|(ifindex, _), _| known.contains(ifindex));
-        for ifindex in known {
+    /// not ready is tried again with the next call. `passing` are those where packets of tunnels without a device pass.
+    pub fn follow(&mut self, passing: &BTreeSet<String>) -> Result<(), Error> {
+        let mut wanted = BTreeMap::new();
+        for known in self.object.hash::<u32, Device>(map::DEVICES)?.keys() {
+            let ifindex = known.map_err(|error| Error::map(map::DEVICES, error))?;
+            wanted.extend(HOOKS.map(|(name, hook)| ((ifindex, name), hook)));
+        }
+        let (name, hook) = PASSING;
+        if !passing.is_empty() {
+            // Only now, as the verifier takes its time and most have no such tunnel.
+            self.object.program(name)?;
+        }
+        wanted.extend(passing.iter().filter_map(|device| Some(((ifindex(device).ok()?, name), hook))));
+        self.links.retain(|place, _| wanted.contains_key(place));
+        for ((ifindex, name), hook) in wanted {
+            if self.links.contains_key(&(ifindex, name)) {
+                continue;
+            }
             let Some(device) = device_name(ifindex) else { continue };
-            for (name, hook) in HOOKS {
-                if !self.links.contains_key(&(ifindex, name)) {
-                    match self.attach(name, hook, &device) {
-                        Ok(link) => drop(self.links.insert((ifindex, name), link)),
-                        Err(error) => tracing::debug!("not observed yet: {error}"),
-                    }
-                }
+            match self.attach(name, hook, &device) {
+                Ok(link) => drop(self.links.insert((ifindex, name), link)),
+                Err(error) => tracing::debug!("not observed yet: {error}"),
             }
         }
         Ok(())
