@@ -136,7 +136,7 @@ pub enum Verb {
         #[arg(long)]
         json: bool,
     },
-    /// Rates, shares, errors and what falls back, live: classes, lanes, tunnels, tenants and rules; ? shows the keys
+    /// Rates, shares, errors, latencies and what falls back, live: classes, lanes, tunnels, tenants and rules; ? shows the keys
     Top(top::Top),
     /// Packets as they pass the tunnels, sampled, with tenant, rule, class and lane, and why they fall back or are blocked; for
     /// root

@@ -1,4 +1,4 @@
-//! `lanekeeper top`: rates, shares, errors and what falls back, live.
+//! `lanekeeper top`: rates, shares, errors, latencies and what falls back, live.
 //!
 //! A [`Sample`] is what the agent hands out; two of them make [`Rates`]; a [`Screen`] takes samples and keys and draws what
 //! follows from them. All of that is decided from values; [`terminal`] is what acts.
@@ -9,6 +9,7 @@ pub mod delay;
 mod draw;
 mod help;
 mod history;
+mod latency;
 mod list;
 mod look;
 mod number;
@@ -20,6 +21,7 @@ pub mod terminal;
 mod view;
 
 pub use draw::LEAST;
+pub use latency::{Latency, Minute};
 pub use list::Choice;
 pub use look::{Environment, Look};
 pub use plain::plain;

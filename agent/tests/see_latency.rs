@@ -2,13 +2,15 @@
 //! and in no others, every packet that was timed is counted once, and packets fare as if nobody had looked.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, TcpListener, TcpStream};
 use std::path::Path;
+use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use aya::programs::loaded_programs;
+use serde_json::{Value, json};
 use xtask::lab::agent::Agent;
 use xtask::lab::gateways::Gateways;
 use xtask::lab::metrics::Metrics;
@@ -146,6 +148,12 @@ fn see_latency_shows_the_queue_of_those_who_wait_in_it_and_changes_nothing() {
     let zero = agent.metrics().unwrap();
     assert_eq!(zero.matching(&format!("{NAME}_count"), &[]).map(|(_, n)| n).collect::<Vec<_>>(), [0.0; 5]);
 
+    // What `top` says of it, look by look.
+    let mut top = agent.command(&["top", "--json", "-d", "1"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut looks = BufReader::new(top.stdout.take().unwrap()).lines();
+    let mut look = || serde_json::from_str::<Value>(&looks.next().unwrap().unwrap()).unwrap();
+    assert_eq!(look()["classes"][0]["latency"], json!({ "timed": 0, "p99": null }));
+
     // The queue of what is not urgent is full after 0.2 s of two, and takes 103 ms.
     FULL.set_up(&gateway, WAN).unwrap();
     let begin = Instant::now();
@@ -155,6 +163,20 @@ fn see_latency_shows_the_queue_of_those_who_wait_in_it_and_changes_nothing() {
     wan::clear(&gateway, WAN).unwrap();
     let after = agent.metrics().unwrap();
     let (calls, rest) = (Timed::of(&zero, &after, "voice"), Timed::of(&zero, &after, "bulk"));
+    let of_class = |look: &Value, class: &str| {
+        let rows = look["classes"].as_array().unwrap();
+        rows.iter().find(|row| row["name"] == class).unwrap()["latency"].clone()
+    };
+    let both = [("voice", &calls), ("bulk", &rest)];
+    let last = (0..10)
+        .map(|_| look())
+        .find(|look| both.iter().all(|(class, timed)| of_class(look, class)["timed"] == timed.count));
+    let last = last.expect("top says as many as the metrics");
+    top.kill().unwrap();
+    top.wait().unwrap();
+    for (class, timed) in both {
+        assert_eq!(of_class(&last, class)["p99"], json!(timed.quantile(0.99)), "{class}: {:?}", timed.buckets);
+    }
     assert_eq!((calls.count, tallies[0].lost()), (tallies[0].sent, 0));
     assert!(queue.dropped > 100, "{queue:?}");
     // A packet of the neighbours' may be among those of the queue.

@@ -2,15 +2,17 @@
 //!
 //! `SCREENS=write cargo test -p lanekeeper --test see_screen` writes the pictures anew, to be read before they are kept.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use lanekeeper::compile::series::{Direction, LaneEvent, Reading, Series};
 use lanekeeper::config;
-use lanekeeper::lane::Condition;
+use lanekeeper::lane::{Condition, LaneId};
 use lanekeeper::policy::Policy;
 use lanekeeper::status::{Reload, Standing, Status};
-use lanekeeper::top::{Act, Choice, LEAST, Look, Options, Rates, Sample, Screen, Sort, View, plain};
+use lanekeeper::top::{Act, Choice, LEAST, Look, Minute, Options, Rates, Sample, Screen, Sort, View, plain};
+use lanekeeper_common::latency::{Delays, bucket};
 use lanekeeper_common::verdict::BlockReason;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -131,15 +133,32 @@ fn sample(policy: &Policy, n: u64) -> Sample {
         })
     };
     status.tunnels[0].trouble = Some(s("initiating voice.0: the peer does not answer"));
-    Sample::of(policy, status, &readings, n * 1_000_000, 1_000 + n)
+    // A second of queue before bulk, and none before the others; nothing of default's lanes is timed.
+    let mut delays = BTreeMap::new();
+    for (tunnel, class, index, packets, microseconds) in [
+        ("branch-7", "voice", 0, 3, 150),
+        ("branch-7", "video", 0, 20, 150),
+        ("branch-7", "bulk", 0, 150, 103_000),
+        ("branch-7", "bulk", 1, 75, 1_200_000),
+        ("datacentre-frankfurt", "voice", 0, 2, 8),
+        ("datacentre-frankfurt", "video", 0, 20, 4_000),
+    ] {
+        let mut timed = Delays::default();
+        timed.buckets[bucket(microseconds * 1000)] = n * packets;
+        delays.insert(LaneId { tunnel: s(tunnel), class: s(class), index }, timed);
+    }
+    Sample::of(policy, status, &readings, &delays, n * 1_000_000, 1_000 + n)
 }
 
 /// After eleven looks, the first of which is only to compare with.
 fn screen(options: Options) -> Screen {
-    let policy = policy();
+    screen_of(&policy(), options)
+}
+
+fn screen_of(policy: &Policy, options: Options) -> Screen {
     let mut screen = Screen::new(Options { delay: Duration::from_secs(1), ..options });
     for n in 0..=12 {
-        screen.on_sample(sample(&policy, n), Duration::from_secs(n));
+        screen.on_sample(sample(policy, n), Duration::from_secs(n));
     }
     screen
 }
@@ -194,6 +213,35 @@ fn see_each_view_at_both_sizes() {
             compare(&format!("{}-{name}", view.name()), &picture(&mut screen, size, 12));
         }
     }
+}
+
+/// The policy of a file that asks how long packets take to the wire.
+fn timed() -> Policy {
+    Policy { latency_every: Some(1024), ..policy() }
+}
+
+#[test]
+fn see_latencies_where_the_file_asks_for_them() {
+    let picture = |keys: &str, size| {
+        let mut screen = screen_of(&timed(), Options::default());
+        types(&mut screen, keys);
+        picture(&mut screen, size, 12)
+    };
+    compare("timed-classes-80x24", &picture("1", (80, 24)));
+    compare("timed-lanes-80x24", &picture("2", (80, 24)));
+    compare("timed-lanes-200x60", &picture("2", (200, 60)));
+    // Of both lanes of video together, of one lane, of one that has timed nothing, and of one with a greater sorrow.
+    for (keys, said) in [
+        ("1j", "to the wire: 99 of 100 took 5ms at most, of 480 timed in a minute"),
+        ("2", "to the wire: 99 of 100 took 200ms at most, of 1,800 timed in a minute"),
+        ("2G", "to the wire: no packet timed in a minute"),
+        ("2/7/voice", "initiating voice.0: the peer does not answer"),
+    ] {
+        let picture = picture(keys, (80, 24));
+        assert!(picture.lines().nth(22).is_some_and(|line| line == said), "{keys}: {picture}");
+    }
+    // What has no room for them goes without.
+    assert!(!picture("2", LEAST).contains("P99"));
 }
 
 #[test]
@@ -255,7 +303,9 @@ fn see_no_line_is_wider_than_the_terminal_at_any_size() {
     for width in LEAST.0..=120 {
         for view in View::ALL {
             // A cell beyond the edge would panic.
-            picture(&mut screen(Options { view, ..Options::default() }), (width, 14), 12);
+            for policy in [policy(), timed()] {
+                picture(&mut screen_of(&policy, Options { view, ..Options::default() }), (width, 14), 12);
+            }
         }
     }
 }
@@ -300,4 +350,9 @@ fn see_the_same_as_plain_text() {
     let rates = Rates::of(Some(&before), &after);
     let choice = Choice { sort: Sort::Name, ..Choice::default() };
     compare("plain", &View::ALL.map(|view| plain(&after, &rates, view, &choice)).join("\n"));
+    let (before, after) = (sample(&timed(), 11), sample(&timed(), 12));
+    let (mut rates, mut minute) = (Rates::of(Some(&before), &after), Minute::default());
+    minute.remember(&before);
+    minute.fill(&after, &mut rates);
+    compare("timed-plain", &[View::Classes, View::Lanes].map(|view| plain(&after, &rates, view, &choice)).join("\n"));
 }

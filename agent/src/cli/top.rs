@@ -17,7 +17,7 @@ use tokio::time::{interval, sleep_until};
 use super::{Outcome, print};
 use crate::control::{Reply, Request, client};
 use crate::top::terminal::Terminal;
-use crate::top::{Act, Choice, Environment, Options, Rates, Sample, Screen, Sort, View, delay, plain};
+use crate::top::{Act, Choice, Environment, Minute, Options, Rates, Sample, Screen, Sort, View, delay, plain};
 
 /// What is shown, and how.
 #[derive(Debug, Args)]
@@ -72,12 +72,14 @@ pub fn top(socket: &Path, top: &Top) -> anyhow::Result<Outcome> {
 }
 
 fn batch(socket: &Path, top: &Top, choice: &Choice) -> anyhow::Result<Outcome> {
-    let mut before = ask(socket)?;
+    let (mut before, mut minute) = (ask(socket)?, Minute::default());
     let mut looks = 0;
     while top.iterations.is_none_or(|most| looks < most) {
+        minute.remember(&before);
         std::thread::sleep(top.delay);
         let after = ask(socket)?;
-        let rates = Rates::of(Some(&before), &after);
+        let mut rates = Rates::of(Some(&before), &after);
+        minute.fill(&after, &mut rates);
         match top.json {
             true => print(&(serde_json::to_string(&rates)? + "\n"))?,
             false if looks == 0 => print(&plain(&after, &rates, top.view, choice))?,

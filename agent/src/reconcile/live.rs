@@ -331,10 +331,11 @@ impl Live {
             let dataplane = lock(&self.dataplane);
             (dataplane.counters()?, monotonic(), dataplane.observed()?.generation)
         };
+        let delays = self.delays()?;
         let state = lock(&self.state);
         let (policy, status) = (Arc::clone(&state.policy), state.status(generation));
         drop(state);
-        Ok(Sample::of(&policy, status, &readings, at, now()))
+        Ok(Sample::of(&policy, status, &readings, &delays, at, now()))
     }
 
     fn carry_out(&self, state: &mut State, effects: Vec<Effect>) -> Result<(), Error> {

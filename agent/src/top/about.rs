@@ -9,8 +9,8 @@ use crate::status::{Detour, TunnelStatus, span};
 /// Of a row that this sample has; nothing of one that it has not.
 pub fn about(sample: &Sample, view: View, row: &Row) -> Vec<String> {
     match view {
-        View::Classes => class(sample, &row.name),
-        View::Lanes => lane(sample, &row.name),
+        View::Classes => class(sample, row),
+        View::Lanes => lane(sample, row),
         View::Tunnels => tunnel(sample, &row.name),
         View::Tenants => tenant(sample, row),
         View::Rules => rule(sample, &row.name),
@@ -18,23 +18,33 @@ pub fn about(sample: &Sample, view: View, row: &Row) -> Vec<String> {
     .unwrap_or_default()
 }
 
-fn class(sample: &Sample, name: &str) -> Option<Vec<String>> {
-    let class = sample.status.classes.iter().find(|class| class.name == name)?;
+fn class(sample: &Sample, row: &Row) -> Option<Vec<String>> {
+    let name = &row.name;
+    let class = sample.status.classes.iter().find(|class| class.name == *name)?;
     let outer = class.outer_dscp.map(|dscp| format!(", outer DSCP {dscp}")).unwrap_or_default();
-    let of_class = sample.classes.iter().filter(|count| count.class == name);
+    let of_class = sample.classes.iter().filter(|count| count.class == *name);
     let blocked: u64 = of_class.map(|count| count.blocked).sum();
-    let lanes = sample.lanes.iter().filter(|lane| lane.class == name);
+    let lanes = sample.lanes.iter().filter(|lane| lane.class == *name);
     let (replayed, forged) =
         lanes.fold((0, 0), |(replayed, forged), lane| (replayed + lane.replay_errors, forged + lane.integrity_errors));
     Some(vec![
         format!("class {name}: lanes in a tunnel {}, if none is up {}{outer}", class.lanes, way(&class.fallback)),
         format!("in all: {} blocked, {} replayed, {} not authentic", full(blocked), full(replayed), full(forged)),
-        off(sample, |detour| detour.class == name, |detour| &detour.tunnel),
+        or_latency(off(sample, |detour| detour.class == *name, |detour| &detour.tunnel), row),
     ])
 }
 
-fn lane(sample: &Sample, name: &str) -> Option<Vec<String>> {
-    let count = sample.lanes.iter().find(|lane| lane_name(&lane.tunnel, &lane.class, lane.lane) == name)?;
+/// What is wrong, or else how long its packets took.
+fn or_latency(wrong: String, row: &Row) -> String {
+    match row.latency {
+        Some(latency) if wrong.is_empty() => latency.text(),
+        Some(_) | None => wrong,
+    }
+}
+
+fn lane(sample: &Sample, row: &Row) -> Option<Vec<String>> {
+    let name = &row.name;
+    let count = sample.lanes.iter().find(|lane| lane_name(&lane.tunnel, &lane.class, lane.lane) == *name)?;
     let tunnel = sample.status.tunnels.iter().find(|tunnel| tunnel.name == count.tunnel)?;
     let lane = tunnel.lanes.iter().find(|lane| (&lane.class, lane.lane) == (&count.class, count.lane))?;
     let since = match lane.since {
@@ -52,7 +62,7 @@ fn lane(sample: &Sample, name: &str) -> Option<Vec<String>> {
             full(count.replay_errors),
             full(count.integrity_errors)
         ),
-        if lane.up { String::new() } else { trouble(tunnel) },
+        or_latency(if lane.up { String::new() } else { trouble(tunnel) }, row),
     ])
 }
 

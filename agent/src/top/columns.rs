@@ -12,21 +12,26 @@ const HISTORY_LEAST: usize = 8;
 const HISTORY_MOST: usize = 60;
 /// What is left of names before the sparkline goes.
 const NAME_LEAST: usize = 16;
+/// And before latencies do.
+const NAME_SHORT: usize = 12;
 
-/// What names and states would like to have.
+/// What rows would like to have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wish {
     /// The longest name.
     pub name: usize,
     /// The longest state.
     pub state: usize,
+    /// Whether packets of any are timed.
+    pub timed: bool,
 }
 
 impl Wish {
     /// Of these rows.
     pub fn of<'a>(rows: impl Iterator<Item = &'a Row> + Clone) -> Self {
         let widest = |of: fn(&Row) -> &str| rows.clone().map(|row| width(of(row))).max().unwrap_or(0);
-        Self { name: widest(|row| &row.name), state: widest(|row| &row.state) }
+        let timed = rows.clone().any(|row| row.latency.is_some());
+        Self { name: widest(|row| &row.name), state: widest(|row| &row.state), timed }
     }
 }
 
@@ -36,7 +41,7 @@ impl Column {
         match self {
             Self::Name | Self::State | Self::Class | Self::History => false,
             Self::PacketsOut | Self::BitsOut | Self::PacketsIn | Self::BitsIn => true,
-            Self::Share | Self::Fallback | Self::Errors => true,
+            Self::Share | Self::Fallback | Self::Errors | Self::Latency => true,
         }
     }
 
@@ -51,6 +56,7 @@ impl Column {
             Self::Share => row.share.map_or_else(|| "-".to_owned(), percent),
             Self::Fallback => known(row.fallback),
             Self::Errors => known(row.errors),
+            Self::Latency => row.latency.map_or_else(|| "-".to_owned(), |latency| latency.cell()),
             Self::State | Self::Class => row.state.clone(),
             Self::History => String::new(),
         }
@@ -58,15 +64,21 @@ impl Column {
 }
 
 /// The columns of a view that fit into `room`, each with its width, one blank apart. Numbers are never cut: what is not
-/// there for them is taken from the sparkline, from names, and from states.
+/// there for them is taken from the sparkline, from names, and from states. Latencies are there where packets are timed and names
+/// do not suffer for it.
 pub fn fit(view: View, room: usize, wish: Wish) -> Vec<(Column, usize)> {
-    let all = view.columns();
-    let numbers: usize = all.iter().filter(|column| column.is_number()).map(|column| number(*column, view) + 1).sum();
-    let has_state = all.iter().any(|column| matches!(column, Column::State | Column::Class));
+    let has_state = view.columns().iter().any(|column| matches!(column, Column::State | Column::Class));
     let wish = Wish {
         name: wish.name.max(width(Column::Name.head(view))),
         state: if has_state { wish.state.max(width(Column::State.head(view))) + 1 } else { 0 },
+        ..wish
     };
+    let of_number = |column: &Column| if column.is_number() { number(*column, view) + 1 } else { 0 };
+    let most: usize = view.columns().iter().map(of_number).sum();
+    let timed = wish.timed && room >= most + wish.state + wish.name.min(NAME_SHORT);
+    let is_there = |column: &Column| timed || *column != Column::Latency;
+    let all: Vec<Column> = view.columns().iter().copied().filter(is_there).collect();
+    let numbers: usize = all.iter().map(of_number).sum();
     let left = room.saturating_sub(numbers);
     let beside = left.saturating_sub(wish.state);
     let (name, history) = match beside {
@@ -98,8 +110,8 @@ pub fn width(text: &str) -> usize {
 mod tests {
     use super::*;
 
-    fn of(view: View, room: usize, name: usize, state: usize) -> Vec<(Column, usize)> {
-        let columns = fit(view, room, Wish { name, state });
+    fn of(view: View, room: usize, wish: Wish) -> Vec<(Column, usize)> {
+        let columns = fit(view, room, wish);
         let taken: usize = columns.iter().map(|(_, width)| width + 1).sum::<usize>() - 1;
         assert!(taken <= room, "{columns:?} in {room}");
         columns
@@ -118,7 +130,7 @@ mod tests {
             (70, Some(11), Some(10), None),
             (60, Some(8), Some(3), None),
         ] {
-            let columns = of(View::Classes, room, 16, 10);
+            let columns = of(View::Classes, room, Wish { name: 16, state: 10, timed: false });
             assert_eq!(
                 [Column::Name, Column::State, Column::History].map(|column| width_of(&columns, column)),
                 [name, state, history],
@@ -133,9 +145,27 @@ mod tests {
         for view in View::ALL {
             for room in 60..250 {
                 for (name, state) in [(0, 0), (7, 4), (31, 12), (63, 40)] {
-                    assert!(width_of(&of(view, room, name, state), Column::Name).is_some());
+                    for timed in [false, true] {
+                        let columns = of(view, room, Wish { name, state, timed });
+                        assert!(width_of(&columns, Column::Name).is_some());
+                    }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn see_latencies_are_there_where_packets_are_timed_and_the_room_is() {
+        let has = |view, room, timed| {
+            let columns = of(view, room, Wish { name: 20, state: 9, timed });
+            width_of(&columns, Column::Latency)
+        };
+        for view in [View::Classes, View::Lanes] {
+            assert_eq!([80, 200].map(|room| has(view, room, true)), [Some(5); 2]);
+            assert_eq!((has(view, 60, true), has(view, 200, false)), (None, None));
+        }
+        for view in [View::Tunnels, View::Tenants, View::Rules] {
+            assert_eq!(has(view, 200, true), None);
         }
     }
 }

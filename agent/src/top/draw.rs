@@ -205,7 +205,8 @@ impl Screen {
             Column::Fallback => lit(row.fallback, Health::Odd),
             Column::Errors => lit(row.errors, Health::Bad),
             Column::History => look.quiet(),
-            Column::PacketsOut | Column::BitsOut | Column::PacketsIn | Column::BitsIn | Column::Share => Style::new(),
+            Column::PacketsOut | Column::BitsOut | Column::PacketsIn | Column::BitsIn => Style::new(),
+            Column::Share | Column::Latency => Style::new(),
         }
     }
 

@@ -19,6 +19,7 @@ pub const HELP: &str = "
  FALL       packets per second on another class's lane, or in clear
  ERR        packets per second that were blocked (classes, tenants), or
             replayed or not authentic (classes, lanes, tunnels)
+ P99        what 99 of 100 packets timed in the last minute took to the wire
  STATE      \"to CLASS\" falls back there, BLOCKED drops; \"2 of 9 off\" in two
             of nine tunnels
  HISTORY    bits of each look, the highest of the row being full height

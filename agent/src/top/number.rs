@@ -26,6 +26,15 @@ pub fn known(value: Option<f64>) -> String {
     value.map_or_else(|| "-".to_owned(), short)
 }
 
+/// A time of less than 1,000 s in five characters: `200us`, `5ms`, `1s`. In letters that every terminal has.
+pub fn duration(seconds: f64) -> String {
+    match seconds {
+        ..0.000_999_5 => format!("{:.0}us", seconds * 1e6),
+        ..0.999_5 => format!("{:.0}ms", seconds * 1e3),
+        _ => format!("{seconds:.0}s"),
+    }
+}
+
 /// A share of 1: `0%`, `0.1%`, `12.3%`, `100%`.
 pub fn percent(share: f64) -> String {
     match share * 100.0 {
@@ -50,6 +59,8 @@ pub fn full(count: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use lanekeeper_common::latency::BOUNDS;
+
     use super::*;
 
     #[test]
@@ -72,6 +83,15 @@ mod tests {
             assert!(text.len() <= 5);
         }
         assert_eq!((known(None), known(Some(2.0))), ("-".into(), "2.00".into()));
+    }
+
+    #[test]
+    fn see_bounds_of_latencies_are_whole_numbers_of_five_characters_at_most() {
+        let bounds = BOUNDS.map(|nanoseconds| duration(nanoseconds as f64 / 1e9));
+        assert_eq!(
+            bounds.join(" "),
+            "10us 20us 50us 100us 200us 500us 1ms 2ms 5ms 10ms 20ms 50ms 100ms 200ms 500ms 1s"
+        );
     }
 
     #[test]

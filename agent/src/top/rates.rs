@@ -8,8 +8,8 @@ use std::hash::Hash;
 use serde::Serialize;
 
 use self::moved::{ClassMoved, FallbackMoved, LaneMoved, Moved};
-use super::View;
 use super::sample::Sample;
+use super::{Latency, View};
 use crate::compile::series::ALL_CLASSES;
 use crate::status::{Detour, LaneStatus, Status, TunnelStatus};
 
@@ -50,6 +50,8 @@ pub struct Row {
     pub fallback: Option<f64>,
     /// Packets per second that were blocked, fell out of the replay window or failed authentication.
     pub errors: Option<f64>,
+    /// How long its packets took to the wire; [`super::Minute`] knows. `None` where the file does not ask for that, too.
+    pub latency: Option<Latency>,
     /// How it stands, in a word or two.
     pub state: String,
     /// How bad that is.
@@ -161,6 +163,7 @@ fn total(moved: &Moved<'_>) -> Row {
         share: None,
         fallback: sum(moved.fallbacks.iter().map(|fallback| fallback.packets)),
         errors: sum(blocked.chain(moved.lanes.iter().map(|lane| lane.errors)).chain([moved.without_tables])),
+        latency: None,
         state: String::new(),
         health: Health::Good,
     }
@@ -181,6 +184,7 @@ fn classes(status: &Status, moved: &Moved<'_>) -> Vec<Row> {
             share: None,
             fallback: sum(members(&fallbacks, name).iter().map(|fallback| fallback.packets)),
             errors: sum(blocked.chain(members(&lanes, name).iter().map(|lane| lane.errors))),
+            latency: None,
             state,
             health,
         }
@@ -241,6 +245,7 @@ fn lanes(status: &Status, moved: &Moved<'_>) -> Vec<Row> {
             share: None,
             fallback: None,
             errors: lane.errors,
+            latency: None,
             state: state.to_owned(),
             health,
         }
@@ -276,6 +281,7 @@ fn tunnels(status: &Status, moved: &Moved<'_>) -> Vec<Row> {
             share: None,
             fallback: sum(members(&fallbacks, &tunnel.name).iter().map(|fallback| fallback.packets)),
             errors: sum(lanes.iter().map(|lane| lane.errors)),
+            latency: None,
             state,
             health,
         }
@@ -293,6 +299,7 @@ fn tenants(moved: &Moved<'_>) -> Vec<Row> {
             share: None,
             fallback: None,
             errors: sum(classes.iter().map(|class| class.blocked)),
+            latency: None,
             state: String::new(),
             health: Health::Good,
         })
@@ -312,6 +319,7 @@ fn rules(classes: &[Row], moved: &Moved<'_>) -> Vec<Row> {
             share: None,
             fallback: None,
             errors: None,
+            latency: None,
             state: match health {
                 Health::Good => rule.class.to_owned(),
                 Health::Odd | Health::Bad => format!("{} {state}", rule.class),

@@ -1,11 +1,13 @@
 //! What the running agent hands out for `top`: how it stands, and all that the policy implies of what it has counted.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
+use lanekeeper_common::latency::{BUCKETS, Delays};
 use lanekeeper_common::verdict::{BlockReason, ParseReason};
 use serde::{Deserialize, Serialize};
 
 use crate::compile::series::{ALL_CLASSES, Direction, LaneEvent, Reading, Series, counts_by_class};
+use crate::lane::LaneId;
 use crate::metrics::detours;
 use crate::policy::{ClassIndex, Policy};
 use crate::status::Status;
@@ -78,6 +80,10 @@ pub struct LaneCount {
     pub replay_errors: u64,
     /// Packets that failed authentication.
     pub integrity_errors: u64,
+    /// Packets that were timed on their way to the wire, by the buckets of [`lanekeeper_common::latency`]; `None` where the file
+    /// does not ask for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delays: Option<[u64; BUCKETS]>,
 }
 
 /// What took another class's lane.
@@ -108,7 +114,14 @@ pub struct RuleCount {
 
 impl Sample {
     /// Of what runs and what was read. What the policy does not imply any more is left out, as in `/metrics`.
-    pub fn of(policy: &Policy, status: Status, readings: &[Reading], at: u64, now: u64) -> Self {
+    pub fn of(
+        policy: &Policy,
+        status: Status,
+        readings: &[Reading],
+        delays: &BTreeMap<LaneId, Delays>,
+        at: u64,
+        now: u64,
+    ) -> Self {
         let read = Read(readings.iter().map(|reading| (&reading.series, reading)).collect());
         let without_tables =
             Series::Blocked { tenant: String::new(), class: String::new(), reason: BlockReason::NoTables };
@@ -117,7 +130,7 @@ impl Sample {
             now,
             status,
             classes: classes(policy, &read),
-            lanes: lanes(policy, &read),
+            lanes: lanes(policy, &read, delays),
             fallbacks: fallbacks(policy, &read),
             rules: rules(policy, &read),
             without_tables: read.packets(&without_tables),
@@ -164,7 +177,7 @@ fn classes(policy: &Policy, read: &Read<'_>) -> Vec<ClassCount> {
     counts
 }
 
-fn lanes(policy: &Policy, read: &Read<'_>) -> Vec<LaneCount> {
+fn lanes(policy: &Policy, read: &Read<'_>, delays: &BTreeMap<LaneId, Delays>) -> Vec<LaneCount> {
     let mut counts = Vec::new();
     for tunnel in &policy.tunnels {
         for lane in &tunnel.lanes {
@@ -177,6 +190,8 @@ fn lanes(policy: &Policy, read: &Read<'_>) -> Vec<LaneCount> {
                 let (tunnel, class) = (tunnel.clone(), class.clone());
                 read.packets(&Series::Event { tunnel, class, index: lane.index, event })
             };
+            let id = LaneId { tunnel: tunnel.clone(), class: class.clone(), index: lane.index };
+            let buckets = || delays.get(&id).copied().unwrap_or_default().buckets;
             counts.push(LaneCount {
                 lane: lane.index,
                 out: way(Direction::Out),
@@ -184,6 +199,7 @@ fn lanes(policy: &Policy, read: &Read<'_>) -> Vec<LaneCount> {
                 rekeys: event(LaneEvent::Rekey),
                 replay_errors: event(LaneEvent::ReplayError),
                 integrity_errors: event(LaneEvent::IntegrityError),
+                delays: policy.latency_every.map(|_| buckets()),
                 tunnel,
                 class,
             });
@@ -265,7 +281,11 @@ mod tests {
             reading(Series::Parse { reason: ParseReason::Truncated }, 15),
             reading(Series::Parse { reason: ParseReason::NotIp }, 16),
         ];
-        let sample = Sample::of(&policy, Status::default(), &readings, 17, 18);
+        let of_bulk = LaneId { tunnel: tunnel(), class: "bulk".into(), index: 1 };
+        let mut buckets = [0; BUCKETS];
+        buckets[2] = 19;
+        let delays = BTreeMap::from([(of_bulk, Delays { buckets, sum: 20 })]);
+        let sample = Sample::of(&policy, Status::default(), &readings, &delays, 17, 18);
         assert_eq!((sample.at, sample.now, sample.without_tables, sample.unparsed), (17, 18, 5, 31));
         let names: Vec<(&str, &str)> =
             sample.classes.iter().map(|count| (count.tenant.as_str(), count.class.as_str())).collect();
@@ -293,6 +313,13 @@ mod tests {
         let rules: Vec<(&str, &str, u64)> =
             sample.rules.iter().map(|rule| (rule.tenant.as_str(), rule.rule.as_str(), rule.count.packets)).collect();
         assert_eq!(rules, [("acme", "sip", 13)]);
+        assert_eq!(serde_json::from_str::<Sample>(&serde_json::to_string(&sample).unwrap()).unwrap(), sample);
+
+        // What took how long is there where the file asks for it, of each lane.
+        policy.latency_every = Some(1);
+        let sample = Sample::of(&policy, Status::default(), &readings, &delays, 17, 18);
+        let timed: Vec<Option<u64>> = sample.lanes.iter().map(|lane| lane.delays.map(|n| n.iter().sum())).collect();
+        assert_eq!(timed, [Some(0), Some(0), Some(19), Some(0)]);
         assert_eq!(serde_json::from_str::<Sample>(&serde_json::to_string(&sample).unwrap()).unwrap(), sample);
     }
 }

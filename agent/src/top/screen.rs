@@ -9,7 +9,7 @@ use super::list::Choice;
 use super::rates::{Rates, Row};
 use super::sample::Sample;
 use super::view::{Sort, View};
-use super::{Look, delay};
+use super::{Look, Minute, delay};
 
 /// How it begins.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -31,6 +31,7 @@ pub struct Screen {
     pub(super) sample: Option<Sample>,
     pub(super) rates: Rates,
     pub(super) history: History,
+    pub(super) minute: Minute,
     /// When the sample came.
     pub(super) sampled: Duration,
     /// Why there is no newer one.
@@ -92,6 +93,8 @@ impl Screen {
             return;
         }
         self.rates = Rates::of(self.sample.as_ref(), &sample);
+        self.minute.fill(&sample, &mut self.rates);
+        self.minute.remember(&sample);
         self.history.push(&self.rates);
         self.sample = Some(sample);
         self.sampled = now;

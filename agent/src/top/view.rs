@@ -57,6 +57,8 @@ pub enum Column {
     Fallback,
     /// Packets per second that were blocked, replayed or failed authentication.
     Errors,
+    /// What 99 of 100 timed packets took to the wire at most.
+    Latency,
     /// How it stands.
     State,
     /// The class that a rule gives.
@@ -65,7 +67,7 @@ pub enum Column {
     History,
 }
 
-use Column::{BitsIn, BitsOut, Class, Errors, History, Name, PacketsIn, PacketsOut, Share, State};
+use Column::{BitsIn, BitsOut, Class, Errors, History, Latency, Name, PacketsIn, PacketsOut, Share, State};
 
 impl View {
     /// In the order of their digits.
@@ -85,10 +87,24 @@ impl View {
     /// What is said of each, from left to right.
     pub const fn columns(self) -> &'static [Column] {
         match self {
-            Self::Classes | Self::Tunnels => {
+            Self::Classes => &[
+                Name,
+                PacketsOut,
+                BitsOut,
+                PacketsIn,
+                BitsIn,
+                Share,
+                Column::Fallback,
+                Errors,
+                Latency,
+                State,
+                History,
+            ],
+            Self::Lanes => &[Name, PacketsOut, BitsOut, PacketsIn, BitsIn, Share, Errors, Latency, State, History],
+            // Bulk may wait, and voice may not: of both together nothing can be said.
+            Self::Tunnels => {
                 &[Name, PacketsOut, BitsOut, PacketsIn, BitsIn, Share, Column::Fallback, Errors, State, History]
             }
-            Self::Lanes => &[Name, PacketsOut, BitsOut, PacketsIn, BitsIn, Share, Errors, State, History],
             Self::Tenants => &[Name, PacketsOut, BitsOut, PacketsIn, BitsIn, Share, Errors, History],
             Self::Rules => &[Name, PacketsOut, BitsOut, Share, Class, History],
         }
@@ -156,6 +172,7 @@ impl Column {
             (Share, _) => "SHARE",
             (Column::Fallback, _) => "FALL",
             (Errors, _) => "ERR",
+            (Latency, _) => "P99",
             (State, _) => "STATE",
             (Class, _) => "CLASS",
             (History, _) => "HISTORY",

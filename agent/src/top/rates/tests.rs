@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::compile::series::{Direction, LaneEvent, Reading, Series};
 use crate::lane::{Condition, LaneId};
@@ -22,7 +24,7 @@ fn sample(policy: &Policy, second: u64, up: &[&str], readings: &[Reading]) -> Sa
     let is_up = |id: &LaneId| up.contains(&format!("{}.{}", id.class, id.index).as_str());
     let condition = |id: &LaneId| if is_up(id) { Condition::Up } else { Condition::Down };
     let status = Status::of(policy, |id| Standing { condition: condition(id), since: 0 });
-    Sample::of(policy, status, readings, second * 1_000_000, second)
+    Sample::of(policy, status, readings, &BTreeMap::new(), second * 1_000_000, second)
 }
 
 fn read(series: Series, packets: u64) -> Reading {
@@ -165,7 +167,7 @@ fn see_states_say_where_classes_go() {
     policy.tunnels.push(second);
     let condition = |id: &LaneId| if id.tunnel == "branch-7" { Condition::Up } else { Condition::Down };
     let status = |id: &LaneId| Standing { condition: condition(id), since: 0 };
-    let after = Sample::of(&policy, Status::of(&policy, status), &[], 1, 1);
+    let after = Sample::of(&policy, Status::of(&policy, status), &[], &BTreeMap::new(), 1, 1);
     let of: Vec<String> = Rates::of(None, &after).classes.into_iter().map(|row| row.state).collect();
     assert_eq!(of, ["1 of 2 off", "up", "1 of 2 off"]);
     policy.classes[2].fallback = crate::policy::Fallback::Clear;
@@ -183,7 +185,7 @@ fn see_rates_in_json_say_null_where_nothing_is_known() {
         json["classes"][0],
         serde_json::json!({
             "name": "voice", "out": { "packets": 5.0, "bits": 5000.0 }, "in": { "packets": 0.0, "bits": 0.0 },
-            "share": 1.0, "fallback": 0.0, "errors": 0.0, "state": "up",
+            "share": 1.0, "fallback": 0.0, "errors": 0.0, "latency": null, "state": "up",
         })
     );
     assert_eq!((&json["seconds"], &json["rules"][0]["in"]), (&2.0.into(), &serde_json::Value::Null));
