@@ -26,12 +26,26 @@ pub(super) struct Lane {
     pub(super) lacks_since: Option<Duration>,
     pub(super) retry: Backoff,
     pub(super) doubles_since: Option<Duration>,
+    /// Whether charon's list has them, too.
+    pub(super) doubles: Doubles,
     /// charon has a trap for it.
     pub(super) trapped: bool,
     /// A packet has asked for it, or it was up before charon's restart: it is initiated.
     pub(super) wanted: bool,
     told: Condition,
     up_since: Duration,
+}
+
+/// How doubles of a lane are known. Of rekeys that both ends began at once charon tells each new CHILD_SA, and nothing when the
+/// redundant one goes (5.9.8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Doubles {
+    /// By events alone.
+    Told,
+    /// Likewise, and since then a list is awaited.
+    Asked(Duration),
+    /// The list has them.
+    Listed,
 }
 
 #[derive(Debug, Clone)]
@@ -60,6 +74,7 @@ impl Lane {
             lacks_since: None,
             retry: Backoff::default(),
             doubles_since: None,
+            doubles: Doubles::Told,
             trapped: false,
             wanted: false,
             told: Condition::Down,

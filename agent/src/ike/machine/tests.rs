@@ -166,8 +166,27 @@ fn doubles_leave_the_lane_up_and_the_older_is_closed_after_a_while() {
     let mut bench = Bench::steady(&testing::policy());
     assert_eq!(bench.up("voice.0", 7), []);
     assert_eq!(bench.pass(4 * SECOND), []);
-    assert_eq!(bench.pass(2 * SECOND), [Action::CloseChild(1)]);
+    assert_eq!(bench.pass(2 * SECOND), [Action::ListSas]);
+    assert_eq!(bench.pass(2 * SECOND), []);
+    let listed = ike_with(1, vec![child("voice.0", 1), child("voice.0", 7), child("bulk.0", 2), child("bulk.1", 3)]);
+    let actions = bench.feed(Input::Sas { asked: bench.now, sas: vec![listed] });
+    assert_eq!(actions, [Action::CloseChild(1)]);
     assert_eq!(bench.down("voice.0", 1), []);
+    assert_eq!(bench.machine.status()[0].lanes[0].spis, Some((7, 1007)));
+}
+
+/// charon 5.9.8 tells of both new CHILD_SAs, and says nothing when the one that has lost goes.
+#[test]
+fn of_rekeys_that_collide_the_one_that_charon_keeps_is_kept() {
+    let mut bench = Bench::steady(&testing::policy());
+    for new in [8, 7] {
+        let rekey = Notice::ChildRekeyed { ike: ike_with(1, vec![]), old: 1, new: child("voice.0", new) };
+        assert_eq!(told(&bench.feed(Input::Notice(rekey))), [Event::Rekeyed(lane("voice", 0))]);
+    }
+    assert_eq!(bench.pass(6 * SECOND), [Action::ListSas]);
+    let listed = ike_with(1, vec![child("voice.0", 7), child("bulk.0", 2), child("bulk.1", 3)]);
+    assert_eq!(bench.feed(Input::Sas { asked: bench.now, sas: vec![listed] }), []);
+    assert_eq!(bench.pass(20 * SECOND), []);
     assert_eq!(bench.machine.status()[0].lanes[0].spis, Some((7, 1007)));
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::backoff::{Backoff, Chance};
-use super::lane::{Change, Lane};
+use super::lane::{Change, Doubles, Lane};
 use super::{Action, HOLD_AFTER_CONTACT, LACKS, stands};
 use crate::ike::connection::ChildLane;
 use crate::ike::sas::{ChildSa, IkeSa, IkeState, Notice};
@@ -340,6 +340,9 @@ impl Tunnel {
         self.ikes.retain(|id, learned| *learned >= asked || listed.contains(&Sa::Ike(*id)));
         for state in &mut self.lanes {
             state.children.retain(|id, child| child.learned >= asked || listed.contains(&Sa::Child(*id)));
+            if matches!(state.doubles, Doubles::Asked(at) if at <= asked) {
+                state.doubles = Doubles::Listed;
+            }
         }
         self.gone.retain(|_, at| *at + REMEMBER > now);
     }
@@ -527,22 +530,36 @@ impl Tunnel {
         for lane in 0..self.lanes.len() {
             let state = &mut self.lanes[lane];
             if state.children.len() < 2 {
-                state.doubles_since = None;
+                (state.doubles_since, state.doubles) = (None, Doubles::Told);
                 continue;
             }
             state.doubles_since.get_or_insert(now);
-            if self.doubles_due(&self.lanes[lane]).is_some_and(|at| at <= now) {
-                let state = &mut self.lanes[lane];
-                // Once more after the same time, should one of them stay.
-                state.doubles_since = Some(now);
-                let newest = state.newest();
-                let others = state.children.keys().filter(|id| Some(**id) != newest);
-                actions.extend(others.map(|id| Action::CloseChild(*id)));
+            if self.doubles_due(&self.lanes[lane]).is_none_or(|at| at > now) {
+                continue;
+            }
+            let state = &mut self.lanes[lane];
+            match state.doubles {
+                Doubles::Told => {
+                    state.doubles = Doubles::Asked(now);
+                    actions.push(Action::ListSas);
+                }
+                Doubles::Asked(_) => {}
+                Doubles::Listed => {
+                    // Once more after the same time, should one of them stay.
+                    (state.doubles_since, state.doubles) = (Some(now), Doubles::Told);
+                    let newest = state.newest();
+                    let others = state.children.keys().filter(|id| Some(**id) != newest);
+                    actions.extend(others.map(|id| Action::CloseChild(*id)));
+                }
             }
         }
     }
 
+    /// When they are asked about, or closed.
     fn doubles_due(&self, state: &Lane) -> Option<Duration> {
+        if matches!(state.doubles, Doubles::Asked(_)) {
+            return None;
+        }
         match state.lane.start {
             Start::Start | Start::Trap if self.load.connection.yields => {
                 state.doubles_since.map(|since| since + 3 * SURPLUS)
