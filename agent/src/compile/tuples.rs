@@ -67,8 +67,8 @@ impl Link {
     }
 }
 
-/// Records that a tenant has in a chain of its own at most. With 16 a packet of the last of them reads as much as one that
-/// goes by tuples.
+/// Records that a tenant has in a chain of its own at most: some more than the ten of the tenants that are measured. From how
+/// many on tuples are cheaper is not known.
 pub(super) const FEW: usize = 16;
 
 /// Where a record is.
