@@ -10,7 +10,6 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
@@ -40,7 +39,7 @@ pub mod tmux;
 pub mod traffic;
 pub mod wan;
 
-use netns::{Netns, Ns, run};
+use netns::{Netns, Ns};
 use traffic::Flow;
 
 use crate::alone::alone;
@@ -158,17 +157,12 @@ impl Lab {
     /// of this process is there.
     pub fn new(name: &str) -> Result<Self> {
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let netns = |role: &str| Netns::new(&format!("lk-{name}-{role}"));
+        let [lana, lanb, gwa, gwb, wan] =
+            Netns::several(["lana", "lanb", "gwa", "gwb", "wan"].map(|role| format!("lk-{name}-{role}")))?;
         // Not named after the process: in a namespace of its own each has the same number.
         let template = format!("/tmp/lk-lab-{name}-XXXXXX");
         let folder = mkdtemp(template.as_str()).with_context(|| template.clone())?;
-        let lab = Self {
-            lans: [netns("lana")?, netns("lanb")?],
-            gateways: [netns("gwa")?, netns("gwb")?],
-            wan: netns("wan")?,
-            folder,
-            _alone: alone,
-        };
+        let lab = Self { lans: [lana, lanb], gateways: [gwa, gwb], wan, folder, _alone: alone };
         lab.join()?;
         Ok(lab)
     }
@@ -216,62 +210,76 @@ impl Lab {
         }
     }
 
+    /// In few scripts: a lab is made for nearly every test, and in a guest each process takes 30 ms or more.
     fn join(&self) -> Result<()> {
-        for netns in [&self.wan].into_iter().chain(&self.gateways).chain(&self.lans) {
-            netns.sh(QUIET)?;
-        }
-        for netns in [&self.wan].into_iter().chain(&self.gateways) {
-            netns.sh(FORWARD)?;
-        }
+        let all = || [&self.wan].into_iter().chain(&self.gateways).chain(&self.lans);
+        let mut links = String::new();
         for side in [Side::A, Side::B] {
-            self.join_side(side)?;
+            let (lan, gateway) = (&self.lans[side as usize], &self.gateways[side as usize]);
+            links += &link("lan0", gateway, "eth0", lan);
+            links += &link("wan0", gateway, side.router_device(), &self.wan);
         }
-        for netns in [&self.wan].into_iter().chain(&self.gateways).chain(&self.lans) {
-            netns.sh(CARRIERS).context("links have no carrier after ten seconds")?;
+        self.wan.sh(&links)?;
+        let addresses = [Side::A, Side::B].map(Addresses::of);
+        let [a, b] = &addresses;
+        self.wan.sh(&format!("{QUIET}\n{FORWARD}\nip link set lo up\n{}{}", a.router, b.router))?;
+        for (at, addresses) in addresses.iter().enumerate() {
+            self.gateways[at].sh(&format!("{QUIET}\n{FORWARD}\n{}", addresses.gateway))?;
+            self.lans[at].sh(&format!("{QUIET}\n{}", addresses.lan))?;
         }
-        Ok(())
+        all().try_for_each(|netns| netns.sh(CARRIERS).map(drop)).context("links have no carrier after ten seconds")
     }
+}
 
-    fn join_side(&self, side: Side) -> Result<()> {
-        let (lan, gateway) = (&self.lans[side as usize], &self.gateways[side as usize]);
-        let router = side.router_device();
-        link("lan0", gateway, "eth0", lan)?;
-        link("wan0", gateway, router, &self.wan)?;
+/// What gives each machine of a side its addresses, and brings its links up.
+struct Addresses {
+    lan: String,
+    gateway: String,
+    router: String,
+}
+
+impl Addresses {
+    fn of(side: Side) -> Self {
+        let device = side.router_device();
         let (host4, host6) = (side.host(Family::V4), side.host(Family::V6));
         let (outer4, outer6) = (side.outer(Family::V4), side.outer(Family::V6));
         let (lan4, lan6, router4, router6) = (first(host4), first(host6), first(outer4), first(outer6));
-        lan.sh(&format!(
-            "ip addr add {host4}/24 dev eth0
-             ip addr add {host6}/64 dev eth0 nodad
-             ip link set eth0 up
-             ip route add default via {lan4}
-             ip -6 route add default via {lan6}"
-        ))?;
-        self.wan.sh(&format!(
-            "ip addr add {router4}/24 dev {router}
-             ip addr add {router6}/64 dev {router} nodad
-             ip link set {router} up"
-        ))?;
-        gateway.sh(&format!(
-            "ip addr add {lan4}/24 dev lan0
-             ip addr add {lan6}/64 dev lan0 nodad
-             ip addr add {outer4}/24 dev wan0
-             ip addr add {outer6}/64 dev wan0 nodad
-             ip link set lan0 up
-             ip link set wan0 up
-             ip route add default via {router4}
-             ip -6 route add default via {router6}"
-        ))?;
-        Ok(())
+        Self {
+            lan: format!(
+                "ip link set lo up
+                 ip addr add {host4}/24 dev eth0
+                 ip addr add {host6}/64 dev eth0 nodad
+                 ip link set eth0 up
+                 ip route add default via {lan4}
+                 ip route add default via {lan6}
+                 "
+            ),
+            gateway: format!(
+                "ip link set lo up
+                 ip addr add {lan4}/24 dev lan0
+                 ip addr add {lan6}/64 dev lan0 nodad
+                 ip addr add {outer4}/24 dev wan0
+                 ip addr add {outer6}/64 dev wan0 nodad
+                 ip link set lan0 up
+                 ip link set wan0 up
+                 ip route add default via {router4}
+                 ip route add default via {router6}
+                 "
+            ),
+            router: format!(
+                "ip addr add {router4}/24 dev {device}
+                 ip addr add {router6}/64 dev {device} nodad
+                 ip link set {device} up
+                 "
+            ),
+        }
     }
 }
 
 /// A veth pair between two namespaces.
-fn link(name: &str, netns: &Netns, peer: &str, peer_netns: &Netns) -> Result<()> {
+fn link(name: &str, netns: &Netns, peer: &str, peer_netns: &Netns) -> String {
     let (netns, peer_netns) = (netns.name(), peer_netns.name());
-    let words = format!("link add {name} netns {netns} type veth peer name {peer} netns {peer_netns}");
-    run(Command::new("ip").args(words.split_whitespace()))?;
-    Ok(())
+    format!("ip link add {name} netns {netns} type veth peer name {peer} netns {peer_netns}\n")
 }
 
 impl Drop for Lab {
@@ -297,8 +305,13 @@ for conf in /proc/sys/net/ipv4/conf/*; do echo 0 > $conf/rp_filter; done";
 
 /// The kernel tells of a carrier up to a second after both ends are up, and only then makes link-local addresses and routes:
 /// a dump before that would differ from one after it.
-const CARRIERS: &str = "for try in $(seq 200); do
-    ip -o link show up | grep -qE 'NO-CARRIER|state (DOWN|LOWERLAYERDOWN)' || exit 0
+const CARRIERS: &str = "try=0
+while [ $try -lt 200 ]; do
+    case $(ip -o link show up) in
+        *NO-CARRIER* | *'state DOWN'* | *'state LOWERLAYERDOWN'*) ;;
+        *) exit 0 ;;
+    esac
+    try=$((try + 1))
     sleep 0.05
 done
 ip -o link show

@@ -6,6 +6,7 @@ use std::process::{Command, ExitStatus, Output};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use nix::mount::{MsFlags, mount, umount};
 use nix::sys::signal::Signal;
 
 use super::failpoints::{self, Failpoints};
@@ -43,7 +44,7 @@ impl Agent {
         };
         fs::create_dir_all(agent.runtime())?;
         fs::create_dir_all(agent.bpffs())?;
-        run(Command::new("mount").args(["-t", "bpf", "bpf"]).arg(agent.bpffs()))?;
+        mount(Some("bpf"), &agent.bpffs(), Some("bpf"), MsFlags::empty(), None::<&str>).context("mount a bpffs")?;
         Ok(agent)
     }
 
@@ -196,8 +197,8 @@ impl Drop for Agent {
         if let Err(error) = self.stop() {
             eprintln!("lab: {error:#}");
         }
-        if let Err(error) = run(Command::new("umount").arg(self.bpffs())) {
-            eprintln!("lab: {error:#}");
+        if let Err(error) = umount(&self.bpffs()) {
+            eprintln!("lab: unmount {}: {error}", self.bpffs().display());
         }
     }
 }

@@ -1,14 +1,17 @@
 //! strongSwan's charon, started by hand in a gateway's namespace with a configuration of its own.
 
-use std::fs;
+use std::ffi::CStr;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
+use std::{fs, io};
 
 use anyhow::{Context, Result};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 
-use super::netns::{Ns, run};
+use super::netns::Ns;
 use super::process::Process;
 
 const CHARON: &str = "/usr/lib/ipsec/charon";
@@ -36,9 +39,10 @@ impl Charon {
         fs::write(&conf, configuration(&socket, &log))?;
         let _ = fs::remove_file(&socket);
         // /var/run is its own, for the pid file; the namespace stays reachable because it is entered first.
-        let script = format!("mount -t tmpfs tmpfs /var/run && exec {}", charon.display());
-        let mut command = ns.command("unshare");
-        command.args(["-m", "sh", "-c", &script]).env("STRONGSWAN_CONF", &conf);
+        let mut command = ns.command(&charon.to_string_lossy());
+        // SAFETY: both are system calls over constants; nothing is allocated between fork and exec.
+        unsafe { command.pre_exec(own_run) };
+        command.env("STRONGSWAN_CONF", &conf);
         let mut process = Process::start("charon", &mut command, &folder.join("charon.out"))?;
         process.wait_until(Duration::from_secs(60), "charon answers on its VICI socket", || socket.exists())?;
         Ok(Self { process, ns: ns.clone(), folder: folder.to_owned() })
@@ -76,13 +80,22 @@ pub fn swanctl(folder: &Path) -> PathBuf {
     folder.join("swanctl")
 }
 
+/// Mounts a /var/run that only the caller and its children see.
+fn own_run() -> io::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    mount(None::<&CStr>, c"/", None::<&CStr>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&CStr>)?;
+    mount(Some(c"tmpfs"), c"/var/run", Some(c"tmpfs"), MsFlags::empty(), None::<&CStr>)?;
+    Ok(())
+}
+
 /// Debian's AppArmor profiles go by a program's path, and keep these two from files that are not in /etc and /run: a copy has
 /// no profile. Its libraries it finds by its RUNPATH.
 fn private(program: &str, folder: &Path) -> Result<PathBuf> {
     // The old copy may still run: it is unlinked, not written over.
-    run(Command::new("cp").args(["--remove-destination", program]).arg(folder))
-        .context("install strongswan-charon and strongswan-swanctl")?;
-    Ok(folder.join(Path::new(program).file_name().context("it has no name")?))
+    let copy = folder.join(Path::new(program).file_name().context("it has no name")?);
+    let _ = fs::remove_file(&copy);
+    fs::copy(program, &copy).context("install strongswan-charon and strongswan-swanctl")?;
+    Ok(copy)
 }
 
 fn configuration(socket: &Path, log: &Path) -> String {

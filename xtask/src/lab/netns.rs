@@ -1,12 +1,23 @@
 //! Network namespaces: made, entered, and deleted with all that runs on their links.
 
+use std::ffi::CString;
+use std::fmt::Write as _;
 use std::fs::File;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::thread;
 
 use anyhow::{Context, Result, bail};
+use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, setns};
+use nix::sys::stat::Mode;
+
+/// Tools that read their commands from a file too: in an emulated guest each start of one takes 50 ms.
+const BATCHED: [&str; 2] = ["ip", "tc"];
+
+/// Ends such commands in a script.
+const END: &str = "END-OF-BATCH";
 
 /// A network namespace that we made; deleted at drop.
 #[derive(Debug)]
@@ -21,10 +32,16 @@ pub struct Ns(String);
 impl Netns {
     /// Makes the namespace, with `lo` up.
     pub fn new(name: &str) -> Result<Self> {
-        run(Command::new("ip").args(["netns", "add", name]))?;
-        let netns = Self { name: name.to_owned() };
+        let [netns] = Self::several([name.to_owned()])?;
         netns.sh("ip link set lo up")?;
         Ok(netns)
+    }
+
+    /// Makes several, with `lo` down.
+    pub fn several<const N: usize>(names: [String; N]) -> Result<[Self; N]> {
+        let script: String = names.iter().map(|name| format!("ip netns add {name}\n")).collect();
+        run(Command::new("sh").args(["-ec", &batched(&script)]))?;
+        Ok(names.map(|name| Self { name }))
     }
 
     /// A handle for other threads.
@@ -64,15 +81,27 @@ impl Ns {
 
     /// As [`Netns::sh`].
     pub fn sh(&self, script: &str) -> Result<String> {
-        let output =
-            run(self.command("sh").args(["-ec", script])).with_context(|| format!("in {}: {script}", self.0))?;
+        let script = batched(script);
+        let output = self
+            .run(|| run(Command::new("sh").args(["-ec", &script])))
+            .with_context(|| format!("in {}: {script}", self.0))?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// As [`Netns::command`].
+    ///
+    /// # Panics
+    /// The namespace's name has a byte of 0.
     pub fn command(&self, program: &str) -> Command {
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--net={}", self.path().display())).arg("--").arg(program);
+        let path = CString::new(self.path().into_os_string().into_encoded_bytes()).expect("a name without a byte of 0");
+        let mut command = Command::new(program);
+        let enter = move || {
+            let file = open(path.as_c_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+            setns(file, CloneFlags::CLONE_NEWNET)?;
+            Ok(())
+        };
+        // SAFETY: open, setns and close are async-signal-safe, and nothing is allocated between fork and exec.
+        unsafe { command.pre_exec(enter) };
         command
     }
 
@@ -99,6 +128,40 @@ impl Ns {
     }
 }
 
+/// The same script with neighbouring commands of one tool given to one run of it, which stops at the first that fails, too.
+fn batched(script: &str) -> String {
+    let mut text = String::new();
+    let mut open = None;
+    let mut goes_on = false;
+    for line in script.lines() {
+        let tool = if goes_on { None } else { plain(line) };
+        goes_on = line.ends_with(['\\', '|', '&']);
+        if open.is_some() && tool.map(|(tool, _)| tool) != open {
+            let _ = writeln!(text, "{END}");
+        }
+        match tool {
+            Some((tool, words)) if open == Some(tool) => text.push_str(words),
+            Some((tool, words)) => {
+                let _ = write!(text, "{tool} -batch - <<{END}\n{words}");
+            }
+            None => text.push_str(line),
+        }
+        text.push('\n');
+        open = tool.map(|(tool, _)| tool);
+    }
+    if open.is_some() {
+        let _ = writeln!(text, "{END}");
+    }
+    text
+}
+
+/// A tool and its words, where a line is that and nothing that the shell or an option changes.
+fn plain(line: &str) -> Option<(&str, &str)> {
+    let (tool, words) = line.trim().split_once(' ')?;
+    let is_plain = words.chars().all(|letter| letter.is_ascii_alphanumeric() || " .:/,_-".contains(letter));
+    (BATCHED.contains(&tool) && is_plain && !words.starts_with('-')).then_some((tool, words))
+}
+
 /// Runs to the end; an exit status other than 0 is an error that carries what was printed.
 pub fn run(command: &mut Command) -> Result<Output> {
     let output = command.output().with_context(|| format!("start {command:?}"))?;
@@ -111,4 +174,53 @@ pub fn run(command: &mut Command) -> Result<Output> {
         );
     }
     Ok(output)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbouring_commands_of_a_tool_are_one_run() {
+        let script = "ip link add a type dummy
+             ip link set a up
+             tc qdisc add dev a clsact
+             ip -6 route show
+             ip addr add 192.0.2.1/24 dev a | cat
+             ! ip link del b
+             for n in 1 2; do
+             ip link show
+             done
+             echo a \\
+             ip link show";
+        let said = [
+            "ip -batch - <<END-OF-BATCH",
+            "link add a type dummy",
+            "link set a up",
+            "END-OF-BATCH",
+            "tc -batch - <<END-OF-BATCH",
+            "qdisc add dev a clsact",
+            "END-OF-BATCH",
+            "ip -6 route show",
+            "ip addr add 192.0.2.1/24 dev a | cat",
+            "! ip link del b",
+            "for n in 1 2; do",
+            "ip -batch - <<END-OF-BATCH",
+            "link show",
+            "END-OF-BATCH",
+            "done",
+            "echo a \\",
+            "ip link show",
+        ];
+        assert_eq!(batched(script).lines().map(str::trim).collect::<Vec<_>>(), said);
+    }
+
+    #[test]
+    fn a_batch_ends_at_the_first_command_that_fails() {
+        let script = batched("ip link show lo\nip link show lanekeeper-none\necho on");
+        let output = Command::new("sh").args(["-ec", &script]).output().unwrap();
+        let (out, told) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(!output.status.success() && out.contains("lo") && !out.contains("on\n"), "{out}{told}");
+        assert!(told.contains("lanekeeper-none"), "{told}");
+    }
 }

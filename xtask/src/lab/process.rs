@@ -95,18 +95,25 @@ impl Process {
     pub fn wait_until(&mut self, limit: Duration, goal: &str, mut ready: impl FnMut() -> bool) -> Result<()> {
         let deadline = Instant::now() + limit;
         loop {
+            let looked = Instant::now();
             if ready() {
                 return Ok(());
             }
+            let took = looked.elapsed();
             if let Some(status) = self.ended() {
                 bail!("{} ended ({status}) before: {goal}\n{}", self.what, tail(&self.log()));
             }
             if Instant::now() > deadline {
                 bail!("{}: not within {limit:?}: {goal}\n{}", self.what, tail(&self.log()));
             }
-            thread::sleep(Duration::from_millis(50));
+            thread::sleep(pause(took));
         }
     }
+}
+
+/// Between two looks, the last of which took `took`: who looks leaves half of a processor to who is waited for.
+pub fn pause(took: Duration) -> Duration {
+    took.clamp(Duration::from_millis(50), Duration::from_millis(500))
 }
 
 impl Drop for Process {

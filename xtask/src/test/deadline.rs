@@ -23,10 +23,10 @@ impl Deadline {
         self.0.map(|end| end.saturating_duration_since(now))
     }
 
-    /// For the first of `parts` that run one after the other: at most `most`, and no more than leaves as much to each.
+    /// For the first of `parts` that run one after the other: at most `most`, and no more than leaves half as much to each.
     pub fn share(self, now: Instant, parts: usize, most: Duration) -> Duration {
         let parts = u32::try_from(parts.max(1)).unwrap_or(u32::MAX);
-        self.left(now).map_or(most, |left| most.min(left / parts))
+        self.left(now).map_or(most, |left| most.min(left * 2 / parts.saturating_add(1)))
     }
 }
 
@@ -41,7 +41,7 @@ mod tests {
         let now = Instant::now();
         let deadline = |left: Duration| Deadline(Some(now + left));
         assert_eq!(deadline(100 * MINUTE).share(now, 3, 20 * MINUTE), 20 * MINUTE);
-        assert_eq!(deadline(30 * MINUTE).share(now, 3, 20 * MINUTE), 10 * MINUTE);
+        assert_eq!(deadline(30 * MINUTE).share(now, 3, 20 * MINUTE), 15 * MINUTE);
         assert_eq!(deadline(30 * MINUTE).share(now, 1, 20 * MINUTE), 20 * MINUTE);
         assert_eq!(Deadline(Some(now)).share(now + MINUTE, 3, 20 * MINUTE), Duration::ZERO);
         assert_eq!(Deadline(None).share(now, 3, 20 * MINUTE), 20 * MINUTE);
