@@ -17,9 +17,10 @@ pub fn machine(ns: &Ns, bpffs: &Path) -> Result<String> {
          echo '# policies'; ip xfrm policy list nosock
          echo '# policy default'; ip xfrm policy getdefault
          echo '# qdiscs'; tc qdisc show
-         echo '# filters'; for device in $(ip -o link show | sed -E 's/^[0-9]+: ([^:@]+).*/\\1/'); do
-             for side in ingress egress; do tc filter show dev $device $side 2>/dev/null || true; done
-         done
+         echo '# filters'; ip -o link show | while read -r _ device _; do
+             device=${{device%:}}; device=${{device%@*}}
+             echo filter show dev $device ingress; echo filter show dev $device egress
+         done | tc -force -batch - 2>/dev/null || true
          echo '# pins'; find {bpffs} -mindepth 1 | sort",
         bpffs = bpffs.display()
     ))
