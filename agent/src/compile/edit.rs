@@ -32,6 +32,7 @@
 //! apart yet: a packet that has taken its flow for another's could keep the new rule's verdict for both. So is one that names a
 //! cgroup which has no place yet: the places of others would move.
 
+mod chain;
 mod difference;
 mod store;
 
@@ -42,7 +43,7 @@ use lanekeeper_common::abi::{ANY_PROTOCOL, Generation, MAX_RECORDS, NO_RULE, Rec
 pub use super::expand::names;
 use super::expand::{self, Expanded};
 use super::shape::{Shape, tuple_of};
-use super::tuples::{self, FEW, Filed, Filing, Numbered, accepts, chain_of};
+use super::tuples::{self, Filed, Filing, Numbered, accepts};
 use super::{Error, Registry, Tables};
 use crate::policy::{Policy, Rule};
 pub use store::Store;
@@ -175,15 +176,6 @@ const END: u32 = 1 << 14;
 /// A gap is divided by this: at 100,000 rules, 20,000 numbers apart, some 130 find room beside one and the same rule.
 const UNEVEN: u32 = 16;
 
-/// Records that lead from one to the next.
-#[derive(Debug, Clone, Copy)]
-enum Chain {
-    /// By its number.
-    OfTuple(u32),
-    /// The tenant's own.
-    OfTenant(u16),
-}
-
 /// The host's copy while it is edited.
 struct Editing<'a> {
     generation: &'a mut Generation,
@@ -253,71 +245,9 @@ impl Editing<'_> {
     fn remove(&mut self, place: usize) {
         let rule = self.filed.rules.remove(place);
         for number in self.filed.numbers_of(rule.first) {
-            let Filing { tuple, .. } = self.filed.filing[number as usize];
-            let record = self.filed.records[number as usize];
-            let chain = self.chain(tuple, &record);
-            let before = self.before(chain, |next, _| next == number);
-            self.lead(chain, before, record.next);
+            self.unlink(number);
             self.filed.unused.retired.push(number);
         }
-    }
-
-    /// Writes the record and leads to it; its number.
-    fn link(&mut self, tuple: Option<u8>, record: Record) -> u32 {
-        let number = self.take_number();
-        let chain = self.chain(tuple, &record);
-        let before = self.before(chain, |_, rule| rule > record.rule);
-        let next = match before {
-            0 => self.first(chain),
-            before => self.filed.links[before as usize].next,
-        };
-        self.put(Store::Record { number, record: Record { next, ..record } });
-        self.lead(chain, before, number);
-        number
-    }
-
-    /// Whether all of these find room in the chain of their tenant.
-    fn is_few(&self, records: &[Expanded]) -> bool {
-        let Some(one) = records.first() else { return false };
-        let of = &self.tenants[usize::from(one.record.tenant)];
-        let next = |number: &u32| Some(self.filed.links[*number as usize].next).filter(|next| *next != 0);
-        let known = std::iter::successors(Some(of.first).filter(|first| *first != 0), next).count();
-        (known > 0 || of.tuples == TupleSet::default()) && known + records.len() <= FEW
-    }
-
-    fn chain(&self, tuple: Option<u8>, record: &Record) -> Chain {
-        match tuple {
-            Some(tuple) => Chain::OfTuple(chain_of(tuple.into(), &self.generation.tuples[usize::from(tuple)], record)),
-            None => Chain::OfTenant(record.tenant),
-        }
-    }
-
-    fn first(&self, chain: Chain) -> u32 {
-        match chain {
-            Chain::OfTuple(chain) => self.filed.heads[chain as usize],
-            Chain::OfTenant(tenant) => self.tenants[usize::from(tenant)].first,
-        }
-    }
-
-    /// The last record of a chain before one of whose number and rule that is true; 0 for its head.
-    fn before(&self, chain: Chain, is: impl Fn(u32, u32) -> bool) -> u32 {
-        let (mut before, mut next) = (0, self.first(chain));
-        while next != 0 {
-            let link = self.filed.links[next as usize];
-            if is(next, link.rule) {
-                break;
-            }
-            (before, next) = (next, link.next);
-        }
-        before
-    }
-
-    fn lead(&mut self, chain: Chain, before: u32, to: u32) {
-        self.put(match (before, chain) {
-            (0, Chain::OfTuple(chain)) => Store::Head { chain, record: to },
-            (0, Chain::OfTenant(tenant)) => Store::First { tenant, record: to },
-            (record, _) => Store::Next { record, next: to },
-        });
     }
 
     fn take_number(&mut self) -> u32 {
@@ -368,6 +298,7 @@ impl Editing<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::compile;
+    use super::super::tuples::FEW;
     use super::*;
     use crate::status::tests::policy;
 
