@@ -247,8 +247,7 @@ fn attach_adopted_lanes_fall_and_rise_with_their_children() {
 fn attach_adopted_leaves_charon_as_it_was() {
     let mut stage = Stage::new("adoptdown", MARKS);
     stage.initiate(&CHILDREN);
-    let gateway = stage.0.lab().gateway(Side::A);
-    let dump = |stage: &Stage| dump::machine(&gateway, &stage.0.agent_of(Side::A).bpffs()).unwrap();
+    let dump = |stage: &Stage| stage.0.dump(Side::A).unwrap();
     let spis = |stage: &Stage| -> Vec<String> {
         let sas = stage.swanctl(Side::A, "--list-sas");
         sas.lines().filter(|line| line.contains("office") || line.contains("INSTALLED")).map(str::to_owned).collect()

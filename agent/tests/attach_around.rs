@@ -60,9 +60,7 @@ fn received(gateways: &Gateways) -> Vec<u64> {
 
 fn goes_around_the_peer(name: &str, keying: Keying, outer: Family) {
     let mut gateways = stage(name, keying, outer);
-    let machine = |gateways: &Gateways| {
-        dump::machine(&gateways.lab().gateway(Side::A), &gateways.agent_of(Side::A).bpffs()).unwrap()
-    };
+    let machine = |gateways: &Gateways| gateways.dump(Side::A).unwrap();
     let found = machine(&gateways);
     let capture = Capture::start(&gateways.lab().wan()).unwrap();
     for side in [Side::B, Side::A] {

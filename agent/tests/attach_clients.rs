@@ -355,8 +355,7 @@ impl Stage {
 #[test]
 fn attach_clients_share_a_device_and_each_lane_is_a_set_of_their_sas() {
     let mut stage = Stage::new();
-    let gateway = stage.0.lab().gateway(Side::A);
-    let machine = |stage: &Stage| dump::machine(&gateway, &stage.0.agent_of(Side::A).bpffs()).unwrap();
+    let machine = |stage: &Stage| stage.0.dump(Side::A).unwrap();
     let found = machine(&stage);
     let capture = Capture::start(&stage.0.lab().wan()).unwrap();
     stage.0.agent(Side::A).start().unwrap();
@@ -423,8 +422,7 @@ fn attach_clients_share_a_device_and_each_lane_is_a_set_of_their_sas() {
 fn attach_clients_have_devices_of_their_own_while_they_are_there() {
     let mut stage = Stage::new();
     stage.separate("%unique");
-    let gateway = stage.0.lab().gateway(Side::A);
-    let machine = |stage: &Stage| dump::machine(&gateway, &stage.0.agent_of(Side::A).bpffs()).unwrap();
+    let machine = |stage: &Stage| stage.0.dump(Side::A).unwrap();
     let found = machine(&stage);
     let capture = Capture::start(&stage.0.lab().wan()).unwrap();
     stage.0.agent(Side::A).start().unwrap();

@@ -127,9 +127,7 @@ fn attach_identity_keeps_an_ike_sa_for_each_lane_with_a_peer_that_knows_no_label
     let scenario = by_identity();
     let lanes = lanes(&scenario);
     let mut gateways = Gateways::idle("identity", scenario, Path::new(env!("CARGO_BIN_EXE_lanekeeper"))).unwrap();
-    let machine = |gateways: &Gateways| {
-        dump::machine(&gateways.lab().gateway(Side::A), &gateways.agent_of(Side::A).bpffs()).unwrap()
-    };
+    let machine = |gateways: &Gateways| gateways.dump(Side::A).unwrap();
     let found = machine(&gateways);
     let conf = gateways.lab().files(Side::B).join("swanctl.conf");
     fs::write(&conf, swanctl_conf(&lanes)).unwrap();

@@ -186,7 +186,7 @@ impl Stage {
 fn attach_selectors_and_virtual_ips_follow_the_sas_and_nothing_leaks() {
     let mut stage = Stage::new();
     let gateway = stage.0.lab().gateway(Side::A);
-    let machine = |stage: &Stage| dump::machine(&gateway, &stage.0.agent_of(Side::A).bpffs()).unwrap();
+    let machine = |stage: &Stage| stage.0.dump(Side::A).unwrap();
     let found = machine(&stage);
     let capture = Capture::start(&stage.0.lab().wan()).unwrap();
     stage.0.agent(Side::A).start().unwrap();

@@ -143,9 +143,7 @@ fn assert_no_leak(capture: Capture) -> Seen {
 #[test]
 fn attach_trap_brings_a_lane_up_with_its_first_packet_and_lets_it_go() {
     let mut gateways = Gateways::idle("trap", on_demand(), Path::new(BINARY)).unwrap();
-    let machine = |gateways: &Gateways, side: Side| {
-        dump::machine(&gateways.lab().gateway(side), &gateways.agent_of(side).bpffs()).unwrap()
-    };
+    let machine = |gateways: &Gateways, side: Side| gateways.dump(side).unwrap();
     let found = [Side::A, Side::B].map(|side| machine(&gateways, side));
 
     // Nothing is up, and nobody has asked the peer for anything.

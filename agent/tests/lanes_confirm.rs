@@ -36,7 +36,7 @@ fn call(agent: &Agent, arguments: &[&str]) -> (Option<i32>, String) {
 
 /// Without what traffic changes by itself.
 fn dump_of(gateways: &Gateways) -> String {
-    let all = dump::machine(&gateways.lab().gateway(Side::A), &gateways.agent_of(Side::A).bpffs()).unwrap();
+    let all = gateways.dump(Side::A).unwrap();
     let moves = |line: &&str| ["lastused", "anti-replay"].iter().any(|word| line.trim_start().starts_with(word));
     all.lines().filter(|line| !moves(line)).map(|line| format!("{line}\n")).collect()
 }

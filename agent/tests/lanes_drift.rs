@@ -36,9 +36,7 @@ fn lanes_are_put_back_when_somebody_takes_them_away() {
         sleep(Duration::from_millis(500));
     }
     let gateway = gateways.lab().gateway(Side::A);
-    let dumped = |gateways: &Gateways| {
-        dump::machine(&gateways.lab().gateway(Side::A), &gateways.agent_of(Side::A).bpffs()).unwrap()
-    };
+    let dumped = |gateways: &Gateways| gateways.dump(Side::A).unwrap();
     let in_place = dumped(&gateways);
     let far = Side::B.lan(Family::V4);
     for script in [

@@ -73,8 +73,12 @@ impl Gateways {
 
     /// What each machine has of links, addresses, routes, rules, SAs, policies and pins, A's first.
     pub fn dumps(&self) -> Result<[String; 2]> {
-        let dump = |side| dump::machine(&self.lab.gateway(side), &self.agent_of(side).bpffs());
-        Ok([dump(Side::A)?, dump(Side::B)?])
+        Ok([self.dump(Side::A)?, self.dump(Side::B)?])
+    }
+
+    /// As [`Gateways::dumps`], of one machine.
+    pub fn dump(&self, side: Side) -> Result<String> {
+        dump::machine(&self.lab.gateway(side), &self.agent_of(side).bpffs())
     }
 
     /// The charon of `side`.
