@@ -136,7 +136,7 @@ fn see_latency_shows_the_queue_of_those_who_wait_in_it_and_changes_nothing() {
         ..gateways.lab().flow(name, Side::A, Family::V4, port)
     };
     let voice = Flow { dscp: 46, rate: 100, ..flow("voice", VOICE, 200) };
-    let bulk = Flow { payload: 1172, rate: 625, ..flow("bulk", BULK, 1250) };
+    let bulk = Flow { payload: 1172, rate: 625, eager: true, ..flow("bulk", BULK, 1250) };
     load(&[Flow { count: Some(5), ..voice.clone() }, Flow { count: Some(5), ..bulk.clone() }]);
     assert!(measuring().is_empty(), "{:?}", measuring());
     let agent = gateways.agent_of(Side::A);
@@ -251,6 +251,7 @@ fn see_latency_shows_the_queue_behind_a_vti_and_a_gre_device_too() {
         let flow = |name: &str, count, rate| Flow {
             payload: 1172,
             rate,
+            eager: true,
             count: Some(count),
             cpu: Some(0),
             ..gateways.lab().flow(name, Side::A, Family::V4, DEFAULT)

@@ -203,6 +203,7 @@ impl Lab {
             dscp: 0,
             payload: 200,
             rate: 100,
+            eager: false,
             window: None,
             count: None,
             mark: None,

@@ -62,7 +62,7 @@ pub fn measure(lab: &Lab, time: Duration) -> Result<Outcome> {
 /// the receive queue of a card keeps a flow: what overtakes is then the WAN's doing, not a stalled CPU's.
 fn load(lab: &Lab, time: Duration) -> [Flow; 2] {
     let count = |rate: u32| Some(u64::from(rate) * time.as_secs());
-    let flow = |name, port| Flow { cpu: Some(0), ..lab.flow(name, Side::A, Family::V4, port) };
+    let flow = |name, port| Flow { cpu: Some(0), eager: true, ..lab.flow(name, Side::A, Family::V4, port) };
     let voice = Flow { dscp: 46, payload: 172, rate: 250, count: count(250), ..flow("voice", VOICE) };
     let bulk = Flow { payload: 1172, rate: 625, count: count(625), ..flow("bulk", BULK) };
     [voice, bulk]

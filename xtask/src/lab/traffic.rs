@@ -4,8 +4,8 @@
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,12 @@ const HEADER: usize = 4 + 8;
 
 /// How long a packet of a window is waited for: then it is lost, and its place is another's.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// So many packets of a slow flow may be under way before it holds back: the demo has 28 flows, and a queue takes 1,000.
+const PILE: u64 = 8;
+
+/// After so long without an arrival a flow no longer holds back.
+const STILL: Duration = Duration::from_millis(250);
 
 /// After the last sender is done, how long nothing may arrive before the receivers give up on the rest.
 const SETTLE: Duration = Duration::from_millis(1500);
@@ -44,6 +50,9 @@ pub struct Flow {
     pub payload: usize,
     /// Packets a second.
     pub rate: u32,
+    /// Sends on while what it has sent piles up. Others hold back, as a slow machine takes its time: what overflows its queues
+    /// would be lost to nothing that is tried.
+    pub eager: bool,
     /// In the place of the rate: each packet as soon as no more than so many before it have not arrived, without a pause.
     pub window: Option<u64>,
     /// Packets in all; `None` until stopped.
@@ -96,6 +105,9 @@ pub fn assert_whole(tallies: &[Tally]) {
 struct Counters {
     sent: AtomicU64,
     received: AtomicU64,
+    /// One more than the highest sequence number that has arrived.
+    behind: AtomicU64,
+    arrived: Mutex<Option<Instant>>,
     reordered: AtomicU64,
     duplicated: AtomicU64,
     silence: AtomicU64,
@@ -112,6 +124,14 @@ impl Counters {
             duplicated: self.duplicated.load(Relaxed),
             silence: Duration::from_nanos(self.silence.load(Relaxed)),
         }
+    }
+
+    /// Whether more than a quarter of a second's packets at that rate are under way, of which some still arrive: where none do,
+    /// they are lost, and no queue is in their way.
+    fn pile_up(&self, rate: u32) -> bool {
+        let under_way = self.sent.load(SeqCst).saturating_sub(self.behind.load(SeqCst));
+        let arrived = *self.arrived.lock().unwrap_or_else(PoisonError::into_inner);
+        under_way > u64::from(rate / 4).max(PILE) && arrived.is_some_and(|arrived| arrived.elapsed() < STILL)
     }
 }
 
@@ -145,8 +165,15 @@ impl Traffic {
         for (number, flow) in (0u32..).zip(flows) {
             let socket = flow.from.run(|| sender(flow)).with_context(|| format!("sender of flow {}", flow.name))?;
             let (counters, stop) = (Arc::clone(&traffic.counters[number as usize]), Arc::clone(&traffic.stop));
-            let (rate, window, count) = (flow.rate, flow.window, flow.count.unwrap_or(u64::MAX));
-            let sending = Sending { number, payload: flow.payload.max(HEADER), rate, window, count, cpu: flow.cpu };
+            let sending = Sending {
+                number,
+                payload: flow.payload.max(HEADER),
+                rate: flow.rate,
+                eager: flow.eager,
+                window: flow.window,
+                count: flow.count.unwrap_or(u64::MAX),
+                cpu: flow.cpu,
+            };
             traffic.senders.push(thread::spawn(move || sending.run(&socket, &counters, &stop)));
         }
         Ok(traffic)
@@ -233,6 +260,7 @@ struct Sending {
     number: u32,
     payload: usize,
     rate: u32,
+    eager: bool,
     window: Option<u64>,
     count: u64,
     cpu: Option<usize>,
@@ -257,6 +285,10 @@ impl Sending {
                     let now = Instant::now();
                     if due > now {
                         thread::sleep(due - now);
+                    }
+                    while !self.eager && counters.pile_up(self.rate) && !stop.load(Relaxed) {
+                        thread::sleep(gap);
+                        due = Instant::now();
                     }
                     due += gap;
                 }
@@ -313,6 +345,8 @@ fn receive(socket: &UdpSocket, number: u32, counters: &Counters, drained: &Atomi
             counters.reordered.fetch_add(1, Relaxed);
         }
         highest = highest.max(Some(sequence));
+        counters.behind.fetch_max(sequence + 1, SeqCst);
+        *counters.arrived.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
         counters.received.fetch_add(1, SeqCst);
     }
     Ok(())
@@ -359,6 +393,21 @@ mod tests {
         wait_for_room(2, &mut written_off, 6, &counters, &stop);
         wait_for_room(2, &mut written_off, 6, &counters, &stop);
         assert_eq!(written_off, 1);
+    }
+
+    #[test]
+    fn a_flow_holds_back_while_packets_pile_up_and_still_arrive() {
+        let counters = Counters::default();
+        counters.sent.store(100, SeqCst);
+        assert!(!counters.pile_up(40), "none has ever arrived");
+        *counters.arrived.lock().unwrap() = Some(Instant::now());
+        assert!(counters.pile_up(40));
+        assert!(!counters.pile_up(400), "that is less than a quarter of a second");
+        counters.behind.store(90, SeqCst);
+        assert!(!counters.pile_up(40), "what was overtaken is lost");
+        counters.behind.store(0, SeqCst);
+        *counters.arrived.lock().unwrap() = Instant::now().checked_sub(STILL);
+        assert!(!counters.pile_up(40), "none arrives any longer");
     }
 
     #[test]
