@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use xtask::demo::stage::warm_up;
 use xtask::lab::capture::Capture;
@@ -13,6 +13,7 @@ use xtask::lab::sa;
 use xtask::lab::scenario::{Class, DEVICE, IF_ID, Keying, Scenario};
 use xtask::lab::swanctl::{self, Child};
 use xtask::lab::traffic::{Flow, Traffic, assert_whole};
+use xtask::lab::wait::until;
 use xtask::lab::{Family, Side};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_lanekeeper");
@@ -135,12 +136,8 @@ impl Stage {
     }
 }
 
-fn wait(goal: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + limit;
-    while !holds() {
-        assert!(Instant::now() < deadline, "not in time: {goal}");
-        thread::sleep(Duration::from_millis(50));
-    }
+fn wait(goal: &str, limit: Duration, holds: impl FnMut() -> bool) {
+    assert!(until(limit, holds), "not within {limit:?}: {goal}");
 }
 
 #[test]

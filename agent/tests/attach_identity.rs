@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use xtask::lab::capture::Capture;
 use xtask::lab::dump;
 use xtask::lab::gateways::{Gateways, LANES_UP};
 use xtask::lab::scenario::{Keying, PSK, Scenario, TUNNEL};
 use xtask::lab::traffic::{Flow, Traffic};
+use xtask::lab::wait::until;
 use xtask::lab::{Family, Side, sa};
 
 fn by_identity() -> Scenario {
@@ -73,11 +74,7 @@ fn spis(gateways: &Gateways) -> BTreeMap<u32, Vec<u32>> {
 }
 
 fn wait(goal: &str, ready: impl Fn() -> bool) {
-    let began = Instant::now();
-    while !ready() {
-        assert!(began.elapsed() < LANES_UP, "not within {LANES_UP:?}: {goal}");
-        std::thread::sleep(Duration::from_millis(200));
-    }
+    assert!(until(LANES_UP, ready), "not within {LANES_UP:?}: {goal}");
 }
 
 fn flows(gateways: &Gateways, from: Side) -> Vec<Flow> {

@@ -4,8 +4,7 @@
 use std::fs;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use xtask::demo::stage::warm_up;
 use xtask::lab::capture::Capture;
@@ -14,6 +13,7 @@ use xtask::lab::gateways::{Gateways, LANES_UP};
 use xtask::lab::netns::Ns;
 use xtask::lab::scenario::{Class, DEVICE, IF_ID, Keying, Scenario};
 use xtask::lab::traffic::{Flow, Traffic};
+use xtask::lab::wait::until;
 use xtask::lab::{Family, Side};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_lanekeeper");
@@ -98,11 +98,7 @@ fn ours(gateway: &Ns) -> String {
 }
 
 fn wait_until(what: &str, limit: Duration, holds: impl Fn() -> bool) {
-    let began = Instant::now();
-    while !holds() {
-        assert!(began.elapsed() < limit, "{what}: not within {limit:?}");
-        thread::sleep(Duration::from_millis(50));
-    }
+    assert!(until(limit, holds), "{what}: not within {limit:?}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -16,6 +16,7 @@ use xtask::lab::capture::Capture;
 use xtask::lab::gateways::{Gateways, LANES_UP};
 use xtask::lab::scenario::{Class, DEVICE, Keying, Scenario};
 use xtask::lab::traffic::{Flow, Traffic};
+use xtask::lab::wait::until;
 use xtask::lab::{Family, Side, dump, sa};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_lanekeeper");
@@ -41,12 +42,8 @@ fn dump_of(gateways: &Gateways) -> String {
     all.lines().filter(|line| !moves(line)).map(|line| format!("{line}\n")).collect()
 }
 
-fn wait(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + LIMIT;
-    while !holds() {
-        assert!(Instant::now() < deadline, "not within {LIMIT:?}: {what}");
-        thread::sleep(Duration::from_millis(200));
-    }
+fn wait(what: &str, holds: impl FnMut() -> bool) {
+    assert!(until(LIMIT, holds), "not within {LIMIT:?}: {what}");
 }
 
 /// A file beside the agent's own, from which it differs by what `change` does to it.

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use xtask::demo::stage::warm_up;
 use xtask::lab::gateways::Gateways;
 use xtask::lab::metrics::{Metrics, Series};
 use xtask::lab::scenario::{Keying, Scenario};
 use xtask::lab::traffic::{Flow, Traffic};
+use xtask::lab::wait::until;
 use xtask::lab::{Family, Side};
 
 /// Rekeys of each of the five lanes.
@@ -21,18 +21,6 @@ fn series(metrics: &Metrics) -> BTreeSet<Series> {
 
 fn rekeys(metrics: &Metrics) -> u64 {
     metrics.count("lanekeeper_lane_rekeys_total", &[])
-}
-
-/// Waits until `holds` does, for `limit` at most.
-fn wait(limit: Duration, mut holds: impl FnMut() -> bool) -> bool {
-    let deadline = Instant::now() + limit;
-    while Instant::now() < deadline {
-        if holds() {
-            return true;
-        }
-        thread::sleep(Duration::from_millis(50));
-    }
-    holds()
 }
 
 #[test]
@@ -59,7 +47,7 @@ fn lanes_keep_packets_series_and_counters_over_a_hundred_rekeys() {
             gateways.charon(Side::A).unwrap().swanctl(&format!("--rekey --child {lane}")).unwrap();
             let target = rekeys(&first[0]) + (round - 1) * lanes.len() as u64 + done;
             let reached = || gateways.agent_of(Side::A).metrics().is_ok_and(|metrics| rekeys(&metrics) >= target);
-            assert!(wait(Duration::from_secs(20), reached), "{lane} was not rekeyed in round {round}");
+            assert!(until(Duration::from_secs(20), reached), "{lane} was not rekeyed in round {round}");
         }
         for side in [Side::A, Side::B] {
             let now = gateways.agent_of(side).metrics().unwrap();
@@ -80,7 +68,7 @@ fn lanes_keep_packets_series_and_counters_over_a_hundred_rekeys() {
     for (side, first) in [Side::A, Side::B].into_iter().zip(&first) {
         let agent = gateways.agent_of(side);
         let complete = || agent.metrics().is_ok_and(|metrics| rekeys(&metrics) - rekeys(first) == wanted);
-        assert!(wait(Duration::from_secs(5), complete), "gateway {side:?}: {:?}", agent.metrics().map(|m| rekeys(&m)));
+        assert!(until(Duration::from_secs(5), complete), "gateway {side:?}: {:?}", agent.metrics().map(|m| rekeys(&m)));
         // Totals outlive the SAs that counted them.
         let now = agent.metrics().unwrap();
         let moved = |metrics: &Metrics| metrics.count("lanekeeper_lane_packets_total", &[]);

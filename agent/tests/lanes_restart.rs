@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use xtask::demo::stage::warm_up;
 use xtask::lab::capture::Capture;
@@ -13,6 +13,7 @@ use xtask::lab::gateways::{Gateways, LANES_UP};
 use xtask::lab::metrics::{LISTEN, Metrics};
 use xtask::lab::scenario::{Keying, Scenario, TUNNEL};
 use xtask::lab::traffic::{Flow, Traffic};
+use xtask::lab::wait::until;
 use xtask::lab::{Family, Side};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_lanekeeper");
@@ -28,12 +29,8 @@ fn since(metrics: &Metrics) -> Vec<f64> {
     metrics.matching("lanekeeper_lane_change_timestamp_seconds", &[]).map(|(_, at)| at).collect()
 }
 
-fn wait(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + limit;
-    while !holds() {
-        assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
-        thread::sleep(Duration::from_millis(50));
-    }
+fn wait(what: &str, limit: Duration, holds: impl FnMut() -> bool) {
+    assert!(until(limit, holds), "not within {limit:?}: {what}");
 }
 
 #[test]

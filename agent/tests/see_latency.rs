@@ -17,6 +17,7 @@ use xtask::lab::metrics::Metrics;
 use xtask::lab::netns::Ns;
 use xtask::lab::scenario::{Device, Keying, Scenario};
 use xtask::lab::traffic::{Flow, Tally, Traffic};
+use xtask::lab::wait::until;
 use xtask::lab::wan::{self, Bottleneck};
 use xtask::lab::{Family, Side};
 
@@ -45,12 +46,8 @@ fn measuring() -> Vec<String> {
     names
 }
 
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
-        thread::sleep(Duration::from_millis(50));
-    }
+fn wait_until(what: &str, is_so: impl FnMut() -> bool) {
+    assert!(until(PATIENCE, is_so), "{what}: not within {PATIENCE:?}");
 }
 
 /// Writes the line into `[metrics]`, in the place of what was there, and reloads.

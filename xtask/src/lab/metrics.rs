@@ -99,7 +99,7 @@ fn sample(line: &str) -> Option<(Series, f64)> {
 
 fn fetch() -> Result<String> {
     let mut stream = TcpStream::connect(LISTEN).with_context(|| format!("connect to {LISTEN}"))?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
     stream.write_all(b"GET /metrics HTTP/1.0\r\nHost: lab\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;

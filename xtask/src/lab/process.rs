@@ -10,6 +10,8 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::wait;
+
 /// How long a process may take to end after SIGTERM.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -106,14 +108,9 @@ impl Process {
             if Instant::now() > deadline {
                 bail!("{}: not within {limit:?}: {goal}\n{}", self.what, tail(&self.log()));
             }
-            thread::sleep(pause(took));
+            thread::sleep(wait::pause(took));
         }
     }
-}
-
-/// Between two looks, the last of which took `took`: who looks leaves half of a processor to who is waited for.
-pub fn pause(took: Duration) -> Duration {
-    took.clamp(Duration::from_millis(50), Duration::from_millis(500))
 }
 
 impl Drop for Process {

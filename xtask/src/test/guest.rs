@@ -36,10 +36,11 @@ const BOOTS: usize = 2;
 const SHARED: usize = 1;
 
 /// The targets of which one kernel says as much as three, shared out among those that are there: one tries the lab itself, without
-/// an agent, one systemd's sandbox, three fail, undo and take away whatever can be, four are about devices, policies and marks
+/// an agent, one systemd's sandbox, four fail, undo, mend and take away whatever can be, four are about devices, policies and marks
 /// alone, and the others look at what the agent makes of what charon says and of routes, or shows, some through programs that take
-/// much of an emulated CPU. What classifies, steers and counts packets, and what starts anew, runs on each.
-const ONCE: [&str; 22] = [
+/// much of an emulated CPU. What classifies, steers and counts packets, and what starts anew, runs on each: `prog` and `verifier`
+/// have all programs.
+const ONCE: [&str; 26] = [
     "attach_adopted",
     "attach_around",
     "attach_clients",
@@ -55,11 +56,15 @@ const ONCE: [&str; 22] = [
     "fault_soak",
     "lab",
     "lanes_confirm",
+    "lanes_drift",
+    "lanes_fallback",
     "lanes_ike",
+    "lanes_rekey",
     "lanes_sysdump",
     "lanes_undo",
     "lanes_unit",
     "see_latency",
+    "see_observe",
     "see_scrape",
     "see_top",
 ];
