@@ -133,7 +133,7 @@ impl Bench {
         }
         if let Some(traffic) = &self.traffic {
             let before = traffic.tallies();
-            thread::sleep(Duration::from_millis(300));
+            thread::sleep(Duration::from_millis(500));
             let now = traffic.tallies();
             let silent = before.iter().zip(&now).position(|(before, now)| now.received <= before.received);
             if let Some(at) = silent {
@@ -183,12 +183,12 @@ fn flows(lab: &Lab) -> Vec<Flow> {
         for family in [Family::V4, Family::V6] {
             for (class, dscp, port) in CLASSES {
                 let name = format!("{class} from {from:?} by {family:?}");
-                flows.push(Flow { dscp, rate: 20, ..lab.flow(&name, from, family, port) });
+                flows.push(Flow { dscp, rate: 10, ..lab.flow(&name, from, family, port) });
             }
             let mut inner = lab.flow(&format!("inner from {from:?} by {family:?}"), from, family, 7001);
             let address = from.other().tunnel_address(family).split('/').next().unwrap().parse().unwrap();
             inner.destination.set_ip(address);
-            flows.push(Flow { to: lab.gateway(from.other()), rate: 20, ..inner });
+            flows.push(Flow { to: lab.gateway(from.other()), rate: 10, ..inner });
         }
     }
     flows

@@ -273,7 +273,8 @@ impl Sending {
             set.set(cpu)?;
             sched_setaffinity(Pid::from_raw(0), &set).with_context(|| format!("send on CPU {cpu}"))?;
         }
-        let gap = Duration::from_secs(1) / self.rate.max(1);
+        let least = Duration::from_secs(1) / self.rate.max(1);
+        let mut gap = least;
         let mut packet = vec![0; self.payload];
         packet[..4].copy_from_slice(&self.number.to_be_bytes());
         let mut due = Instant::now();
@@ -286,7 +287,10 @@ impl Sending {
                     if due > now {
                         thread::sleep(due - now);
                     }
+                    gap = (gap - gap / 64).max(least);
                     while !self.eager && counters.pile_up(self.rate) && !stop.load(Relaxed) {
+                        // Slower from then on, for a while: others want the processor, too.
+                        gap = (2 * gap).min(8 * least);
                         thread::sleep(gap);
                         due = Instant::now();
                     }
