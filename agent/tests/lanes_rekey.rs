@@ -34,7 +34,7 @@ fn lanes_keep_packets_series_and_counters_over_a_hundred_rekeys() {
     let wanted = ROUNDS * lanes.len() as u64;
     assert_eq!(wanted, 100);
 
-    let ports = [(5060, 46), (5004, 0), (9000, 0), (9001, 0), (9002, 0), (9003, 0), (7000, 0)];
+    let ports = [(5060, 46), (5004, 0), (9000, 0), (9001, 0), (7000, 0)];
     let flows: Vec<Flow> = [Side::A, Side::B]
         .into_iter()
         .flat_map(|from| ports.map(|(port, dscp)| Flow { dscp, rate: 10, ..lab.flow("rekey", from, Family::V4, port) }))

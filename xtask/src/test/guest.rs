@@ -24,9 +24,9 @@ use crate::workspace::Workspace;
 /// What runs a step and leaves how it ended.
 const STEP: &str = include_str!("step.sh");
 /// Until a step is stopped, so that those after it still run.
-const STEP_LIMIT: Duration = Duration::from_secs(600);
+const STEP_LIMIT: Duration = Duration::from_secs(900);
 /// Until a boot is given up.
-const BOOT_LIMIT: Duration = Duration::from_secs(25 * 60);
+const BOOT_LIMIT: Duration = Duration::from_secs(30 * 60);
 
 /// Boots of one kernel: with one, the last of three kernels would leave a core of two idle for a third of the time.
 const BOOTS: usize = 2;
