@@ -40,8 +40,15 @@ impl Netns {
     /// Makes several, with `lo` down.
     pub fn several<const N: usize>(names: [String; N]) -> Result<[Self; N]> {
         let script: String = names.iter().map(|name| format!("ip netns add {name}\n")).collect();
+        if let Some(theirs) = names.iter().find(|name| Ns((*name).clone()).path().exists()) {
+            bail!(
+                "the namespace {theirs} is there already: if a test that was killed has left it, ip netns del {theirs}"
+            );
+        }
+        // Whichever of them are made before one cannot be are deleted.
+        let all = names.map(|name| Self { name });
         run(Command::new("sh").args(["-ec", &batched(&script)]))?;
-        Ok(names.map(|name| Self { name }))
+        Ok(all)
     }
 
     /// A handle for other threads.

@@ -1,4 +1,4 @@
-//! When all of `test` must be done: CI stops a run after an hour, and one that was stopped has printed no sum.
+//! When all of `test` must be done: a run that is stopped from outside has printed no sum.
 
 use std::time::{Duration, Instant, SystemTime};
 
