@@ -31,8 +31,11 @@ const DEFAULT: u16 = 7000;
 /// The device by which ESP leaves.
 const WAN: &str = "wan0";
 
-/// A bulk packet of the flow below is some 1,290 bytes of ESP and Ethernet: 40 of them take 103 ms.
-const FULL: Bottleneck = Bottleneck { kilobits: 4000, queue: 40 };
+/// A bulk packet of the flow below is some 1,290 bytes of ESP and Ethernet: a hundred of them take a second, which an emulated CPU
+/// that stalls still sends twice over.
+const FULL: Bottleneck = Bottleneck { kilobits: 1000, queue: 40 };
+/// 40 of them, in seconds.
+const WAIT: f64 = 0.413;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -133,7 +136,7 @@ fn see_latency_shows_the_queue_of_those_who_wait_in_it_and_changes_nothing() {
         ..gateways.lab().flow(name, Side::A, Family::V4, port)
     };
     let voice = Flow { dscp: 46, rate: 100, ..flow("voice", VOICE, 200) };
-    let bulk = Flow { payload: 1172, rate: 625, eager: true, ..flow("bulk", BULK, 1250) };
+    let bulk = Flow { payload: 1172, rate: 200, eager: true, ..flow("bulk", BULK, 600) };
     load(&[Flow { count: Some(5), ..voice.clone() }, Flow { count: Some(5), ..bulk.clone() }]);
     assert!(measuring().is_empty(), "{:?}", measuring());
     let agent = gateways.agent_of(Side::A);
@@ -151,7 +154,7 @@ fn see_latency_shows_the_queue_of_those_who_wait_in_it_and_changes_nothing() {
     let mut look = || serde_json::from_str::<Value>(&looks.next().unwrap().unwrap()).unwrap();
     assert_eq!(look()["classes"][0]["latency"], json!({ "timed": 0, "p99": null }));
 
-    // The queue of what is not urgent is full after 0.2 s of two, and takes 103 ms.
+    // The queue of what is not urgent is full after 0.4 s of three.
     FULL.set_up(&gateway, WAN).unwrap();
     let begin = Instant::now();
     let tallies = load(&[voice.clone(), bulk.clone()]);
@@ -183,12 +186,12 @@ fn see_latency_shows_the_queue_of_those_who_wait_in_it_and_changes_nothing() {
     // Who comes waits for 40 others; where the emulated CPU stalls, these leave more slowly than the link would let them, and there
     // are fewer of them while the sender does.
     let stalled = 41.0 * took.as_secs_f64() / rest.count as f64;
-    let most = stalled.max(0.11) * 1.2;
-    assert!((0.06..=most).contains(&rest.mean()), "bulk: {} s, at most {most}", rest.mean());
-    assert!((0.1..=2.5 * most).contains(&rest.quantile(0.5)), "{:?}", rest.buckets);
-    // The urgent one waits for what is on the wire already, 3 ms at most.
+    let most = stalled.max(WAIT) * 1.2;
+    assert!((0.6 * WAIT..=most).contains(&rest.mean()), "bulk: {} s, at most {most}", rest.mean());
+    assert!((WAIT..=2.5 * most).contains(&rest.quantile(0.5)), "{:?}", rest.buckets);
+    // The urgent one waits for what is on the wire already, 11 ms at most.
     assert!(calls.mean() < rest.mean() / 5.0, "voice: {} s, bulk: {} s", calls.mean(), rest.mean());
-    assert!(calls.quantile(0.5) <= 0.01, "voice: {:?}", calls.buckets);
+    assert!(calls.quantile(0.5) <= 0.02, "voice: {:?}", calls.buckets);
     assert_eq!((tallies[0].reordered, tallies[1].reordered), (0, 0));
 
     // fq would hold what has a time to come.
@@ -230,7 +233,7 @@ fn see_latency_shows_the_queue_of_those_who_wait_in_it_and_changes_nothing() {
     for (series, n) in before.0.iter().filter(|(series, _)| series.name.starts_with(NAME)) {
         assert!(after.0[series] >= *n, "{series:?}");
     }
-    assert!(after.sum(&format!("{NAME}_count"), &[]) > 1000.0);
+    assert!(after.sum(&format!("{NAME}_count"), &[]) >= (calls.count + rest.count + 200) as f64);
 
     // Who asks no more has nothing of it.
     set(agent, "");
@@ -258,7 +261,7 @@ fn see_latency_shows_the_queue_behind_a_vti_and_a_gre_device_too() {
         let zero = agent.metrics().unwrap();
         FULL.set_up(&gateway, WAN).unwrap();
         let begin = Instant::now();
-        let tally = load(&[flow("full", 750, 625)]).remove(0);
+        let tally = load(&[flow("full", 500, 200)]).remove(0);
         let took = begin.elapsed();
         let queue = wan::queue(&gateway, WAN, "20:").unwrap();
         wan::clear(&gateway, WAN).unwrap();
@@ -272,8 +275,8 @@ fn see_latency_shows_the_queue_behind_a_vti_and_a_gre_device_too() {
             "{device:?}: {} of {tally:?}",
             timed.count
         );
-        let most = (41.0 * took.as_secs_f64() / timed.count as f64).max(0.12) * 1.2;
-        assert!((0.06..=most).contains(&timed.mean()), "{device:?}: {} s, at most {most}", timed.mean());
+        let most = (41.0 * took.as_secs_f64() / timed.count as f64).max(WAIT) * 1.2;
+        assert!((0.6 * WAIT..=most).contains(&timed.mean()), "{device:?}: {} s, at most {most}", timed.mean());
 
         // And none where nobody has to wait.
         let tally = load(&[flow("calm", 100, 200)]).remove(0);

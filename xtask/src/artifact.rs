@@ -10,10 +10,15 @@ use serde_json::Value;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Artifact {
     /// The target's name.
-    name: String,
-    /// `bin`, `test`, `bench`.
-    kind: String,
-    file: PathBuf,
+    pub name: String,
+    /// `lib`, `bin`, `test`, `bench`.
+    pub kind: String,
+    /// Whether libtest or a bench's own harness is in it: the unit tests of a library or a binary have its name and its kind.
+    pub test: bool,
+    /// The file.
+    pub file: PathBuf,
+    /// The folder of its package.
+    pub package: PathBuf,
 }
 
 /// Runs a cargo that builds, and returns what it made or found made.
@@ -26,24 +31,26 @@ pub fn build(cargo: &mut Command) -> Result<Vec<Artifact>> {
     Ok(parse(&String::from_utf8_lossy(&output.stdout)))
 }
 
-/// The file of one of them.
-pub fn find<'a>(artifacts: &'a [Artifact], kind: &str, name: &str) -> Result<&'a Path> {
-    let found = artifacts.iter().find(|artifact| artifact.name == name && artifact.kind == kind);
-    found.map(|artifact| artifact.file.as_path()).with_context(|| format!("cargo made no {kind} {name}"))
+/// One of them that is no unit test.
+pub fn find<'a>(artifacts: &'a [Artifact], kind: &str, name: &str) -> Result<&'a Artifact> {
+    let test = matches!(kind, "test" | "bench");
+    let found =
+        artifacts.iter().find(|artifact| artifact.name == name && artifact.kind == kind && artifact.test == test);
+    found.with_context(|| format!("cargo made no {kind} {name}"))
 }
 
 fn parse(messages: &str) -> Vec<Artifact> {
     let parse = |line: &str| {
         let message: Value = serde_json::from_str(line).ok()?;
-        let kind = message["target"]["kind"][0].as_str()?;
-        // The unit tests of a binary have its name and its kind.
-        if message["reason"] != "compiler-artifact" || message["profile"]["test"] != matches!(kind, "test" | "bench") {
+        if message["reason"] != "compiler-artifact" {
             return None;
         }
         Some(Artifact {
             name: message["target"]["name"].as_str()?.to_string(),
-            kind: kind.to_string(),
+            kind: message["target"]["kind"][0].as_str()?.to_string(),
+            test: message["profile"]["test"].as_bool()?,
             file: message["executable"].as_str()?.into(),
+            package: Path::new(message["manifest_path"].as_str()?).parent()?.to_path_buf(),
         })
     };
     messages.lines().filter_map(parse).collect()
@@ -57,7 +64,7 @@ mod tests {
     fn an_executable_is_where_cargo_says_it_is() {
         let line = |kind: &str, name: &str, test: bool, file: &str| {
             format!(
-                r#"{{"reason":"compiler-artifact","target":{{"kind":["{kind}"],"name":"{name}"}},"profile":{{"test":{test}}},"executable":{file}}}"#
+                r#"{{"reason":"compiler-artifact","manifest_path":"/tree/agent/Cargo.toml","target":{{"kind":["{kind}"],"name":"{name}"}},"profile":{{"test":{test}}},"executable":{file}}}"#
             )
         };
         let messages = [
@@ -68,8 +75,10 @@ mod tests {
             r#"{"reason":"build-finished","success":true}"#.to_string(),
         ];
         let artifacts = parse(&messages.join("\n"));
-        assert_eq!(find(&artifacts, "bin", "lanekeeper").unwrap(), Path::new("/elsewhere/debug/lanekeeper"));
-        assert_eq!(find(&artifacts, "test", "lab").unwrap(), Path::new("/elsewhere/debug/deps/lab-1"));
+        let file = |kind, name| find(&artifacts, kind, name).unwrap().file.as_path();
+        assert_eq!(file("bin", "lanekeeper"), Path::new("/elsewhere/debug/lanekeeper"));
+        assert_eq!(file("test", "lab"), Path::new("/elsewhere/debug/deps/lab-1"));
+        assert_eq!(find(&artifacts, "test", "lab").unwrap().package, Path::new("/tree/agent"));
         assert_eq!(find(&artifacts, "test", "prog").unwrap_err().to_string(), "cargo made no test prog");
     }
 }

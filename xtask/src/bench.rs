@@ -1,6 +1,6 @@
 //! `bench`: what the data path costs, as ratios in one run.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
@@ -84,5 +84,5 @@ pub(crate) fn build(workspace: &Workspace, name: &str, needs: &[Need]) -> Result
     let mut cargo = ebpf::cargo(workspace);
     cargo.args(["bench", "--no-run", "--package", "lanekeeper", "--features", "privileged,guest"]);
     let artifacts = artifact::build(cargo.args(["--bench", name]))?;
-    artifact::find(&artifacts, "bench", name).map(Path::to_path_buf)
+    Ok(artifact::find(&artifacts, "bench", name)?.file.clone())
 }

@@ -65,7 +65,7 @@ impl Demo {
         ebpf::build(workspace)?;
         say("building the agent");
         let built = artifact::build(ebpf::cargo(workspace).args(["build", "--quiet", "--package", "lanekeeper"]))?;
-        let binary = artifact::find(&built, "bin", "lanekeeper")?;
+        let binary = &artifact::find(&built, "bin", "lanekeeper")?.file;
         let live = stdout().is_terminal();
         if here() { self.play_alone(binary, live) } else { self.play_in_guest(workspace, guest, binary, live) }
     }

@@ -4,7 +4,7 @@
 //! well; a sanitizer would take a nightly one and has nothing to look for where unsafe code is forbidden.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
@@ -146,7 +146,7 @@ fn build(workspace: &Workspace, name: &str) -> Result<PathBuf> {
         .env("CARGO_PROFILE_DEV_OPT_LEVEL", "2")
         .env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only");
     let artifacts = artifact::build(&mut cargo)?;
-    artifact::find(&artifacts, "example", &example).map(Path::to_path_buf)
+    Ok(artifact::find(&artifacts, "example", &example)?.file.clone())
 }
 
 /// The triple that this machine's compiler builds for.

@@ -59,7 +59,7 @@ impl Release {
         let mut cargo = ebpf::cargo(workspace);
         cargo.args(["build", "--quiet", "--release", "--locked", "--package", "lanekeeper"]);
         let built = artifact::build(&mut cargo)?;
-        let agent = artifact::find(&built, "bin", "lanekeeper")?;
+        let agent = &artifact::find(&built, "bin", "lanekeeper")?.file;
 
         let folder = workspace.target("dist").join(format!("lanekeeper-{}", commit.version(agent)?));
         shell::remove_folder(&folder)?;

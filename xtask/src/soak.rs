@@ -69,7 +69,7 @@ impl Soak {
             name: format!("soak-{}", self.kernel),
             processors: PROCESSORS,
             prefix: String::new(),
-            script: self.script(artifact::find(&built, "bin", "lanekeeper")?, seed)?,
+            script: self.script(&artifact::find(&built, "bin", "lanekeeper")?.file, seed)?,
             heap: None,
             limit: time + AROUND,
         };

@@ -35,7 +35,7 @@ const GRACE: Duration = Duration::from_secs(120);
 /// Where a test runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Tier {
-    /// As any user: formatting, lints, documentation, dependencies, `cargo test`
+    /// As any user: formatting, lints, documentation, dependencies, what `cargo test` runs
     Unit,
     /// Programs in this machine's kernel (test targets `prog*`)
     Prog,
@@ -99,7 +99,7 @@ impl Test {
         let kernels = if self.kernel.is_empty() { Label::ALL.to_vec() } else { self.kernel.clone() };
         let in_time = if deadline.has_passed(start) { Err(anyhow!("no time was left for it")) } else { Ok(()) };
         let ran = in_time.and_then(|()| prepare(workspace, tier, &kernels)).and_then(|()| match tier {
-            Tier::Unit => unit::run(workspace, filter, &mut tally),
+            Tier::Unit => unit::run(workspace, filter, deadline, &mut tally),
             Tier::Prog => host::prog(workspace, filter, deadline, &mut tally),
             Tier::Netns => host::netns(workspace, filter, deadline, &mut tally),
             Tier::Guest => guest::run(workspace, &kernels, filter, deadline, &mut tally),

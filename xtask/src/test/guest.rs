@@ -342,7 +342,7 @@ mod tests {
 
     #[test]
     fn each_kernel_runs_every_target_and_one_of_them_the_lab() {
-        let executable = |name: &str| Executable { name: name.into(), file: name.into() };
+        let executable = |name: &str| Executable { name: name.into(), file: name.into(), package: "agent".into() };
         let targets = ["a", "lab", "b", "c"].map(|name| (executable(name), vec!["test".to_string()]));
         let said: Vec<String> = work(&[Label::V6_1, demo::KERNEL], &targets, None, Path::new("agent"))
             .iter()
@@ -364,7 +364,8 @@ mod tests {
 
     #[test]
     fn a_boot_with_nothing_to_run_is_left_out() {
-        let targets = [(Executable { name: "a".into(), file: "a".into() }, vec!["test".to_string()])];
+        let targets =
+            [(Executable { name: "a".into(), file: "a".into(), package: "agent".into() }, vec!["test".to_string()])];
         let all = work(&Label::ALL, &targets, Some("a"), Path::new("agent"));
         let names: Vec<String> = all.into_iter().flat_map(|work| work.boots).collect();
         assert_eq!(names, ["6.1-1", "6.12-1", "7.2-1"]);

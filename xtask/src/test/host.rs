@@ -27,7 +27,7 @@ pub fn prog(workspace: &Workspace, filter: Option<&str>, deadline: Deadline, tal
         tally.add(budget(workspace));
     }
     for executable in built(workspace, "prog")? {
-        tally.add(one(workspace, &executable, filter, deadline));
+        tally.add(one(&executable, filter, deadline));
     }
     Ok(())
 }
@@ -35,7 +35,7 @@ pub fn prog(workspace: &Workspace, filter: Option<&str>, deadline: Deadline, tal
 /// What needs namespaces: several targets at a time, for they wait most of it.
 pub fn netns(workspace: &Workspace, filter: Option<&str>, deadline: Deadline, tally: &mut Tally) -> Result<()> {
     ebpf::build(workspace)?;
-    let done = side_by_side(built(workspace, "netns")?, |executable, _| one(workspace, executable, filter, deadline));
+    let done = side_by_side(built(workspace, "netns")?, |executable, _| one(executable, filter, deadline));
     done.into_iter().for_each(|done| tally.add(done));
     Ok(())
 }
@@ -62,16 +62,27 @@ fn budget(workspace: &Workspace) -> Tally {
     tally
 }
 
-fn one(workspace: &Workspace, executable: &Executable, filter: Option<&str>, deadline: Deadline) -> Tally {
-    let limit = deadline.share(Instant::now(), 1, LIMIT);
-    run(workspace, executable, filter, limit).unwrap_or_else(|error| {
+/// Alone, one test after the other.
+fn one(executable: &Executable, filter: Option<&str>, deadline: Deadline) -> Tally {
+    run(executable, alone(), &["--test-threads=1"], filter, deadline)
+}
+
+/// Runs the tests of a target that the filter lets through, by what runs the program that is added to it as arguments.
+pub fn run(executable: &Executable, by: Command, options: &[&str], filter: Option<&str>, deadline: Deadline) -> Tally {
+    tests(executable, by, options, filter, deadline).unwrap_or_else(|error| {
         let mut tally = Tally::default();
         tally.fail(&executable.name, &format!("{error:#}"));
         tally
     })
 }
 
-fn run(workspace: &Workspace, executable: &Executable, filter: Option<&str>, limit: Duration) -> Result<Tally> {
+fn tests(
+    executable: &Executable,
+    mut by: Command,
+    options: &[&str],
+    filter: Option<&str>,
+    deadline: Deadline,
+) -> Result<Tally> {
     let expected = executable.tests(filter)?;
     if expected.is_empty() {
         return Ok(Tally::default());
@@ -79,13 +90,10 @@ fn run(workspace: &Workspace, executable: &Executable, filter: Option<&str>, lim
     let start = Instant::now();
     say(format!("{} on this kernel", executable.name));
     // 0 would be no limit.
-    let limit = limit.as_secs().max(1).to_string();
-    let mut alone = alone();
-    alone.args(["timeout", "--kill-after", "10", &limit]);
-    alone.arg(&executable.file).arg("--test-threads=1").args(filter);
-    let package = workspace.root().join("agent");
-    let (exit, output) =
-        tee(alone.current_dir(&package).env("CARGO_MANIFEST_DIR", &package), &format!("{}| ", executable.name))?;
+    let limit = deadline.share(start, 1, LIMIT).as_secs().max(1).to_string();
+    by.args(["timeout", "--kill-after", "10", &limit]).arg(&executable.file).args(options).args(filter);
+    by.current_dir(&executable.package).env("CARGO_MANIFEST_DIR", &executable.package);
+    let (exit, output) = tee(&mut by, &format!("{}| ", executable.name))?;
     let mut tally = libtest::count(&output, Some(&expected), exit).within(&executable.name);
     tally.took(&executable.name, start.elapsed());
     say(format!("{}: {tally} ({})", executable.name, took(start)));

@@ -1,11 +1,11 @@
-//! Test targets that need more than a user, and the executables cargo makes of them.
+//! Test targets, what they need, and the executables cargo makes of them.
 
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::artifact;
+use crate::artifact::{self, Artifact};
 use crate::ebpf;
 use crate::shell::{self, say};
 use crate::workspace::Workspace;
@@ -45,6 +45,8 @@ pub struct Executable {
     pub name: String,
     /// The file.
     pub file: PathBuf,
+    /// The folder of its package, in which cargo would run it.
+    pub package: PathBuf,
 }
 
 /// The targets of the package that ask for features; one that no tier would run is an error.
@@ -91,12 +93,15 @@ pub fn build(workspace: &Workspace, names: &[&str]) -> Result<Built> {
         cargo.args(["--test", name]);
     }
     let artifacts = artifact::build(&mut cargo).with_context(|| names.join(" "))?;
-    let find = |name: &&str| {
-        let file = artifact::find(&artifacts, "test", name)?.to_path_buf();
-        Ok(Executable { name: name.to_string(), file })
-    };
-    let agent = artifact::find(&artifacts, "bin", PACKAGE)?.to_path_buf();
+    let find = |name: &&str| artifact::find(&artifacts, "test", name).map(Executable::from);
+    let agent = artifact::find(&artifacts, "bin", PACKAGE)?.file.clone();
     Ok(Built { tests: names.iter().map(find).collect::<Result<_>>()?, agent })
+}
+
+/// Builds what `cargo test --workspace` runs.
+pub fn build_plain(workspace: &Workspace) -> Result<Vec<Executable>> {
+    let artifacts = artifact::build(ebpf::cargo(workspace).args(["test", "--workspace", "--locked", "--no-run"]))?;
+    Ok(artifacts.iter().filter(|artifact| artifact.test).map(Executable::from).collect())
 }
 
 /// The target whose tests go from one version of the maps to another and back.
@@ -109,6 +114,14 @@ pub fn build_other(workspace: &Workspace) -> Result<()> {
     cargo.args(["build", "--package", PACKAGE, "--bin", "lanekeeper-other-abi", "--features", "other-abi"]);
     cargo.env("LANEKEEPER_EBPF_OBJECT", &workspace.other_bpf_objects()[0]);
     shell::run(&mut cargo)
+}
+
+impl From<&Artifact> for Executable {
+    fn from(artifact: &Artifact) -> Self {
+        let (name, kind) = (&artifact.name, &artifact.kind);
+        let name = if kind == "test" { name.clone() } else { format!("{name}-{kind}") };
+        Self { name, file: artifact.file.clone(), package: artifact.package.clone() }
+    }
 }
 
 impl Executable {

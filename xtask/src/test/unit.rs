@@ -1,13 +1,15 @@
-//! The tier that needs no privilege: formatting, lints, documentation, dependencies and `cargo test`.
+//! The tier that needs no privilege: formatting, lints, documentation, dependencies and what `cargo test` runs.
 
 use std::process::Command;
 use std::time::Instant;
 
 use anyhow::Result;
 
-use super::host::tee;
+use super::deadline::Deadline;
+use super::plain::plain;
+use super::side_by_side::side_by_side;
 use super::tally::Tally;
-use super::{libtest, plain};
+use super::{host, libtest, targets};
 use crate::ebpf;
 use crate::shell::{self, say, took};
 use crate::workspace::Workspace;
@@ -20,8 +22,8 @@ const CHECKS: &[(&str, &[&str])] = &[
 /// Lints see the tests of every tier.
 const FEATURES: &str = "lanekeeper/privileged,lanekeeper/guest";
 
-/// Runs all of it.
-pub fn run(workspace: &Workspace, filter: Option<&str>, tally: &mut Tally) -> Result<()> {
+/// Runs all of it; the tests as somebody without privilege, if root may say so.
+pub fn run(workspace: &Workspace, filter: Option<&str>, deadline: Deadline, tally: &mut Tally) -> Result<()> {
     let wanted = |name: &str| filter.is_none_or(|filter| name.contains(filter));
     for (name, arguments) in CHECKS {
         if wanted(name) {
@@ -37,16 +39,19 @@ pub fn run(workspace: &Workspace, filter: Option<&str>, tally: &mut Tally) -> Re
     }
 
     let start = Instant::now();
-    say("cargo test --workspace");
-    let mut cargo = ebpf::cargo(workspace);
-    cargo.args(["test", "--workspace", "--no-fail-fast", "--"]).args(filter);
-    let (exit, output) = tee(&mut cargo, "")?;
-    let tests = libtest::count(&output, None, exit).within("cargo test");
-    tally.took("cargo test", start.elapsed());
-    say(format!("cargo test: {tests} ({})", took(start)));
-    tally.add(tests);
-    // Who is not root has just done so, but for the network.
-    if shell::is_root() { plain::run(workspace, filter, tally) } else { Ok(()) }
+    say("building what cargo test --workspace runs");
+    let all = targets::build_plain(workspace)?;
+    tally.took("build", start.elapsed());
+    // Who is not root is somebody without privilege, but for the network.
+    let by = || if shell::is_root() { plain(workspace.root()) } else { Command::new("env") };
+    let done = side_by_side(all, |executable, _| host::run(executable, by(), &[], filter, deadline));
+    done.into_iter().for_each(|done| tally.add(done));
+
+    say("examples in the documentation");
+    let (exit, output) =
+        host::tee(ebpf::cargo(workspace).args(["test", "--workspace", "--doc", "--"]).args(filter), "")?;
+    tally.add(libtest::count(&output, None, exit).within("examples in the documentation"));
+    Ok(())
 }
 
 fn check(name: &str, command: &mut Command, tally: &mut Tally) {
