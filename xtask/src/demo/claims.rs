@@ -24,6 +24,13 @@ impl fmt::Display for Claim {
     }
 }
 
+/// Panics with all claims unless there are some and all hold.
+pub fn assert_all_hold(claims: &[Claim]) {
+    let report: Vec<String> = claims.iter().map(ToString::to_string).collect();
+    println!("{}", report.join("\n"));
+    assert!(!claims.is_empty() && claims.iter().all(|claim| claim.holds), "{}", report.join("\n"));
+}
+
 /// All counts of the four-class run; `kernel` and `metrics` are differences over the run, by gateway.
 #[derive(Debug)]
 pub struct Evidence<'a> {

@@ -40,6 +40,7 @@ pub fn linker(workspace: &Workspace) -> Result<()> {
     }
     packages::ensure(workspace, &[Need::BuildPackages])?;
     install(workspace, "bpf-linker", LINKER, |cargo| {
+        unoptimised(cargo);
         cargo.env("LLVM_PREFIX", format!("/usr/lib/llvm-{LLVM}"));
         cargo.args(["--no-default-features", "--features", &format!("llvm-{LLVM}")]);
     })
@@ -63,7 +64,7 @@ pub fn materials(workspace: &Workspace) -> Result<()> {
     install(workspace, "cargo-cyclonedx", MATERIALS, unoptimised)
 }
 
-/// A third of the time, and quick enough for one lock file.
+/// A third to half of the time, and quick enough for what they are asked: bpf-linker leaves the work to LLVM.
 fn unoptimised(cargo: &mut Command) {
     cargo.arg("--debug").env("CARGO_PROFILE_DEV_DEBUG", "0");
 }
