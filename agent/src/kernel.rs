@@ -6,6 +6,7 @@ pub mod cgroups;
 pub mod checkup;
 pub mod dataplane;
 mod devices;
+mod dump;
 mod interfaces;
 mod link;
 pub mod lookup;

@@ -63,15 +63,7 @@ async fn carry_out(netlink: &Netlink, op: &Op) -> Result<(), Failure> {
 async fn flush(netlink: &Netlink, reqid: u32, if_id: u32) -> Result<(), Failure> {
     // Policies first: one without a state would make the kernel ask for a new one.
     xfrm_policy::flush(netlink, reqid, if_id).await?;
-    for (state, tagged) in state::dump(netlink).await? {
-        if !tagged && state.id.spi != 0 && state.reqid == reqid && state.if_id == if_id {
-            match state::remove(netlink, &state.id).await {
-                Err(failure) if failure.is(libc::ESRCH) => {}
-                answer => answer?,
-            }
-        }
-    }
-    Ok(())
+    state::flush(netlink, reqid, if_id).await
 }
 
 async fn index_of_via(netlink: &Netlink, via: &RouteVia) -> Result<Option<u32>, Failure> {

@@ -27,8 +27,21 @@ pub(super) struct Devices {
     underlying: BTreeMap<String, u32>,
 }
 
+/// Of each device what [`Devices`] asks for: its counters and settings are ten times that.
 pub(super) async fn dump(netlink: &Netlink) -> Result<Vec<RouteNetlinkMessage>, Failure> {
-    netlink.dump_route(RouteNetlinkMessage::GetLink(LinkMessage::default())).await
+    let slim = |all: &mut Vec<RouteNetlinkMessage>, mut message| {
+        if let RouteNetlinkMessage::NewLink(link) = &mut message {
+            link.attributes.retain(matters);
+            link.attributes.shrink_to_fit();
+        }
+        all.push(message);
+    };
+    netlink.dump_route_into(RouteNetlinkMessage::GetLink(LinkMessage::default()), slim).await
+}
+
+fn matters(attribute: &LinkAttribute) -> bool {
+    use LinkAttribute::{AfSpecUnspec, Controller, IfAlias, IfName, LinkInfo, Mtu};
+    matches!(attribute, IfName(_) | IfAlias(_) | Mtu(_) | Controller(_) | AfSpecUnspec(_) | LinkInfo(_))
 }
 
 impl Devices {

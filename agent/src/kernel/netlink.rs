@@ -1,19 +1,22 @@
-//! The two netlink sockets, and what every request has in common.
+//! The netlink sockets, and what every request has in common.
 //!
 //! Messages of [`netlink_packet_xfrm`] show keys in their Debug form: none is ever formatted here, and errors carry the
 //! kernel's number alone.
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
+    NLM_F_ACK, NLM_F_REQUEST, NetlinkDeserializable, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_xfrm::XfrmMessage;
+use netlink_sys::protocols::{NETLINK_ROUTE, NETLINK_XFRM};
 
 use super::Error;
+use super::dump::Dumper;
 
 /// `NLM_F_DUMP_INTR`: what is dumped changed meanwhile.
 const DUMP_INTERRUPTED: u16 = 0x10;
@@ -26,6 +29,8 @@ const DUMP_TRIES: usize = 8;
 pub struct Netlink {
     route: rtnetlink::Handle,
     xfrm: xfrmnetlink::Handle,
+    route_dumps: Arc<Dumper>,
+    xfrm_dumps: Arc<Dumper>,
 }
 
 /// Why a request has no good answer.
@@ -40,9 +45,8 @@ pub(super) enum Failure {
 }
 
 impl Netlink {
-    /// Opens both; inside a tokio runtime, whose tasks carry them.
+    /// Opens all; inside a tokio runtime, whose tasks carry them.
     pub fn open() -> Result<Self, Error> {
-        // Strict: the kernel filters dumps by table and protocol, and refuses what it does not know.
         let (mut connection, route, _) = rtnetlink::new_connection_with_strict_check().map_err(Error::Open)?;
         // An end that is not seen could be a socket that died.
         connection.set_forward_ack(true);
@@ -52,7 +56,8 @@ impl Netlink {
         connection.set_forward_ack(true);
         connection.set_forward_done(true);
         tokio::spawn(connection);
-        Ok(Self { route, xfrm })
+        let open = |protocol, strict| Dumper::open(protocol, strict).map(Arc::new).map_err(Error::Open);
+        Ok(Self { route, xfrm, route_dumps: open(NETLINK_ROUTE, true)?, xfrm_dumps: open(NETLINK_XFRM, false)? })
     }
 
     pub(super) async fn route(&self, message: RouteNetlinkMessage, flags: u16) -> Result<(), Failure> {
@@ -66,11 +71,19 @@ impl Netlink {
         Ok(answers(stream).await?.unwrap_or_default())
     }
 
+    /// All objects.
     pub(super) async fn dump_route(&self, message: RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>, Failure> {
+        self.dump_route_into(message, Vec::push).await
+    }
+
+    /// What has come of nothing once `take` had all objects.
+    pub(super) async fn dump_route_into<A: Default>(
+        &self,
+        message: RouteNetlinkMessage,
+        mut take: impl FnMut(&mut A, RouteNetlinkMessage),
+    ) -> Result<A, Failure> {
         for _ in 0..DUMP_TRIES {
-            let request = request(message.clone(), NLM_F_DUMP);
-            let stream = self.route.clone().request(request).map_err(|_| Failure::Closed)?;
-            if let Some(all) = answers(stream).await? {
+            if let Some(all) = self.route_dumps.dump(message.clone(), &mut take).await? {
                 return Ok(all);
             }
         }
@@ -88,16 +101,14 @@ impl Netlink {
         Ok(answers(stream).await?.unwrap_or_default())
     }
 
-    /// Of each object what `keep` makes of it.
-    pub(super) async fn dump_xfrm<R>(
+    /// What has come of nothing once `take` had all objects.
+    pub(super) async fn dump_xfrm_into<A: Default>(
         &self,
         message: XfrmMessage,
-        mut keep: impl FnMut(XfrmMessage) -> Option<R>,
-    ) -> Result<Vec<R>, Failure> {
+        mut take: impl FnMut(&mut A, XfrmMessage),
+    ) -> Result<A, Failure> {
         for _ in 0..DUMP_TRIES {
-            let request = request(message.clone(), NLM_F_DUMP);
-            let stream = self.xfrm.clone().request(request).map_err(|_| Failure::Closed)?;
-            if let Some(all) = kept(stream, &mut keep).await? {
+            if let Some(all) = self.xfrm_dumps.dump(message.clone(), &mut take).await? {
                 return Ok(all);
             }
         }
@@ -114,46 +125,55 @@ where
     request
 }
 
-/// Everything up to the end of the answer; `None` if a dump was interrupted.
+/// Everything up to the end of the answer.
 async fn answers<T>(stream: impl Stream<Item = NetlinkMessage<T>>) -> Result<Option<Vec<T>>, Failure>
 where
     T: NetlinkDeserializable,
 {
-    kept(stream, Some).await
+    let mut stream = std::pin::pin!(stream);
+    let mut answer = Answer::default();
+    while let Some(message) = stream.next().await {
+        if let Some(all) = answer.take(message, &mut Vec::push) {
+            return all;
+        }
+    }
+    Err(Failure::Closed)
 }
 
-/// Of each answer what `keep` makes of it: thousands of them as they come are much memory.
-async fn kept<T, R>(
-    stream: impl Stream<Item = NetlinkMessage<T>>,
-    mut keep: impl FnMut(T) -> Option<R>,
-) -> Result<Option<Vec<R>>, Failure>
-where
-    T: NetlinkDeserializable,
-{
-    let mut stream = std::pin::pin!(stream);
-    let mut all = Vec::new();
-    let mut interrupted = false;
-    while let Some(message) = stream.next().await {
-        interrupted |= message.header.flags & DUMP_INTERRUPTED != 0;
+/// What has come of an answer so far.
+#[derive(Default)]
+pub(super) struct Answer<A> {
+    all: A,
+    interrupted: bool,
+}
+
+impl<A: Default> Answer<A> {
+    /// Has `take` make of an object what is kept of it: thousands of them as they come are much memory. With the last message it
+    /// gives what has come of all, or `None` if a dump was interrupted.
+    pub fn take<T>(
+        &mut self,
+        message: NetlinkMessage<T>,
+        take: &mut impl FnMut(&mut A, T),
+    ) -> Option<Result<Option<A>, Failure>> {
+        self.interrupted |= message.header.flags & DUMP_INTERRUPTED != 0;
         let code = match message.payload {
             NetlinkPayload::InnerMessage(inner) => {
-                all.extend(keep(inner));
-                continue;
+                take(&mut self.all, inner);
+                return None;
             }
             NetlinkPayload::Error(error) => error.raw_code(),
             NetlinkPayload::Done(done) => done.code,
             // Part of a dump was lost.
-            NetlinkPayload::Overrun(_) => return Ok(None),
+            NetlinkPayload::Overrun(_) => return Some(Ok(None)),
             // Nothing, or a kind that this crate has yet to learn.
-            _ => continue,
+            _ => return None,
         };
-        return match code {
-            0.. if interrupted => Ok(None),
-            0.. => Ok(Some(all)),
+        Some(match code {
+            0.. if self.interrupted => Ok(None),
+            0.. => Ok(Some(std::mem::take(&mut self.all))),
             ..0 => Err(Failure::Errno(-code)),
-        };
+        })
     }
-    Err(Failure::Closed)
 }
 
 impl Failure {

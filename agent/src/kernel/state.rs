@@ -11,7 +11,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::netlink::{Failure, Netlink};
 use crate::keyfile::{Algorithm, Key};
-use crate::plan::{Mark, REQIDS, STATE_TAG, State, StateId};
+use crate::plan::{Mark, Observed, REQIDS, STATE_TAG, State, StateId};
 use crate::policy::Mode;
 
 /// Above this the window does not fit `xfrm_usersa_info` and goes by XFRMA_REPLAY_ESN_VAL, with or without ESN.
@@ -22,16 +22,19 @@ const CBC: &str = "cbc(aes)";
 const SHA256: &str = "hmac(sha256)";
 const ICV_BITS: u32 = 128;
 
-/// What [`read_all`] makes of all.
-pub(super) async fn dump(netlink: &Netlink) -> Result<Vec<(State, bool)>, Failure> {
-    netlink.dump_xfrm(XfrmMessage::GetDumpSa(GetDumpMessage::default()), ours).await
+/// What [`add_to`] makes of all.
+pub(super) async fn dump(netlink: &Netlink) -> Result<Observed, Failure> {
+    netlink.dump_xfrm_into(XfrmMessage::GetDumpSa(GetDumpMessage::default()), add_to).await
 }
 
-/// Those with a request id of ours, charon's and larval ones (SPI 0, no key yet) included, and whether they have our tag.
-pub(super) fn read_all(messages: Vec<XfrmMessage>) -> Vec<(State, bool)> {
-    messages.into_iter().filter_map(ours).collect()
+/// Sorts one with a request id of ours, charon's and larval ones (SPI 0, no key yet) included.
+pub(super) fn add_to(observed: &mut Observed, message: XfrmMessage) {
+    if let Some((state, tagged)) = ours(message) {
+        observed.add_state(state, tagged);
+    }
 }
 
+/// And whether it has our tag.
 fn ours(message: XfrmMessage) -> Option<(State, bool)> {
     let XfrmMessage::AddSa(mut message) = message else { return None };
     let is_ours = REQIDS.contains(&message.user_sa_info.reqid);
@@ -40,19 +43,35 @@ fn ours(message: XfrmMessage) -> Option<(State, bool)> {
     state
 }
 
+/// Those of one lane that are not ours.
+pub(super) async fn flush(netlink: &Netlink, reqid: u32, if_id: u32) -> Result<(), Failure> {
+    let theirs = |all: &mut Vec<StateId>, message| {
+        let is_theirs = |(state, tagged): &(State, bool)| {
+            !tagged && state.id.spi != 0 && state.reqid == reqid && state.if_id == if_id
+        };
+        all.extend(ours(message).filter(is_theirs).map(|(state, _)| state.id));
+    };
+    for id in netlink.dump_xfrm_into(XfrmMessage::GetDumpSa(GetDumpMessage::default()), theirs).await? {
+        match remove(netlink, &id).await {
+            Err(failure) if failure.is(libc::ESRCH) => {}
+            answer => answer?,
+        }
+    }
+    Ok(())
+}
+
 /// What `keep` makes of each, ours and others', with its keys wiped.
 pub(super) async fn dump_without_keys<R>(
     netlink: &Netlink,
     mut keep: impl FnMut(ModifyMessage) -> Option<R>,
 ) -> Result<Vec<R>, Failure> {
-    let wiped = |message| match message {
-        XfrmMessage::AddSa(mut message) => {
+    let wiped = |all: &mut Vec<R>, message| {
+        if let XfrmMessage::AddSa(mut message) = message {
             wipe(&mut message.nlas);
-            keep(message)
+            all.extend(keep(message));
         }
-        _ => None,
     };
-    netlink.dump_xfrm(XfrmMessage::GetDumpSa(GetDumpMessage::default()), wiped).await
+    netlink.dump_xfrm_into(XfrmMessage::GetDumpSa(GetDumpMessage::default()), wiped).await
 }
 
 pub(super) async fn add(netlink: &Netlink, state: &State) -> Result<(), Failure> {

@@ -12,22 +12,21 @@ use netlink_packet_xfrm::{Selector as WireSelector, UserTemplate, XfrmAttrs, Xfr
 
 use super::netlink::{Failure, Netlink};
 use super::state::{ip, wire_mark};
-use crate::plan::{Mark, PolicyDirection, REQIDS, Selector, Treatment, XfrmPolicy, XfrmPolicyId, is_our_priority};
+use crate::plan::{
+    Mark, Observed, PolicyDirection, REQIDS, Selector, Treatment, XfrmPolicy, XfrmPolicyId, is_our_priority,
+};
 use crate::policy::Mode;
 
-/// All with a request id of ours in their template, charon's included.
-pub(super) async fn dump(netlink: &Netlink) -> Result<Vec<XfrmPolicy>, Failure> {
-    let ours = |message| if let XfrmMessage::AddPolicy(message) = message { read(&message) } else { None };
-    netlink.dump_xfrm(XfrmMessage::GetPolicy(DelGetMessage::default()), ours).await
+/// What [`add_to`] makes of all.
+pub(super) async fn dump(netlink: &Netlink) -> Result<Observed, Failure> {
+    netlink.dump_xfrm_into(XfrmMessage::GetPolicy(DelGetMessage::default()), add_to).await
 }
 
-/// What [`dump`] makes of its answer.
-pub(super) fn read_all(messages: &[XfrmMessage]) -> Vec<XfrmPolicy> {
-    let of = |message: &XfrmMessage| match message {
-        XfrmMessage::AddPolicy(message) => read(message),
-        _ => None,
-    };
-    messages.iter().filter_map(of).collect()
+/// Sorts one with a request id of ours in its template, charon's included.
+pub(super) fn add_to(observed: &mut Observed, message: XfrmMessage) {
+    if let XfrmMessage::AddPolicy(message) = message {
+        read(&message).into_iter().for_each(|policy| observed.add_policy(policy));
+    }
 }
 
 pub(super) async fn add(netlink: &Netlink, policy: &XfrmPolicy) -> Result<(), Failure> {
@@ -61,8 +60,12 @@ pub(super) async fn flush(netlink: &Netlink, reqid: u32, if_id: u32) -> Result<(
 
 /// All, ours and others'.
 pub(super) async fn dump_raw(netlink: &Netlink) -> Result<Vec<ModifyMessage>, Failure> {
-    let policy = |message| if let XfrmMessage::AddPolicy(message) = message { Some(message) } else { None };
-    netlink.dump_xfrm(XfrmMessage::GetPolicy(DelGetMessage::default()), policy).await
+    let policy = |all: &mut Vec<ModifyMessage>, message| {
+        if let XfrmMessage::AddPolicy(message) = message {
+            all.push(message);
+        }
+    };
+    netlink.dump_xfrm_into(XfrmMessage::GetPolicy(DelGetMessage::default()), policy).await
 }
 
 async fn delete(

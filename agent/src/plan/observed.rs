@@ -79,6 +79,13 @@ impl LaneTraces {
         self.states >= 2 && self.catch(mode)
     }
 
+    /// Takes what another look found beside it.
+    pub fn add(&mut self, other: Self) {
+        self.states += other.states;
+        self.policies += other.policies;
+        self.asked |= other.asked;
+    }
+
     /// Whether there is anything that can be removed.
     pub fn is_there(&self) -> bool {
         self.states > 0 || self.policies > 0

@@ -11,7 +11,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::super::list::{Kind, METRICS, Metric};
-use super::{Page, SECOND};
+use super::{Labels, Page, SECOND};
 
 /// The page as text.
 pub fn encode(page: Page) -> Result<String, fmt::Error> {
@@ -39,13 +39,13 @@ impl Collector for Page {
             let name = metric.name.strip_suffix("_total").unwrap_or(metric.name);
             let mut family = encoder.encode_descriptor(name, metric.help, None, kind)?;
             for (values, value) in numbers.into_iter().flatten() {
-                number(metric.kind, family.encode_family(&Labels { metric, values })?, *value)?;
+                number(metric.kind, family.encode_family(&Named { metric, values })?, *value)?;
             }
             for (values, delays) in delays.into_iter().flatten() {
-                histogram(family.encode_family(&Labels { metric, values })?, delays)?;
+                histogram(family.encode_family(&Named { metric, values })?, delays)?;
             }
             for (values, value) in floats.into_iter().flatten() {
-                family.encode_family(&Labels { metric, values })?.encode_gauge(value)?;
+                family.encode_family(&Named { metric, values })?.encode_gauge(value)?;
             }
         }
         Ok(())
@@ -53,15 +53,15 @@ impl Collector for Page {
 }
 
 /// Those of one series.
-struct Labels<'a> {
+struct Named<'a> {
     metric: &'a Metric,
-    values: &'a [String],
+    values: &'a Labels,
 }
 
-impl EncodeLabelSet for Labels<'_> {
+impl EncodeLabelSet for Named<'_> {
     fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
-        for (name, value) in self.metric.labels.iter().zip(self.values) {
-            (*name, value.as_str()).encode(encoder.encode_label())?;
+        for (name, value) in self.metric.labels.iter().zip(self.values.values()) {
+            (*name, value).encode(encoder.encode_label())?;
         }
         Ok(())
     }

@@ -5,18 +5,18 @@ use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric as 
 use prometheus::{Encoder, TextEncoder};
 
 use super::super::list::{Kind, METRICS, Metric};
-use super::{Page, SECOND, below};
+use super::{Labels, Page, SECOND, below};
 
 /// The page as text.
 pub fn encode(mut page: Page) -> Result<String, prometheus::Error> {
     let mut text = Vec::new();
     for metric in &METRICS {
         let numbers = page.numbers.remove(metric.name).unwrap_or_default();
-        let numbers = numbers.into_iter().map(|(labels, value)| number(metric, labels, value));
+        let numbers = numbers.into_iter().map(|(labels, value)| number(metric, &labels, value));
         let delays = page.delays.remove(metric.name).unwrap_or_default();
-        let delays = delays.into_iter().map(|(labels, delays)| histogram(metric, labels, &delays));
+        let delays = delays.into_iter().map(|(labels, delays)| histogram(metric, &labels, &delays));
         let floats = page.floats.remove(metric.name).unwrap_or_default();
-        let floats = floats.into_iter().map(|(labels, value)| gauge(sample(metric, labels), value));
+        let floats = floats.into_iter().map(|(labels, value)| gauge(sample(metric, &labels), value));
         let series: Vec<Sample> = numbers.chain(delays).chain(floats).collect();
         if series.is_empty() {
             continue;
@@ -36,17 +36,17 @@ pub fn encode(mut page: Page) -> Result<String, prometheus::Error> {
     Ok(String::from_utf8(text).expect("the text format is UTF-8"))
 }
 
-fn sample(metric: &Metric, labels: Vec<String>) -> Sample {
-    let pairs = metric.labels.iter().zip(labels).map(|(name, value)| {
+fn sample(metric: &Metric, labels: &Labels) -> Sample {
+    let pairs = metric.labels.iter().zip(labels.values()).map(|(name, value)| {
         let mut pair = LabelPair::default();
         pair.set_name((*name).to_owned());
-        pair.set_value(value);
+        pair.set_value(value.to_owned());
         pair
     });
     Sample::from_label(pairs.collect())
 }
 
-fn number(metric: &Metric, labels: Vec<String>, value: u64) -> Sample {
+fn number(metric: &Metric, labels: &Labels, value: u64) -> Sample {
     // Exact up to 2^53.
     let (mut sample, value) = (sample(metric, labels), value as f64);
     match metric.kind {
@@ -69,7 +69,7 @@ fn gauge(mut sample: Sample, value: f64) -> Sample {
     sample
 }
 
-fn histogram(metric: &Metric, labels: Vec<String>, delays: &Delays) -> Sample {
+fn histogram(metric: &Metric, labels: &Labels, delays: &Delays) -> Sample {
     let buckets = below(delays).map(|(bound, n)| {
         let mut bucket = Bucket::default();
         bucket.set_upper_bound(bound);
