@@ -6,6 +6,7 @@
 mod desired;
 mod diff;
 mod link;
+mod list;
 mod observed;
 mod op;
 mod route;
@@ -14,6 +15,7 @@ mod xfrm;
 pub use desired::{Desired, Error, Followed, LeftOut, blocks};
 pub use diff::{Conflict, Conflicts, Plan, diff};
 pub use link::{Address, Lack, Link, LinkKind};
+pub use list::List;
 pub use observed::{DeviceInUse, Extent, LaneTraces, Observed};
 pub use op::{Op, Room, Spared};
 pub use route::{Asks, Route, RouteVia, Rule, Table};

@@ -31,7 +31,7 @@ pub(super) struct Devices {
 pub(super) async fn dump(netlink: &Netlink) -> Result<Vec<RouteNetlinkMessage>, Failure> {
     let slim = |all: &mut Vec<RouteNetlinkMessage>, mut message| {
         if let RouteNetlinkMessage::NewLink(link) = &mut message {
-            link.attributes.retain(matters);
+            link.attributes.retain_mut(matters);
             link.attributes.shrink_to_fit();
         }
         all.push(message);
@@ -39,9 +39,19 @@ pub(super) async fn dump(netlink: &Netlink) -> Result<Vec<RouteNetlinkMessage>, 
     netlink.dump_route_into(RouteNetlinkMessage::GetLink(LinkMessage::default()), slim).await
 }
 
-fn matters(attribute: &LinkAttribute) -> bool {
-    use LinkAttribute::{AfSpecUnspec, Controller, IfAlias, IfName, LinkInfo, Mtu};
-    matches!(attribute, IfName(_) | IfAlias(_) | Mtu(_) | Controller(_) | AfSpecUnspec(_) | LinkInfo(_))
+fn matters(attribute: &mut LinkAttribute) -> bool {
+    match attribute {
+        LinkAttribute::AfSpecUnspec(specs) => {
+            specs.retain(|spec| matches!(spec, AfSpecUnspec::Inet(_)));
+            true
+        }
+        LinkAttribute::IfName(_)
+        | LinkAttribute::IfAlias(_)
+        | LinkAttribute::Mtu(_)
+        | LinkAttribute::Controller(_)
+        | LinkAttribute::LinkInfo(_) => true,
+        _ => false,
+    }
 }
 
 impl Devices {

@@ -11,8 +11,8 @@ use lead::blocked;
 pub use lead::{Followed, LeftOut};
 
 use super::{
-    Address, BLOCK_PRIORITY, Direction, Lack, Link, LinkKind, Mark, Observed, POLICY_PRIORITY, PolicyDirection, Route,
-    RouteVia, Rule, Selector, State, StateId, Table, Treatment, XfrmPolicy, XfrmPolicyId,
+    Address, BLOCK_PRIORITY, Direction, Lack, Link, LinkKind, List, Mark, Observed, POLICY_PRIORITY, PolicyDirection,
+    Route, RouteVia, Rule, Selector, State, StateId, Table, Treatment, XfrmPolicy, XfrmPolicyId,
 };
 use crate::keyfile::Keys;
 use crate::policy::{
@@ -37,9 +37,9 @@ pub struct Desired {
     /// Rules, where a route is around a peer.
     pub rules: BTreeSet<Rule>,
     /// Static states; inbound ones first.
-    pub states: Vec<State>,
+    pub states: List<State>,
     /// Static policies.
-    pub policies: Vec<XfrmPolicy>,
+    pub policies: List<XfrmPolicy>,
     /// Lanes whose states and policies are charon's, by request id and if_id.
     pub charon_lanes: BTreeSet<(u32, u32)>,
     /// charon's connections by name with the digest of their form; filled by `reconcile`.

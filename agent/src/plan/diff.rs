@@ -1,6 +1,6 @@
 //! Desired against observed: the operations between them, in an order in which nothing leaks.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{
     Address, Desired, Extent, Link, LinkKind, Observed, Op, PolicyDirection, Route, RouteVia, Rule, State, StateId,
-    Table, Treatment, XfrmPolicy, XfrmPolicyId,
+    Table, Treatment,
 };
 
 /// What must change, in the order in which it must.
@@ -385,8 +385,7 @@ impl Steps {
         let in_place_of = |have: &State, want: &State| {
             (have.id.destination, have.id.spi) == (want.id.destination, want.id.spi) && have.id != want.id
         };
-        let there: BTreeMap<StateId, &State> = observed.states.iter().map(|state| (state.id, state)).collect();
-        let wanted: BTreeSet<StateId> = desired.states.iter().map(|state| state.id).collect();
+        let (there, wanted) = (observed.states.sorted(|state| state.id), desired.states.sorted(|state| state.id));
         for want in &desired.states {
             let turn = if sends(&want.id) { Turn::OutboundStates } else { Turn::InboundStates };
             match there.get(&want.id) {
@@ -404,7 +403,7 @@ impl Steps {
             self.push(turn, Op::AddState(want.clone()));
         }
         for have in &observed.states {
-            if !wanted.contains(&have.id) && !desired.states.iter().any(|want| in_place_of(have, want)) {
+            if wanted.get(&have.id).is_none() && !desired.states.iter().any(|want| in_place_of(have, want)) {
                 let turn = match (desired.charon_lanes.contains(&(have.reqid, have.if_id)), sends(&have.id)) {
                     (true, true) => Turn::ClearOutboundStates,
                     (true, false) => Turn::ClearInboundStates,
@@ -417,9 +416,8 @@ impl Steps {
     }
 
     fn policies(&mut self, desired: &Desired, observed: &Observed) {
-        let there: BTreeMap<XfrmPolicyId, &XfrmPolicy> =
-            observed.policies.iter().map(|policy| (policy.id, policy)).collect();
-        let wanted: BTreeSet<XfrmPolicyId> = desired.policies.iter().map(|policy| policy.id).collect();
+        let (there, wanted) =
+            (observed.policies.sorted(|policy| policy.id), desired.policies.sorted(|policy| policy.id));
         for want in &desired.policies {
             let turn = match (want.treatment, want.id.direction) {
                 (Treatment::Block, _) => Turn::BlockRoutes,
@@ -427,13 +425,13 @@ impl Steps {
                 (Treatment::Encrypt(_), PolicyDirection::In | PolicyDirection::Fwd) => Turn::InboundPolicies,
             };
             match there.get(&want.id) {
-                Some(have) if *have == want => {}
+                Some(have) if have == want => {}
                 Some(_) => self.push(turn, Op::UpdatePolicy(want.clone())),
                 None => self.push(turn, Op::AddPolicy(want.clone())),
             }
         }
         for have in &observed.policies {
-            if !wanted.contains(&have.id) {
+            if wanted.get(&have.id).is_none() {
                 // Charon would take over what is in its place, and we would then remove what is charon's.
                 let early = desired.charon_lanes.contains(&(have.reqid, have.id.if_id));
                 let turn = match (early, have.id.direction) {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Address, Link, LinkKind, Route, Rule, State, XfrmPolicy};
+use super::{Address, Link, LinkKind, List, Route, Rule, State, XfrmPolicy};
 use crate::policy::{Classify, Mode};
 
 /// A snapshot. The kernel shell fills the netlink parts, [`crate::reconcile`] those of data path and charon.
@@ -23,9 +23,9 @@ pub struct Observed {
     /// Our rules.
     pub rules: BTreeSet<Rule>,
     /// Static states of ours.
-    pub states: Vec<State>,
+    pub states: List<State>,
     /// Static policies of ours.
-    pub policies: Vec<XfrmPolicy>,
+    pub policies: List<XfrmPolicy>,
     /// What charon has in the kernel for our lanes, by request id and if_id.
     pub charon: BTreeMap<(u32, u32), LaneTraces>,
     /// charon's connections of ours with the digest of what we loaded; filled by `reconcile`.
