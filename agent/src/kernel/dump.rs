@@ -1,7 +1,7 @@
 //! Dumps, read a piece at a time.
 //!
 //! A connection of the library's takes in all that the kernel has to say before anybody looks at it: with thousands of SAs that is
-//! several times what the agent keeps in all.
+//! more than the agent keeps in all.
 
 use std::io;
 

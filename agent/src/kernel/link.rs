@@ -27,7 +27,7 @@ pub(super) struct Devices {
     underlying: BTreeMap<String, u32>,
 }
 
-/// Of each device what [`Devices`] asks for: its counters and settings are ten times that.
+/// Of each device what [`Devices`] asks for, without its counters and its settings of IPv6.
 pub(super) async fn dump(netlink: &Netlink) -> Result<Vec<RouteNetlinkMessage>, Failure> {
     let slim = |all: &mut Vec<RouteNetlinkMessage>, mut message| {
         if let RouteNetlinkMessage::NewLink(link) = &mut message {
