@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -135,7 +135,7 @@ impl Boot {
         let mut machine = self.machine(kernel, initramfs, out).spawn().context("cannot run QEMU")?;
         let console = File::create(out.join("console")).context("cannot write the console's log")?;
         let up = || out.join("up").exists();
-        let watched = watch(&mut machine, (console, &self.prefix), START, up, limit)?;
+        let watched = watch(&mut machine, console, (io::stdout(), &self.prefix), START, up, limit)?;
         Ok(match (watched, status(out)) {
             (Watched::Panicked(message), _) => Outcome::Panicked(message),
             (_, Some(status)) => Outcome::Exited(status),
@@ -172,10 +172,12 @@ enum Watched {
     TimedOut,
 }
 
-/// Copies the console until QEMU ends or a limit is reached: `start` for being `up`, `limit` for all.
+/// Copies the console to `log` and, each line behind `prefix`, to `shown` until QEMU ends or a limit is reached: `start` for
+/// being `up`, `limit` for all.
 fn watch(
     machine: &mut Child,
-    (mut log, prefix): (File, &str),
+    mut log: File,
+    (mut shown, prefix): (impl Write, &str),
     start: Duration,
     up: impl Fn() -> bool,
     limit: Duration,
@@ -194,13 +196,12 @@ fn watch(
             }
         }
     });
-    let mut stdout = std::io::stdout();
     let mut watched = Watched::Ended;
     loop {
         let deadline = begin + if is_up { limit } else { start.min(limit) };
         match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(line) => {
-                let _ = stdout.write_all(format!("{prefix}{line}").as_bytes()).and_then(|()| stdout.flush());
+                let _ = shown.write_all(format!("{prefix}{line}").as_bytes()).and_then(|()| shown.flush());
                 log.write_all(line.as_bytes())?;
                 if let Some((_, message)) = line.split_once("Kernel panic - not syncing: ") {
                     // The trace still follows; with panic=-1 and -no-reboot QEMU then ends by itself.
@@ -309,7 +310,8 @@ mod tests {
         let watched = |script: &str, up: bool, limit| {
             let mut machine = Command::new("sh").args(["-c", script]).stdout(Stdio::piped()).spawn().unwrap();
             let log = File::create("/dev/null").unwrap();
-            watch(&mut machine, (log, ""), Duration::from_millis(100), || up, Duration::from_millis(limit)).unwrap()
+            watch(&mut machine, log, (io::sink(), ""), Duration::from_millis(100), || up, Duration::from_millis(limit))
+                .unwrap()
         };
         assert!(matches!(watched("echo fine", false, 5000), Watched::Ended));
         assert!(matches!(watched("exec sleep 5", false, 5000), Watched::Stuck));
