@@ -43,8 +43,8 @@ pub struct Tables {
     pub rules: Arc<Filed>,
     /// Outer DSCP by what a lane leaves on its ESP packets.
     pub outer: Vec<(OuterKey, u32)>,
-    /// Group and bit of each lane in the map of lanes that are up.
-    pub lanes: BTreeMap<LaneId, (u32, u8)>,
+    /// The lanes in the map of those that are up.
+    pub lanes: LaneBits,
     /// The lanes by their number in the generation; behind them, once more, those that clients share, for each client.
     pub lane_ids: Vec<LaneId>,
     /// CHILD_SAs of clients that there was no room for: what comes in by them is not counted.
@@ -52,6 +52,9 @@ pub struct Tables {
     /// The names that the numbers in the tables stand for.
     pub registry: Registry,
 }
+
+/// Group and bit of each lane in the map of lanes that are up.
+pub type LaneBits = BTreeMap<LaneId, (u32, u8)>;
 
 impl fmt::Debug for Tables {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -11,7 +11,7 @@ use lanekeeper_common::lane;
 use lanekeeper_common::verdict::BlockReason;
 
 use super::registry::{Key, Registry};
-use super::{Error, halves, limit};
+use super::{Error, LaneBits, halves, limit};
 use crate::lane::LaneId;
 use crate::policy::{ClassIndex, DeviceKind, Fallback, Lane, Policy, Tunnel, TunnelIndex};
 
@@ -20,7 +20,7 @@ pub struct Steering {
     /// Outer DSCP by what a lane leaves on its ESP packets.
     pub outer: Vec<(OuterKey, u32)>,
     /// Group and bit of each lane.
-    pub lanes: BTreeMap<LaneId, (u32, u8)>,
+    pub lanes: LaneBits,
     /// The lanes by their number in the generation; behind them, once more, those that clients share, for each client.
     pub lane_ids: Vec<LaneId>,
     /// CHILD_SAs of clients that there was no room for: what comes in by them is not counted.

@@ -43,7 +43,7 @@ use lanekeeper_common::latency;
 use lanekeeper_common::stamp::Stamp;
 
 use crate::compile::registry::Key;
-use crate::compile::{self, Registry, Tables};
+use crate::compile::{self, LaneBits, Registry, Tables};
 use crate::failpoint::pass;
 use crate::lane::LaneId;
 use crate::plan::Extent;
@@ -354,7 +354,7 @@ impl Dataplane {
     /// The lanes that are open in what is pinned below `pin_root`, whose tables are these; changes nothing.
     pub fn peek_up(pin_root: &Path, tables: &Tables) -> Result<Vec<LaneId>, Error> {
         let mut gate = Gate::open(&pins::folder(pin_root), &tables.registry)?;
-        gate.adopt(tables);
+        gate.adopt(tables.lanes.clone());
         gate.lanes_up()
     }
 
@@ -364,8 +364,8 @@ impl Dataplane {
     }
 
     /// Learns the lanes of tables that an agent before this one has loaded.
-    pub fn adopt(&mut self, tables: &Tables) {
-        self.lanes().adopt(tables);
+    pub fn adopt(&mut self, lanes: LaneBits) {
+        self.lanes().adopt(lanes);
     }
 
     /// What opens and closes lanes, for whoever cannot wait for the rest of the data path.

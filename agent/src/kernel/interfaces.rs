@@ -13,22 +13,27 @@ use super::{Error, dataplane::Interface};
 /// All devices of this network namespace.
 pub async fn interfaces(netlink: &Netlink) -> Result<Vec<Interface>, Error> {
     let failed = |failure: Failure| Error::Dump { what: "devices", cause: failure.to_string() };
-    let answer = netlink.dump_route(RouteNetlinkMessage::GetLink(LinkMessage::default())).await.map_err(failed)?;
-    let links = answer.into_iter().filter_map(|message| match message {
-        RouteNetlinkMessage::NewLink(link) => Some(link),
-        _ => None,
-    });
-    Ok(of(links))
+    let take = |found: &mut Found, message| {
+        if let RouteNetlinkMessage::NewLink(link) = message {
+            found.add(link);
+        }
+    };
+    let found = netlink.dump_route_into(RouteNetlinkMessage::GetLink(LinkMessage::default()), take).await;
+    Ok(found.map_err(failed)?.whole())
 }
 
-fn of(links: impl Iterator<Item = LinkMessage>) -> Vec<Interface> {
-    let mut interfaces = Vec::new();
-    let mut names = BTreeMap::new();
-    // The VRF that each is in, by number.
-    let mut vrfs = Vec::new();
-    // A bond, a bridge or a VRF is above its ports.
-    let mut masters = BTreeSet::new();
-    for link in links {
+/// What has come of links so far.
+#[derive(Default)]
+struct Found {
+    interfaces: Vec<Interface>,
+    /// The VRF that each is in, by number.
+    vrfs: Vec<Option<u32>>,
+    /// A bond, a bridge or a VRF is above its ports.
+    masters: BTreeSet<u32>,
+}
+
+impl Found {
+    fn add(&mut self, link: LinkMessage) {
         let ifindex = link.header.index;
         let mut interface = Interface {
             ifindex,
@@ -43,7 +48,7 @@ fn of(links: impl Iterator<Item = LinkMessage>) -> Vec<Interface> {
             match attribute {
                 LinkAttribute::IfName(name) => interface.name = name,
                 LinkAttribute::Controller(number) => {
-                    masters.insert(number);
+                    self.masters.insert(number);
                     master = Some(number);
                 }
                 LinkAttribute::LinkInfo(infos) => {
@@ -63,15 +68,22 @@ fn of(links: impl Iterator<Item = LinkMessage>) -> Vec<Interface> {
                 _ => {}
             }
         }
-        names.insert(ifindex, interface.name.clone());
-        vrfs.push(master.filter(|_| in_vrf));
-        interfaces.push(interface);
+        self.vrfs.push(master.filter(|_| in_vrf));
+        self.interfaces.push(interface);
     }
-    for (interface, vrf) in interfaces.iter_mut().zip(vrfs) {
-        interface.stacked |= masters.contains(&interface.ifindex);
-        interface.vrf = vrf.and_then(|vrf| names.get(&vrf).cloned());
+
+    /// Once all names are known.
+    fn whole(self) -> Vec<Interface> {
+        let Self { mut interfaces, vrfs, masters } = self;
+        let wanted: BTreeSet<u32> = vrfs.iter().flatten().copied().collect();
+        let named = interfaces.iter().filter(|interface| wanted.contains(&interface.ifindex));
+        let names: BTreeMap<u32, String> = named.map(|interface| (interface.ifindex, interface.name.clone())).collect();
+        for (interface, vrf) in interfaces.iter_mut().zip(vrfs) {
+            interface.stacked |= masters.contains(&interface.ifindex);
+            interface.vrf = vrf.and_then(|vrf| names.get(&vrf).cloned());
+        }
+        interfaces
     }
-    interfaces
 }
 
 /// Whether it names a device of this namespace that is below it, as a VLAN does. A veth names its other end.
@@ -92,6 +104,12 @@ fn is_above(link: &LinkMessage) -> bool {
 mod tests {
 
     use super::*;
+
+    fn of(links: impl IntoIterator<Item = LinkMessage>) -> Vec<Interface> {
+        let mut found = Found::default();
+        links.into_iter().for_each(|link| found.add(link));
+        found.whole()
+    }
 
     fn link(index: u32, name: &str, mut more: Vec<LinkAttribute>) -> LinkMessage {
         let mut link = LinkMessage::default();
@@ -118,7 +136,7 @@ mod tests {
             // Its VRF is of another namespace, or went between two messages.
             link(7, "eth3", port_of(99, InfoPortKind::Vrf)),
         ];
-        let found = of(links.into_iter());
+        let found = of(links);
         let said: Vec<_> =
             found.iter().map(|port| (port.ifindex, port.name.as_str(), port.vlan, port.vrf.as_deref())).collect();
         assert_eq!(
@@ -151,7 +169,7 @@ mod tests {
             link(6, "peer", kind(InfoKind::Veth, 5)),
             link(7, "mac", elsewhere),
         ];
-        let stacked = of(links.into_iter()).into_iter().filter(|one| one.stacked).map(|one| one.name);
+        let stacked = of(links).into_iter().filter(|one| one.stacked).map(|one| one.name);
         assert_eq!(stacked.collect::<Vec<_>>(), ["bond0.7", "bond0"]);
     }
 }

@@ -27,44 +27,26 @@ pub(super) struct Devices {
     underlying: BTreeMap<String, u32>,
 }
 
-/// Of each device what [`Devices`] asks for, without its counters and its settings of IPv6.
-pub(super) async fn dump(netlink: &Netlink) -> Result<Vec<RouteNetlinkMessage>, Failure> {
-    let slim = |all: &mut Vec<RouteNetlinkMessage>, mut message| {
-        if let RouteNetlinkMessage::NewLink(link) = &mut message {
-            link.attributes.retain_mut(matters);
-            link.attributes.shrink_to_fit();
-        }
-        all.push(message);
-    };
-    netlink.dump_route_into(RouteNetlinkMessage::GetLink(LinkMessage::default()), slim).await
-}
-
-fn matters(attribute: &mut LinkAttribute) -> bool {
-    match attribute {
-        LinkAttribute::AfSpecUnspec(specs) => {
-            specs.retain(|spec| matches!(spec, AfSpecUnspec::Inet(_)));
-            true
-        }
-        LinkAttribute::IfName(_)
-        | LinkAttribute::IfAlias(_)
-        | LinkAttribute::Mtu(_)
-        | LinkAttribute::Controller(_)
-        | LinkAttribute::LinkInfo(_) => true,
-        _ => false,
-    }
+pub(super) async fn dump(netlink: &Netlink) -> Result<Devices, Failure> {
+    let mut devices =
+        netlink.dump_route_into(RouteNetlinkMessage::GetLink(LinkMessage::default()), Devices::take).await?;
+    devices.name_numbers();
+    Ok(devices)
 }
 
 impl Devices {
     /// Those that the messages tell of.
     pub(super) fn of(messages: &[RouteNetlinkMessage]) -> Self {
         let mut devices = Self::default();
-        for message in messages {
-            if let RouteNetlinkMessage::NewLink(message) = message {
-                devices.add(message.clone());
-            }
-        }
+        messages.iter().for_each(|message| devices.take(message.clone()));
         devices.name_numbers();
         devices
+    }
+
+    fn take(&mut self, message: RouteNetlinkMessage) {
+        if let RouteNetlinkMessage::NewLink(message) = message {
+            self.add(message);
+        }
     }
 
     fn add(&mut self, message: LinkMessage) {

@@ -1,22 +1,24 @@
 //! What of ours is in the kernel.
 
+use std::collections::BTreeSet;
+
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_xfrm::XfrmMessage;
 
 use super::link::Devices;
 use super::netlink::{Failure, Netlink};
 use super::{Error, address, link, route, rule, state, xfrm_policy};
-use crate::plan::Observed;
+use crate::plan::{Address, Observed, Route, Rule};
 
 /// Everything of ours that netlink shows, and the names of the devices that are not. Data path and charon are left empty.
 pub async fn snapshot(netlink: &Netlink) -> Result<Observed, Error> {
     let failed = |what| move |failure: Failure| Error::Dump { what, cause: failure.to_string() };
-    let mut messages = link::dump(netlink).await.map_err(failed("devices"))?;
-    messages.extend(address::dump(netlink).await.map_err(failed("addresses"))?);
-    messages.extend(route::dump(netlink).await.map_err(failed("routes"))?);
-    messages.extend(rule::dump(netlink).await.map_err(failed("rules"))?);
-    let mut observed = gather(&messages);
-    drop(messages);
+    let devices = link::dump(netlink).await.map_err(failed("devices"))?;
+    // One kind after the other: all messages at once are more than what is kept of them.
+    let addresses = address::read_all(&address::dump(netlink).await.map_err(failed("addresses"))?, &devices);
+    let routes = route::read_all(&route::dump(netlink).await.map_err(failed("routes"))?, &devices);
+    let rules = rule::read_all(&rule::dump(netlink).await.map_err(failed("rules"))?);
+    let mut observed = gather(devices, addresses, routes, rules);
     // Each has its own half of what XFRM says.
     let states = state::dump(netlink).await.map_err(failed("XFRM states"))?;
     let policies = xfrm_policy::dump(netlink).await.map_err(failed("XFRM policies"))?;
@@ -30,8 +32,10 @@ pub async fn snapshot(netlink: &Netlink) -> Result<Observed, Error> {
 
 /// The same of messages that are there already: answers to dumps of links, addresses, routes and rules, and of XFRM's states
 /// and policies.
-pub fn read(route: &[RouteNetlinkMessage], xfrm: Vec<XfrmMessage>) -> Observed {
-    let mut observed = gather(route);
+pub fn read(messages: &[RouteNetlinkMessage], xfrm: Vec<XfrmMessage>) -> Observed {
+    let devices = Devices::of(messages);
+    let (addresses, routes) = (address::read_all(messages, &devices), route::read_all(messages, &devices));
+    let mut observed = gather(devices, addresses, routes, rule::read_all(messages));
     for message in xfrm {
         match message {
             XfrmMessage::AddPolicy(_) => xfrm_policy::add_to(&mut observed, message),
@@ -41,14 +45,17 @@ pub fn read(route: &[RouteNetlinkMessage], xfrm: Vec<XfrmMessage>) -> Observed {
     observed
 }
 
-fn gather(messages: &[RouteNetlinkMessage]) -> Observed {
-    let devices = Devices::of(messages);
-    let (addresses, other_addresses) = address::read_all(messages, &devices);
+fn gather(
+    devices: Devices,
+    (addresses, other_addresses): (BTreeSet<Address>, BTreeSet<Address>),
+    routes: BTreeSet<Route>,
+    rules: BTreeSet<Rule>,
+) -> Observed {
     Observed {
         addresses,
         other_addresses,
-        routes: route::read_all(messages, &devices),
-        rules: rule::read_all(messages),
+        routes,
+        rules,
         links: devices.ours,
         others: devices.others,
         vrfs: devices.vrfs,

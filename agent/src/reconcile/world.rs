@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use super::charon::{Charon, loaded};
 use super::live::Live;
 use super::{Error, Wanted, wan};
-use crate::compile::{Registry, Tables, compile};
+use crate::compile::{LaneBits, Registry, Tables, compile};
 use crate::failpoint::pass;
 use crate::ike::{self, Lack};
 use crate::kernel::dataplane::{self, Dataplane};
@@ -29,6 +29,8 @@ pub struct World {
     missing: BTreeSet<String>,
     /// Where programs were in the last look.
     programs: Option<Programs>,
+    /// The tables that were loaded in the last look, if their lanes are known to the data path.
+    loaded: Option<LoadedTables>,
     /// The last look missed what another one has to miss, too.
     in_doubt: bool,
     /// CHILD_SAs of clients that the tables have no room for, likewise.
@@ -49,11 +51,39 @@ pub enum WithoutCharon {
 pub struct Survey {
     /// The way; empty where nothing is to be done.
     pub plan: Plan,
-    tables: Option<Tables>,
+    tables: Compiled,
     /// Lanes of charon's of which the kernel does not have what a CHILD_SA takes.
     lacking: BTreeMap<LaneId, Lack>,
     /// Why charon could not be asked, if so.
     pub charon: Option<crate::vici::Error>,
+}
+
+/// What a survey holds of the tables: those that are loaded already are not kept.
+#[derive(Debug)]
+enum Compiled {
+    /// There are to be none.
+    None,
+    /// To be loaded.
+    New(Box<Tables>),
+    /// Loaded; the data path is to learn their lanes.
+    Loaded(LaneBits, LoadedTables),
+    /// Loaded, and their lanes known.
+    Known,
+}
+
+/// Tables, and what they were made of: as long as the one is live for the other, nothing has to be compiled to know it.
+#[derive(Debug, Clone)]
+struct LoadedTables {
+    /// A policy is another one once it changes. It is not kept from going.
+    policy: Weak<Policy>,
+    digest: u64,
+}
+
+impl LoadedTables {
+    /// Whether they are what is live, and what that policy would become.
+    fn are(&self, live: Option<u64>, policy: &Arc<Policy>) -> bool {
+        live == Some(self.digest) && std::ptr::eq(self.policy.as_ptr(), Arc::as_ptr(policy))
+    }
 }
 
 /// Where programs of ours are.
@@ -80,6 +110,7 @@ impl World {
             charon: None,
             missing: BTreeSet::new(),
             programs: None,
+            loaded: None,
             in_doubt: false,
             uncounted: 0,
         })
@@ -113,14 +144,25 @@ impl World {
     pub async fn survey(&mut self, wanted: &Wanted) -> Result<Survey, Error> {
         let (seen, mut registry) = self.look_at_dataplane()?;
         self.programs = Some(Programs::of(&seen));
-        let tables = compile(&wanted.policy, &mut registry)?;
+        let (digest, tables) = match self.loaded.as_ref().filter(|loaded| loaded.are(seen.digest, &wanted.policy)) {
+            Some(loaded) => (loaded.digest, Compiled::Known),
+            None => {
+                let tables = compile(&wanted.policy, &mut registry)?;
+                let loaded = LoadedTables { policy: Arc::downgrade(&wanted.policy), digest: tables.digest };
+                if loaded.are(seen.digest, &wanted.policy) {
+                    (loaded.digest, Compiled::Loaded(tables.lanes, loaded))
+                } else {
+                    (loaded.digest, Compiled::New(Box::new(tables)))
+                }
+            }
+        };
         let mut desired = wanted.desired.clone();
-        desired.tables = Some(tables.digest);
+        desired.tables = Some(digest);
         let mut observed = self.look(seen).await?;
         let vici = &wanted.policy.vici;
         let charon = self.look_at_charon(vici, &desired, &mut observed).await;
         let plan = diff(&desired, &observed)?;
-        Ok(Survey { plan, tables: Some(tables), lacking: lacking(&wanted.policy, &observed), charon })
+        Ok(Survey { plan, tables, lacking: lacking(&wanted.policy, &observed), charon })
     }
 
     /// The way to a machine without us.
@@ -130,7 +172,7 @@ impl World {
         let (seen, _) = self.look_at_dataplane().unwrap_or_default();
         let mut observed = self.look(seen).await?;
         let charon = loaded(vici).await.map(|found| observed.connections = found).err();
-        Ok(Survey { plan: diff(&desired, &observed)?, tables: None, lacking: BTreeMap::new(), charon })
+        Ok(Survey { plan: diff(&desired, &observed)?, tables: Compiled::None, lacking: BTreeMap::new(), charon })
     }
 
     async fn look(&self, dataplane: dataplane::Observed) -> Result<Observed, Error> {
@@ -182,14 +224,19 @@ impl World {
         survey: &Survey,
         live: &Live,
     ) -> Result<BTreeMap<Spared, Error>, Error> {
-        let stay = !survey.plan.ops.iter().any(|op| matches!(op, Op::LoadTables { .. }));
-        if let Some(tables) = survey.tables.as_ref().filter(|_| stay) {
-            lock(&*self.dataplane()?).adopt(tables);
-            self.know_interfaces().await?;
-        }
-        if !stay {
-            live.leave(&wanted.policy)?;
-            pass("lanes left")?;
+        match &survey.tables {
+            Compiled::None => {}
+            Compiled::New(_) => {
+                self.loaded = None;
+                live.leave(&wanted.policy)?;
+                pass("lanes left")?;
+            }
+            Compiled::Loaded(lanes, loaded) => {
+                lock(&*self.dataplane()?).adopt(lanes.clone());
+                self.loaded = Some(loaded.clone());
+                self.know_interfaces().await?;
+            }
+            Compiled::Known => self.know_interfaces().await?,
         }
         let (before, after) = survey.plan.ops.split_at(before_lanes(&survey.plan.ops));
         let mut failed = BTreeMap::new();
@@ -315,7 +362,7 @@ impl World {
         tracing::info!("{op}");
         match op {
             Op::LoadTables { .. } => {
-                if let Some(tables) = &survey.tables {
+                if let Compiled::New(tables) = &survey.tables {
                     if std::mem::replace(&mut self.uncounted, tables.uncounted) < tables.uncounted {
                         let clients = tables.uncounted;
                         tracing::warn!(
@@ -402,7 +449,7 @@ impl World {
 
     /// Takes the data path away, whatever of it is there.
     pub fn remove_dataplane(&mut self) -> Result<(), Error> {
-        self.dataplane = None;
+        (self.dataplane, self.loaded) = (None, None);
         Ok(Dataplane::remove_all(&self.bpffs)?)
     }
 }
@@ -476,6 +523,18 @@ mod tests {
         ] {
             assert_eq!(before_lanes(&ops), wanted, "{ops:?}");
         }
+    }
+
+    #[test]
+    fn tables_are_known_while_they_are_live_and_their_policy_is_the_same() {
+        let mut policy = Arc::new(testing::policy());
+        let loaded = LoadedTables { policy: Arc::downgrade(&policy), digest: 7 };
+        assert!(loaded.are(Some(7), &policy));
+        assert!(!loaded.are(Some(8), &policy) && !loaded.are(None, &policy));
+        assert!(!loaded.are(Some(7), &Arc::new(testing::policy())), "one that says the same is compiled once");
+        // Nobody else has it, and yet it is another one.
+        Arc::make_mut(&mut policy).rules.clear();
+        assert!(!loaded.are(Some(7), &policy));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use lanekeeper_common::abi::map;
 
 use super::{Error, pins};
 use crate::compile::registry::Key;
-use crate::compile::{Registry, Tables};
+use crate::compile::{LaneBits, Registry, Tables};
 use crate::lane::LaneId;
 
 /// A word of bits for each class of a tunnel, a bit for each of its lanes.
@@ -20,7 +20,7 @@ pub struct Gate {
     /// Word of each class of a tunnel, those of earlier configurations included.
     groups: BTreeMap<(String, String), u32>,
     /// Word and bit of each lane; `None` until the tables are known.
-    lanes: Option<BTreeMap<LaneId, (u32, u8)>>,
+    lanes: Option<LaneBits>,
 }
 
 impl fmt::Debug for Gate {
@@ -39,14 +39,14 @@ impl Gate {
     }
 
     /// Learns the lanes of tables that an agent before this one has loaded.
-    pub(super) fn adopt(&mut self, tables: &Tables) {
-        self.lanes = Some(tables.lanes.clone());
+    pub(super) fn adopt(&mut self, lanes: LaneBits) {
+        self.lanes = Some(lanes);
     }
 
     /// Takes over the lanes of tables that are live from now on. Bits of lanes that they do not have would come back to life
     /// with a later configuration: they are cleared.
     pub(super) fn replace(&mut self, tables: &Tables) -> Result<(), Error> {
-        self.adopt(tables);
+        self.adopt(tables.lanes.clone());
         self.groups = groups(&tables.registry);
         let mut known: BTreeMap<u32, u32> = BTreeMap::new();
         for (group, bit) in tables.lanes.values() {
