@@ -50,7 +50,7 @@ const COUNT: Duration = Duration::from_secs(2);
 const CGROUPS: Duration = Duration::from_secs(1);
 
 /// Between two looks at the programs, at least; and how many times as long as such a look takes.
-const PROGRAMS: (Duration, u32) = (Duration::from_secs(1), 20);
+const PROGRAMS: (Duration, u32) = (Duration::from_millis(500), 20);
 
 /// After the kernel told of a change: others come in a row with it.
 const SETTLED: Duration = Duration::from_millis(300);

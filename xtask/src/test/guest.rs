@@ -267,7 +267,8 @@ fn count(workspace: &Workspace, work: &Work<'_>) -> Tally {
 
 fn targets_script(workspace: &Workspace, work: &Work<'_>) -> String {
     let package = quote(&workspace.root().join("agent").to_string_lossy());
-    let filter = work.filter.map(quote).unwrap_or_default();
+    // Who asks for some wants to see what they measure.
+    let filter = work.filter.map(|filter| format!("--show-output {}", quote(filter))).unwrap_or_default();
     let mut script = format!("cd {package}\nexport CARGO_MANIFEST_DIR={package} LANEKEEPER_OUT=/out\n");
     for (executable, _) in &work.targets {
         let (name, file, limit) = (&executable.name, quote(&executable.file.to_string_lossy()), STEP_LIMIT.as_secs());
