@@ -77,6 +77,13 @@ fn decide(
     };
     let tunnel = live::tunnel(policy, &way, flow.as_ref());
     let verdict = engine.decide(decider(policy, tunnel), &probe)?;
+    let way = match (&flow, tunnel) {
+        // The port's mark chooses the device.
+        (Some(flow), Some(tunnel)) if verdict.blocked.is_none() && policy.tunnels[tunnel.0].has_lane_devices() => {
+            lookup.way(flow, probe.mark & !policy.mark_mask | verdict.mark)?.clone()
+        }
+        _ => way,
+    };
     let passage = Passage::new(policy, lookup.xfrm(), way, flow.as_ref(), tunnel, &verdict);
     Ok((Line { live: Some(passage), ..Line::new(policy, frame.number, tunnel, &verdict) }, verdict))
 }

@@ -36,8 +36,11 @@ pub const REQIDS: std::ops::RangeInclusive<u32> = 0x4c4b_0000..=0x4c4b_ffff;
 /// Number of the first routing table of ours: that for routes of length 0 which are around a peer.
 pub const AROUND_TABLES: u32 = 0x4c4b_0000;
 
-/// Priority of the first rule of ours.
+/// Priority of the first rule of ours: that for tables around peers.
 pub const AROUND_RULES: u32 = 0x4c00;
+
+/// Priority of the first rule that chooses a table by the mark: all of them come before those around peers.
+pub const MARK_RULES: u32 = AROUND_RULES - 2 * 129;
 
 /// Preference of the unreachable route behind each route: any other route to the prefix is preferred.
 pub const UNREACHABLE_METRIC: u32 = u32::MAX - 1;

@@ -175,6 +175,48 @@ impl Tunnel {
     }
 }
 
+impl Tunnel {
+    /// Whether each of its classes has a device of its own, chosen by the mark of the class when packets are routed.
+    pub fn has_lane_devices(&self) -> bool {
+        matches!(self.device.kind, DeviceKind::Gre { .. }) && self.classes.len() > 1
+    }
+
+    /// The kind of its device of that name; `None` for another device.
+    pub fn named(&self, name: &str) -> Option<DeviceKind> {
+        if !self.has_lane_devices() {
+            return self.device.named(name);
+        }
+        self.devices().into_iter().find(|(device, _)| device == name).map(|(_, kind)| kind)
+    }
+
+    /// The lane of the device of that name, where each class has one.
+    pub fn lane_of(&self, name: &str) -> Option<&Lane> {
+        let own = self.has_lane_devices().then(|| self.devices())?;
+        own.iter().zip(&self.lanes).find(|((device, _), _)| device == name).map(|(_, lane)| lane)
+    }
+
+    /// What tables call what leads to one of its lanes alone; no name of a tunnel has a slash.
+    pub fn name_of(&self, lane: &Lane) -> String {
+        format!("{}/{}", self.name, lane.label)
+    }
+
+    /// The class whose lane its packets take: itself, or the first that it falls back to and the tunnel carries.
+    pub fn carrier(&self, class: ClassIndex, classes: &[Class]) -> Option<ClassIndex> {
+        let mut at = class;
+        // A circle has been reported; it is at most as long as there are classes.
+        for _ in 0..=classes.len() {
+            if self.classes.contains(&at) {
+                return Some(at);
+            }
+            match classes[at.0].fallback {
+                Fallback::Class(next) => at = next,
+                Fallback::Block | Fallback::Clear => return None,
+            }
+        }
+        None
+    }
+}
+
 /// In a device's name: the if_id. The kernel has it in patterns of names.
 pub const EACH: &str = "%d";
 
@@ -191,6 +233,11 @@ impl Device {
     pub fn of(&self, if_id: u32) -> Option<String> {
         let name = self.name.replace(EACH, &if_id.to_string());
         (name.len() <= DEVICE_MOST).then_some(name)
+    }
+
+    /// The name of that lane's, where each lane has one: the first one's is the one in the file.
+    pub fn of_lane(&self, lane: usize) -> String {
+        if lane == 0 { self.name.clone() } else { format!("{}-{}", self.name, lane + 1) }
     }
 
     /// The kind of the one of that name; `None` for another device.
@@ -238,9 +285,9 @@ pub enum DeviceKind {
         output_key: u32,
     },
     /// GRE over transport-mode SAs that are for nothing but GRE between the tunnel's ends: one lane, whose mark its outer
-    /// packets have.
+    /// packets have. Of several classes each has such a device.
     Gre {
-        /// In the GRE header, both ways.
+        /// In the GRE header, both ways; of several devices the first one's, and the next ones have those behind it.
         key: Option<u32>,
         /// Of the outer packets, not zero.
         ttl: u8,

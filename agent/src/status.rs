@@ -176,7 +176,7 @@ impl Status {
                 up: lanes.iter().any(|lane| lane.up),
                 on_demand: lanes.iter().any(|lane| lane.up) && lanes.iter().all(|lane| lane.up == lane.on_demand),
                 device: tunnel.device.name.clone(),
-                devices: match tunnel.device.is_each() {
+                devices: match tunnel.device.is_each() || tunnel.has_lane_devices() {
                     true => tunnel.devices().into_iter().map(|(name, _)| name).collect(),
                     false => Vec::new(),
                 },

@@ -1,8 +1,9 @@
-//! Tunnels whose device is GRE over transport-mode SAs: one lane, and no GRE in clear.
+//! Tunnels whose devices are GRE over transport-mode SAs: a lane each, and no GRE in clear.
 
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use xtask::demo::stage::warm_up;
 use xtask::lab::capture::Capture;
@@ -144,4 +145,127 @@ fn attach_gre_with_charon() {
 #[test]
 fn attach_gre6_with_static_keys() {
     carries_both_ways_and_leaves_nothing("gre6", Keying::Static, Family::V6);
+}
+
+const BULK: u16 = 9000;
+/// The device of voice, the second class.
+const SECOND: &str = "lk-branch-2";
+
+/// The first class has what has no mark, too.
+fn of_lanes(keying: Keying, outer: Family) -> Scenario {
+    Scenario {
+        classes: vec![Class::new("default"), Class::new("voice"), Class::new("bulk")],
+        rules: format!(
+            "[[port]]\nname = \"lan0\"\n\n\
+             [[rule]]\nname = \"voice\"\nclass = \"voice\"\nprotocol = \"udp\"\ndscp = [\"ef\"]\n\n\
+             [[rule]]\nname = \"bulk\"\nclass = \"bulk\"\nprotocol = \"udp\"\ndestination-port = [{BULK}]\n"
+        ),
+        device: Device::GreLanes,
+        outer,
+        ..Scenario::four_classes(keying)
+    }
+}
+
+/// Ten packets of each class and family from A's LAN to B's; returns how many arrived, by class.
+fn received_of_lanes(gateways: &Gateways) -> [u64; 3] {
+    let of =
+        |dscp, port| FAMILIES.map(|f| Flow { dscp, count: Some(10), ..gateways.lab().flow("some", Side::A, f, port) });
+    let flows = [of(0, 7000), of(EF, 7001), of(0, BULK)].concat();
+    let tallies = Traffic::run(&flows).unwrap();
+    [0, 2, 4].map(|at| tallies[at].received + tallies[at + 1].received)
+}
+
+fn each_class_takes_its_device(name: &str, keying: Keying, outer: Family) {
+    netns::run(Command::new("modprobe").args(["-a", "ip_gre", "ip6_gre"])).unwrap();
+    let mut gateways = Gateways::idle(name, of_lanes(keying, outer), Path::new(BINARY)).unwrap();
+    for side in SIDES {
+        // Strict: what comes in by a further device is routed back by it, as its mark has it.
+        gateways.lab().gateway(side).sh("echo 1 > /proc/sys/net/ipv4/conf/all/rp_filter").unwrap();
+    }
+    let found = gateways.dumps().unwrap();
+    let capture = Capture::start(&gateways.lab().wan()).unwrap();
+    gateways.agent(Side::A).start().unwrap();
+    assert_eq!(received_of_lanes(&gateways), [0; 3]);
+    gateways.agent(Side::B).start().unwrap();
+    gateways.wait_for_lanes(LANES_UP).unwrap();
+    warm_up(gateways.lab()).unwrap();
+
+    let before = SIDES.map(|side| gateways.kernel_packets(side).unwrap());
+    let lab = gateways.lab();
+    let mut flows = Vec::new();
+    for (from, family, dscp, port, count) in [
+        (Side::A, Family::V4, EF, 6000, 40),
+        (Side::A, Family::V6, EF, 6001, 20),
+        (Side::A, Family::V4, 0, BULK, 15),
+        (Side::A, Family::V6, 0, 6003, 25),
+        (Side::B, Family::V4, EF, 6004, 35),
+        (Side::B, Family::V6, 0, BULK, 45),
+        (Side::B, Family::V4, 0, 6006, 10),
+    ] {
+        flows.push(Flow { dscp, count: Some(count), ..lab.flow("lanes", from, family, port) });
+    }
+    for (flow, tally) in flows.iter().zip(Traffic::run(&flows).unwrap()) {
+        assert_eq!((tally.lost(), Some(tally.sent)), (0, flow.count), "{flow:?}");
+    }
+    for (side, before) in SIDES.into_iter().zip(&before) {
+        let (kernel, counted) = (gateways.kernel_packets(side).unwrap(), gateways.metric_packets(side).unwrap());
+        println!("{side:?}: {kernel:?}");
+        assert_eq!(kernel, counted, "{side:?}");
+        // Neighbours are looked for in the first device alone: in the others there is nothing else.
+        for (class, from_a, from_b) in [("voice", 60, 35), ("bulk", 15, 45)] {
+            let more = |out| kernel[&(class, 0, out)] - before[&(class, 0, out)];
+            let wanted = if side == Side::A { (from_a, from_b) } else { (from_b, from_a) };
+            assert_eq!((more(true), more(false)), wanted, "{class} at {side:?}");
+        }
+        let agent = gateways.agent_of(side);
+        let output = agent.call(&["plan", &agent.config().to_string_lossy()]).unwrap();
+        assert_eq!(output.status.code(), Some(0), "the second plan of {side:?} is not empty: {output:?}");
+    }
+    let agent = gateways.agent_of(Side::A);
+    let packet = "udp 10.1.0.2:4000 > 10.2.0.2:5060 dscp ef in lan0";
+    let explained = agent.must(&["explain", &agent.config().to_string_lossy(), packet]).unwrap();
+    for part in [format!("device  {SECOND}\n").as_str(), " mark 0x2/0xff if_id 0 ", "\nsa      spi 0x"] {
+        assert!(explained.contains(part), "{part:?} is not in:\n{explained}");
+    }
+    let devices = agent.must(&["devices"]).unwrap();
+    assert!(devices.contains(DEVICE) && devices.contains(SECOND) && devices.contains("lk-branch-3"), "{devices}");
+
+    // A device that somebody removes comes again, and its class goes nowhere else meanwhile.
+    let gateway = gateways.lab().gateway(Side::A);
+    gateway.sh(&format!("ip link del {SECOND}")).unwrap();
+    let limit = Instant::now() + Duration::from_secs(60);
+    while received_of_lanes(&gateways) != [20; 3] {
+        assert!(Instant::now() < limit, "{SECOND} is not repaired");
+    }
+    // Without the agent, its rules, a device, and then SAs and their policies, nothing leaves in clear or by another class's lane.
+    for side in SIDES {
+        gateways.agent(side).stop().unwrap();
+    }
+    assert_eq!(received_of_lanes(&gateways), [20; 3]);
+    gateway.sh(&format!("ip link del {SECOND}")).unwrap();
+    assert_eq!(received_of_lanes(&gateways), [20, 0, 20]);
+    gateway.sh("for f in -4 -6; do while ip $f rule del fwmark 3/0xff 2>/dev/null; do :; done; done").unwrap();
+    assert_eq!(received_of_lanes(&gateways), [20, 0, 0]);
+    gateway.sh("ip xfrm state flush").unwrap();
+    assert_eq!(received_of_lanes(&gateways), [0; 3]);
+    let seen = capture.stop().unwrap();
+    assert_eq!(seen.clear, 0, "{seen:?}");
+    assert!(seen.esp_total() > 190, "{seen:?}");
+
+    for side in SIDES {
+        gateways.agent_of(side).must(&["down"]).unwrap();
+    }
+    for (before, after) in found.iter().zip(gateways.dumps().unwrap()) {
+        assert_eq!(dump::difference(before, &after), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn attach_gre_lanes_with_charon() {
+    each_class_takes_its_device("grelanes", Keying::Psk, Family::V4);
+}
+
+#[test]
+fn attach_gre6_lanes_with_static_keys() {
+    each_class_takes_its_device("gre6lanes", Keying::Static, Family::V6);
 }

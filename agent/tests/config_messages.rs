@@ -92,6 +92,17 @@ fn problems() -> Vec<Problem> {
         Problem::NothingMarks { object: object.clone() },
         Problem::BareOwned { object: s("tenant \"acme\""), tunnel: s("b") },
         Problem::OneLane { object: object.clone(), device: "a VTI", what: s("class \"bulk\" has 2") },
+        Problem::LanesOfGre { object: object.clone(), class: s("bulk"), lanes: 2 },
+        Problem::NoKeys { object: object.clone(), classes: 2 },
+        Problem::NumberedLong {
+            object: object.clone(),
+            name: s("lk-branch-twelv"),
+            long: s("lk-branch-twelv-2"),
+            most: 15,
+        },
+        Problem::FallbackOfGre { object: object.clone(), class: s("voice"), to: s("default") },
+        Problem::NothingChooses { object: object.clone() },
+        Problem::SeveralOwned { object: s("tenant \"acme\""), tunnel: s("b") },
         Problem::EndsTaken {
             object: object.clone(),
             why: "a VTI takes all ESP between them",

@@ -68,6 +68,7 @@ fn desired() -> Desired {
         mtu: 1400,
         up: true,
         disable_policy: false,
+        source_by_mark: false,
         vrf: None,
         link: None,
     });

@@ -64,7 +64,9 @@ fn has(option: &str, config: Option<&str>, listed: &[Option<String>; 2]) -> Opti
 pub(super) fn sysctls() -> Sysctls {
     let root = Path::new("/proc/sys");
     let mut paths: Vec<String> = vec!["net/ipv4/ip_forward".to_owned(), "net/core/bpf_jit_enable".to_owned()];
-    for (family, keys) in [("ipv4", &["rp_filter", "forwarding"][..]), ("ipv6", &["forwarding", "disable_ipv6"])] {
+    for (family, keys) in
+        [("ipv4", &["rp_filter", "src_valid_mark", "forwarding"][..]), ("ipv6", &["forwarding", "disable_ipv6"])]
+    {
         for device in fs::read_dir(root.join(format!("net/{family}/conf"))).into_iter().flatten().flatten() {
             let device = device.file_name();
             paths.extend(keys.iter().map(|key| format!("net/{family}/conf/{}/{key}", device.to_string_lossy())));

@@ -30,31 +30,46 @@ pub struct Steering {
 /// Fills in the head, tunnels, steers, lanes and request ids.
 pub fn steering(policy: &Policy, registry: &mut Registry, generation: &mut Generation) -> Result<Steering, Error> {
     let classes = policy.classes.len();
-    limit("classes of tunnels", classes * policy.tunnels.len(), MAX_STEERS)?;
+    let entries = |tunnel: &Tunnel| 1 + if tunnel.has_lane_devices() { tunnel.lanes.len() } else { 0 };
+    limit("classes of tunnels", classes * policy.tunnels.iter().map(entries).sum::<usize>(), MAX_STEERS)?;
     limit("lanes", policy.tunnels.iter().map(|tunnel| tunnel.lanes.len()).sum(), MAX_LANES)?;
     generation.head.mark_mask = policy.mark_mask;
     generation.reqids.fill(NO_LANE);
 
     let owners = policy.owners();
     let mut steering = Steering { outer: Vec::new(), lanes: BTreeMap::new(), lane_ids: Vec::new(), uncounted: 0 };
-    let mut next_lane = 0;
+    let (mut next_lane, mut first) = (0, 0);
     for (place, tunnel) in policy.tunnels.iter().enumerate() {
         let number = registry.number(Key::Tunnel(tunnel.name.clone()))?;
-        let first = place * classes;
         generation.tunnels[number as usize] = TunnelEntry {
             first: first as u32,
             present: 1,
             owner: owners.get(&TunnelIndex(place)).map_or(0, |owner| owner.0 as u16 + 1),
             only: match tunnel.device.kind {
                 DeviceKind::Xfrm { .. } | DeviceKind::Bare => 0,
+                DeviceKind::Gre { .. } if tunnel.has_lane_devices() => 0,
                 DeviceKind::Vti { .. } | DeviceKind::Gre { .. } => next_lane as u16 + 1,
             },
             _pad: 0,
         };
         let own = lanes(policy, tunnel, next_lane, registry, generation, &mut steering)?;
+        let mut entries = vec![own.clone()];
+        for (at, lane) in tunnel.lanes.iter().enumerate().filter(|_| tunnel.has_lane_devices()) {
+            let number = registry.number(Key::Tunnel(tunnel.name_of(lane)))?;
+            let first = (first + classes * entries.len()) as u32;
+            let only = (next_lane + at) as u16 + 1;
+            generation.tunnels[number as usize] = TunnelEntry { first, present: 1, owner: 0, only, _pad: 0 };
+            // What is led to another class's device is not carried by it, unless it falls back to that class.
+            entries.push(
+                own.iter().filter(|(class, _)| **class == lane.class).map(|(class, hop)| (*class, *hop)).collect(),
+            );
+        }
         next_lane += tunnel.lanes.len();
-        for class in 0..classes {
-            generation.steers[first + class] = steer(policy, tunnel, ClassIndex(class), &own, registry)?;
+        for own in &entries {
+            for class in 0..classes {
+                generation.steers[first + class] = steer(policy, tunnel, ClassIndex(class), own, registry)?;
+            }
+            first += classes;
         }
     }
     steering.uncounted = clients(policy, next_lane, generation, &mut steering);

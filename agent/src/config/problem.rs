@@ -372,6 +372,69 @@ pub enum Problem {
         /// What is too much.
         what: String,
     },
+    /// A GRE tunnel of a class with several lanes.
+    #[error(
+        "{object}: its device is a GRE device, of which each class has one with one lane, and class \"{class}\" has {lanes}"
+    )]
+    LanesOfGre {
+        /// Which tunnel.
+        object: String,
+        /// Which class.
+        class: String,
+        /// How many it has.
+        lanes: u8,
+    },
+    /// Several GRE devices without a key.
+    #[error("{object}: each of its {classes} classes has a GRE device, and without a key nothing tells those apart")]
+    NoKeys {
+        /// Which tunnel.
+        object: String,
+        /// How many.
+        classes: usize,
+    },
+    /// A name that has no room for the number of a further GRE device.
+    #[error(
+        "{object}: one of its GRE devices, of which each class has one, would be \"{long}\", longer than {most} bytes"
+    )]
+    NumberedLong {
+        /// Which tunnel.
+        object: String,
+        /// The first one's.
+        name: String,
+        /// The one that is too long.
+        long: String,
+        /// How long it may be.
+        most: usize,
+    },
+    /// A class that would have to leave its GRE device.
+    #[error(
+        "{object}: class \"{class}\" falls back to \"{to}\", which has another GRE device: a packet's device is chosen as it is \
+         routed, and stays the same while its lane is down"
+    )]
+    FallbackOfGre {
+        /// Which tunnel.
+        object: String,
+        /// From this class.
+        class: String,
+        /// To this one.
+        to: String,
+    },
+    /// Several GRE devices, and no marks.
+    #[error(
+        "{object}: each of its classes has a GRE device, and nothing marks packets before they are routed to one of them"
+    )]
+    NothingChooses {
+        /// Which tunnel.
+        object: String,
+    },
+    /// A tunnel of several GRE devices that is to be a tenant's own.
+    #[error("{object}: tunnel \"{tunnel}\" has a GRE device for each class, and cannot be a tenant's own")]
+    SeveralOwned {
+        /// Which tenant.
+        object: String,
+        /// Which tunnel.
+        tunnel: String,
+    },
     /// A second tunnel between the ends of one whose device, or whose SAs, take all between them.
     #[error("{object}: {other} has the same local and remote, see {first}, and {why}")]
     EndsTaken {

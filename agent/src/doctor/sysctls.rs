@@ -59,7 +59,9 @@ pub fn findings(sysctls: &Sysctls, scope: &Scope, wans: &[Wan]) -> Vec<Finding> 
 /// The kernel takes the greater of all's and the device's (Documentation/networking/ip-sysctl.rst).
 fn rp_filter(sysctls: &Sysctls, device: &str) -> Option<Finding> {
     let (all, own) = (sysctls.conf("ipv4", "all", "rp_filter")?, sysctls.conf("ipv4", device, "rp_filter")?);
-    (all.max(own) == 1).then(|| {
+    // The way back is then looked for by the mark, as devices of lanes need it.
+    let by_mark = sysctls.conf("ipv4", device, "src_valid_mark") == Some(1);
+    (all.max(own) == 1 && !by_mark).then(|| {
         let problem = format!(
             "rp_filter is strict on {device} (all {all}, its own {own}): packets whose sources are not routed back by it are \
              dropped without a word"
@@ -104,6 +106,9 @@ mod tests {
             let sysctls = sysctls(&[("net/ipv4/conf/all/rp_filter", all), ("net/ipv4/conf/lk-b7/rp_filter", own)]);
             assert_eq!(!findings(&sysctls, &scope(), &[]).is_empty(), strict, "{all} {own}");
         }
+        let by_mark = [("net/ipv4/conf/all/rp_filter", "1"), ("net/ipv4/conf/lk-b7/rp_filter", "0")];
+        let by_mark = [&by_mark[..], &[("net/ipv4/conf/lk-b7/src_valid_mark", "1")]].concat();
+        assert!(findings(&self::sysctls(&by_mark), &scope(), &[]).is_empty());
         let sysctls = sysctls(&[("net/ipv4/conf/all/rp_filter", "1"), ("net/ipv4/conf/eth0.12/rp_filter", "0")]);
         let wan = Wan { tunnel: "b7".into(), device: "eth0.12".into(), mtu: 1500 };
         assert_eq!(

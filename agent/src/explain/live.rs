@@ -38,7 +38,7 @@ impl Passage {
         let taken = tunnel.zip(flow).filter(|_| leaves).and_then(|(tunnel, flow)| {
             let tunnel = &policy.tunnels[tunnel.0];
             let named = match &way {
-                Way::Device(device) => tunnel.device.named(device),
+                Way::Device(device) => tunnel.named(device),
                 Way::Nowhere(_) => None,
             };
             let (kind, flow) = (named.unwrap_or(tunnel.device.kind), asked(tunnel, flow));
@@ -100,7 +100,7 @@ pub fn tunnel(policy: &Policy, way: &Way, flow: Option<&Flow>) -> Option<TunnelI
     if let Some(bare) = policy.tunnels.iter().position(behind) {
         return Some(TunnelIndex(bare));
     }
-    policy.tunnels.iter().position(|tunnel| tunnel.device.named(device).is_some()).map(TunnelIndex)
+    policy.tunnels.iter().position(|tunnel| tunnel.named(device).is_some()).map(TunnelIndex)
 }
 
 /// What the policies of a tunnel's device are asked about.

@@ -26,6 +26,7 @@ async fn carry_out(netlink: &Netlink, op: &Op) -> Result<(), Failure> {
         Op::SetVrf { name, vrf } => link::set_vrf(netlink, name, vrf.as_deref()).await,
         Op::Await { .. } => Err(Failure::Errno(libc::ENODEV)),
         Op::DisablePolicy { name } => link::disable_policy(netlink, name).await,
+        Op::SourceByMark { name } => link::source_by_mark(netlink, name).await,
         Op::LinkUp { name } => link::up(netlink, name).await,
         Op::RemoveLink { name } => link::remove(netlink, name).await,
         Op::AddRoute(route) | Op::FollowRoute(route) => {
@@ -192,6 +193,7 @@ mod tests {
             mtu: 1400,
             up: true,
             disable_policy: false,
+            source_by_mark: false,
             vrf: None,
             link: None,
         })
@@ -200,7 +202,16 @@ mod tests {
     fn vti() -> Op {
         let (local, remote) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
         let kind = LinkKind::Vti { local, remote, input_key: 1, output_key: 2 };
-        Op::AddLink(Link { name: "lk1".into(), kind, mtu: 1400, up: true, disable_policy: true, vrf: None, link: None })
+        Op::AddLink(Link {
+            name: "lk1".into(),
+            kind,
+            mtu: 1400,
+            up: true,
+            disable_policy: true,
+            source_by_mark: false,
+            vrf: None,
+            link: None,
+        })
     }
 
     fn gre() -> Op {
@@ -212,6 +223,7 @@ mod tests {
             mtu: 1400,
             up: true,
             disable_policy: false,
+            source_by_mark: false,
             vrf: None,
             link: None,
         })

@@ -79,7 +79,9 @@ pub async fn marked_rules(netlink: &Netlink) -> Result<Vec<rules::Rule>, Error> 
         message.header.family = family;
         let answer = netlink.dump_route(RouteNetlinkMessage::GetRule(message)).await;
         for message in answer.map_err(failed("rules"))? {
-            if let RouteNetlinkMessage::NewRule(message) = message {
+            if let RouteNetlinkMessage::NewRule(message) = message
+                && !super::rule::is_ours(&message)
+            {
                 rules.extend(rule(&message));
             }
         }

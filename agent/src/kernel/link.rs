@@ -52,14 +52,18 @@ impl Devices {
     fn add(&mut self, message: LinkMessage) {
         let (mut name, mut ours, mut mtu, mut kind, mut link) =
             (String::new(), false, 0, String::new(), LinkKind::default());
-        let (mut disable_policy, mut master, mut table, mut underlying) = (false, None, None, None);
+        let (mut disable_policy, mut source_by_mark) = (false, false);
+        let (mut master, mut table, mut underlying) = (None, None, None);
         for attribute in message.attributes {
             match attribute {
                 LinkAttribute::IfName(is) => name = is,
                 LinkAttribute::IfAlias(alias) => ours = alias == ALIAS,
                 LinkAttribute::Mtu(is) => mtu = is,
                 LinkAttribute::Controller(index) => master = Some(index),
-                LinkAttribute::AfSpecUnspec(specs) => disable_policy = specs.iter().any(disables_policy),
+                LinkAttribute::AfSpecUnspec(specs) => {
+                    disable_policy = has(&specs, |conf| conf.nopolicy != 0);
+                    source_by_mark = has(&specs, |conf| conf.src_vmark != 0);
+                }
                 LinkAttribute::LinkInfo(infos) => {
                     for info in infos {
                         match info {
@@ -82,7 +86,10 @@ impl Devices {
             let up = message.header.flags.contains(LinkFlags::Up);
             self.masters.extend(master.map(|master| (name.clone(), master)));
             self.underlying.extend(underlying.map(|number| (name.clone(), number)));
-            self.ours.insert(name.clone(), Link { name, kind: link, mtu, up, disable_policy, vrf: None, link: None });
+            self.ours.insert(
+                name.clone(),
+                Link { name, kind: link, mtu, up, disable_policy, source_by_mark, vrf: None, link: None },
+            );
         } else {
             self.others.insert(name, DeviceInUse { kind, link });
         }
@@ -241,13 +248,11 @@ fn table_of(part: &InfoVrf) -> Option<u32> {
     }
 }
 
-fn disables_policy(spec: &AfSpecUnspec) -> bool {
-    match spec {
-        AfSpecUnspec::Inet(parts) => {
-            parts.iter().any(|part| matches!(part, AfSpecInet::DevConf(conf) if conf.nopolicy != 0))
-        }
+fn has(specs: &[AfSpecUnspec], what: impl Fn(&InetDevConf) -> bool) -> bool {
+    specs.iter().any(|spec| match spec {
+        AfSpecUnspec::Inet(parts) => parts.iter().any(|part| matches!(part, AfSpecInet::DevConf(conf) if what(conf))),
         _ => false,
-    }
+    })
 }
 
 pub(super) async fn index(netlink: &Netlink, name: &str) -> Result<u32, Failure> {
@@ -310,6 +315,17 @@ pub(super) async fn set_vrf(netlink: &Netlink, name: &str, vrf: Option<&str>) ->
 pub(super) async fn disable_policy(netlink: &Netlink, name: &str) -> Result<(), Failure> {
     let mut conf = InetDevConf::default();
     conf.nopolicy = 1;
+    set_conf(netlink, name, conf).await
+}
+
+/// Sets net.ipv4.conf.DEVICE.src_valid_mark likewise.
+pub(super) async fn source_by_mark(netlink: &Netlink, name: &str) -> Result<(), Failure> {
+    let mut conf = InetDevConf::default();
+    conf.src_vmark = 1;
+    set_conf(netlink, name, conf).await
+}
+
+async fn set_conf(netlink: &Netlink, name: &str, conf: InetDevConf) -> Result<(), Failure> {
     let spec = AfSpecUnspec::Inet(vec![AfSpecInet::DevConfRequest(conf)]);
     set(netlink, name, vec![LinkAttribute::AfSpecUnspec(vec![spec])], false).await
 }

@@ -8,7 +8,7 @@ use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::netlink::{Failure, Netlink};
-use crate::plan::{Asks, PROTOCOL, Rule, Table};
+use crate::plan::{AROUND_RULES, Asks, Mark, PROTOCOL, Rule, Table};
 
 pub(super) async fn dump(netlink: &Netlink) -> Result<Vec<RouteNetlinkMessage>, Failure> {
     let mut messages = Vec::new();
@@ -54,10 +54,15 @@ fn message(rule: Rule) -> RuleMessage {
         RuleAttribute::Table(rule.table().number()),
         RuleAttribute::Protocol(RouteProtocol::Other(PROTOCOL)),
     ];
-    message.attributes.extend(match rule.asks {
-        Asks::Longer => Some(RuleAttribute::SuppressPrefixLen(rule.length.into())),
-        Asks::Table => None,
-    });
+    match rule.asks {
+        Asks::Longer | Asks::LongerThanMarked => {
+            message.attributes.push(RuleAttribute::SuppressPrefixLen(rule.length.into()));
+        }
+        Asks::Table => {}
+        Asks::Marked { mark, .. } => {
+            message.attributes.extend([RuleAttribute::FwMark(mark.value), RuleAttribute::FwMask(mark.mask)]);
+        }
+    }
     message
 }
 
@@ -72,16 +77,21 @@ fn read(message: &RuleMessage) -> Option<Rule> {
         return None;
     }
     let (mut table, mut suppress, mut priority) = (u32::from(message.header.table), None, 0);
+    let mut mark = Mark::default();
     for attribute in &message.attributes {
         match attribute {
             RuleAttribute::Table(number) => table = *number,
             RuleAttribute::SuppressPrefixLen(length) => suppress = u8::try_from(*length).ok(),
             RuleAttribute::Priority(is) => priority = *is,
+            RuleAttribute::FwMark(is) => mark.value = *is,
+            RuleAttribute::FwMask(is) => mark.mask = *is,
             _ => {}
         }
     }
     let (length, asks) = match (Table::of_number(table), suppress) {
+        (Table::Main, Some(length)) if priority < AROUND_RULES => (length, Asks::LongerThanMarked),
         (Table::Main, Some(length)) => (length, Asks::Longer),
+        (Table::Marked { class, length }, _) => (length, Asks::Marked { mark, class }),
         (Table::Around(length), _) => (length, Asks::Table),
         (Table::Main, None) | (Table::Vrf(_), _) => return None,
     };
@@ -96,7 +106,8 @@ mod tests {
     fn what_is_written_reads_back() {
         for (ipv4, longest) in [(true, 32), (false, 128)] {
             for length in [0, 1, 8, longest] {
-                for asks in [Asks::Longer, Asks::Table] {
+                let marked = Asks::Marked { mark: Mark::new(0x300, 0xff00), class: 3 };
+                for asks in [Asks::Longer, Asks::Table, Asks::LongerThanMarked, marked] {
                     let rule = Rule { ipv4, length, asks };
                     assert_eq!(read(&message(rule)), Some(rule));
                 }

@@ -36,7 +36,12 @@ impl Names {
         let tables = &naming.tables;
         let number = |name: &str| tables.registry.get(&Key::Tunnel(name.to_owned()));
         let numbered = policy.tunnels.iter().enumerate();
-        let tunnels = numbered.filter_map(|(place, tunnel)| Some((number(&tunnel.name)?, place))).collect();
+        let called = |tunnel: &crate::policy::Tunnel| -> Vec<String> {
+            let own = tunnel.lanes.iter().filter(|_| tunnel.has_lane_devices()).map(|lane| tunnel.name_of(lane));
+            std::iter::once(tunnel.name.clone()).chain(own).collect()
+        };
+        let tunnels = numbered.flat_map(|(place, tunnel)| called(tunnel).into_iter().map(move |name| (name, place)));
+        let tunnels = tunnels.filter_map(|(name, place)| Some((number(&name)?, place))).collect();
         let lanes = tables.generation.lanes.iter().take(tables.lane_ids.len()).zip(0..);
         let reqids = lanes.filter(|(lane, _)| lane.reqid != 0).map(|(lane, number)| (lane.reqid, number)).collect();
         Self { stamp, policy, naming, tunnels, reqids }

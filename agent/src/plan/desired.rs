@@ -142,12 +142,13 @@ impl Desired {
     }
 
     fn add_devices(&mut self, tunnel: &Tunnel) {
-        for (name, kind) in tunnel.devices() {
-            self.add_device(tunnel, name, kind);
+        for (at, (name, kind)) in tunnel.devices().into_iter().enumerate() {
+            let fwmark = tunnel.lanes.get(at).map_or(0, |lane| lane.mark);
+            self.add_device(tunnel, name, kind, fwmark);
         }
     }
 
-    fn add_device(&mut self, tunnel: &Tunnel, name: String, kind: DeviceKind) {
+    fn add_device(&mut self, tunnel: &Tunnel, name: String, kind: DeviceKind, fwmark: u32) {
         let device = &tunnel.device;
         let kind = match kind {
             DeviceKind::Xfrm { if_id } => LinkKind::Xfrm { if_id },
@@ -155,7 +156,6 @@ impl Desired {
                 LinkKind::Vti { local: tunnel.local, remote: tunnel.remote, input_key, output_key }
             }
             DeviceKind::Gre { key, ttl } => {
-                let fwmark = tunnel.lanes.first().map_or(0, |lane| lane.mark);
                 LinkKind::Gre { local: tunnel.local, remote: tunnel.remote, key, ttl, fwmark }
             }
             DeviceKind::Bare => return,
@@ -169,6 +169,7 @@ impl Desired {
             mtu: device.mtu,
             up: true,
             disable_policy,
+            source_by_mark: tunnel.has_lane_devices(),
             vrf: device.vrf.clone(),
             link: device.link.clone(),
         });

@@ -261,6 +261,9 @@ impl Steps {
             if want.disable_policy && !have.is_some_and(|have| have.disable_policy) {
                 self.push(Turn::Links, Op::DisablePolicy { name: want.name.clone() });
             }
+            if want.source_by_mark && !have.is_some_and(|have| have.source_by_mark) {
+                self.push(Turn::Links, Op::SourceByMark { name: want.name.clone() });
+            }
             if want.up && !have.is_some_and(|have| have.up) {
                 self.push(Turn::LinksUp, Op::LinkUp { name: want.name.clone() });
             }

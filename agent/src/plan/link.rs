@@ -20,6 +20,8 @@ pub struct Link {
     pub up: bool,
     /// Whether what comes in by it is asked for no policy of its own: the device has done so, by its key.
     pub disable_policy: bool,
+    /// Whether the way back to a source is looked for with the mark of its packet, by which `rp_filter` finds that it is this device.
+    pub source_by_mark: bool,
     /// The VRF that it is in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vrf: Option<String>,

@@ -33,6 +33,11 @@ pub enum Op {
         /// Device.
         name: String,
     },
+    /// The mark of what comes in by it counts where its source is asked for (net.ipv4.conf.DEVICE.src_valid_mark).
+    SourceByMark {
+        /// Device.
+        name: String,
+    },
     /// Into a VRF, out of it, or from one to another. The kernel takes its routes and its IPv6 addresses away.
     SetVrf {
         /// Device.
@@ -195,6 +200,7 @@ impl Op {
             | Self::AddPolicy(_)
             | Self::UpdatePolicy(_)
             | Self::DisablePolicy { .. }
+            | Self::SourceByMark { .. }
             | Self::LoadTables { .. }
             | Self::Attach { .. }
             | Self::LoadConnection { .. }
@@ -234,6 +240,7 @@ impl Op {
             | Self::SetVrf { .. }
             | Self::Await { .. }
             | Self::DisablePolicy { .. }
+            | Self::SourceByMark { .. }
             | Self::LinkUp { .. }
             | Self::AddAddress(_)
             | Self::AddState(_)
@@ -260,6 +267,7 @@ impl fmt::Display for Op {
             Self::SetVrf { name, vrf } => write!(f, "~ link {name} vrf {}", vrf.as_deref().unwrap_or("none")),
             Self::Await { name, lack } => write!(f, "+ link {name} waits for {lack}"),
             Self::DisablePolicy { name } => write!(f, "~ link {name} disable-policy"),
+            Self::SourceByMark { name } => write!(f, "~ link {name} src-valid-mark"),
             Self::LinkUp { name } => write!(f, "~ link {name} up"),
             Self::AddAddress(address) | Self::FollowAddress(address) => write!(f, "+ {address}"),
             Self::AddState(state) => write!(f, "+ {state}"),

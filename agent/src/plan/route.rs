@@ -5,7 +5,7 @@ use std::fmt;
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::{AROUND_RULES, AROUND_TABLES};
+use super::{AROUND_RULES, AROUND_TABLES, MARK_RULES, Mark};
 
 /// A route of ours.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -31,7 +31,7 @@ impl fmt::Display for Route {
         write!(f, " metric {}", self.metric)?;
         match self.table {
             Table::Main => Ok(()),
-            Table::Around(_) | Table::Vrf(_) => write!(f, " table {}", self.table.number()),
+            Table::Around(_) | Table::Marked { .. } | Table::Vrf(_) => write!(f, " table {}", self.table.number()),
         }
     }
 }
@@ -46,6 +46,14 @@ pub enum Table {
     /// One of ours, for default routes and others around a peer's outer address, of this prefix length. It is asked when the
     /// main table has nothing longer, and passes the peers on, so that what goes to them is routed as without us.
     Around(u8),
+    /// One of ours, for what leads into the GRE devices of a class, of prefixes of one length. It is asked for packets with the
+    /// mark of that class when the main table has nothing longer.
+    Marked {
+        /// Number of the class in the file, from 1.
+        class: u8,
+        /// The length of its prefixes.
+        length: u8,
+    },
     /// A VRF's, by its number: asked for what came in by the VRF's devices or is bound to it.
     Vrf(u32),
 }
@@ -56,6 +64,7 @@ impl Table {
         match self {
             Self::Main => libc::RT_TABLE_MAIN.into(),
             Self::Around(length) => AROUND_TABLES + u32::from(length),
+            Self::Marked { class, length } => AROUND_TABLES + (u32::from(class) << 8) + u32::from(length),
             Self::Vrf(number) => number,
         }
     }
@@ -63,12 +72,16 @@ impl Table {
     /// The one with that number. A route of ours in any other table is there for a VRF, even one that is gone.
     pub fn of_number(number: u32) -> Self {
         let main = number == Self::Main.number();
-        let around = || u8::try_from(number.checked_sub(AROUND_TABLES)?).ok().filter(|length| *length <= 128);
-        if main { Self::Main } else { around().map_or(Self::Vrf(number), Self::Around) }
+        let ours = || {
+            let behind = u16::try_from(number.checked_sub(AROUND_TABLES)?).ok()?;
+            let [class, length] = behind.to_be_bytes();
+            (length <= 128).then_some(if class == 0 { Self::Around(length) } else { Self::Marked { class, length } })
+        };
+        if main { Self::Main } else { ours().unwrap_or(Self::Vrf(number)) }
     }
 }
 
-/// A rule of ours (`ip rule`), for one of the tables around peers.
+/// A rule of ours (`ip rule`), for one of the tables around peers or one that is chosen by the mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Rule {
     /// For packets of IPv4, else of IPv6.
@@ -83,18 +96,21 @@ impl Rule {
     /// FRA_PRIORITY: tables of long prefixes are asked before those of short ones, all of them before the main table's own
     /// rule (32766).
     pub fn priority(self) -> u32 {
-        let behind = match self.asks {
-            Asks::Longer => 0,
-            Asks::Table => 1,
+        let (first, behind) = match self.asks {
+            Asks::Longer => (AROUND_RULES, 0),
+            Asks::Table => (AROUND_RULES, 1),
+            Asks::LongerThanMarked => (MARK_RULES, 0),
+            Asks::Marked { .. } => (MARK_RULES, 1),
         };
-        AROUND_RULES + 2 * (128 - u32::from(self.length)) + behind
+        first + 2 * (128 - u32::from(self.length)) + behind
     }
 
     /// FRA_TABLE.
     pub fn table(self) -> Table {
         match self.asks {
-            Asks::Longer => Table::Main,
+            Asks::Longer | Asks::LongerThanMarked => Table::Main,
             Asks::Table => Table::Around(self.length),
+            Asks::Marked { class, .. } => Table::Marked { class, length: self.length },
         }
     }
 }
@@ -104,8 +120,9 @@ impl fmt::Display for Rule {
         let family = if self.ipv4 { "ipv4" } else { "ipv6" };
         write!(f, "rule {family} priority {} table {}", self.priority(), self.table().number())?;
         match self.asks {
-            Asks::Longer => write!(f, " suppress_prefixlength {}", self.length),
+            Asks::Longer | Asks::LongerThanMarked => write!(f, " suppress_prefixlength {}", self.length),
             Asks::Table => Ok(()),
+            Asks::Marked { mark, .. } => write!(f, " fwmark {mark}"),
         }
     }
 }
@@ -118,6 +135,15 @@ pub enum Asks {
     Longer,
     /// The table itself.
     Table,
+    /// The main table, as before a table of routes around peers, before those that are chosen by the mark.
+    LongerThanMarked,
+    /// The table of a class's GRE devices, for packets with this mark: that of the class, or of one that it carries.
+    Marked {
+        /// Of the packet.
+        mark: Mark,
+        /// Number of the class in the file, from 1.
+        class: u8,
+    },
 }
 
 /// Where a route leads.

@@ -12,7 +12,7 @@ pub use crate::keyfile::{Algorithm, Direction};
 use crate::policy::{Masked, Mode};
 
 /// A mark under a mask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Mark {
     /// Within the mask.
     pub value: u32,

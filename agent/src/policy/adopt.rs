@@ -225,6 +225,15 @@ impl Tunnel {
 
     /// Its devices by name, with their if_ids: one, or those of its IKE_SAs now.
     pub fn devices(&self) -> Vec<(String, DeviceKind)> {
+        if let DeviceKind::Gre { key, ttl } = self.device.kind
+            && self.has_lane_devices()
+        {
+            let of_lane = |lane: usize| {
+                let key = key.map(|key| key.wrapping_add(lane as u32));
+                (self.device.of_lane(lane), DeviceKind::Gre { key, ttl })
+            };
+            return (0..self.classes.len()).map(of_lane).collect();
+        }
         if !self.device.is_each() {
             return vec![(self.device.name.clone(), self.device.kind)];
         }

@@ -78,11 +78,11 @@ impl DeviceKind {
         }
     }
 
-    /// How many lanes it can carry; `None` for as many as there are marks.
+    /// How many lanes it can carry; `None` for as many as there are marks, or for one in each of several devices.
     pub fn most_lanes(self) -> Option<usize> {
         match self {
-            Self::Xfrm { .. } | Self::Bare => None,
-            Self::Vti { .. } | Self::Gre { .. } => Some(1),
+            Self::Xfrm { .. } | Self::Gre { .. } | Self::Bare => None,
+            Self::Vti { .. } => Some(1),
         }
     }
 }

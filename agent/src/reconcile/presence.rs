@@ -40,7 +40,8 @@ impl There {
 
 /// Every rule that names something else, at its place. Devices of tunnels are made with the list.
 fn absent(policy: &Policy, rules: &[Rule], there: &There) -> Errors {
-    let own: BTreeSet<&str> = policy.tunnels.iter().map(|tunnel| tunnel.device.name.as_str()).collect();
+    let mut own: BTreeSet<String> = policy.tunnels.iter().map(|tunnel| tunnel.device.name.clone()).collect();
+    own.extend(policy.tunnels.iter().flat_map(|tunnel| tunnel.devices()).map(|(name, _)| name));
     let has = |interface: &str| there.interfaces.contains(interface) || own.contains(interface);
     let mut errors = Vec::new();
     for rule in rules {
@@ -51,7 +52,7 @@ fn absent(policy: &Policy, rules: &[Rule], there: &There) -> Errors {
             errors.push(Finding { place: Place::read(&rule.place), message, help: Some(help) });
         };
         for name in rule.interface.iter().filter(|name| !has(name)) {
-            let known = there.interfaces.iter().map(String::as_str).chain(own.iter().copied());
+            let known = there.interfaces.iter().map(String::as_str).chain(own.iter().map(String::as_str));
             let cure = match nearest(name, known) {
                 Some(near) => format!("did you mean \"{near}\"?"),
                 None => "make it first; `ip link` lists what is there".to_owned(),

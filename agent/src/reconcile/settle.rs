@@ -90,6 +90,7 @@ pub fn kind(op: &Op) -> &'static str {
         | Op::SetVrf { .. }
         | Op::Await { .. }
         | Op::DisablePolicy { .. }
+        | Op::SourceByMark { .. }
         | Op::LinkUp { .. }
         | Op::RemoveLink { .. } => "link",
         Op::AddAddress(_) | Op::FollowAddress(_) | Op::RemoveAddress(_) => "address",

@@ -37,7 +37,7 @@ pub fn passing(policy: &Policy) -> Result<BTreeSet<String>, Error> {
 }
 
 fn is_tunnels(policy: &Policy, device: &str) -> bool {
-    policy.tunnels.iter().any(|tunnel| tunnel.device.named(device).is_some())
+    policy.tunnels.iter().any(|tunnel| tunnel.named(device).is_some())
 }
 
 /// Those that have one of these addresses.

@@ -131,10 +131,10 @@ impl Wanted {
         (!self.loads.is_empty()).then_some(self.policy.vici.as_path())
     }
 
-    /// The tunnel that a device leads to.
-    pub fn tunnel_of(&self, device: &str) -> Option<&str> {
-        let tunnel = self.policy.tunnels.iter().find(|tunnel| tunnel.device.named(device).is_some());
-        tunnel.map(|tunnel| tunnel.name.as_str())
+    /// The tunnel that a device leads to, as the tables call it: of several devices each has a lane.
+    pub fn tunnel_of(&self, device: &str) -> Option<String> {
+        let tunnel = self.policy.tunnels.iter().find(|tunnel| tunnel.named(device).is_some())?;
+        Some(tunnel.lane_of(device).map_or_else(|| tunnel.name.clone(), |lane| tunnel.name_of(lane)))
     }
 
     /// Whether it counts by which device packets come out of the tunnel: it is a tenant's own, or a tenant or a rule names

@@ -376,8 +376,8 @@ impl World {
             }
             Op::Attach { device } => {
                 let tunnel = wanted.tunnel_of(device).ok_or_else(|| Error::NoTunnel { device: device.clone() })?;
-                lock(&*self.dataplane()?).attach(device, tunnel)?;
-                if wanted.is_ingress(device, tunnel) {
+                lock(&*self.dataplane()?).attach(device, &tunnel)?;
+                if wanted.is_ingress(device, &tunnel) {
                     // Made anew it has another number.
                     self.know_interfaces().await?;
                 }

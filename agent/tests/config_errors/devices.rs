@@ -276,3 +276,69 @@ gw.toml:11:57: error: tunnel "branch-7": device: link is not for type = "vti"
 "#,
     );
 }
+
+/// The fine config, but each of its two classes has a GRE device, and a port chooses.
+fn several(keys: &str) -> String {
+    let port = "[[port]]\nname = \"lan0\"\n";
+    FINE.replacen("type = \"xfrm\"", "type = \"gre\"", 1).replacen("if-id = 42", keys, 1) + port
+}
+
+#[test]
+fn each_class_has_a_gre_device_with_a_key_and_a_name_of_its_own() {
+    same(&said(&several("key = 7")), "");
+    same(
+        &said(&several("ttl = 7")),
+        r#"
+gw.toml:5:1: error: tunnel "branch-7": each of its 2 classes has a GRE device, and without a key nothing tells those apart
+    add key = 1 to the device, on both ends: the first device has that key, and the next ones those behind it
+"#,
+    );
+    same(
+        &said(&several("key = 7").replacen("lk-branch7", "lk-branch-seven", 1)),
+        r#"
+gw.toml:10:33: error: tunnel "branch-7": one of its GRE devices, of which each class has one, would be "lk-branch-seven-2", longer than 15 bytes
+    take a name of 13 bytes at most: further devices are called NAME-2, NAME-3 and so on
+"#,
+    );
+    let beside = second("192.0.2.3", "type = \"gre\"").replacen("lk-branch8", "lk-branch7-2", 1);
+    same(
+        &said(&format!("{}{beside}", several("key = 7"))),
+        r#"
+gw.toml:21:19: error: tunnel "branch-8": device name "lk-branch7-2" is taken by tunnel "branch-7", see gw.toml:10:33
+    each tunnel has its own device: rename one of them
+"#,
+    );
+}
+
+#[test]
+fn a_class_keeps_to_its_gre_device_and_something_has_to_choose_it() {
+    same(
+        &said(&several("key = 7").replacen("name = \"voice\"", "name = \"voice\"\nfallback = \"default\"", 1)),
+        r#"
+gw.toml:10:12: error: tunnel "branch-7": class "voice" falls back to "default", which has another GRE device: a packet's device is chosen as it is routed, and stays the same while its lane is down
+    write fallback = "block" for the class, list one class alone, or take type = "xfrm": an XFRM interface carries both
+"#,
+    );
+    same(
+        &said(&several("key = 7").replacen("name = \"voice\"", "name = \"voice\"\nlanes = 2", 1)),
+        r#"
+gw.toml:10:12: error: tunnel "branch-7": its device is a GRE device, of which each class has one with one lane, and class "voice" has 2
+    write lanes = 1 for the class, or take type = "xfrm": an XFRM interface carries any number of lanes
+"#,
+    );
+    same(
+        &said(&several("key = 7").replacen("[[port]]\nname = \"lan0\"\n", "", 1)),
+        r#"
+gw.toml:5:1: error: tunnel "branch-7": each of its classes has a GRE device, and nothing marks packets before they are routed to one of them
+    add a [[port]] for each interface of the LAN, or mark-sockets = true in [host] for what the host itself sends; or list one class alone
+"#,
+    );
+    let owned = "[[tenant]]\nname = \"acme\"\nsources = \"10.1.0.0/16\"\ntunnels = \"branch-7\"\n";
+    same(
+        &said(&format!("{}{owned}", several("key = 7"))),
+        r#"
+gw.toml:19:11: error: tenant "acme": tunnel "branch-7" has a GRE device for each class, and cannot be a tenant's own
+    take it out: the tunnel is then for all; or list one class alone, or take type = "xfrm"
+"#,
+    );
+}

@@ -4,8 +4,8 @@ use std::cmp::Reverse;
 use std::net::IpAddr;
 
 use lanekeeper::plan::{
-    Address, Asks, Desired, DeviceInUse, Extent, Lack, LaneTraces, Link, Observed, Op, Route, RouteVia, Rule, State,
-    Table, Treatment, diff,
+    Address, Asks, Desired, DeviceInUse, Extent, Lack, LaneTraces, Link, LinkKind, Observed, Op, Route, RouteVia, Rule,
+    State, Table, Treatment, diff,
 };
 
 /// Panics where the kernel would refuse.
@@ -24,12 +24,17 @@ pub fn carry_out(machine: &mut Observed, op: &Op) {
         Op::AddRule(rule) => assert!(machine.rules.insert(rule), "EEXIST: {op}"),
         Op::RemoveRule(rule) => assert!(machine.rules.remove(&rule), "ENOENT: {op}"),
         Op::AddLink(link) => {
-            let taken = |other: &Link| other.name == link.name || other.kind.excludes(&link.kind);
+            // The kernel tells GRE devices between the same ends apart by their keys.
+            let key = |link: &Link| if let LinkKind::Gre { key, .. } = link.kind { key } else { None };
+            let same = |other: &Link| other.kind.excludes(&link.kind) && key(other) == key(&link);
+            let taken = |other: &Link| other.name == link.name || same(other);
             assert!(!machine.links.values().any(taken), "EEXIST: {op}");
             assert!(!machine.attached.contains(&link.name), "a stale pin: {op}");
             assert!(link.vrf.as_ref().is_none_or(|vrf| machine.vrfs.contains_key(vrf)), "ENODEV: {op}");
             assert!(link.link.as_ref().is_none_or(|link| machine.others.contains_key(link)), "ENODEV: {op}");
-            machine.links.insert(link.name.clone(), Link { up: false, disable_policy: false, ..link });
+            machine
+                .links
+                .insert(link.name.clone(), Link { up: false, disable_policy: false, source_by_mark: false, ..link });
         }
         Op::SetMtu { name, to, .. } => machine.links.get_mut(&name).unwrap().mtu = to,
         Op::SetVrf { name, vrf } => {
@@ -44,6 +49,7 @@ pub fn carry_out(machine: &mut Observed, op: &Op) {
             };
             assert!(!is_there && !machine.links.contains_key(&name), "{op}");
         }
+        Op::SourceByMark { name } => machine.links.get_mut(&name).unwrap().source_by_mark = true,
         Op::DisablePolicy { name } => machine.links.get_mut(&name).unwrap().disable_policy = true,
         Op::LinkUp { name } => machine.links.get_mut(&name).unwrap().up = true,
         Op::AddAddress(address) | Op::FollowAddress(address) => {
@@ -178,6 +184,11 @@ pub fn bare() -> Observed {
 
 /// Where a packet to that address goes, as the kernel looks for it: rule by rule, the longest prefix of a table first.
 pub fn lookup(machine: &Observed, to: IpAddr) -> Option<&RouteVia> {
+    lookup_marked(machine, to, 0)
+}
+
+/// The same of one with a mark.
+pub fn lookup_marked(machine: &Observed, to: IpAddr, marked: u32) -> Option<&RouteVia> {
     let longest = |table: Table, longer_than: Option<u8>| {
         let fits = |route: &&Route| {
             let long_enough = longer_than.is_none_or(|length| route.destination.prefix_len() > length);
@@ -189,8 +200,9 @@ pub fn lookup(machine: &Observed, to: IpAddr) -> Option<&RouteVia> {
     let mut rules: Vec<&Rule> = machine.rules.iter().filter(|rule| rule.ipv4 == to.is_ipv4()).collect();
     rules.sort_by_key(|rule| rule.priority());
     let asked = rules.into_iter().map(|rule| match rule.asks {
-        Asks::Longer => longest(rule.table(), Some(rule.length)),
+        Asks::Longer | Asks::LongerThanMarked => longest(rule.table(), Some(rule.length)),
         Asks::Table => longest(rule.table(), None),
+        Asks::Marked { mark, .. } => longest(rule.table(), None).filter(|_| marked & mark.mask == mark.value),
     });
     let mut found = asked.chain([longest(Table::Main, None)]).flatten();
     found.find(|via| **via != RouteVia::Throw)

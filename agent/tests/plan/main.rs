@@ -2,6 +2,7 @@
 
 mod followed;
 mod killed;
+mod lanes;
 mod machine;
 mod ports;
 mod sketch;

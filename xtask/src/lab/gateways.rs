@@ -158,7 +158,7 @@ fn lane_packets(scenario: &Scenario, side: Side, states: &[Sa]) -> LanePackets {
     let mut packets = LanePackets::new();
     for sa in states {
         let position = match scenario.device {
-            Device::Xfrm | Device::Bare => lane_of_reqid.get(&sa.reqid).copied(),
+            Device::Xfrm | Device::Bare | Device::GreLanes => lane_of_reqid.get(&sa.reqid).copied(),
             // Of its only lane, whatever its mark.
             Device::Vti | Device::Gre => Some(0),
         };

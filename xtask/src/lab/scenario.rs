@@ -57,6 +57,8 @@ pub enum Device {
     Vti,
     /// A GRE device.
     Gre,
+    /// A GRE device for each class, by the mark that the LAN's port writes.
+    GreLanes,
     /// None: marks alone, which the LAN's port writes, and sockets.
     Bare,
 }
@@ -189,7 +191,7 @@ impl Scenario {
         let kind = match self.device {
             Device::Xfrm => format!("type = \"xfrm\", if-id = {IF_ID}"),
             Device::Vti => format!("type = \"vti\", key = {IF_ID}"),
-            Device::Gre => format!("type = \"gre\", key = {IF_ID}, ttl = 32"),
+            Device::Gre | Device::GreLanes => format!("type = \"gre\", key = {IF_ID}, ttl = 32"),
             Device::Bare => {
                 let lans = |side: Side| format!("\"{}\", \"{}\"", side.lan(Family::V4), side.lan(Family::V6));
                 let (local, remote) = (lans(side), lans(side.other()));
@@ -245,10 +247,10 @@ impl Scenario {
         self.carried().flat_map(|class| (0..class.lanes).map(|index| (class.name, index)))
     }
 
-    /// Their marks before they are shifted into the mask. Without a device a class's first lane has that of its class, and the
+    /// Their marks before they are shifted into the mask. Where ports mark for the tunnel a class's first lane has that of its class, and the
     /// others those behind.
     pub fn marks(&self) -> Vec<u32> {
-        if self.device != Device::Bare {
+        if !matches!(self.device, Device::Bare | Device::GreLanes) {
             return (1..).take(self.lanes().count()).collect();
         }
         let classes = self.classes.len() as u32;
@@ -261,7 +263,7 @@ impl Scenario {
 
     /// The classes that the tunnel has lanes of.
     fn carried(&self) -> impl Iterator<Item = &Class> {
-        let all = matches!(self.device, Device::Xfrm | Device::Bare);
+        let all = matches!(self.device, Device::Xfrm | Device::Bare | Device::GreLanes);
         self.classes.iter().filter(move |class| all || class.name == self.default)
     }
 

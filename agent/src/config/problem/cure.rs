@@ -84,6 +84,30 @@ impl Problem {
                  any number of lanes"
                     .to_owned(),
             ),
+            Self::LanesOfGre { .. } => Some(
+                "write lanes = 1 for the class, or take type = \"xfrm\": an XFRM interface carries any number of lanes".to_owned(),
+            ),
+            Self::NoKeys { .. } => Some(
+                "add key = 1 to the device, on both ends: the first device has that key, and the next ones those behind it"
+                    .to_owned(),
+            ),
+            Self::NumberedLong { name, long, most, .. } => {
+                let room = name.len().saturating_sub(long.len().saturating_sub(*most));
+                Some(format!("take a name of {room} bytes at most: further devices are called NAME-2, NAME-3 and so on"))
+            }
+            Self::FallbackOfGre { .. } => Some(
+                "write fallback = \"block\" for the class, list one class alone, or take type = \"xfrm\": an XFRM interface carries \
+                 both"
+                    .to_owned(),
+            ),
+            Self::NothingChooses { .. } => Some(
+                "add a [[port]] for each interface of the LAN, or mark-sockets = true in [host] for what the host itself sends; or \
+                 list one class alone"
+                    .to_owned(),
+            ),
+            Self::SeveralOwned { .. } => Some(
+                "take it out: the tunnel is then for all; or list one class alone, or take type = \"xfrm\"".to_owned(),
+            ),
             Self::EndsTaken { .. } => Some(
                 "give one of the tunnels an address of its own, or make one tunnel with an XFRM interface of them".to_owned(),
             ),

@@ -3,6 +3,7 @@
 mod adopt;
 mod bare;
 mod ends;
+mod gre;
 mod keying;
 mod room;
 mod shared;
@@ -39,6 +40,7 @@ pub fn resolve(
 ) -> Vec<Tunnel> {
     shared::check(document, classes, mask, findings);
     bare::check(document, findings);
+    gre::check(document, classes, findings);
     let mut tunnels = Vec::with_capacity(document.tunnels.len());
     for tunnel in &document.tunnels {
         let (local, remote) = ends::resolve(tunnel, findings);
@@ -148,7 +150,8 @@ fn check_room(tunnel: &document::Tunnel, before: usize, name: &At<String>, lanes
 /// What the lanes of a tunnel are made from.
 fn carried_by<'a>(tunnel: &'a Tunnel, classes: &'a [Class]) -> Carried<'a> {
     let of_class = |&class: &ClassIndex| (class, classes[class.0].name.as_str(), classes[class.0].lanes);
-    let by_class = (!tunnel.device.kind.is_device()).then_some(classes.len());
+    let by_mark = !tunnel.device.kind.is_device() || tunnel.has_lane_devices();
+    let by_class = by_mark.then_some(classes.len());
     Carried { tunnel: &tunnel.name, classes: tunnel.classes.iter().map(of_class).collect(), by_class }
 }
 

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::Desired;
-use crate::plan::{Address, Asks, Route, RouteVia, Rule, Table, UNREACHABLE_METRIC};
-use crate::policy::{Policy, Tunnel};
+use crate::plan::{Address, Asks, Mark, Route, RouteVia, Rule, Table, UNREACHABLE_METRIC};
+use crate::policy::{ClassIndex, Policy, Tunnel};
 
 /// Addresses and routes that nobody wrote down: whether they can be had nobody here has a say in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -59,7 +59,9 @@ impl Desired {
         let peers: BTreeSet<IpAddr> = policy.tunnels.iter().filter_map(Tunnel::peer).collect();
         let mut holders: Holders<'_> = BTreeMap::new();
         for tunnel in &policy.tunnels {
-            for (device, _) in tunnel.devices() {
+            // Of the devices of several lanes the first has them: more than one would have the same network.
+            let addressed = if tunnel.has_lane_devices() { 1 } else { usize::MAX };
+            for (device, _) in tunnel.devices().into_iter().take(addressed) {
                 let of_device = |&address: &IpNet| Address { device: device.clone(), address };
                 self.addresses.extend(tunnel.device.addresses.iter().map(of_device));
             }
@@ -71,6 +73,9 @@ impl Desired {
             for &destination in &tunnel.routes {
                 holders.insert((tunnel.device.vrf.as_deref(), destination), tunnel);
                 self.add_route(tunnel, destination, into, &peers);
+            }
+            if tunnel.has_lane_devices() {
+                self.lead_by_mark(policy, tunnel, &peers);
             }
         }
         if policy.tunnels.iter().all(|tunnel| tunnel.inside().is_none()) {
@@ -88,6 +93,33 @@ impl Desired {
             routes: self.routes.difference(&routes).filter(|route| route.via != RouteVia::Throw).cloned().collect(),
             vrf_routes: self.vrf_prefixes().difference(&in_vrfs).cloned().collect(),
         };
+    }
+
+    /// Of a tunnel with a device for each class: what has the mark of a class, or of one that it carries, is routed into its
+    /// device. The main table leads into the first one, which has all else, and drops what is not its class's.
+    fn lead_by_mark(&mut self, policy: &Policy, tunnel: &Tunnel, peers: &BTreeSet<IpAddr>) {
+        let shift = policy.mark_mask.trailing_zeros().min(31);
+        let devices = tunnel.devices();
+        for &destination in &tunnel.routes {
+            let (ipv4, length) = (destination.addr().is_ipv4(), destination.prefix_len());
+            self.rules.insert(Rule { ipv4, length, asks: Asks::LongerThanMarked });
+            for (lane, (device, _)) in tunnel.lanes.iter().zip(&devices) {
+                let number = lane.class.0 as u8 + 1;
+                let table = Table::Marked { class: number, length };
+                self.routes.extend(blocked(destination, Some(device), table));
+                let within = |to: &IpNet| destination.contains(to) && *to != destination;
+                let passed = peers.iter().map(|&peer| IpNet::from(peer)).chain(elsewhere(policy, peers)).filter(within);
+                let throw =
+                    |destination| Route { destination, via: RouteVia::Throw, metric: metric(&destination), table };
+                self.routes.extend(passed.map(throw));
+                for class in (0..policy.classes.len()).map(ClassIndex) {
+                    if tunnel.carrier(class, &policy.classes) == Some(lane.class) {
+                        let mark = Mark::new((class.0 as u32 + 1) << shift, policy.mark_mask);
+                        self.rules.insert(Rule { ipv4, length, asks: Asks::Marked { mark, class: number } });
+                    }
+                }
+            }
+        }
     }
 
     /// The network of a device's address is routed into it by the kernel, and by nobody once it is gone: behind that, too,
@@ -173,6 +205,13 @@ impl Desired {
             self.routes.insert(Route { destination: peer, via: RouteVia::Throw, metric: metric(&peer), table });
         }
     }
+}
+
+/// What other tunnels have in tables around peers, which are asked behind those that are chosen by the mark.
+fn elsewhere<'p>(policy: &'p Policy, peers: &'p BTreeSet<IpAddr>) -> impl Iterator<Item = IpNet> + 'p {
+    let others = policy.tunnels.iter().filter(|tunnel| !tunnel.has_lane_devices() && tunnel.device.vrf.is_none());
+    let routes = others.flat_map(|tunnel| tunnel.all_routes());
+    routes.filter(|route| peers.iter().any(|peer| route.contains(peer)))
 }
 
 /// Who has a prefix, in a VRF or in none.

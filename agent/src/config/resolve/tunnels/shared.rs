@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::gre;
 use crate::config::caution::Caution;
 use crate::config::document::{Device, Document, Tunnel};
 use crate::config::findings::{At, Findings, Spot};
@@ -50,12 +51,12 @@ pub fn check(document: &Document, classes: &[Class], mask: u32, findings: &mut F
             let object = object.clone();
             findings.problem(if_id.spot, Problem::IfIdTaken { object, if_id: if_id.value, other, first, free });
         }
-        if let Some(name) = tunnel.device.as_ref().and_then(|device| device.name.as_ref())
-            && let Some((holder, spot)) = by_device.take(name.value.as_str(), tunnel, name.spot)
-        {
-            let (other, first) = (holder.object.clone(), findings.place(spot));
-            let (object, taken) = (object.clone(), name.value.clone());
-            findings.problem(name.spot, Problem::DeviceTaken { object, name: taken, other, first });
+        let spot = tunnel.device.as_ref().and_then(|device| device.name.as_ref()).map_or(tunnel.spot, |name| name.spot);
+        for name in gre::names(tunnel) {
+            if let Some((holder, first)) = by_device.take(name.clone(), tunnel, spot) {
+                let (object, other, first) = (object.clone(), holder.object.clone(), findings.place(first));
+                findings.problem(spot, Problem::DeviceTaken { object, name, other, first });
+            }
         }
         // In another VRF the same prefix is another's.
         let vrf = tunnel.device.as_ref().and_then(|device| device.vrf.as_ref()).map(|vrf| vrf.value.as_str());
@@ -194,6 +195,7 @@ fn writer(document: &Document, classes: &[Class], mark: u32, mask: u32) -> Optio
         let of_class =
             |name: &At<String>| classes.iter().find(|class| class.name == name.value).map_or(0, |class| class.lanes);
         match tunnel.device.as_ref().and_then(|device| device.kind.as_ref()).map(|kind| kind.value) {
+            Some(DeviceType::Gre) if gre::has_several(tunnel) => last_mark(tunnel, classes),
             Some(DeviceType::Xfrm | DeviceType::Gre) | None => {
                 tunnel.classes.iter().map(|name| u32::from(of_class(name))).sum()
             }
@@ -208,7 +210,7 @@ fn writer(document: &Document, classes: &[Class], mark: u32, mask: u32) -> Optio
     if number == 0 { None } else { of_class.or_else(tunnel) }
 }
 
-/// The greatest of the marks of a tunnel without a device.
+/// The greatest of the marks of a tunnel that ports and sockets mark for.
 fn last_mark(tunnel: &Tunnel, classes: &[Class]) -> u32 {
     let find = |name: &At<String>| classes.iter().position(|class| class.name == name.value);
     let carried = tunnel.classes.iter().filter_map(|name| {
