@@ -15,8 +15,9 @@ pub struct Carried<'a> {
     pub tunnel: &'a str,
     /// Class by class, in the tunnel's order.
     pub classes: Vec<(ClassIndex, &'a str, u8)>,
-    /// Where packets are marked before they are routed, for want of one device for all: of how many classes ports and sockets write the marks. Each class's first lane has that of its
-    /// class, and what lanes there are beside have the marks behind all of those.
+    /// Where packets are marked before they are routed, for want of one device for all: of how many classes ports and sockets
+    /// write the marks. Each class's first lane has that of its class, and what lanes there are beside have the marks behind all
+    /// of those.
     pub by_class: Option<usize>,
 }
 
