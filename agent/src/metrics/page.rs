@@ -3,9 +3,10 @@
 mod openmetrics;
 mod text;
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::fmt;
 
+use indexmap::IndexMap;
 use lanekeeper_common::latency::{BOUNDS, Delays};
 
 use super::format::Format;
@@ -16,22 +17,25 @@ const SECOND: f64 = 1e9;
 /// Values by metric and label values.
 #[derive(Debug, Default)]
 pub struct Page {
-    numbers: BTreeMap<&'static str, BTreeMap<Labels, u64>>,
-    delays: BTreeMap<&'static str, BTreeMap<Labels, Delays>>,
-    floats: BTreeMap<&'static str, BTreeMap<Labels, f64>>,
+    numbers: Values<u64>,
+    delays: Values<Delays>,
+    floats: Values<f64>,
 }
 
+/// As they come, which is mostly the order that they are written in.
+type Values<T> = HashMap<&'static str, IndexMap<Labels, T>>;
+
 /// The label values of one series, in the order of its metric: one piece of memory where there are tens of thousands of series.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Labels(Box<str>);
 
 impl Labels {
     /// In no value: names have none.
-    const BETWEEN: &str = "\0";
+    const BETWEEN: char = '\0';
 
     fn of(values: &[&str]) -> Self {
         debug_assert!(values.iter().all(|value| !value.contains(Self::BETWEEN)), "{values:?}");
-        Self(values.join(Self::BETWEEN).into())
+        Self(values.join(Self::BETWEEN.encode_utf8(&mut [0; 4])).into())
     }
 
     /// One for each label that the metric has.
@@ -62,8 +66,8 @@ impl Page {
     /// Adds to a series that is there. What the policy does not imply any more stays out of the page, yet counted.
     pub fn add(&mut self, metric: &Metric, labels: &[&str], count: u64) {
         debug_assert_eq!(metric.labels.len(), labels.len(), "{}", metric.name);
-        let labels = Labels::of(labels);
-        if let Some(value) = self.numbers.get_mut(metric.name).and_then(|series| series.get_mut(&labels)) {
+        let Some(series) = self.numbers.get_mut(metric.name) else { return };
+        if let Some(value) = series.get_mut(&Labels::of(labels)) {
             *value += count;
         }
     }
@@ -83,7 +87,10 @@ impl Page {
     }
 
     /// Metric by metric in the order of [`super::METRICS`], series by series in the order of their labels.
-    pub fn encode(self, format: Format) -> Result<String, Error> {
+    pub fn encode(mut self, format: Format) -> Result<String, Error> {
+        self.numbers.values_mut().for_each(IndexMap::sort_keys);
+        self.delays.values_mut().for_each(IndexMap::sort_keys);
+        self.floats.values_mut().for_each(IndexMap::sort_keys);
         match format {
             Format::Prometheus => Ok(text::encode(self)?),
             Format::OpenMetrics => Ok(openmetrics::encode(self)?),
@@ -123,6 +130,22 @@ mod tests {
                 "lanekeeper_generation 3"
             ],
         );
+    }
+
+    #[test]
+    fn one_heading_stands_over_many_series() {
+        let mut page = Page::default();
+        let names: Vec<String> = (0..1000).map(|n| format!("{n:04}")).collect();
+        names.iter().for_each(|name| page.set(&RULE, &["", name], 1));
+        let text = page.encode(Format::Prometheus).unwrap();
+        let (headings, series): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.starts_with('#'));
+        let expected: Vec<String> = names
+            .iter()
+            .map(|name| format!("lanekeeper_rule_packets_total{{tenant=\"\",rule=\"{name}\"}} 1"))
+            .collect();
+        assert_eq!(series, expected);
+        assert_eq!(headings.len(), 2, "{headings:?}");
+        assert!(text.starts_with("# HELP lanekeeper_rule_packets_total "), "{headings:?}");
     }
 
     #[test]

@@ -9,17 +9,25 @@ use crate::compile::Registry;
 use crate::compile::registry::Key;
 use crate::compile::series::{By, Direction, Reading, Series};
 
-/// Every series that a name stands for, with its place. Events are in another map: `None` for its name.
-fn places(registry: &Registry) -> Vec<(Series, u32, &'static str)> {
-    let mut places = Vec::new();
+/// Every series that a name stands for, with its place.
+#[derive(Default)]
+struct Places {
+    /// In [`map::COUNTERS`].
+    counters: Vec<(u32, Series)>,
+    /// In [`map::TALLIES`].
+    tallies: Vec<(u32, Series)>,
+}
+
+fn places(registry: &Registry) -> Places {
+    let Places { mut counters, mut tallies } = Places::default();
     for reason in ParseReason::ALL {
-        places.push((Series::Parse { reason }, counter::PARSE + reason as u32, map::COUNTERS));
+        counters.push((counter::PARSE + reason as u32, Series::Parse { reason }));
     }
     let nobody = |reason| Series::Blocked { tenant: String::new(), class: String::new(), reason };
     let reason = BlockReason::NoTables;
-    places.push((nobody(reason), counter::BLOCKED + reason as u32, map::COUNTERS));
+    counters.push((counter::BLOCKED + reason as u32, nobody(reason)));
     for (key, first) in registry.iter() {
-        let mut add = |series, offset| places.push((series, first + offset, map::COUNTERS));
+        let mut add = |series, offset| counters.push((first + offset, series));
         match key.clone() {
             Key::Interface(_) | Key::Cgroup(_) | Key::Tunnel(_) | Key::Group { .. } | Key::Clsact(_) => {}
             Key::Class { tenant, class } => {
@@ -43,43 +51,38 @@ fn places(registry: &Registry) -> Vec<(Series, u32, &'static str)> {
                 add(Series::Port { interface, by: By::Tc }, counter::PORT_TC);
             }
             Key::Event { tunnel, class, index, event } => {
-                places.push((Series::Event { tunnel, class, index, event }, first, map::TALLIES));
+                tallies.push((first, Series::Event { tunnel, class, index, event }));
             }
-            Key::Repair(kind) => places.push((Series::Repair { kind }, first, map::TALLIES)),
-            Key::Overrun => places.push((Series::Overrun, first, map::TALLIES)),
-            Key::Refused(reason) => places.push((Series::Refused { reason }, first, map::TALLIES)),
+            Key::Repair(kind) => tallies.push((first, Series::Repair { kind })),
+            Key::Overrun => tallies.push((first, Series::Overrun)),
+            Key::Refused(reason) => tallies.push((first, Series::Refused { reason })),
         }
     }
-    places
+    Places { counters, tallies }
 }
 
 /// Reads all of them.
 pub fn read(object: &Object, registry: &Registry) -> Result<Vec<Reading>, Error> {
-    let counters = object.per_cpu::<Counters>(map::COUNTERS)?;
-    let tallies = object.array::<u64>(map::TALLIES)?;
-    let mut readings = Vec::new();
-    let mut places = places(registry);
-    places.sort_unstable_by_key(|(_, place, from)| (*from, *place));
-    // The value read last: it has the counters that follow, too.
-    let mut at_hand = None;
-    for (series, place, from) in places {
-        let reading = if from == map::TALLIES {
-            let packets = tallies.get(&place, 0).map_err(|error| Error::map(map::TALLIES, error))?;
-            Reading { series, packets, bytes: 0 }
-        } else {
-            let (number, within) = (place / COUNTERS_TOGETHER as u32, place as usize % COUNTERS_TOGETHER);
-            let values = match at_hand {
-                Some((known, values)) if known == number => values,
-                Some(_) | None => {
-                    let cpus = counters.get(&number, 0).map_err(|error| Error::map(map::COUNTERS, error))?;
-                    sum(cpus.iter())
-                }
-            };
-            at_hand = Some((number, values));
-            let Counter { packets, bytes } = values[within];
-            Reading { series, packets, bytes }
-        };
-        readings.push(reading);
+    let Places { mut counters, tallies } = places(registry);
+    // Those of one value one after the other, so that it is read once.
+    counters.sort_unstable_by_key(|(place, _)| *place);
+    let mut readings = Vec::with_capacity(counters.len() + tallies.len());
+    let map = object.per_cpu::<Counters>(map::COUNTERS)?;
+    let (mut at_hand, mut values) = (None, [Counter::default(); COUNTERS_TOGETHER]);
+    for (place, series) in counters {
+        let (number, within) = (place / COUNTERS_TOGETHER as u32, place as usize % COUNTERS_TOGETHER);
+        if at_hand != Some(number) {
+            let cpus = map.get(&number, 0).map_err(|error| Error::map(map::COUNTERS, error))?;
+            values = sum(cpus.iter());
+            at_hand = Some(number);
+        }
+        let Counter { packets, bytes } = values[within];
+        readings.push(Reading { series, packets, bytes });
+    }
+    let map = object.array::<u64>(map::TALLIES)?;
+    for (place, series) in tallies {
+        let packets = map.get(&place, 0).map_err(|error| Error::map(map::TALLIES, error))?;
+        readings.push(Reading { series, packets, bytes: 0 });
     }
     Ok(readings)
 }
