@@ -35,6 +35,9 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Packets that are taken out of it at a time: all that it has room for.
 const BATCH: usize = ROOM as usize / size_of::<Sight>();
 
+/// For how long, so that a word to the programs is not late where each packet takes its time.
+const SPELL: Duration = Duration::from_millis(100);
+
 /// Lines a second that the programs may log.
 const LINES: u32 = 10;
 
@@ -189,6 +192,7 @@ struct One {
 
 impl Session {
     fn admit(&mut self, newcomer: Newcomer) {
+        self.forget();
         if self.observers.len() == MOST {
             return newcomer.refuse(format!("{MOST} observe already; end one of them, or try again"));
         }
@@ -209,6 +213,11 @@ impl Session {
         });
     }
 
+    /// Those who have gone, and what they wanted.
+    fn forget(&mut self) {
+        self.observers.retain(|one| !one.lines.is_closed());
+    }
+
     /// Has the programs where packets of what runs now pass.
     fn follow(&mut self) -> Result<(), Error> {
         Ok(self.observer.follow(&wan::passing(&self.live.policy())?)?)
@@ -220,7 +229,7 @@ impl Session {
     }
 
     fn tick(&mut self) -> Result<(), Error> {
-        self.observers.retain(|one| !one.lines.is_closed());
+        self.forget();
         self.follow()?;
         self.look()?;
         let missed = self.observer.missed()?;
@@ -257,7 +266,11 @@ impl Session {
     fn read(&mut self, sights: &mut RingBuf<MapData>) {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = Duration::from_nanos(monotonic());
+        let begin = Instant::now();
         for _ in 0..BATCH {
+            if begin.elapsed() > SPELL {
+                return;
+            }
             let Some(item) = sights.next() else { return };
             let seen = Sight::read(&item);
             drop(item);
