@@ -18,6 +18,12 @@ use xtask::lab::{Family, Lab, Side};
 /// Until all is right again: charon may first have to find the peer's SAs gone, by its retransmissions.
 const BOUND: Duration = Duration::from_secs(60);
 
+/// For how long a flow may be silent: a guest whose CPU does everything stalls now and then.
+const SILENT: Duration = Duration::from_secs(2);
+
+/// Packets a second of each flow: twenty of them are what an emulated CPU has time for beside everything else.
+const RATE: u32 = 5;
+
 /// Each class's port, and its DSCP.
 const CLASSES: [(&str, u8, u16); 4] =
     [("voice", 46, 5060), ("video", 0, 5004), ("bulk", 0, 9000), ("default", 0, 7000)];
@@ -132,12 +138,16 @@ impl Bench {
             }
         }
         if let Some(traffic) = &self.traffic {
-            let before = traffic.tallies();
-            thread::sleep(Duration::from_millis(500));
-            let now = traffic.tallies();
-            let silent = before.iter().zip(&now).position(|(before, now)| now.received <= before.received);
-            if let Some(at) = silent {
-                return Some(format!("nothing arrives of {}", flows(self.gateways.lab())[at].name));
+            let (before, began) = (traffic.tallies(), Instant::now());
+            let silent = || {
+                let now = traffic.tallies();
+                before.iter().zip(&now).position(|(before, now)| now.received <= before.received)
+            };
+            while let Some(at) = silent() {
+                if began.elapsed() > SILENT {
+                    return Some(format!("nothing arrives of {}", flows(self.gateways.lab())[at].name));
+                }
+                thread::sleep(Duration::from_millis(100));
             }
         }
         match self.call(&["plan", &self.config()]) {
@@ -183,12 +193,12 @@ fn flows(lab: &Lab) -> Vec<Flow> {
         for family in [Family::V4, Family::V6] {
             for (class, dscp, port) in CLASSES {
                 let name = format!("{class} from {from:?} by {family:?}");
-                flows.push(Flow { dscp, rate: 10, ..lab.flow(&name, from, family, port) });
+                flows.push(Flow { dscp, rate: RATE, ..lab.flow(&name, from, family, port) });
             }
             let mut inner = lab.flow(&format!("inner from {from:?} by {family:?}"), from, family, 7001);
             let address = from.other().tunnel_address(family).split('/').next().unwrap().parse().unwrap();
             inner.destination.set_ip(address);
-            flows.push(Flow { to: lab.gateway(from.other()), rate: 10, ..inner });
+            flows.push(Flow { to: lab.gateway(from.other()), rate: RATE, ..inner });
         }
     }
     flows
