@@ -10,7 +10,7 @@ use xtask::lab::capture::Capture;
 use xtask::lab::gateways::{Gateways, LANES_UP};
 use xtask::lab::scenario::{Class, DEVICE, Device, Keying, Scenario};
 use xtask::lab::traffic::{Flow, Tally, Traffic};
-use xtask::lab::{Family, Side, dump, netns};
+use xtask::lab::{Family, Side, netns};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_lanekeeper");
 const SIDES: [Side; 2] = [Side::A, Side::B];
@@ -129,12 +129,7 @@ fn carries_both_ways_and_leaves_nothing(name: &str, keying: Keying, outer: Famil
     // The inner DSCP is the outer one's.
     assert!(seen.dscp[&(Side::A.outer(outer), EF)] >= 60, "{seen:?}");
 
-    for side in SIDES {
-        gateways.agent_of(side).must(&["down"]).unwrap();
-    }
-    for (before, after) in found.iter().zip(gateways.dumps().unwrap()) {
-        assert_eq!(dump::difference(before, &after), Vec::<String>::new());
-    }
+    gateways.down_to(&found).unwrap();
 }
 
 #[test]
@@ -252,12 +247,7 @@ fn each_class_takes_its_device(name: &str, keying: Keying, outer: Family) {
     assert_eq!(seen.clear, 0, "{seen:?}");
     assert!(seen.esp_total() > 190, "{seen:?}");
 
-    for side in SIDES {
-        gateways.agent_of(side).must(&["down"]).unwrap();
-    }
-    for (before, after) in found.iter().zip(gateways.dumps().unwrap()) {
-        assert_eq!(dump::difference(before, &after), Vec::<String>::new());
-    }
+    gateways.down_to(&found).unwrap();
 }
 
 #[test]

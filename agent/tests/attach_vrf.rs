@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use xtask::demo::stage::warm_up;
 use xtask::lab::capture::Capture;
-use xtask::lab::dump;
 use xtask::lab::gateways::{Gateways, LANES_UP};
 use xtask::lab::netns::Ns;
 use xtask::lab::scenario::{Class, DEVICE, IF_ID, Keying, Scenario};
@@ -182,12 +181,7 @@ fn attach_vrf_carries_both_ways_and_leaves_nothing() {
     assert_eq!(received(&gateways)[..4], [0; 4]);
     let seen = capture.stop().unwrap();
     assert!(seen.clear == 0 && seen.esp_total() > 0, "{seen:?}");
-    for side in SIDES {
-        gateways.agent_of(side).must(&["down"]).unwrap();
-    }
-    for (before, after) in found.iter().zip(gateways.dumps().unwrap()) {
-        assert_eq!(dump::difference(before, &after), Vec::<String>::new());
-    }
+    gateways.down_to(&found).unwrap();
 }
 
 #[test]
@@ -244,10 +238,5 @@ fn attach_vrf_of_the_underlying_device_routes_esp() {
     assert_eq!(below().as_deref(), Some("wan0"));
     assert_eq!(received(&gateways), [10; 8]);
 
-    for side in SIDES {
-        gateways.agent_of(side).must(&["down"]).unwrap();
-    }
-    for (before, after) in found.iter().zip(gateways.dumps().unwrap()) {
-        assert_eq!(dump::difference(before, &after), Vec::<String>::new());
-    }
+    gateways.down_to(&found).unwrap();
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::agent::Agent;
 use super::charon::Charon;
@@ -79,6 +79,18 @@ impl Gateways {
     /// As [`Gateways::dumps`], of one machine.
     pub fn dump(&self, side: Side) -> Result<String> {
         dump::machine(&self.lab.gateway(side), &self.agent_of(side).bpffs())
+    }
+
+    /// Takes all of ours down on both, which must leave what there was before.
+    pub fn down_to(&self, before: &[String; 2]) -> Result<()> {
+        for side in [Side::A, Side::B] {
+            self.agent_of(side).must(&["down"])?;
+        }
+        for (before, after) in before.iter().zip(self.dumps()?) {
+            let left = dump::difference(before, &after);
+            ensure!(left.is_empty(), "down leaves {left:?}");
+        }
+        Ok(())
     }
 
     /// The charon of `side`.
