@@ -1,5 +1,7 @@
 //! The lab itself, with lanes made by hand and no agent: a fault found in a lane is not the lab's.
 
+use std::io::ErrorKind;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
 
@@ -53,6 +55,25 @@ fn lab_sees_cleartext() {
     Traffic::run(&[flow]).unwrap();
     let seen = capture.stop().unwrap();
     assert!(seen.clear >= 10, "{seen:?}");
+}
+
+#[test]
+fn lab_takes_no_word_that_nobody_listens_for_ike_for_cleartext() {
+    let lab = Lab::new("deaf").unwrap();
+    let capture = Capture::start(&lab.wan()).unwrap();
+    for family in [Family::V4, Family::V6] {
+        let [from, to] = [Side::A, Side::B].map(|side| SocketAddr::new(side.outer(family), 500));
+        let answer = lab.gateway(Side::A).run(|| {
+            let socket = UdpSocket::bind(from)?;
+            socket.connect(to)?;
+            socket.set_read_timeout(Some(Duration::from_secs(10)))?;
+            socket.send(&[0; 28])?;
+            Ok(socket.recv(&mut [0; 64]).unwrap_err().kind())
+        });
+        assert_eq!(answer.unwrap(), ErrorKind::ConnectionRefused);
+    }
+    let seen = capture.stop().unwrap();
+    assert_eq!((seen.ike, seen.clear), (2, 0), "{seen:?}");
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub struct Seen {
     pub clear: u64,
     /// The first such packet, for the message.
     pub first_clear: Option<String>,
-    /// ARP, neighbour discovery, multicast.
+    /// ARP, neighbour discovery, multicast, and what a gateway answers to IKE while nobody listens there.
     pub other: u64,
 }
 
@@ -122,10 +122,12 @@ impl Seen {
                 *self.dscp.entry((source, dscp)).or_default() += 1;
             }
             Some(Outer { protocol: 17, rest, .. }) if is_ike(rest) => self.ike += 1,
-            Some(outer) if outer.is_housekeeping() => self.other += 1,
-            Some(Outer { source, destination, protocol, .. }) => {
+            Some(outer) if outer.is_housekeeping() || outer.refuses_ike() => self.other += 1,
+            Some(Outer { source, destination, protocol, rest, .. }) => {
                 self.clear += 1;
-                self.first_clear.get_or_insert_with(|| format!("{source} > {destination} protocol {protocol}"));
+                let begin = &rest[..rest.len().min(64)];
+                self.first_clear
+                    .get_or_insert_with(|| format!("{source} > {destination} protocol {protocol}: {begin:02x?}"));
             }
             None => self.other += 1,
         }
@@ -180,7 +182,24 @@ impl<'a> Outer<'a> {
         self.destination.is_multicast()
             || (self.protocol == 58 && self.rest.first().is_some_and(|kind| (133..=137).contains(kind)))
     }
+
+    /// Port unreachable, of ICMP (3, 3) or ICMPv6 (1, 4), to the sender of IKE and about it: charon is away, and the kernel says so.
+    fn refuses_ike(&self) -> bool {
+        let is_error = match (self.protocol, self.rest) {
+            (1, [kind, code, ..]) => (*kind, *code) == (3, 3),
+            (58, [kind, code, ..]) => (*kind, *code) == (1, 4),
+            _ => false,
+        };
+        let quoted = self.rest.get(ICMP_HEADER..).filter(|_| is_error).and_then(Outer::parse);
+        quoted.is_some_and(|quoted| {
+            let ends = (quoted.source, quoted.destination);
+            ends == (self.destination, self.source) && quoted.protocol == 17 && is_ike(quoted.rest)
+        })
+    }
 }
+
+/// Bytes of an ICMP or ICMPv6 error in front of the packet that it quotes (RFC 792, RFC 4443).
+const ICMP_HEADER: usize = 8;
 
 /// Does this UDP header name an IKE port?
 fn is_ike(udp: &[u8]) -> bool {
@@ -214,5 +233,43 @@ mod tests {
         seen.add(&v4(17, 0, &[0x13, 0x88, 0x13, 0x88, 0, 8, 0, 0]));
         seen.add(&v4(17, 0, &[1, 0xf4, 1, 0xf4, 0, 8, 0, 0]));
         assert_eq!((seen.clear, seen.ike), (1, 1));
+    }
+
+    /// Of `kind` and `code`, from 192.0.2.1 to 192.0.2.2, about a packet that went the other way from `source` with `udp`.
+    fn error(kind: u8, code: u8, source: u8, udp: &[u8]) -> Vec<u8> {
+        let mut quoted = v4(17, 0, udp);
+        quoted[15] = source;
+        quoted[19] = 1;
+        v4(1, 0, &[&[kind, code, 0, 0, 0, 0, 0, 0], &quoted[..]].concat())
+    }
+
+    #[test]
+    fn that_nobody_listens_for_ike_is_no_leak_and_any_other_error_is_one() {
+        let (ike, inner) = ([1, 0xf4, 1, 0xf4, 0, 8, 0, 0], [0x13, 0x88, 0x13, 0x88, 0, 8, 0, 0]);
+        let mut seen = Seen::default();
+        seen.add(&error(3, 3, 2, &ike));
+        assert_eq!((seen.clear, seen.other), (0, 1), "{seen:?}");
+        // Of another kind, of another sender, of what was inside, and cut off.
+        let others = [error(3, 1, 2, &ike), error(8, 0, 2, &ike), error(3, 3, 7, &ike), error(3, 3, 2, &inner)];
+        let cut = v4(1, 0, &[3, 3, 0, 0, 0, 0, 0, 0, 0x45, 0]);
+        others.iter().chain([&cut]).for_each(|packet| seen.add(packet));
+        assert_eq!((seen.clear, seen.other, seen.ike), (5, 1, 0), "{seen:?}");
+        let first = seen.first_clear.unwrap();
+        assert!(first.starts_with("192.0.2.1 > 192.0.2.2 protocol 1: [03, 01, "), "{first}");
+    }
+
+    #[test]
+    fn the_same_of_icmpv6() {
+        let v6 = |from: u8, to: u8, protocol: u8, rest: &[u8]| {
+            let mut packet = [0; 40];
+            (packet[0], packet[6], packet[23], packet[39]) = (0x60, protocol, from, to);
+            [&packet[..], rest].concat()
+        };
+        let ike = v6(2, 1, 17, &[0x11, 0x94, 0x11, 0x94, 0, 8, 0, 0]);
+        let error = |code: u8| v6(1, 2, 58, &[&[1, code, 0, 0, 0, 0, 0, 0], &ike[..]].concat());
+        let mut seen = Seen::default();
+        seen.add(&error(4));
+        seen.add(&error(0));
+        assert_eq!((seen.clear, seen.other), (1, 1), "{seen:?}");
     }
 }
