@@ -138,8 +138,9 @@ fn lanes_count_offloaded_tcp_as_the_segments_that_the_kernel_encrypts() {
         let (after, came) = (counted(), packets_in(&gateway, "lan0") - came_before);
         let (encrypted, ours) = (after.0 - before.0, after.1 - before.1);
         println!("{family:?}: {came} packets from the LAN, {encrypted} encrypted, {ours} counted");
+        // How many segments come as one depends on how fast the guest is; without offload none do.
         assert!(
-            encrypted >= (BYTES / 1400) as u64 && came < encrypted / 2,
+            encrypted >= (BYTES / 1400) as u64 && came < encrypted * 9 / 10,
             "{came} packets from the LAN, {encrypted} encrypted"
         );
         assert_eq!(encrypted, ours, "{family:?}");
