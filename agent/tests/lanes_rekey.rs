@@ -16,10 +16,10 @@ use xtask::lab::{Family, Side};
 
 const SIDES: [Side; 2] = [Side::A, Side::B];
 
-/// Rekeys of each of the five lanes: 8, for a guest's processor is emulated, or as many as are asked for. `cargo xtask guest -- env
+/// Rekeys of each of the five lanes: 5, for a guest's processor is emulated, or as many as are asked for. `cargo xtask guest -- env
 /// LANEKEEPER_ROUNDS=20 ...` of this target has a hundred.
 fn rounds() -> u64 {
-    std::env::var("LANEKEEPER_ROUNDS").map_or(8, |rounds| rounds.parse().unwrap())
+    std::env::var("LANEKEEPER_ROUNDS").map_or(5, |rounds| rounds.parse().unwrap())
 }
 
 fn series(metrics: &Metrics) -> BTreeSet<Series> {
