@@ -17,6 +17,7 @@ use xtask::lab::charon::{Charon, swanctl, vici};
 use xtask::lab::sa::{self, Sa};
 use xtask::lab::scenario::{Keying as Secrets, Scenario};
 use xtask::lab::{Family, Lab, Side};
+use xtask::setup::strongswan::Version;
 
 /// How long an emulated CPU may take for all lanes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -43,7 +44,7 @@ impl Pair {
         let lab = Lab::new(name).unwrap();
         let charons = [Side::A, Side::B].map(|side| {
             scenario.write(side, &lab.files(side), lab.shared()).unwrap();
-            Some(Charon::start(&lab.gateway(side), &lab.files(side)).unwrap())
+            Some(Charon::start(&lab.gateway(side), &lab.files(side), Version::Machine).unwrap())
         });
         let ends = [Side::A, Side::B].map(|side| {
             let mut policy = config::load(&lab.files(side).join("config.toml")).unwrap().policy;
@@ -69,7 +70,7 @@ impl Pair {
     }
 
     fn start_charon(&mut self, side: Side) {
-        let charon = Charon::start(&self.lab.gateway(side), &self.lab.files(side)).unwrap();
+        let charon = Charon::start(&self.lab.gateway(side), &self.lab.files(side), Version::Machine).unwrap();
         self.charons[side as usize] = Some(charon);
     }
 

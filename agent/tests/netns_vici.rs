@@ -17,6 +17,7 @@ use xtask::lab::Side;
 use xtask::lab::charon::{Charon, swanctl, vici};
 use xtask::lab::netns::Netns;
 use xtask::lab::scenario::{Keying as Secrets, PSK, Scenario};
+use xtask::setup::strongswan::Version;
 
 /// A charon in a namespace, with a gateway's configuration beside it.
 struct Bench {
@@ -38,7 +39,7 @@ impl Bench {
             .unwrap();
         let folder = PathBuf::from(format!("/tmp/{}", netns.name()));
         Scenario::four_classes(secrets).write(Side::A, &folder, &folder).unwrap();
-        let charon = Some(Charon::start(&netns.ns(), &folder).unwrap());
+        let charon = Some(Charon::start(&netns.ns(), &folder, Version::Machine).unwrap());
         Self { charon, netns, folder }
     }
 
@@ -51,7 +52,7 @@ impl Bench {
     }
 
     fn restart(&mut self) {
-        self.charon = Some(Charon::start(&self.netns.ns(), &self.folder).unwrap());
+        self.charon = Some(Charon::start(&self.netns.ns(), &self.folder, Version::Machine).unwrap());
     }
 
     fn log(&self) -> String {

@@ -39,6 +39,16 @@ impl Apt {
         Self::at(workspace.target("apt-sources"), codename, &Self::source_suites)
     }
 
+    /// One that knows a single suite, for programs that run with that suite's own libraries.
+    pub fn open_suite(workspace: &Workspace, suite: &str) -> Result<Self> {
+        let codename = codename().context("this is no Debian: /etc/os-release names no VERSION_CODENAME of it")?;
+        Self::at(workspace.target(format!("apt-{suite}")), codename, &|apt: &Self| {
+            let (_, archive) = apt.own()?;
+            let source = Source { suite: suite.to_owned(), ..archive };
+            Ok(Lists { lines: format!("{source}\n"), pins: String::new() })
+        })
+    }
+
     fn at(folder: PathBuf, codename: String, lists: &dyn Fn(&Self) -> Result<Lists>) -> Result<Self> {
         let apt = Self { config: folder.join("apt.conf"), codename };
         let changed = apt.configure(&folder, &lists(&apt)?)?;

@@ -11,6 +11,7 @@ pub mod lack;
 pub mod packages;
 pub mod prometheus;
 pub mod sources;
+pub mod strongswan;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -52,6 +53,8 @@ pub enum Need {
     Grafana,
     /// Rule sets of others.
     ForeignRules,
+    /// strongSwan of other suites, unpacked.
+    ForeignStrongswan,
     /// An unpacked guest kernel.
     Kernel(Label),
 }
@@ -71,6 +74,7 @@ pub const EVERYTHING: &[Need] = &[
     Need::Prometheus,
     Need::Grafana,
     Need::ForeignRules,
+    Need::ForeignStrongswan,
     Need::Kernel(Label::V6_1),
     Need::Kernel(Label::V6_12),
     Need::Kernel(Label::V7_2),
@@ -120,6 +124,7 @@ pub fn ensure(workspace: &Workspace, needs: &[Need]) -> Result<()> {
             Need::Prometheus => prometheus::ensure(workspace)?,
             Need::Grafana => grafana::ensure(workspace)?,
             Need::ForeignRules => foreign::ensure(workspace)?,
+            Need::ForeignStrongswan => strongswan::ensure(workspace)?,
             Need::Kernel(label) => drop(kernel::ensure(workspace, *label)?),
         }
     }

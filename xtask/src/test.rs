@@ -153,6 +153,7 @@ fn prepare(workspace: &Workspace, tier: Tier, kernels: &[Label]) -> Result<()> {
             Need::Linker,
             Need::Compiler,
             Need::Prometheus,
+            Need::ForeignStrongswan,
         ],
     };
     if tier != Tier::Unit && !shell::is_root() {

@@ -1,18 +1,22 @@
 //! strongSwan's charon, started by hand in a gateway's namespace with a configuration of its own.
 
 use std::ffi::CStr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 
 use super::netns::Ns;
 use super::process::Process;
+use crate::setup::strongswan::Version;
+use crate::shell;
+use crate::workspace::Workspace;
 
 const CHARON: &str = "/usr/lib/ipsec/charon";
 const SWANCTL: &str = "/usr/sbin/swanctl";
@@ -30,11 +34,16 @@ pub struct Charon {
 }
 
 impl Charon {
-    /// Starts it in `ns` with its files in `folder`, and waits for its VICI socket.
-    pub fn start(ns: &Ns, folder: &Path) -> Result<Self> {
+    /// Starts that version in `ns` with its files in `folder`, and waits for its VICI socket.
+    pub fn start(ns: &Ns, folder: &Path, version: Version) -> Result<Self> {
         fs::create_dir_all(folder)?;
-        let charon = private(CHARON, folder)?;
-        private(SWANCTL, folder)?;
+        let root = version.folder(&Workspace::find()?);
+        let place = |program: &str| match &root {
+            None => private(program, folder),
+            Some(root) => unpacked(root, program, folder),
+        };
+        let charon = place(CHARON)?;
+        place(SWANCTL)?;
         let (conf, socket, log) = (folder.join("strongswan.conf"), vici(folder), folder.join("charon.log"));
         fs::write(&conf, configuration(&socket, &log))?;
         let _ = fs::remove_file(&socket);
@@ -96,6 +105,27 @@ fn private(program: &str, folder: &Path) -> Result<PathBuf> {
     let _ = fs::remove_file(&copy);
     fs::copy(program, &copy).context("install strongswan-charon and strongswan-swanctl")?;
     Ok(copy)
+}
+
+/// A script that runs a program of those that are unpacked at `root`, with that suite's loader and libraries, for the machine's may
+/// be older. The plugins are looked for where Debian has them, and nowhere else: they are mounted there, for it alone to see.
+fn unpacked(root: &Path, program: &str, folder: &Path) -> Result<PathBuf> {
+    if !root.join("recipe").exists() {
+        bail!("there is no strongSwan at {}: run `cargo xtask setup`", root.display());
+    }
+    let script = folder.join(Path::new(program).file_name().context("it has no name")?);
+    let _ = fs::remove_file(&script);
+    let root = shell::quote(&root.to_string_lossy());
+    let text = format!(
+        "#!/bin/sh\n\
+         export root={root}\n\
+         exec unshare --mount sh -c 'mount --bind \"$root/usr/lib/ipsec\" /usr/lib/ipsec && \
+         exec \"$root/usr/lib64/ld-linux-x86-64.so.2\" \
+         --library-path \"$root/usr/lib/ipsec:$root/usr/lib/x86_64-linux-gnu\" \"$root{program}\" \"$@\"' sh \"$@\"\n"
+    );
+    fs::write(&script, text)?;
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
+    Ok(script)
 }
 
 fn configuration(socket: &Path, log: &Path) -> String {

@@ -41,7 +41,9 @@ impl Gateways {
         let lab = Lab::new(name)?;
         let charon = |side: Side| match scenario.keying {
             Keying::Static => Ok(None),
-            Keying::Psk | Keying::Certificate => Charon::start(&lab.gateway(side), &lab.files(side)).map(Some),
+            Keying::Psk | Keying::Certificate => {
+                Charon::start(&lab.gateway(side), &lab.files(side), scenario.strongswan).map(Some)
+            }
         };
         let charons = [charon(Side::A)?, charon(Side::B)?];
         for side in [Side::A, Side::B] {
@@ -105,7 +107,8 @@ impl Gateways {
 
     /// Starts charon of `side` again.
     pub fn start_charon(&mut self, side: Side) -> Result<()> {
-        self.charons[side as usize] = Some(Charon::start(&self.lab.gateway(side), &self.lab.files(side))?);
+        let charon = Charon::start(&self.lab.gateway(side), &self.lab.files(side), self.scenario.strongswan)?;
+        self.charons[side as usize] = Some(charon);
         Ok(())
     }
 

@@ -10,6 +10,7 @@ use anyhow::Result;
 use super::charon::vici;
 use super::metrics::LISTEN;
 use super::{Family, Side, certificates};
+use crate::setup::strongswan::Version;
 
 /// Name of the tunnel on both ends.
 pub const TUNNEL: &str = "branch";
@@ -36,6 +37,8 @@ pub struct Scenario {
     pub default: &'static str,
     /// Who makes the SAs.
     pub keying: Keying,
+    /// Which strongSwan makes them.
+    pub strongswan: Version,
     /// Family of the outer addresses.
     pub outer: Family,
     /// `[mark] mask`.
@@ -126,6 +129,7 @@ impl Scenario {
             default: "default",
             device: Device::Xfrm,
             keying,
+            strongswan: Version::Machine,
             outer: Family::V4,
             mask: 0xff,
             replay_window: None,

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::packages::{self, Package};
 use super::prometheus::{self, Release};
-use super::{Need, cargo, compiler, foreign, grafana};
+use super::{Need, cargo, compiler, foreign, grafana, strongswan};
 use crate::guest::kernel::{self, Label};
 use crate::workspace::Workspace;
 use crate::{apt, shell};
@@ -39,6 +39,8 @@ pub enum Lack {
     Grafana,
     /// Rule sets in the source of this package.
     ForeignRules(&'static str),
+    /// strongSwan of this release.
+    ForeignStrongswan(&'static str),
     /// A guest kernel.
     Kernel(Label),
 }
@@ -52,7 +54,11 @@ impl Machine {
     fn brings(self, lack: &Lack) -> bool {
         match lack {
             Lack::Package(_) => self.debian && self.root,
-            Lack::Compiler(_) | Lack::Prometheus | Lack::ForeignRules(_) | Lack::Kernel(_) => self.debian,
+            Lack::Compiler(_)
+            | Lack::Prometheus
+            | Lack::ForeignRules(_)
+            | Lack::ForeignStrongswan(_)
+            | Lack::Kernel(_) => self.debian,
             Lack::Linker | Lack::Deny | Lack::Materials | Lack::Grafana => true,
         }
     }
@@ -80,6 +86,10 @@ impl Machine {
             Lack::ForeignRules(package) => {
                 format!("the rule sets of {package}: target/foreign/{package}, as set-up makes it on a Debian")
             }
+            Lack::ForeignStrongswan(release) if self.debian => format!("strongSwan {release} (set-up unpacks it)"),
+            Lack::ForeignStrongswan(release) => {
+                format!("strongSwan {release}: target/foreign/strongswan-{release}, as set-up makes it on a Debian")
+            }
             Lack::Kernel(label) if self.debian => format!("the guest kernel {label} (set-up unpacks it)"),
             Lack::Kernel(label) => {
                 format!("the guest kernel {label}: target/guest/{label}, as set-up makes it on a Debian")
@@ -96,6 +106,10 @@ pub fn lacks(workspace: &Workspace, needs: &[Need], machine: Machine) -> Result<
         if *need == Need::ForeignRules {
             lacks.extend(foreign::missing(workspace).into_iter().map(|origin| Lack::ForeignRules(origin.package)));
         }
+        if *need == Need::ForeignStrongswan {
+            let missing = strongswan::missing(workspace);
+            lacks.extend(missing.into_iter().map(|origin| Lack::ForeignStrongswan(origin.release)));
+        }
         lacks.extend(match need {
             Need::BuildPackages
             | Need::GuestPackages
@@ -103,7 +117,8 @@ pub fn lacks(workspace: &Workspace, needs: &[Need], machine: Machine) -> Result<
             | Need::BrowserPackages
             | Need::BenchPackages
             | Need::FuzzPackages
-            | Need::ForeignRules => None,
+            | Need::ForeignRules
+            | Need::ForeignStrongswan => None,
             Need::Linker => (!cargo::has_linker(workspace)).then_some(Lack::Linker),
             Need::Compiler => compiler::lack(workspace, compiler::asked()?).map(Lack::Compiler),
             Need::Deny => (!cargo::has_deny(workspace)).then_some(Lack::Deny),
@@ -167,6 +182,7 @@ mod tests {
             Lack::Prometheus,
             Lack::Grafana,
             Lack::ForeignRules("firehol"),
+            Lack::ForeignStrongswan("6.0"),
             Lack::Kernel(Label::V6_12),
         ]
     }
@@ -185,6 +201,7 @@ mod tests {
                         Prometheus 2.x and 3.x (set-up unpacks them)\n  \
                         Grafana's components (set-up fetches them by npm)\n  \
                         the rule sets of firehol (set-up unpacks its source)\n  \
+                        strongSwan 6.0 (set-up unpacks it)\n  \
                         the guest kernel 6.12 (set-up unpacks it)";
         assert_eq!(refusal(&everything(), USER).unwrap(), expected);
         // What needs no package, a user's set-up brings as well.
@@ -209,6 +226,7 @@ mod tests {
                         target/tools/prometheus-3/usr/bin, as in Debian's packages prometheus and promtool\n  \
                         Grafana's components (set-up fetches them by npm)\n  \
                         the rule sets of firehol: target/foreign/firehol, as set-up makes it on a Debian\n  \
+                        strongSwan 6.0: target/foreign/strongswan-6.0, as set-up makes it on a Debian\n  \
                         the guest kernel 6.12: target/guest/6.12, as set-up makes it on a Debian";
         assert_eq!(refusal(&everything(), OTHER).unwrap(), expected);
         assert_eq!(refusal(&[Lack::Linker, Lack::Deny, Lack::Materials], OTHER), None);

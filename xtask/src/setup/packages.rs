@@ -139,7 +139,13 @@ pub fn of(needs: &[Need]) -> Vec<Package> {
         Need::FuzzPackages => vec![program("g++", "g++")],
         Need::ForeignRules => FOREIGN.to_vec(),
         Need::Grafana => GRAFANA.to_vec(),
-        Need::Linker | Need::Compiler | Need::Deny | Need::Materials | Need::Prometheus | Need::Kernel(_) => Vec::new(),
+        Need::Linker
+        | Need::Compiler
+        | Need::Deny
+        | Need::Materials
+        | Need::Prometheus
+        | Need::ForeignStrongswan
+        | Need::Kernel(_) => Vec::new(),
     };
     needs.iter().flat_map(of).collect()
 }
