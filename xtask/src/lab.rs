@@ -37,6 +37,7 @@ pub mod scenario;
 pub mod swanctl;
 pub mod tmux;
 pub mod traffic;
+pub mod unit;
 pub mod wait;
 pub mod wan;
 

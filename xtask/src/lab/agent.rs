@@ -1,21 +1,26 @@
-//! `lanekeeper` in a gateway's namespace, with a runtime folder and a bpffs of its own.
+//! `lanekeeper` in a gateway's namespace, with a runtime folder and a bpffs of its own: by itself, or under the packaged unit.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output};
 use std::time::Duration;
+use std::{env, fs};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::mount::{MsFlags, mount, umount};
 use nix::sys::signal::Signal;
 
 use super::failpoints::{self, Failpoints};
 use super::metrics::Metrics;
 use super::netns::{Ns, run};
-use super::process::Process;
+use super::process::{Process, tail};
+use super::unit::{self, Place, Unit};
+use super::wait::until;
+use crate::workspace::Workspace;
 
 /// How long the verifier may take over the programs, on an emulated CPU that others want too.
 const START: Duration = Duration::from_secs(180);
+
+const MISSING: &str = "lanekeeper was not started";
 
 /// How long a daemon that is to end may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -28,7 +33,14 @@ pub struct Agent {
     folder: PathBuf,
     level: Option<&'static str>,
     failpoints: Option<Failpoints>,
-    daemon: Option<Process>,
+    under_unit: bool,
+    daemon: Option<Daemon>,
+}
+
+#[derive(Debug)]
+enum Daemon {
+    Alone(Process),
+    Unit(Unit),
 }
 
 impl Agent {
@@ -40,6 +52,7 @@ impl Agent {
             folder: folder.to_owned(),
             level: None,
             failpoints: None,
+            under_unit: env::var_os(unit::VARIABLE).is_some(),
             daemon: None,
         };
         fs::create_dir_all(agent.runtime())?;
@@ -108,7 +121,10 @@ impl Agent {
 
     /// Its process id.
     pub fn id(&self) -> Option<u32> {
-        self.daemon.as_ref().map(Process::id)
+        match self.daemon.as_ref()? {
+            Daemon::Alone(process) => Some(process.id()),
+            Daemon::Unit(unit) => unit.daemon().ok(),
+        }
     }
 
     /// Has daemons that are started from now on be of another build.
@@ -123,18 +139,43 @@ impl Agent {
         // Metrics are served before the file is in place.
         let in_place =
             || Metrics::scrape(&ns).is_ok_and(|metrics| metrics.sum("lanekeeper_reload_success", &[]) == 1.0);
-        self.daemon()?.wait_until(START, "lanekeeper has its file in place", in_place)
+        self.wait_until(START, "lanekeeper has its file in place", in_place)
+    }
+
+    /// Has daemons that are started from now on be those of the packaged unit.
+    pub fn set_under_unit(&mut self) {
+        self.under_unit = true;
     }
 
     /// Starts the daemon and waits for nothing.
     pub fn launch(&mut self) -> Result<()> {
+        self.daemon = Some(if self.under_unit { Daemon::Unit(self.of_unit()?) } else { Daemon::Alone(self.alone()?) });
+        Ok(())
+    }
+
+    fn alone(&self) -> Result<Process> {
         let config = self.config();
         let mut command = self.command(&["run", "--config", &config.to_string_lossy()]);
         if let Some(level) = self.level {
             command.env("LANEKEEPER_LOG", level);
         }
-        self.daemon = Some(Process::start("lanekeeper", &mut command, &self.folder.join("lanekeeper.log"))?);
-        Ok(())
+        Process::start("lanekeeper", &mut command, &self.log_file())
+    }
+
+    fn of_unit(&self) -> Result<Unit> {
+        let level = self.level.map(|level| ("LANEKEEPER_LOG", level.to_owned()));
+        let failpoints = self.failpoints.as_ref();
+        let failpoints = failpoints.map(|points| (failpoints::VARIABLE, points.folder().display().to_string()));
+        let place = Place {
+            ns: &self.ns,
+            packaging: Workspace::find()?.root().join("agent/packaging"),
+            binary: &self.binary,
+            folder: &self.folder,
+            runtime: self.runtime(),
+            bpffs: self.bpffs(),
+            environment: level.into_iter().chain(failpoints).collect(),
+        };
+        Unit::launch(&place, &self.log_file())
     }
 
     /// Waits until `lanes` lanes are up.
@@ -142,38 +183,67 @@ impl Agent {
         let ns = self.ns.clone();
         let ready =
             || Metrics::scrape(&ns).is_ok_and(|metrics| metrics.sum("lanekeeper_lane_up", &[]) as usize == lanes);
-        self.daemon()?.wait_until(limit, &format!("{lanes} lanes are up"), ready)
+        self.wait_until(limit, &format!("{lanes} lanes are up"), ready)
     }
 
-    /// The daemon.
+    fn wait_until(&mut self, limit: Duration, goal: &str, ready: impl FnMut() -> bool) -> Result<()> {
+        match self.daemon.as_mut().context(MISSING)? {
+            Daemon::Alone(process) => process.wait_until(limit, goal, ready),
+            Daemon::Unit(_) if until(limit, ready) => Ok(()),
+            Daemon::Unit(unit) => {
+                unit.check()?;
+                bail!("lanekeeper: not within {limit:?}: {goal}\n{}", tail(&self.log()))
+            }
+        }
+    }
+
+    /// The daemon, where it is a child of ours.
     pub fn daemon(&mut self) -> Result<&mut Process> {
-        self.daemon.as_mut().context("lanekeeper was not started")
+        match self.daemon.as_mut().context(MISSING)? {
+            Daemon::Alone(process) => Ok(process),
+            Daemon::Unit(_) => bail!("systemd runs lanekeeper, not the lab"),
+        }
+    }
+
+    /// That unit, where its daemon was started.
+    pub fn unit(&self) -> Result<&Unit> {
+        match self.daemon.as_ref().context(MISSING)? {
+            Daemon::Unit(unit) => Ok(unit),
+            Daemon::Alone(_) => bail!("the lab runs lanekeeper, not systemd"),
+        }
     }
 
     /// SIGTERM, and waits.
     pub fn stop(&mut self) -> Result<()> {
-        if let Some(mut daemon) = self.daemon.take() {
-            daemon.stop()?;
+        match self.daemon.take() {
+            Some(Daemon::Alone(mut process)) => process.stop().map(drop),
+            Some(Daemon::Unit(unit)) => unit.stop(),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// SIGKILL.
     pub fn kill(&mut self) -> Result<()> {
-        if let Some(mut daemon) = self.daemon.take() {
-            daemon.kill()?;
+        match self.daemon.take() {
+            Some(Daemon::Alone(mut process)) => process.kill(),
+            Some(Daemon::Unit(unit)) => unit.kill(),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Forgets a daemon that has ended by itself.
     pub fn bury(&mut self) -> Result<ExitStatus> {
-        self.daemon.take().context("lanekeeper was not started")?.wait(PATIENCE)
+        let ended = self.daemon()?.wait(PATIENCE)?;
+        self.daemon = None;
+        Ok(ended)
     }
 
     /// SIGHUP: reads its file again.
     pub fn hang_up(&mut self) -> Result<()> {
-        self.daemon()?.signal(Signal::SIGHUP)
+        match self.daemon.as_ref().context(MISSING)? {
+            Daemon::Alone(process) => process.signal(Signal::SIGHUP),
+            Daemon::Unit(unit) => unit.signal(Signal::SIGHUP),
+        }
     }
 
     /// Its metrics.

@@ -36,6 +36,13 @@ impl Drop for Cgroup {
     }
 }
 
+/// That of the path below the mount, made where it is missing and left.
+pub fn folder(path: &str) -> Result<PathBuf> {
+    let folder = Path::new(ROOT).join(path);
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make the cgroup {}", folder.display()))?;
+    Ok(folder)
+}
+
 fn enter(folder: &Path) {
     let entered = fs::write(folder.join("cgroup.procs"), "0");
     entered.unwrap_or_else(|error| panic!("cannot enter the cgroup {}: {error}", folder.display()));
