@@ -1,6 +1,7 @@
 mod anything;
 mod bench;
 mod identity;
+mod lists;
 mod trap;
 
 use self::bench::*;
@@ -197,34 +198,6 @@ fn a_child_of_an_older_configuration_is_closed_and_is_no_lane() {
     let (_, actions) = Bench::synced(&testing::policy(), vec![ike_with(1, vec![foreign])]);
     assert!(actions.contains(&Action::CloseChild(5)), "{actions:?}");
     assert!(!told(&actions).contains(&Event::LaneUp(lane("voice", 0))));
-}
-
-#[test]
-fn a_list_older_than_an_event_does_not_undo_it() {
-    let mut bench = Bench::steady(&testing::policy());
-    let asked = bench.now;
-    bench.now += SECOND;
-    bench.down("voice.0", 1);
-    bench.up("bulk.0", 8);
-    bench.down("bulk.0", 2);
-    bench.now += SECOND;
-    let actions = bench.feed(Input::Sas { asked, sas: vec![all_up()] });
-    assert!(told(&actions).is_empty(), "{actions:?}");
-    let status = &bench.machine.status()[0];
-    assert_eq!(
-        status.lanes.iter().map(|lane| lane.condition == Condition::Up).collect::<Vec<_>>(),
-        [false, true, true]
-    );
-}
-
-#[test]
-fn a_list_repairs_what_events_missed() {
-    let mut bench = Bench::steady(&testing::policy());
-    let asked = bench.now + SECOND;
-    bench.now = asked;
-    let actions =
-        bench.feed(Input::Sas { asked, sas: vec![ike_with(1, vec![child("bulk.0", 2), child("bulk.1", 3)])] });
-    assert_eq!(told(&actions), [Event::LaneDown(lane("voice", 0))]);
 }
 
 #[test]

@@ -46,6 +46,8 @@ pub(super) struct Tunnel {
     load_retry: Backoff,
     /// IKE_SAs that stand, by charon's number, and when we learned of them.
     ikes: BTreeMap<u32, Duration>,
+    /// Those of them that the last list did not have, and when it came.
+    doubted: BTreeMap<u32, Duration>,
     lanes: Vec<Lane>,
     /// Numbers of SAs that have gone, and when.
     gone: BTreeMap<Sa, Duration>,
@@ -78,6 +80,7 @@ impl Tunnel {
             loading: None,
             load_retry: Backoff::default(),
             ikes: BTreeMap::new(),
+            doubted: BTreeMap::new(),
             lanes,
             gone: BTreeMap::new(),
             outdated: Vec::new(),
@@ -337,9 +340,13 @@ impl Tunnel {
                 IkeState::Leaving => {}
             }
         }
-        self.ikes.retain(|id, learned| *learned >= asked || listed.contains(&Sa::Ike(*id)));
+        self.doubt(now, asked, &listed, actions);
+        let ikes = &self.ikes;
         for state in &mut self.lanes {
-            state.children.retain(|id, child| child.learned >= asked || listed.contains(&Sa::Child(*id)));
+            state.children.retain(|id, child| {
+                let is_with_its_ike = || ikes.contains_key(&child.ike) && !listed.contains(&Sa::Ike(child.ike));
+                child.learned >= asked || listed.contains(&Sa::Child(*id)) || is_with_its_ike()
+            });
             if matches!(state.doubles, Doubles::Asked(at) if at <= asked) {
                 state.doubles = Doubles::Listed;
             }
@@ -347,10 +354,29 @@ impl Tunnel {
         self.gone.retain(|_, at| *at + REMEMBER > now);
     }
 
+    /// charon lists one IKE_SA after the other, and waits for who works on one: while it is rekeyed, a list may have neither the
+    /// old one nor the one that has its CHILD_SAs by then (5.9.8). What a list lacks is gone if the next one lacks it, too.
+    fn doubt(&mut self, now: Duration, asked: Duration, listed: &[Sa], actions: &mut Vec<Action>) {
+        let doubted = std::mem::take(&mut self.doubted);
+        self.ikes.retain(|id, learned| {
+            if *learned >= asked || listed.contains(&Sa::Ike(*id)) {
+                return true;
+            }
+            let since = doubted.get(id).copied();
+            self.doubted.insert(*id, since.unwrap_or(now));
+            since.is_none_or(|since| since > asked)
+        });
+        self.doubted.retain(|id, _| self.ikes.contains_key(id));
+        if !self.doubted.is_empty() {
+            actions.push(Action::ListSas);
+        }
+    }
+
     /// A new connection to charon. With a new charon numbers start again from one.
     pub(super) fn set_aside(&mut self, restarted: bool) {
         self.lanes.iter_mut().for_each(Lane::set_aside);
         self.ikes.clear();
+        self.doubted.clear();
         self.gone.clear();
         if restarted {
             self.outdated.clear();
