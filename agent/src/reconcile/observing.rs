@@ -36,7 +36,7 @@ const LOOK: Duration = Duration::from_millis(20);
 const BATCH: usize = ROOM as usize / size_of::<Sight>();
 
 /// For how long, so that a word to the programs is not late where each packet takes its time.
-const SPELL: Duration = Duration::from_millis(100);
+const SLICE: Duration = Duration::from_millis(100);
 
 /// Lines a second that the programs may log.
 const LINES: u32 = 10;
@@ -268,7 +268,7 @@ impl Session {
         let now = Duration::from_nanos(monotonic());
         let begin = Instant::now();
         for _ in 0..BATCH {
-            if begin.elapsed() > SPELL {
+            if begin.elapsed() > SLICE {
                 return;
             }
             let Some(item) = sights.next() else { return };

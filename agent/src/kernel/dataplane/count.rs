@@ -9,17 +9,12 @@ use crate::compile::Registry;
 use crate::compile::registry::Key;
 use crate::compile::series::{By, Direction, Reading, Series};
 
-/// Every series that a name stands for, with its place.
-#[derive(Default)]
-struct Places {
-    /// In [`map::COUNTERS`].
-    counters: Vec<(u32, Series)>,
-    /// In [`map::TALLIES`].
-    tallies: Vec<(u32, Series)>,
-}
+/// A series, and its place in a map.
+type Place = (u32, Series);
 
-fn places(registry: &Registry) -> Places {
-    let Places { mut counters, mut tallies } = Places::default();
+/// Every series that a name stands for: those of [`map::COUNTERS`], then those of [`map::TALLIES`].
+fn places(registry: &Registry) -> (Vec<Place>, Vec<Place>) {
+    let (mut counters, mut tallies) = (Vec::new(), Vec::new());
     for reason in ParseReason::ALL {
         counters.push((counter::PARSE + reason as u32, Series::Parse { reason }));
     }
@@ -58,12 +53,12 @@ fn places(registry: &Registry) -> Places {
             Key::Refused(reason) => tallies.push((first, Series::Refused { reason })),
         }
     }
-    Places { counters, tallies }
+    (counters, tallies)
 }
 
 /// Reads all of them.
 pub fn read(object: &Object, registry: &Registry) -> Result<Vec<Reading>, Error> {
-    let Places { mut counters, tallies } = places(registry);
+    let (mut counters, tallies) = places(registry);
     // Those of one value one after the other, so that it is read once.
     counters.sort_unstable_by_key(|(place, _)| *place);
     let mut readings = Vec::with_capacity(counters.len() + tallies.len());
