@@ -200,6 +200,7 @@ fn attach_adopted_steers_every_class_to_the_operators_own_sas() {
 fn attach_adopted_lanes_fall_and_rise_with_their_children() {
     let mut stage = Stage::new("adoptfall", MARKS);
     let capture = Capture::start(&stage.0.lab().wan()).unwrap();
+    stage.0.agent(Side::A).set_under_unit();
     stage.0.agent(Side::A).start().unwrap();
     stage.initiate(&CHILDREN);
     stage.wait_for_lanes(4);

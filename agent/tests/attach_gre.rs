@@ -72,6 +72,11 @@ fn carries_both_ways_and_leaves_nothing(name: &str, keying: Keying, outer: Famil
     // The modules make devices of their own in each namespace, which are nobody's to remove.
     netns::run(Command::new("modprobe").args(["-a", "ip_gre", "ip6_gre"])).unwrap();
     let mut gateways = Gateways::idle(name, scenario(keying, outer), Path::new(BINARY)).unwrap();
+    if keying == Keying::Psk {
+        for side in SIDES {
+            gateways.agent(side).set_under_unit();
+        }
+    }
     let found = gateways.dumps().unwrap();
     let capture = Capture::start(&gateways.lab().wan()).unwrap();
 

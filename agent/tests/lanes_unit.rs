@@ -1,6 +1,6 @@
 //! The packaged unit under a real systemd: everything the daemon does works within its sandbox, and it has no more than that.
 //!
-//! In the tier `guest` some of `attach_...` run under it, too, on both gateways.
+//! GRE and adopted tunnels are under it in attach_gre and attach_adopted.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

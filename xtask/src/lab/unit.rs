@@ -1,7 +1,6 @@
 //! The packaged unit under a real systemd, in a gateway's network: the first process of a PID namespace, which knows no other unit.
 
 use std::fs::{self, OpenOptions};
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -16,7 +15,7 @@ use super::process::{Process, tail};
 use super::wait::until;
 use crate::shell;
 
-/// Set for a test, its agents run under the unit instead of by themselves.
+/// Where this is set, all agents of a test are the unit's: `cargo xtask guest -- env LANEKEEPER_LAB_UNIT=1 ...`.
 pub const VARIABLE: &str = "LANEKEEPER_LAB_UNIT";
 
 const SYSTEMD: &str = "/lib/systemd/systemd";
@@ -66,14 +65,18 @@ impl Unit {
         fs::create_dir_all("/run/lanekeeper")?;
         OpenOptions::new().create(true).append(true).open(BINARY).context(BINARY)?;
         let quote = |path: &Path| shell::quote(&path.to_string_lossy());
+        // Two of them in one cgroup would take each other's daemons for their own.
+        let group = cgroup::folder(&format!("lk-unit-{}", place.ns.name()))?;
         let script = format!(
-            "mkdir -p /run/systemd\n\
+            "echo 0 > {}/cgroup.procs\n\
+             mkdir -p /run/systemd\n\
              mount -t tmpfs lab /run/systemd\n\
              mount --bind {} {BINARY}\n\
              mount --bind {} /etc/lanekeeper\n\
              mount --bind {} /run/lanekeeper\n\
              mount --bind {} /sys/fs/bpf\n\
              exec {SYSTEMD} --system --unit=lab.target --log-target=console",
+            quote(&group),
             quote(place.binary),
             quote(place.folder),
             quote(&place.runtime),
@@ -83,10 +86,6 @@ impl Unit {
         command.args(["--fork", "--kill-child", "--pid", "--mount", "--mount-proc", "--", "sh", "-ec", &script]);
         command.env_clear().env("container", "lab").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command.env("SYSTEMD_UNIT_PATH", &units);
-        // Two of them would take each other's daemons for their own.
-        let group = cgroup::folder(&format!("lk-unit-{}", place.ns.name()))?;
-        // SAFETY: it opens, writes and closes a file.
-        unsafe { command.pre_exec(move || fs::write(group.join("cgroup.procs"), "0")) };
         let systemd = Process::start("systemd", &mut command, &place.folder.join("systemd.log"))?;
         let unit = Self { systemd, log: log.to_owned() };
         if !until(PATIENCE, || unit.ctl(&["is-active", "lab.target"]).is_ok()) {

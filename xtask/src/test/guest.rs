@@ -17,7 +17,6 @@ use crate::demo;
 use crate::ebpf;
 use crate::guest::boot::{self, Boot, Outcome, PROCESSORS};
 use crate::guest::kernel::Label;
-use crate::lab::unit;
 use crate::shell::{self, quote, say, took};
 use crate::verifier;
 use crate::workspace::Workspace;
@@ -70,9 +69,6 @@ const ONCE: [&str; 27] = [
     "see_scrape",
     "see_top",
 ];
-
-/// The targets whose agents run under the packaged unit: what these need of the kernel and of files, its sandbox has to let through.
-const UNDER_UNIT: [&str; 2] = ["attach_adopted", "attach_gre"];
 
 /// The targets that take longest: begun last, they would leave a core idle to the end.
 const LONGEST: [&str; 4] = ["fault_closed", "see_top", "lanes_rekey", "attach_clients"];
@@ -280,9 +276,7 @@ fn targets_script(workspace: &Workspace, work: &Work<'_>) -> String {
     let mut script = format!("cd {package}\nexport CARGO_MANIFEST_DIR={package} LANEKEEPER_OUT=/out\n");
     for (executable, _) in &work.targets {
         let (name, file, limit) = (&executable.name, quote(&executable.file.to_string_lossy()), STEP_LIMIT.as_secs());
-        let unit =
-            if UNDER_UNIT.contains(&name.as_str()) { format!("env {}=1 ", unit::VARIABLE) } else { String::new() };
-        script.push_str(&format!("step {name} {limit} {unit}{file} --test-threads=1 {filter}\n"));
+        script.push_str(&format!("step {name} {limit} {file} --test-threads=1 {filter}\n"));
     }
     script
 }
