@@ -26,8 +26,9 @@ const FIRST_MODULES: &[&str] = &["virtio_pci", "9pnet_virtio", "9p", "overlay"];
 pub const PROCESSORS: usize = 2;
 
 /// All that QEMU emulates but `rep movsb` and `rep stosb` as the fast way to copy and to clear: it does them byte by byte, and
-/// whatever the kernel takes instead eight at a time. A quarter of the kernel's time in attach_devices (2026-11-27).
-const PROCESSOR: &str = "max,-erms,-fsrm";
+/// whatever the kernel takes instead eight at a time. A quarter of the kernel's time in attach_devices (2026-11-27). Without SMAP
+/// an access to user memory ends no translation of its: 1 to 9 of 100 s in lanes_static and prog (2026-11-28).
+const PROCESSOR: &str = "max,-erms,-fsrm,-smap";
 
 /// Memory is cleared where it must be, and not once more at each allocation.
 const COMMAND_LINE: &str =
