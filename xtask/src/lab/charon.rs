@@ -25,6 +25,9 @@ const SWANCTL: &str = "/usr/sbin/swanctl";
 const PLUGINS: &str = "random nonce aes sha1 sha2 gcm curve25519 gmp hmac kdf drbg pem pkcs1 pkcs8 x509 pubkey openssl \
                        kernel-netlink socket-default vici updown";
 
+/// What swanctl takes to read keys. Whatever else Debian has it load asks the kernel for a dozen ciphers that are in no module.
+const READERS: &str = "random nonce sha1 sha2 hmac pem pkcs1 pkcs8 x509 pubkey openssl";
+
 /// A running charon.
 #[derive(Debug)]
 pub struct Charon {
@@ -44,7 +47,7 @@ impl Charon {
         };
         let charon = place(CHARON)?;
         place(SWANCTL)?;
-        let (conf, socket, log) = (folder.join("strongswan.conf"), vici(folder), folder.join("charon.log"));
+        let (conf, socket, log) = (conf(folder), vici(folder), folder.join("charon.log"));
         fs::write(&conf, configuration(&socket, &log))?;
         let _ = fs::remove_file(&socket);
         // /var/run is its own, for the pid file; the namespace stays reachable because it is entered first.
@@ -69,8 +72,9 @@ impl Charon {
 
     /// Runs `swanctl` against it and returns what it printed.
     pub fn swanctl(&self, arguments: &str) -> Result<String> {
-        let (program, socket) = (swanctl(&self.folder), vici(&self.folder));
-        self.ns.sh(&format!("{} {arguments} --uri unix://{}", program.display(), socket.display()))
+        let (program, socket, conf) = (swanctl(&self.folder), vici(&self.folder), conf(&self.folder));
+        let [program, socket, conf] = [&program, &socket, &conf].map(|path| path.display());
+        self.ns.sh(&format!("STRONGSWAN_CONF={conf} {program} {arguments} --uri unix://{socket}"))
     }
 
     /// What it wrote to its log.
@@ -82,6 +86,10 @@ impl Charon {
 /// The VICI socket of the charon whose files are in `folder`.
 pub fn vici(folder: &Path) -> PathBuf {
     folder.join("charon.vici")
+}
+
+fn conf(folder: &Path) -> PathBuf {
+    folder.join("strongswan.conf")
 }
 
 /// The `swanctl` that may reach it.
@@ -149,6 +157,9 @@ fn configuration(socket: &Path, log: &Path) -> String {
             flush_line = yes
         }}
     }}
+}}
+swanctl {{
+    load = {READERS}
 }}
 ",
         socket = socket.display(),
