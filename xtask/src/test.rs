@@ -92,6 +92,11 @@ impl Test {
         Ok(if sum.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
+    /// Whether another tier follows the first.
+    fn others(&self) -> bool {
+        self.tiers.is_empty() || self.tiers.iter().any(|tier| *tier != Tier::Unit)
+    }
+
     fn tier(&self, workspace: &Workspace, tier: Tier, deadline: Deadline) -> Tally {
         let start = Instant::now();
         let filter = self.filter.as_deref();
@@ -99,7 +104,7 @@ impl Test {
         let kernels = if self.kernel.is_empty() { Label::ALL.to_vec() } else { self.kernel.clone() };
         let in_time = if deadline.has_passed(start) { Err(anyhow!("no time was left for it")) } else { Ok(()) };
         let ran = in_time.and_then(|()| prepare(workspace, tier, &kernels)).and_then(|()| match tier {
-            Tier::Unit => unit::run(workspace, filter, deadline, &mut tally),
+            Tier::Unit => unit::run(workspace, filter, self.others() && shell::is_root(), deadline, &mut tally),
             Tier::Prog => host::prog(workspace, filter, deadline, &mut tally),
             Tier::Netns => host::netns(workspace, filter, deadline, &mut tally),
             Tier::Guest => guest::run(workspace, &kernels, filter, deadline, &mut tally),

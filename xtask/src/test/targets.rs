@@ -1,6 +1,7 @@
 //! Test targets, what they need, and the executables cargo makes of them.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -12,6 +13,9 @@ use crate::workspace::Workspace;
 
 /// The package that all of them belong to.
 const PACKAGE: &str = "lanekeeper";
+
+/// What lets all of them be built.
+pub const FEATURES: &str = "lanekeeper/privileged,lanekeeper/guest";
 
 /// A test target with `required-features`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,9 +90,8 @@ pub struct Built {
 /// Builds targets, and the binary that they start.
 pub fn build(workspace: &Workspace, names: &[&str]) -> Result<Built> {
     say(format!("building {}", names.join(" ")));
-    let mut cargo = ebpf::cargo(workspace);
-    // All tiers with the same features: each other set would compile the agent anew.
-    cargo.args(["test", "--no-run", "--package", PACKAGE, "--features", "privileged,guest"]);
+    let mut cargo = cargo(workspace);
+    cargo.args(["--features", FEATURES]);
     for name in names {
         cargo.args(["--test", name]);
     }
@@ -98,10 +101,21 @@ pub fn build(workspace: &Workspace, names: &[&str]) -> Result<Built> {
     Ok(Built { tests: names.iter().map(find).collect::<Result<_>>()?, agent })
 }
 
-/// Builds what `cargo test --workspace` runs.
-pub fn build_plain(workspace: &Workspace) -> Result<Vec<Executable>> {
-    let artifacts = artifact::build(ebpf::cargo(workspace).args(["test", "--workspace", "--locked", "--no-run"]))?;
-    Ok(artifacts.iter().filter(|artifact| artifact.test).map(Executable::from).collect())
+/// Builds what `cargo test --workspace` runs; with `others` what the other tiers do, too, for which the agent would be compiled
+/// anew.
+pub fn build_plain(workspace: &Workspace, others: bool) -> Result<Vec<Executable>> {
+    let theirs = list(workspace)?;
+    let mut cargo = cargo(workspace);
+    cargo.args(others.then_some(["--features", FEATURES]).into_iter().flatten());
+    let is_plain = |artifact: &&Artifact| artifact.test && !theirs.iter().any(|target| target.name == artifact.name);
+    Ok(artifact::build(&mut cargo)?.iter().filter(is_plain).map(Executable::from).collect())
+}
+
+/// All of them the same way: another choice of packages or features would compile the agent anew.
+fn cargo(workspace: &Workspace) -> Command {
+    let mut cargo = ebpf::cargo(workspace);
+    cargo.args(["test", "--no-run", "--locked", "--workspace"]);
+    cargo
 }
 
 /// The target whose tests go from one version of the maps to another and back.
@@ -127,7 +141,7 @@ impl From<&Artifact> for Executable {
 impl Executable {
     /// The tests in it that the filter lets through.
     pub fn tests(&self, filter: Option<&str>) -> Result<Vec<String>> {
-        let mut list = std::process::Command::new(&self.file);
+        let mut list = Command::new(&self.file);
         let said = shell::read(list.args(filter).args(["--list", "--format", "terse"]))?;
         Ok(super::libtest::names(&said))
     }

@@ -11,19 +11,28 @@ use super::side_by_side::side_by_side;
 use super::tally::Tally;
 use super::{host, libtest, targets};
 use crate::ebpf;
+use crate::setup::{self, Need};
 use crate::shell::{self, say, took};
 use crate::workspace::Workspace;
 
 const CHECKS: &[(&str, &[&str])] = &[
     ("fmt", &["fmt", "--all", "--check"]),
-    ("clippy", &["clippy", "--quiet", "--workspace", "--all-targets", "--features", FEATURES, "--", "-D", "warnings"]),
+    (
+        "clippy",
+        &["clippy", "--quiet", "--workspace", "--all-targets", "--features", targets::FEATURES, "--", "-D", "warnings"],
+    ),
     ("doc", &["doc", "--quiet", "--workspace", "--no-deps"]),
 ];
-/// Lints see the tests of every tier.
-const FEATURES: &str = "lanekeeper/privileged,lanekeeper/guest";
 
-/// Runs all of it; the tests as somebody without privilege, if root may say so.
-pub fn run(workspace: &Workspace, filter: Option<&str>, deadline: Deadline, tally: &mut Tally) -> Result<()> {
+/// Runs all of it; the tests as somebody without privilege, if root may say so. Where `others` follow, what they run is built with
+/// what this runs.
+pub fn run(
+    workspace: &Workspace,
+    filter: Option<&str>,
+    others: bool,
+    deadline: Deadline,
+    tally: &mut Tally,
+) -> Result<()> {
     let wanted = |name: &str| filter.is_none_or(|filter| name.contains(filter));
     for (name, arguments) in CHECKS {
         if wanted(name) {
@@ -40,7 +49,9 @@ pub fn run(workspace: &Workspace, filter: Option<&str>, deadline: Deadline, tall
 
     let start = Instant::now();
     say("building what cargo test --workspace runs");
-    let all = targets::build_plain(workspace)?;
+    // Without the kernel's programs the others fail, and say why: this tier runs all the same.
+    let others = others && with_programs(workspace).inspect_err(|error| say(format!("{error:#}"))).is_ok();
+    let all = targets::build_plain(workspace, others)?;
     tally.took("build", start.elapsed());
     // Who is not root is somebody without privilege, but for the network.
     let by = || if shell::is_root() { plain(workspace.root()) } else { Command::new("env") };
@@ -52,6 +63,12 @@ pub fn run(workspace: &Workspace, filter: Option<&str>, deadline: Deadline, tall
         host::tee(ebpf::cargo(workspace).args(["test", "--workspace", "--doc", "--"]).args(filter), "")?;
     tally.add(libtest::count(&output, None, exit).within("examples in the documentation"));
     Ok(())
+}
+
+/// The agent with the kernel's programs in it is another than the one without.
+fn with_programs(workspace: &Workspace) -> Result<()> {
+    setup::ensure(workspace, &[Need::BuildPackages, Need::Linker, Need::Compiler])?;
+    ebpf::build(workspace)
 }
 
 fn check(name: &str, command: &mut Command, tally: &mut Tally) {
