@@ -27,6 +27,7 @@ use backoff::Chance;
 use tunnel::Tunnel;
 
 mod backoff;
+mod known;
 mod lane;
 #[cfg(test)]
 mod tests;

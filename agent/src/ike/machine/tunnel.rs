@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::backoff::{Backoff, Chance};
+use super::known::{Known, Sa};
 use super::lane::{Change, Doubles, Lane};
 use super::{Action, HOLD_AFTER_CONTACT, LACKS, stands};
 use crate::ike::connection::ChildLane;
@@ -28,9 +29,6 @@ const RECOVERY_ATTEMPTS: u32 = 3;
 /// What charon's own answer to a packet is left without an IKE_SA: from then on there is one, half open, that another attempt
 /// joins. Two at the same instant would make two.
 const CHARONS_TURN: Duration = Duration::from_millis(500);
-/// Numbers of closed SAs are remembered at least as long as a list-sas may be under way.
-const REMEMBER: Duration = Duration::from_secs(20);
-
 pub(super) struct Tunnel {
     pub(super) load: Arc<Load>,
     /// The connection that charon took last: what it refuses leaves that one as it is.
@@ -44,13 +42,8 @@ pub(super) struct Tunnel {
     /// Ticket of the load under way.
     loading: Option<u64>,
     load_retry: Backoff,
-    /// IKE_SAs that stand, by charon's number, and when we learned of them.
-    ikes: BTreeMap<u32, Duration>,
-    /// Those of them that the last list did not have, and when it came.
-    doubted: BTreeMap<u32, Duration>,
+    known: Known,
     lanes: Vec<Lane>,
-    /// Numbers of SAs that have gone, and when.
-    gone: BTreeMap<Sa, Duration>,
     /// Made from an older configuration; closed when the new one is loaded.
     outdated: Vec<Sa>,
     /// Ticket and lane of the initiation under way: one at a time, for two without an IKE_SA would make two.
@@ -60,12 +53,6 @@ pub(super) struct Tunnel {
     recovery: u32,
     up: bool,
     trouble: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Sa {
-    Ike(u32),
-    Child(u32),
 }
 
 impl Tunnel {
@@ -79,10 +66,8 @@ impl Tunnel {
             standing,
             loading: None,
             load_retry: Backoff::default(),
-            ikes: BTreeMap::new(),
-            doubted: BTreeMap::new(),
+            known: Known::default(),
             lanes,
-            gone: BTreeMap::new(),
             outdated: Vec::new(),
             attempt: None,
             retry: Backoff::default(),
@@ -114,7 +99,7 @@ impl Tunnel {
             return;
         }
         if load.connection.ike_digest != self.load.connection.ike_digest {
-            self.outdated.extend(self.ikes.keys().map(|id| Sa::Ike(*id)));
+            self.outdated.extend(self.known.ikes().map(Sa::Ike));
         }
         let mut before: Vec<Lane> = std::mem::take(&mut self.lanes);
         for lane in &load.connection.lanes {
@@ -220,7 +205,7 @@ impl Tunnel {
             // The peer made it meanwhile: nothing is wrong.
             Err(_) if !state.is_missing() => {}
             Err(reason) => {
-                if self.ikes.is_empty() {
+                if self.known.is_empty() {
                     self.retry.fail(now, chance);
                 } else {
                     state.retry.fail(now, chance);
@@ -237,23 +222,21 @@ impl Tunnel {
         match notice {
             Notice::IkeUp(ike) => self.ike_up(now, ike.id),
             Notice::IkeDown(ike) => {
-                self.ikes.remove(&ike.id);
-                self.gone.insert(Sa::Ike(ike.id), now);
-                let gone = &mut self.gone;
+                self.known.went(now, Sa::Ike(ike.id));
+                let known = &mut self.known;
                 for state in &mut self.lanes {
                     state.children.retain(|id, child| {
                         let stays = child.ike != ike.id;
                         if !stays {
-                            gone.insert(Sa::Child(*id), now);
+                            known.went(now, Sa::Child(*id));
                         }
                         stays
                     });
                 }
             }
             Notice::IkeRekeyed { old, new } => {
-                self.ikes.remove(&old);
-                self.gone.insert(Sa::Ike(old), now);
-                self.ikes.insert(new.id, now);
+                self.known.went(now, Sa::Ike(old));
+                self.known.up(now, new.id);
                 for child in self.lanes.iter_mut().flat_map(|state| state.children.values_mut()) {
                     if child.ike == old {
                         child.ike = new.id;
@@ -261,7 +244,7 @@ impl Tunnel {
                 }
             }
             Notice::ChildUp(ike) => {
-                if stands(&ike) && !self.ikes.contains_key(&ike.id) {
+                if stands(&ike) && !self.known.has(ike.id) {
                     self.ike_up(now, ike.id);
                 }
                 for child in &ike.children {
@@ -282,7 +265,7 @@ impl Tunnel {
     }
 
     fn ike_up(&mut self, now: Duration, id: u32) {
-        self.ikes.insert(id, now);
+        self.known.up(now, id);
         for state in &mut self.lanes {
             state.hold_until(now + HOLD_AFTER_CONTACT);
         }
@@ -297,7 +280,7 @@ impl Tunnel {
     }
 
     fn child_gone(&mut self, now: Duration, id: u32) {
-        self.gone.insert(Sa::Child(id), now);
+        self.known.went(now, Sa::Child(id));
         for state in &mut self.lanes {
             state.children.remove(&id);
         }
@@ -314,17 +297,17 @@ impl Tunnel {
         self.is_known = true;
         let mut listed = Vec::new();
         for ike in sas {
-            let has_gone = |sa| self.gone.get(&sa).is_some_and(|at| *at >= asked);
-            if has_gone(Sa::Ike(ike.id)) {
+            if self.known.has_gone(Sa::Ike(ike.id), asked) {
                 continue;
             }
             match ike.state {
                 IkeState::Established => {
                     listed.push(Sa::Ike(ike.id));
-                    let children = ike.children.iter().filter(|child| child.installed);
-                    let children: Vec<&ChildSa> = children.filter(|child| !has_gone(Sa::Child(child.id))).collect();
-                    self.ikes.entry(ike.id).or_insert(now);
-                    for child in children {
+                    self.known.found(now, ike.id);
+                    for child in ike.children.iter().filter(|child| child.installed) {
+                        if self.known.has_gone(Sa::Child(child.id), asked) {
+                            continue;
+                        }
                         listed.push(Sa::Child(child.id));
                         if !self.lanes.iter().any(|state| state.children.contains_key(&child.id)) {
                             self.child_up(now, ike.id, child, actions);
@@ -340,44 +323,25 @@ impl Tunnel {
                 IkeState::Leaving => {}
             }
         }
-        self.doubt(now, asked, &listed, actions);
-        let ikes = &self.ikes;
+        if self.known.compare(now, asked, &listed) {
+            actions.push(Action::ListSas);
+        }
+        let known = &self.known;
         for state in &mut self.lanes {
             state.children.retain(|id, child| {
-                let is_with_its_ike = || ikes.contains_key(&child.ike) && !listed.contains(&Sa::Ike(child.ike));
+                let is_with_its_ike = || known.has(child.ike) && !listed.contains(&Sa::Ike(child.ike));
                 child.learned >= asked || listed.contains(&Sa::Child(*id)) || is_with_its_ike()
             });
             if matches!(state.doubles, Doubles::Asked(at) if at <= asked) {
                 state.doubles = Doubles::Listed;
             }
         }
-        self.gone.retain(|_, at| *at + REMEMBER > now);
-    }
-
-    /// charon lists one IKE_SA after the other, and waits for who works on one: while it is rekeyed, a list may have neither the
-    /// old one nor the one that has its CHILD_SAs by then (5.9.8). What a list lacks is gone if the next one lacks it, too.
-    fn doubt(&mut self, now: Duration, asked: Duration, listed: &[Sa], actions: &mut Vec<Action>) {
-        let doubted = std::mem::take(&mut self.doubted);
-        self.ikes.retain(|id, learned| {
-            if *learned >= asked || listed.contains(&Sa::Ike(*id)) {
-                return true;
-            }
-            let since = doubted.get(id).copied();
-            self.doubted.insert(*id, since.unwrap_or(now));
-            since.is_none_or(|since| since > asked)
-        });
-        self.doubted.retain(|id, _| self.ikes.contains_key(id));
-        if !self.doubted.is_empty() {
-            actions.push(Action::ListSas);
-        }
     }
 
     /// A new connection to charon. With a new charon numbers start again from one.
     pub(super) fn set_aside(&mut self, restarted: bool) {
         self.lanes.iter_mut().for_each(Lane::set_aside);
-        self.ikes.clear();
-        self.doubted.clear();
-        self.gone.clear();
+        self.known.clear();
         if restarted {
             self.outdated.clear();
         }
@@ -397,7 +361,7 @@ impl Tunnel {
 
     /// A packet asked for that lane.
     pub(super) fn acquired(&mut self, now: Duration, is_it: impl Fn(&ChildLane) -> bool) {
-        let turn = if self.ikes.is_empty() { CHARONS_TURN } else { Duration::ZERO };
+        let turn = if self.known.is_empty() { CHARONS_TURN } else { Duration::ZERO };
         let asked = |state: &&mut Lane| state.lane.start == Start::Trap && !state.wanted && state.is_missing();
         for state in self.lanes.iter_mut().filter(|state| is_it(&state.lane)).filter(asked) {
             state.wanted = true;
@@ -428,7 +392,7 @@ impl Tunnel {
                 actions.push(Action::Trap { connection, child });
             }
             for id in std::mem::take(&mut state.children).into_keys() {
-                self.gone.insert(Sa::Child(id), now);
+                self.known.went(now, Sa::Child(id));
                 actions.push(Action::CloseChild(id));
             }
         }
@@ -457,12 +421,12 @@ impl Tunnel {
 
     /// Tells what has changed since it was told last.
     pub(super) fn tell(&mut self, now: Duration, chance: &mut Chance, actions: &mut Vec<Action>) {
-        if self.up == self.ikes.is_empty() {
+        if self.up == self.known.is_empty() {
             self.up = !self.up;
             let name = self.load.connection.key.clone();
             actions.push(Action::Tell(if self.up { Event::TunnelUp(name) } else { Event::TunnelDown(name) }));
         }
-        let reachable = self.is_known && (!self.retry.has_failed() || !self.ikes.is_empty());
+        let reachable = self.is_known && (!self.retry.has_failed() || !self.known.is_empty());
         for state in &mut self.lanes {
             let event = match state.change(now, reachable, chance) {
                 Some(Change::Other(event)) => event,
