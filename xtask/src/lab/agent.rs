@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{env, fs};
 
 use anyhow::{Context, Result, bail};
@@ -24,6 +24,9 @@ const MISSING: &str = "lanekeeper was not started";
 
 /// How long a daemon that is to end may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Between two looks at whether a unit that is waited for has failed: systemctl takes a processor of its own.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// The agent's side of a gateway: files, mounts and commands; the daemon where it runs.
 #[derive(Debug)]
@@ -186,13 +189,21 @@ impl Agent {
         self.wait_until(limit, &format!("{lanes} lanes are up"), ready)
     }
 
-    fn wait_until(&mut self, limit: Duration, goal: &str, ready: impl FnMut() -> bool) -> Result<()> {
-        match self.daemon.as_mut().context(MISSING)? {
-            Daemon::Alone(process) => process.wait_until(limit, goal, ready),
-            Daemon::Unit(_) if until(limit, ready) => Ok(()),
-            Daemon::Unit(unit) => {
-                unit.check()?;
-                bail!("lanekeeper: not within {limit:?}: {goal}\n{}", tail(&self.log()))
+    fn wait_until(&mut self, limit: Duration, goal: &str, mut ready: impl FnMut() -> bool) -> Result<()> {
+        let unit = match self.daemon.as_mut().context(MISSING)? {
+            Daemon::Alone(process) => return process.wait_until(limit, goal, ready),
+            Daemon::Unit(unit) => unit,
+        };
+        let deadline = Instant::now() + limit;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if until(left.min(LOOK), &mut ready) {
+                return Ok(());
+            }
+            // A unit that has failed becomes nothing else.
+            unit.check()?;
+            if left.is_zero() {
+                bail!("lanekeeper: not within {limit:?}: {goal}\n{}", tail(&self.log()));
             }
         }
     }

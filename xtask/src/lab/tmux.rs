@@ -39,7 +39,11 @@ impl Tmux {
         command.arg("-c").arg(folder);
         command.args(["env", "-u", "NO_COLOR", "PS1=$ "]);
         command.args(variables.iter().map(|(name, value)| format!("{name}={value}"))).arg("sh");
-        run(&mut command)?;
+        if let Err(error) = run(&mut command) {
+            // "server exited unexpectedly", once in some hundred starts on an emulated CPU: before the shell, and for nothing of ours.
+            eprintln!("lab: tmux once more: {error:#}");
+            run(&mut command)?;
+        }
         // Of the terminal's lines none is tmux's own.
         tmux.ask(&["set-option", "-g", "status", "off"])?;
         tmux.resize((width.parse()?, height.parse()?))?;
