@@ -1,6 +1,7 @@
 //! Roadwarriors: clients from anywhere share one adopted connection and one device. Each has its own CHILD_SA of each lane, found by
 //! the lane's mark and its virtual IP; they come and go, and nobody else notices.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -12,6 +13,7 @@ use xtask::lab::gateways::{Gateways, LANES_UP};
 use xtask::lab::scenario::{Class, DEVICE, IF_ID, Keying, PSK, Scenario, TUNNEL};
 use xtask::lab::traffic::{Flow, Traffic, assert_whole};
 use xtask::lab::{Family, Side, dump, sa};
+use xtask::soak::footprint;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_lanekeeper");
 
@@ -82,9 +84,9 @@ fn gateway_conf(of_connection: &str, of_children: &str) -> String {
 }
 
 /// One charon is all clients: each its own identity, outer address and device.
-fn clients_conf() -> String {
+fn clients_conf(clients: impl Iterator<Item = Client>) -> String {
     let (gateway, lan, id) = (Side::A.outer(Family::V4), Side::A.lan(Family::V4), Side::A.identity());
-    let connection = |client: &Client| {
+    let connection = |client: Client| {
         format!(
             "client-{client} {{
             version = 2
@@ -96,11 +98,11 @@ fn clients_conf() -> String {
             remote {{ auth = psk
                 id = {id} }}
             children {{ {} }} }}\n",
-            outer(*client),
-            children(&if_ids(50 + client), "dynamic", lan)
+            outer(client),
+            children(&if_ids(50 + u32::from(client)), "dynamic", lan)
         )
     };
-    let connections: String = CLIENTS.iter().map(connection).collect();
+    let connections: String = clients.map(connection).collect();
     format!("connections {{ {connections} }}\nsecrets {{ ike-roads {{ secret = \"{PSK}\" }} }}\n")
 }
 
@@ -140,7 +142,7 @@ impl Stage {
         );
         stage.0.lab().gateway(Side::B).sh(&script).unwrap();
         stage.load(Side::A, &gateway_conf("", &if_ids(IF_ID)));
-        stage.load(Side::B, &clients_conf());
+        stage.load(Side::B, &clients_conf(CLIENTS.into_iter()));
         stage
     }
 
@@ -165,12 +167,14 @@ impl Stage {
     fn devices(&self) -> Vec<(String, Vec<String>)> {
         let gateway = self.0.lab().gateway(Side::A);
         let list = gateway.sh("ip -o link show type xfrm").unwrap();
+        let table = gateway.sh("ip -4 route show proto 76").unwrap();
         let name = |line: &str| line.split_whitespace().nth(1)?.split('@').next().map(str::to_owned);
-        // One that goes between the two looks has none.
         let routes = |device: &str| -> Vec<String> {
-            let text =
-                gateway.sh(&format!("ip -4 route show proto 76 dev {device} || ! ip link show {device}")).unwrap();
-            text.lines().filter_map(|line| line.split_whitespace().next().map(str::to_owned)).collect()
+            let into = |line: &str| {
+                let words: Vec<&str> = line.split_whitespace().collect();
+                matches!(words[..], [_, "dev", of, ..] if of == device).then(|| words[0].to_owned())
+            };
+            table.lines().filter_map(into).collect()
         };
         list.lines().filter_map(name).map(|name| (name.clone(), routes(&name))).collect()
     }
@@ -191,6 +195,25 @@ impl Stage {
             }
             let log = || self.0.agent_of(Side::A).log();
             assert!(Instant::now() < deadline, "{devices:?}, wanted {count}, {wanted:?}\n{}", log());
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Waits until so many have a device each, with a route of their own into it and one below it, and nobody else has.
+    fn wait_for_crowd(&self, count: usize) {
+        self.wait_for_clients(count as u64, [0, 0, count as u64]);
+        let deadline = Instant::now() + FOLLOWED;
+        loop {
+            let devices = self.devices();
+            let routes: BTreeSet<&String> = devices.iter().flat_map(|(_, routes)| routes).collect();
+            let one_each = devices.len() == routes.len() && devices.iter().all(|(_, routes)| routes.len() == 1);
+            let table = self.routes();
+            let below = table.iter().filter(|route| route.starts_with("unreachable") && !route.contains('/')).count();
+            if one_each && routes.len() == count && below == count {
+                return;
+            }
+            let log = || self.0.agent_of(Side::A).log();
+            assert!(Instant::now() < deadline, "wanted {count}: {devices:?}, {table:?}\n{}", log());
             thread::sleep(Duration::from_millis(50));
         }
     }
@@ -221,6 +244,15 @@ impl Stage {
         for child in LANES {
             self.swanctl(Side::B, &format!("--initiate --ike client-{client} --child {child} --timeout 60"));
         }
+    }
+
+    /// With one lane of the three.
+    fn come(&self, client: Client) {
+        self.swanctl(Side::B, &format!("--initiate --ike client-{client} --child rest --timeout 60"));
+    }
+
+    fn leave(&self, client: Client) {
+        self.swanctl(Side::B, &format!("--terminate --ike client-{client}"));
     }
 
     /// A packet of each class to a client's virtual IP, and one back.
@@ -467,6 +499,78 @@ fn attach_clients_have_devices_of_their_own_while_they_are_there() {
     assert!(seen.clear == 0 && seen.esp_total() > 0, "{seen:?}");
     stage.swanctl(Side::B, "--terminate --ike client-1");
     stage.wait_for_devices(0, &[]);
+    stage.0.agent(Side::A).stop().unwrap();
+    stage.0.agent_of(Side::A).must(&["down"]).unwrap();
+    assert_eq!(dump::difference(&found, &machine(&stage)), Vec::<String>::new());
+}
+
+/// What a variable says, for a run by hand.
+fn asked(variable: &str, otherwise: u64) -> u64 {
+    std::env::var(variable).map_or(otherwise, |value| value.parse().unwrap())
+}
+
+/// Time that a process has had of a processor, in user and kernel mode (proc(5), stat).
+fn processor(id: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
+    let (_, after) = stat.rsplit_once(')').unwrap();
+    let ticks: u64 = after.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+    Duration::from_millis(10 * ticks)
+}
+
+/// A dozen for 20 s, for a guest's processor is emulated; or as many as are asked for: `cargo xtask guest -- env
+/// LANEKEEPER_CLIENTS=200 LANEKEEPER_SECONDS=300 ...` of this target.
+#[test]
+fn attach_clients_who_come_and_go_at_random_leave_nothing() {
+    let crowd = Client::try_from(asked("LANEKEEPER_CLIENTS", 12)).unwrap();
+    let time = Duration::from_secs(asked("LANEKEEPER_SECONDS", 20));
+    let mut stage = Stage::new();
+    stage.separate("%unique");
+    let others = (1..=crowd).filter(|client| !CLIENTS.contains(client));
+    let addresses: String = others.map(|client| format!("ip addr add {}/24 dev wan0\n", outer(client))).collect();
+    stage.0.lab().gateway(Side::B).sh(&addresses).unwrap();
+    stage.load(Side::B, &clients_conf(1..=crowd));
+    let machine = |stage: &Stage| stage.0.dump(Side::A).unwrap();
+    let found = machine(&stage);
+    let capture = Capture::start(&stage.0.lab().wan()).unwrap();
+    stage.0.agent(Side::A).start().unwrap();
+    // Who comes first brings what stays, such as names of the counters.
+    stage.come(1);
+    stage.wait_for_crowd(1);
+    stage.leave(1);
+    stage.wait_for_crowd(0);
+    let idle = machine(&stage);
+    let before = footprint::read(stage.0.agent_of(Side::A)).unwrap();
+
+    let agent = stage.0.agent_of(Side::A).id().unwrap();
+    let (begin, had) = (Instant::now(), processor(agent));
+    let mut there = BTreeSet::new();
+    let (mut moves, mut most) = (0, 0);
+    // Knuth's MMIX: who moves is the same each time.
+    let mut random: u64 = 7;
+    while begin.elapsed() < time {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let client = 1 + ((random >> 33) % u64::from(crowd)) as Client;
+        if there.remove(&client) {
+            stage.leave(client);
+        } else {
+            stage.come(client);
+            there.insert(client);
+        }
+        (moves, most) = (moves + 1, most.max(there.len()));
+    }
+    stage.wait_for_crowd(there.len());
+    let (took, used) = (begin.elapsed(), processor(agent).saturating_sub(had));
+    let share = 100.0 * used.as_secs_f64() / took.as_secs_f64();
+    println!("{crowd} clients, {moves} moves in {took:.0?}, {most} at once; the agent had {share:.1} % of a processor");
+    assert!(most > usize::from(crowd) / 4, "{most} at once");
+
+    there.into_iter().for_each(|client| stage.leave(client));
+    stage.wait_for_crowd(0);
+    let after = footprint::read(stage.0.agent_of(Side::A)).unwrap();
+    println!("resident before {} KiB, after {} KiB", before.rss, after.rss);
+    assert_eq!(after.counts, before.counts);
+    assert_eq!(dump::difference(&idle, &machine(&stage)), Vec::<String>::new());
+    assert_eq!(capture.stop().unwrap().clear, 0);
     stage.0.agent(Side::A).stop().unwrap();
     stage.0.agent_of(Side::A).must(&["down"]).unwrap();
     assert_eq!(dump::difference(&found, &machine(&stage)), Vec::<String>::new());
