@@ -3,9 +3,11 @@
 use std::fmt::Display;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::sys::socket::{getsockopt, sockopt};
 use serde::Serialize;
 
 use super::comments::without_comments;
@@ -87,7 +89,7 @@ pub async fn gather(places: &Places, file: Option<&Path>, now: u64) -> Gathered 
     let mut sections = vec![Section::new("lanekeeper", Ok::<_, String>(about(places, now))), kernel_version()];
     let status = status(&places.socket);
     sections.push(Section::new("status", status.as_ref().map(json)));
-    sections.push(agent_process(&places.runtime_dir));
+    sections.push(agent_process(&places.socket));
 
     let before = reconcile::applied(&places.runtime_dir);
     let known = file.map(Path::to_owned).or_else(|| status.as_ref().ok().map(|status| PathBuf::from(&status.config)));
@@ -204,17 +206,14 @@ fn rules(policy: Option<&Policy>, listed: &Result<Vec<Listed>, String>) -> Strin
     format!("in the file: {in_file}\nrunning: {running}\n")
 }
 
-/// Memory, threads and capabilities of whoever holds the runtime folder.
-fn agent_process(runtime_dir: &Path) -> Section {
+/// Memory, threads and capabilities of whoever listens at the control socket. The kernel names it as this process sees it, be it in
+/// a PID namespace of its own (unix(7), SO_PEERCRED).
+fn agent_process(socket: &Path) -> Section {
     let found = || {
-        let pid = std::fs::read_to_string(runtime_dir.join("lock")).map_err(|error| error.to_string())?;
-        let process = Path::new("/proc").join(pid.trim());
-        let name = std::fs::read_to_string(process.join("comm")).unwrap_or_default();
-        // The number stays in the file when the agent is gone, and may be another's by now.
-        if pid.trim().parse::<u32>().is_err() || name.trim() != "lanekeeper" {
-            return Err("no agent runs".to_owned());
-        }
-        Ok(read(&process.join("status"))? + &read(&process.join("limits"))?)
+        let stream = UnixStream::connect(socket).map_err(|_| "no agent runs".to_owned())?;
+        let peer = getsockopt(&stream, sockopt::PeerCredentials).map_err(|error| error.to_string())?;
+        let process = Path::new("/proc").join(peer.pid().to_string());
+        Ok::<_, String>(read(&process.join("status"))? + &read(&process.join("limits"))?)
     };
     Section::new("agent's process", found())
 }
