@@ -90,8 +90,8 @@ pub struct Built {
 /// Builds targets, and the binary that they start.
 pub fn build(workspace: &Workspace, names: &[&str]) -> Result<Built> {
     say(format!("building {}", names.join(" ")));
-    let mut cargo = cargo(workspace);
-    cargo.args(["--features", FEATURES]);
+    let mut cargo = cargo(workspace, true);
+    cargo.arg("--no-run");
     for name in names {
         cargo.args(["--test", name]);
     }
@@ -105,16 +105,18 @@ pub fn build(workspace: &Workspace, names: &[&str]) -> Result<Built> {
 /// anew.
 pub fn build_plain(workspace: &Workspace, others: bool) -> Result<Vec<Executable>> {
     let theirs = list(workspace)?;
-    let mut cargo = cargo(workspace);
-    cargo.args(others.then_some(["--features", FEATURES]).into_iter().flatten());
+    let mut cargo = cargo(workspace, others);
+    cargo.arg("--no-run");
     let is_plain = |artifact: &&Artifact| artifact.test && !theirs.iter().any(|target| target.name == artifact.name);
     Ok(artifact::build(&mut cargo)?.iter().filter(is_plain).map(Executable::from).collect())
 }
 
-/// All of them the same way: another choice of packages or features would compile the agent anew.
-fn cargo(workspace: &Workspace) -> Command {
+/// `cargo test` of the workspace; with `all`, of the targets that ask for features, too. For another choice of packages or features
+/// cargo would compile the agent anew.
+pub fn cargo(workspace: &Workspace, all: bool) -> Command {
     let mut cargo = ebpf::cargo(workspace);
-    cargo.args(["test", "--no-run", "--locked", "--workspace"]);
+    cargo.args(["test", "--locked", "--workspace"]);
+    cargo.args(all.then_some(["--features", FEATURES]).into_iter().flatten());
     cargo
 }
 

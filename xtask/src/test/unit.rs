@@ -59,8 +59,8 @@ pub fn run(
     done.into_iter().for_each(|done| tally.add(done));
 
     say("examples in the documentation");
-    let (exit, output) =
-        host::tee(ebpf::cargo(workspace).args(["test", "--workspace", "--doc", "--"]).args(filter), "")?;
+    let mut cargo = targets::cargo(workspace, others);
+    let (exit, output) = host::tee(cargo.args(["--doc", "--"]).args(filter), "")?;
     tally.add(libtest::count(&output, None, exit).within("examples in the documentation"));
     Ok(())
 }
