@@ -1,7 +1,7 @@
 //! Asks the agent, the kernel and charon, and reads files. Changes nothing, and waits for nobody for long.
 
 use std::fmt::Display;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -210,7 +210,10 @@ fn rules(policy: Option<&Policy>, listed: &Result<Vec<Listed>, String>) -> Strin
 /// a PID namespace of its own (unix(7), SO_PEERCRED).
 fn agent_process(socket: &Path) -> Section {
     let found = || {
-        let stream = UnixStream::connect(socket).map_err(|_| "no agent runs".to_owned())?;
+        let stream = UnixStream::connect(socket).map_err(|error| match error.kind() {
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused => "no agent runs".to_owned(),
+            _ => format!("{}: {error}", socket.display()),
+        })?;
         let peer = getsockopt(&stream, sockopt::PeerCredentials).map_err(|error| error.to_string())?;
         let process = Path::new("/proc").join(peer.pid().to_string());
         Ok::<_, String>(read(&process.join("status"))? + &read(&process.join("limits"))?)

@@ -29,6 +29,7 @@ const RECOVERY_ATTEMPTS: u32 = 3;
 /// What charon's own answer to a packet is left without an IKE_SA: from then on there is one, half open, that another attempt
 /// joins. Two at the same instant would make two.
 const CHARONS_TURN: Duration = Duration::from_millis(500);
+
 pub(super) struct Tunnel {
     pub(super) load: Arc<Load>,
     /// The connection that charon took last: what it refuses leaves that one as it is.
