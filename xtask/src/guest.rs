@@ -27,6 +27,9 @@ pub struct Guest {
     /// Seconds until the guest is given up
     #[arg(long, default_value_t = 600)]
     timeout: u64,
+    /// Its processors; each is a thread of this machine that is busy
+    #[arg(long, default_value_t = PROCESSORS, value_parser = clap::value_parser!(u8).range(1..=i64::from(PROCESSORS)))]
+    processors: u8,
     /// The folder of target/guest/out that the guest sees as /out; it is emptied first
     #[arg(long)]
     name: Option<String>,
@@ -43,7 +46,7 @@ impl Guest {
         let boot = Boot {
             kernel: self.kernel,
             name: self.name.clone().unwrap_or_else(|| self.kernel.to_string()),
-            processors: PROCESSORS,
+            processors: self.processors,
             prefix: String::new(),
             script: command.join(" "),
             heap: None,

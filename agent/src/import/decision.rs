@@ -108,30 +108,48 @@ impl List {
         self.insert(at, when, tail.iter())
     }
 
-    fn insert<'a>(mut self, mut at: usize, when: &Condition, yes: impl Iterator<Item = &'a Rc<Entry>>) -> Self {
+    /// What stands at `at` then is taken by whom `yes` does not take.
+    fn insert<'a>(mut self, at: usize, when: &Condition, yes: impl Iterator<Item = &'a Rc<Entry>>) -> Self {
+        let (mut run, mut takes_all) = (Vec::new(), false);
         for entry in yes {
             let Some(both) = when.and(&entry.when) else { continue };
-            let takes_all = both == *when;
-            let entry = Rc::new(Entry { when: both, rewrite: entry.rewrite, origin: entry.origin.clone() });
-            if at <= self.fixed {
-                self.fixed = if entry.is_fixed() { self.fixed + 1 } else { at };
-            }
-            self.entries.insert(at, entry);
-            at += 1;
+            takes_all = both == *when;
+            run.push(Rc::new(Entry { when: both, rewrite: entry.rewrite, origin: entry.origin.clone() }));
             if takes_all {
-                self.bury(at, when);
                 break;
             }
+        }
+        let end = at + run.len();
+        if at <= self.fixed {
+            let fixed = run.iter().take_while(|entry| entry.is_fixed()).count();
+            self.fixed = if fixed == run.len() { self.fixed + fixed } else { at + fixed };
+        }
+        self.splice(at, run);
+        if takes_all {
+            self.bury(end, when);
         }
         self
     }
 
+    /// All at once, and from the nearer end: lists are long.
+    fn splice(&mut self, at: usize, run: Vec<Rc<Entry>>) {
+        if at < self.len() / 2 {
+            let front: Vec<_> = self.entries.drain(..at).collect();
+            for entry in front.into_iter().chain(run).rev() {
+                self.entries.push_front(entry);
+            }
+        } else {
+            let behind = self.entries.split_off(at);
+            self.entries.extend(run.into_iter().chain(behind));
+        }
+    }
+
     /// Takes out what stands behind an entry that takes all of its packets: a verdict behind a mark, as a rule.
     fn bury(&mut self, at: usize, when: &Condition) {
-        while at + 1 < self.len() && when.covers(&self.entries[at].when) {
-            self.entries.remove(at);
-            self.fixed -= usize::from(at < self.fixed);
-        }
+        // The last one takes every packet, and stays.
+        let dead = self.entries.range(at..at.max(self.len() - 1)).take_while(|entry| when.covers(&entry.when)).count();
+        self.entries.drain(at..at + dead);
+        self.fixed -= dead.min(self.fixed.saturating_sub(at));
         while self.fixed < self.len() && self.entries[self.fixed].is_fixed() {
             self.fixed += 1;
         }

@@ -291,10 +291,7 @@ impl Walk<'_> {
         let mut list = after.clone();
         let lines = self.program.chains.get(name).map(|chain| chain.lines.as_slice()).unwrap_or_default();
         for line in lines.iter().rev().filter(|line| line.missing.is_none()) {
-            list = self.line(line, list, after, jumps)?;
-            if list.len() > MOST_ENTRIES {
-                return Err(Error::Long { place: line.origin.place.clone(), most: MOST_ENTRIES });
-            }
+            list = bounded(line, self.line(line, list, after, jumps)?)?;
         }
         Ok(list)
     }
@@ -328,8 +325,10 @@ impl Walk<'_> {
     /// `yes` follows where the rule goes on, `no` where it ends.
     fn step(&self, step: &Step, yes: List, no: List, line: &Line, after: &List, jumps: usize) -> Result<List, Error> {
         Ok(match step {
-            Step::If { any, holds: true } => any.iter().rev().fold(no, |list, condition| list.unless(condition, &yes)),
-            Step::If { any, holds: false } => any.iter().rev().fold(yes, |list, condition| list.unless(condition, &no)),
+            Step::If { any, holds } => {
+                let (met, unmet) = if *holds { (yes, no) } else { (no, yes) };
+                any.iter().rev().try_fold(unmet, |list, condition| bounded(line, list.unless(condition, &met)))?
+            }
             Step::Mark(rewrite) => yes.after(*rewrite, &line.origin),
             Step::End(verdict) => self.verdict(verdict, line, &no, after, jumps)?,
             Step::Choose(arms) => {
@@ -339,7 +338,7 @@ impl Walk<'_> {
                         Act::Mark(rewrite) => yes.after(*rewrite, &line.origin),
                         Act::End(verdict) => self.verdict(verdict, line, &no, after, jumps)?,
                     };
-                    list = list.unless(condition, &then);
+                    list = bounded(line, list.unless(condition, &then))?;
                 }
                 list
             }
@@ -368,6 +367,14 @@ impl Walk<'_> {
         }
         self.chain(chain, after, jumps + 1)
     }
+}
+
+/// A list that has not grown too long by this rule.
+fn bounded(line: &Line, list: List) -> Result<List, Error> {
+    if list.len() > MOST_ENTRIES {
+        return Err(Error::Long { place: line.origin.place.clone(), most: MOST_ENTRIES });
+    }
+    Ok(list)
 }
 
 /// Steps with neighbouring conditions joined into one; `None` where they exclude each other before anything is done.

@@ -23,7 +23,7 @@ const MAIN: &str = include_str!("main.sh");
 const FIRST_MODULES: &[&str] = &["virtio_pci", "9pnet_virtio", "9p", "overlay"];
 
 /// What a guest has that runs alone.
-pub const PROCESSORS: usize = 2;
+pub const PROCESSORS: u8 = 2;
 
 /// All that QEMU emulates but `rep movsb` and `rep stosb` as the fast way to copy and to clear: it does them byte by byte, and
 /// whatever the kernel takes instead eight at a time. A quarter of the kernel's time in attach_devices (2026-11-27). Without SMAP
@@ -50,7 +50,7 @@ pub struct Boot {
     /// Its folder below `target/guest/out`, emptied first; the guest sees it as `/out`.
     pub name: String,
     /// Its processors. With more of them than cores, one spins for a lock whose holder the host has put to sleep.
-    pub processors: usize,
+    pub processors: u8,
     /// What stands before each line that it prints.
     pub prefix: String,
     /// What bash runs in it, as root, in the workspace's folder.

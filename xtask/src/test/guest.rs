@@ -33,7 +33,7 @@ const BOOTS: usize = 2;
 
 /// Side by side, guests of one processor ran the whole of 6.12 in 9 min 36 s, guests of two in twice that (two cores,
 /// 2026-11-26). What needs several processors at once is in the tier `prog`, on the host's, and in the demo.
-const SHARED: usize = 1;
+const SHARED: u8 = 1;
 
 /// The targets of which one kernel says as much as three, shared out among those that are there: one tries the lab itself, without
 /// an agent, one systemd's sandbox, four fail, undo, mend and take away whatever can be, four are about devices, policies and marks
@@ -78,7 +78,7 @@ struct Work<'a> {
     kernel: Label,
     /// `6.12-1`: that of each boot.
     boots: Vec<String>,
-    processors: usize,
+    processors: u8,
     verifier: bool,
     /// With the tests expected of each.
     targets: Vec<&'a (Executable, Vec<String>)>,
