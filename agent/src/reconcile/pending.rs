@@ -27,10 +27,10 @@ impl Pending {
         Self { sources, until: now.saturating_add(within.as_secs()) }
     }
 
-    /// Whether it is about what that file says.
+    /// Whether it is about what that file says. By whichever name: who applies a file may come to it by another way than the
+    /// daemon that is started over it, such as a link or a mount.
     pub fn is_of(&self, wanted: &Wanted) -> bool {
-        let ours = self.sources.iter().map(|(name, text)| (name.as_str(), text.as_str()));
-        ours.eq(wanted.sources.iter().map(|source| (source.name.as_str(), source.text.as_str())))
+        self.sources.iter().map(|(_, text)| text).eq(wanted.sources.iter().map(|source| &source.text))
     }
 
     /// What is left of the time.
@@ -96,6 +96,9 @@ mod tests {
         let recalled = recall(folder.path()).unwrap().unwrap();
         assert_eq!((&recalled, recalled.is_of(&wanted)), (&pending, true));
         assert_eq!([1000, 1059, 1060, 9000].map(|now| recalled.left(now).as_secs()), [60, 1, 0, 0]);
+        let link = folder.path().join("link.toml");
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        assert!(recalled.is_of(&Wanted::read(&link).unwrap()));
         let text = std::fs::read_to_string(&file).unwrap();
         std::fs::write(&file, format!("# changed\n{text}")).unwrap();
         assert!(!recalled.is_of(&Wanted::read(&file).unwrap()));
