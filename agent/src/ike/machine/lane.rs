@@ -119,7 +119,11 @@ impl Lane {
         self.held = None;
         self.lacks_since = None;
         self.wanted = false;
-        self.children.insert(child.id, Child { ike, spis: child.spis, learned: now, expires });
+        if self.children.insert(child.id, Child { ike, spis: child.spis, learned: now, expires }).is_none() {
+            // The time of others that stood here before is not that of these: keys that change again and again would have both
+            // ends close at once, each another one.
+            (self.doubles_since, self.doubles) = (None, Doubles::Told);
+        }
     }
 
     /// Drops CHILD_SAs that the kernel has removed by now, while there is no charon to tell.

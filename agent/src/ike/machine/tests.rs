@@ -176,6 +176,17 @@ fn doubles_leave_the_lane_up_and_the_older_is_closed_after_a_while() {
     assert_eq!(bench.machine.status()[0].lanes[0].spis, Some((7, 1007)));
 }
 
+#[test]
+fn doubles_that_follow_each_other_have_each_their_own_time() {
+    let mut bench = Bench::steady(&testing::policy());
+    assert_eq!(bench.up("voice.0", 7), []);
+    assert_eq!(bench.pass(4 * SECOND), []);
+    let rekey = Notice::ChildRekeyed { ike: ike_with(1, vec![]), old: 7, new: child("voice.0", 8) };
+    assert_eq!(told(&bench.feed(Input::Notice(rekey))), [Event::Rekeyed(lane("voice", 0))]);
+    assert_eq!(bench.pass(4 * SECOND), []);
+    assert_eq!(bench.pass(SECOND), [Action::ListSas]);
+}
+
 /// charon 5.9.8 tells of both new CHILD_SAs, and says nothing when the one that has lost goes.
 #[test]
 fn of_rekeys_that_collide_the_one_that_charon_keeps_is_kept() {
