@@ -9,7 +9,7 @@ pub(crate) use table::span;
 
 use crate::config::value::ANY;
 use crate::lane::{Condition, LaneId};
-use crate::policy::adopt::Inside;
+use crate::policy::adopt::{Inside, Learned, Traits};
 use crate::policy::{Class, ClassIndex, Fallback, Keying, Policy, TunnelIndex};
 
 /// The answer to `lanekeeper status`.
@@ -137,7 +137,22 @@ pub struct Standing {
     pub since: u64,
 }
 
+/// How a tunnel is keyed whose connection is the operator's own.
+const ADOPTED: &str = "adopted";
+
 impl Status {
+    /// What the tables have of adopted lanes, with or without a CHILD_SA now.
+    pub fn learned(&self) -> Learned {
+        let adopted = self.tunnels.iter().filter(|tunnel| tunnel.keying == ADOPTED);
+        let lanes = adopted.flat_map(|tunnel| tunnel.lanes.iter().map(|lane| (&tunnel.name, lane)));
+        lanes
+            .map(|(tunnel, lane)| {
+                let id = LaneId { tunnel: tunnel.clone(), class: lane.class.clone(), index: lane.lane };
+                (id, Traits { mark: lane.mark, reqid: lane.reqid, ..Traits::default() })
+            })
+            .collect()
+    }
+
     /// The part that follows from the policy and the lanes; the rest is the caller's to fill in.
     pub fn of(policy: &Policy, standing: impl Fn(&LaneId) -> Standing) -> Self {
         let mut tunnels = Vec::with_capacity(policy.tunnels.len());
@@ -186,7 +201,7 @@ impl Status {
                 keying: match tunnel.keying {
                     Keying::Ike(_) => "ike".into(),
                     Keying::Static(_) => "static".into(),
-                    Keying::Adopted(_) => "adopted".into(),
+                    Keying::Adopted(_) => ADOPTED.into(),
                 },
                 trouble: None,
                 inside: tunnel.inside().filter(|_| tunnel.follows()).cloned(),

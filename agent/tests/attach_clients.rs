@@ -428,6 +428,7 @@ fn attach_clients_share_a_device_and_each_lane_is_a_set_of_their_sas() {
     stage.swanctl(Side::B, "--terminate --ike client-1 --child voice");
     stage.wait_for_clients(2, [0, 2, 2]);
     assert_eq!(stage.received(&[1, 3], 5), [5, 5, 5, 0, 5, 5, 5, 5, 5, 0, 5, 5]);
+    stage.assert_planned();
 
     // The last ones leave, through a restart of the agent, and one comes back.
     stage.swanctl(Side::B, "--terminate --ike client-1");

@@ -18,12 +18,15 @@ use super::signals::Signals;
 use super::world::{WithoutCharon, World};
 use super::{Error, Places, Wanted, additions, insides, lockfile, memory};
 use crate::control::server::{Call, Server};
-use crate::control::{Reply, Request};
+use crate::control::{Reply, Request, client};
 use crate::failpoint::pass;
 use crate::ike::adopted::Followed;
 use crate::lane::LaneId;
 use crate::plan::Plan;
 use crate::policy::{Policy, adopt};
+
+/// How long an agent that runs is waited for, by who needs it little.
+const AGENT: Duration = Duration::from_secs(5);
 
 /// How `apply --confirm` ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +40,11 @@ pub enum Confirmed {
 /// What `apply` would change.
 pub async fn plan(places: &Places, file: &Path) -> Result<Plan, Error> {
     let wanted = Wanted::read(file)?.present()?.look(&places.runtime_dir).await?;
+    // Without an agent nobody knows more.
+    let wanted = match client::ask_within(&places.socket, &Request::Status {}, AGENT) {
+        Ok(Reply::Status { status }) => wanted.keep(status.learned()),
+        Ok(_) | Err(_) => wanted,
+    };
     let survey = World::open(&places.bpffs)?.survey(&wanted).await?;
     match survey.charon {
         Some(error) => Err(error.into()),

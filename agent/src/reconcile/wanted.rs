@@ -126,6 +126,19 @@ impl Wanted {
         Ok(self.learn(learned, insides))
     }
 
+    /// The same with what an agent knows of lanes that charon has no CHILD_SA of any more: its tables have them as they were.
+    pub fn keep(self, known: Learned) -> Self {
+        let mut learned = self.learned.clone();
+        for (lane, traits) in known {
+            // charon may have given its request id to another one.
+            if !learned.contains_key(&lane) && !learned.values().any(|other| other.has(traits.reqid)) {
+                learned.insert(lane, traits);
+            }
+        }
+        let insides = self.insides.clone();
+        self.learn(learned, insides)
+    }
+
     /// charon's socket, where a tunnel is charon's.
     pub fn vici(&self) -> Option<&Path> {
         (!self.loads.is_empty()).then_some(self.policy.vici.as_path())
