@@ -10,7 +10,6 @@ use serde_json::Value;
 use xtask::lab::agent::Agent;
 use xtask::lab::gateways::Gateways;
 use xtask::lab::metrics::Metrics;
-use xtask::lab::netns;
 use xtask::lab::scenario::{Keying, Scenario};
 use xtask::lab::traffic::{Flow, Traffic};
 use xtask::lab::{Family, Side};
@@ -142,13 +141,6 @@ struct WithoutBtf;
 /// Where the kernel has it.
 const BTF: &str = "/sys/kernel/btf";
 
-impl WithoutBtf {
-    fn new() -> Self {
-        netns::run(Command::new("mount").args(["-t", "tmpfs", "none", BTF])).unwrap();
-        Self
-    }
-}
-
 impl Drop for WithoutBtf {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg(BTF).status();
@@ -165,7 +157,8 @@ fn attach_doctor_says_that_nothing_is_timed_without_btf_and_all_else_goes_on() {
     let (found, report) = examined(gateways.agent_of(Side::A));
     assert!(!found, "{report:#}");
 
-    let without = WithoutBtf::new();
+    gateways.agent_of(Side::A).hide(Path::new(BTF)).unwrap();
+    let _shown_again = WithoutBtf;
     let (_, report) = examined(gateways.agent_of(Side::A));
     println!("{report:#}");
     let [finding] = report["findings"].as_array().unwrap().as_slice() else { panic!("{report:#}") };
@@ -192,7 +185,7 @@ fn attach_doctor_says_that_nothing_is_timed_without_btf_and_all_else_goes_on() {
     assert_eq!(log.matches(said).count(), 1, "{log}");
 
     // The cure works without another start.
-    drop(without);
+    agent.unmount(Path::new(BTF)).unwrap();
     assert!(!examined(agent).0);
     let deadline = Instant::now() + Duration::from_secs(60);
     for port in 7100.. {

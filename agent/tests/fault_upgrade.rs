@@ -16,6 +16,7 @@ use xtask::lab::metrics::{Metrics, Series};
 use xtask::lab::netns::run;
 use xtask::lab::scenario::{Keying, Scenario};
 use xtask::lab::traffic::{Flow, Tally, Traffic};
+use xtask::lab::wait::until;
 use xtask::lab::{Family, Side};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_lanekeeper");
@@ -116,6 +117,7 @@ impl Stage {
         let agent = self.gateways.agent(Side::A);
         agent.launch().unwrap();
         // The probes leave no processor idle.
+        assert!(until(LANES_UP, || agent.id().is_some()), "{}", agent.log());
         let id = agent.id().unwrap().to_string();
         run(Command::new("renice").args(["-n", "-15", "-p", &id])).unwrap();
     }
@@ -127,11 +129,8 @@ impl Stage {
         let failpoints = agent.set_failpoints().unwrap();
         failpoints.order("kill", step).unwrap();
         self.launch();
-        let deadline = Instant::now() + LANES_UP;
-        while self.gateways.agent(Side::A).daemon().unwrap().ended().is_none() {
-            assert!(Instant::now() < deadline, "it goes on\n{}", self.gateways.agent_of(Side::A).log());
-            thread::sleep(Duration::from_millis(50));
-        }
+        let ended = self.gateways.agent(Side::A).bury(LANES_UP);
+        ended.unwrap_or_else(|error| panic!("it goes on: {error:#}\n{}", self.gateways.agent_of(Side::A).log()));
         let passed = failpoints.passed().unwrap();
         assert!(
             passed.last().is_some_and(|last| last == step),
@@ -139,7 +138,6 @@ impl Stage {
             self.gateways.agent_of(Side::A).log()
         );
         failpoints.clear().unwrap();
-        self.gateways.agent(Side::A).stop().unwrap();
     }
 
     /// Folders of versions on the bpffs.

@@ -78,7 +78,7 @@ fn observe(gateways: &Gateways, words: &[&str]) -> Observe {
 fn explained(gateways: &Gateways, flow: &Flow) -> Value {
     let agent = gateways.agent_of(Side::A);
     let words = format!("udp {} to {} dscp {} in lan0", flow.source, flow.destination, flow.dscp);
-    let config = agent.config().to_string_lossy().into_owned();
+    let config = agent.known_config().to_string_lossy().into_owned();
     serde_json::from_str(&agent.must(&["explain", &config, "--live", "always", "--json", &words]).unwrap()).unwrap()
 }
 
@@ -223,7 +223,7 @@ fn see_observe_shows_what_explain_says_and_leaves_nothing_behind() {
 
     // An agent that does not come to read loses some, and the programs say so.
     let watch = observe(&gateways, &["--class", "gold"]);
-    let daemon = |gateways: &mut Gateways, signal| gateways.agent(Side::A).daemon().unwrap().signal(signal).unwrap();
+    let daemon = |gateways: &mut Gateways, signal| gateways.agent(Side::A).signal(signal).unwrap();
     daemon(&mut gateways, Signal::SIGSTOP);
     let (_, sent) = flood(&gateways, || thread::sleep(Duration::from_millis(2500)));
     daemon(&mut gateways, Signal::SIGCONT);

@@ -74,10 +74,7 @@ fn fault_closed_whatever_is_taken_away() {
         charon.signal(Signal::SIGCONT).unwrap();
     });
     bench.fault("unmount bpffs", |bench| {
-        let bpffs = bench.gateways.agent_of(Side::A).bpffs();
-        run(Command::new("umount").arg("-l").arg(&bpffs)).unwrap();
-        thread::sleep(WHILE);
-        run(Command::new("mount").args(["-t", "bpf", "bpf"]).arg(&bpffs)).unwrap();
+        bench.gateways.agent(Side::A).without_bpffs(WHILE).unwrap();
     });
     bench.fault("add rules beyond what there is room for", |bench| {
         let file = bench.gateways.agent_of(Side::A).config().with_file_name("many.toml");

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use xtask::lab::Side;
+use xtask::lab::gateways::LANES_UP;
 use xtask::lab::scenario::{Keying, Scenario};
 
 use crate::bench::{Bench, said};
@@ -93,7 +94,7 @@ fn fault_closed_while_the_agent_is_killed_at_each_step() {
             let (code, text) = bench.call(&["reload"]);
             assert_eq!(code, Some(2), "{text}");
             let agent = bench.gateways.agent(Side::A);
-            assert_eq!(agent.bury().unwrap().signal(), Some(9));
+            assert_eq!(agent.bury(LANES_UP).unwrap().signal(), Some(9));
             bench.failpoints.clear().unwrap();
             bench.gateways.agent(Side::A).start().unwrap();
         });

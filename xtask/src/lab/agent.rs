@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output};
 use std::time::{Duration, Instant};
-use std::{env, fs};
+use std::{env, fs, thread};
 
 use anyhow::{Context, Result, bail};
 use nix::mount::{MsFlags, mount, umount};
@@ -20,10 +20,10 @@ use crate::workspace::Workspace;
 /// How long the verifier may take over the programs, on an emulated CPU that others want too.
 const START: Duration = Duration::from_secs(180);
 
-const MISSING: &str = "lanekeeper was not started";
+/// Whoever is using it, and with what is mounted below it.
+const UNMOUNT: [&str; 2] = ["umount", "--lazy"];
 
-/// How long a daemon that is to end may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const MISSING: &str = "lanekeeper was not started";
 
 /// Between two looks at whether a unit that is waited for has failed: systemctl takes a processor of its own.
 const LOOK: Duration = Duration::from_secs(5);
@@ -84,9 +84,21 @@ impl Agent {
         self.folder.join("config.toml")
     }
 
-    /// `lanekeeper ARGUMENTS` in the namespace, with this gateway's folders.
+    /// The same file as the daemon knows it.
+    pub fn known_config(&self) -> PathBuf {
+        if self.under_unit { unit::CONFIG.into() } else { self.config() }
+    }
+
+    /// `lanekeeper ARGUMENTS` in the namespace, with this gateway's folders, and the mounts of the systemd that runs its daemon.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = self.ns.command(&self.binary.to_string_lossy());
+        self.with(Unit::beside, arguments)
+    }
+
+    fn with(&self, under: fn(&Unit, &Ns, &Path) -> Command, arguments: &[&str]) -> Command {
+        let mut command = match &self.daemon {
+            Some(Daemon::Unit(unit)) => under(unit, &self.ns, &self.binary),
+            _ => self.ns.command(&self.binary.to_string_lossy()),
+        };
         command.args(arguments).env("LANEKEEPER_RUNTIME_DIR", self.runtime()).env("LANEKEEPER_BPFFS", self.bpffs());
         if let Some(failpoints) = &self.failpoints {
             command.env(failpoints::VARIABLE, failpoints.folder());
@@ -96,12 +108,12 @@ impl Agent {
 
     /// Runs a verb to its end, whatever its exit status.
     pub fn call(&self, arguments: &[&str]) -> Result<Output> {
-        self.command(arguments).output().with_context(|| format!("lanekeeper {arguments:?}"))
+        self.with(Unit::inside, arguments).output().with_context(|| format!("lanekeeper {arguments:?}"))
     }
 
     /// Runs a verb that must succeed.
     pub fn must(&self, arguments: &[&str]) -> Result<String> {
-        let output = run(&mut self.command(arguments))?;
+        let output = run(&mut self.with(Unit::inside, arguments))?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
@@ -176,6 +188,8 @@ impl Agent {
             folder: &self.folder,
             runtime: self.runtime(),
             bpffs: self.bpffs(),
+            // One that was killed where it was told to is looked at.
+            restart: failpoints.is_none(),
             environment: level.into_iter().chain(failpoints).collect(),
         };
         Unit::launch(&place, &self.log_file())
@@ -242,19 +256,60 @@ impl Agent {
         }
     }
 
-    /// Forgets a daemon that has ended by itself.
-    pub fn bury(&mut self) -> Result<ExitStatus> {
-        let ended = self.daemon()?.wait(PATIENCE)?;
+    /// Waits for a daemon to end by itself, and forgets it.
+    pub fn bury(&mut self, limit: Duration) -> Result<ExitStatus> {
+        let ended = match self.daemon.as_mut().context(MISSING)? {
+            Daemon::Alone(process) => process.wait(limit),
+            Daemon::Unit(unit) => unit.wait(limit),
+        }?;
         self.daemon = None;
         Ok(ended)
     }
 
-    /// SIGHUP: reads its file again.
-    pub fn hang_up(&mut self) -> Result<()> {
+    /// A signal to the daemon.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
         match self.daemon.as_ref().context(MISSING)? {
-            Daemon::Alone(process) => process.signal(Signal::SIGHUP),
-            Daemon::Unit(unit) => unit.signal(Signal::SIGHUP),
+            Daemon::Alone(process) => process.signal(signal),
+            Daemon::Unit(unit) => unit.signal(signal),
         }
+    }
+
+    /// SIGHUP: reads its file again.
+    pub fn hang_up(&self) -> Result<()> {
+        self.signal(Signal::SIGHUP)
+    }
+
+    /// Puts an empty folder in the place of that one, for whoever sees it: the daemon and its systemd as well.
+    pub fn hide(&self, path: &Path) -> Result<()> {
+        let mount = ["mount", "-t", "tmpfs", "none"];
+        if let Some(Daemon::Unit(unit)) = &self.daemon {
+            unit.in_mounts(&mount, path)?;
+        }
+        run(Command::new(mount[0]).args(&mount[1..]).arg(path)).map(drop)
+    }
+
+    /// Takes what is mounted there away, from whoever else sees it.
+    pub fn unmount(&self, path: &Path) -> Result<()> {
+        if let Some(Daemon::Unit(unit)) = &self.daemon {
+            unit.in_mounts(&UNMOUNT, path)?;
+        }
+        run(Command::new(UNMOUNT[0]).args(&UNMOUNT[1..]).arg(path)).map(drop)
+    }
+
+    /// Takes the bpffs away, with all that is pinned there, for so long.
+    pub fn without_bpffs(&mut self, pause: Duration) -> Result<()> {
+        if let Some(Daemon::Unit(unit)) = &self.daemon {
+            unit.in_mounts(&UNMOUNT, Path::new(unit::BPFFS))?;
+        }
+        self.unmount(&self.bpffs())?;
+        thread::sleep(pause);
+        run(Command::new("mount").args(["-t", "bpf", "bpf"]).arg(self.bpffs()))?;
+        if let Some(Daemon::Unit(_)) = &self.daemon {
+            // What is mounted later is not seen by a daemon that has mounts of its own: an operator starts it again.
+            self.stop()?;
+            self.start()?;
+        }
+        Ok(())
     }
 
     /// Its metrics.

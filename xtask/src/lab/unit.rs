@@ -1,8 +1,9 @@
 //! The packaged unit under a real systemd, in a gateway's network: the first process of a PID namespace, which knows no other unit.
 
 use std::fs::{self, OpenOptions};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -17,6 +18,12 @@ use crate::shell;
 
 /// Where this is set, all agents of a test are the unit's: `cargo xtask guest -- env LANEKEEPER_LAB_UNIT=1 ...`.
 pub const VARIABLE: &str = "LANEKEEPER_LAB_UNIT";
+
+/// The daemon's file, for those who have its systemd's mounts.
+pub const CONFIG: &str = "/etc/lanekeeper/config.toml";
+
+/// Its bpffs, likewise.
+pub const BPFFS: &str = "/sys/fs/bpf";
 
 const SYSTEMD: &str = "/lib/systemd/systemd";
 const BINARY: &str = "/usr/bin/lanekeeper";
@@ -50,6 +57,8 @@ pub struct Place<'a> {
     pub runtime: PathBuf,
     /// `/sys/fs/bpf`.
     pub bpffs: PathBuf,
+    /// Whether a daemon that fails is started again, as the package has it.
+    pub restart: bool,
     /// Further variables of the daemon.
     pub environment: Vec<(&'static str, String)>,
 }
@@ -74,7 +83,7 @@ impl Unit {
              mount --bind {} {BINARY}\n\
              mount --bind {} /etc/lanekeeper\n\
              mount --bind {} /run/lanekeeper\n\
-             mount --bind {} /sys/fs/bpf\n\
+             mount --bind {} {BPFFS}\n\
              exec {SYSTEMD} --system --unit=lab.target --log-target=console",
             quote(&group),
             quote(place.binary),
@@ -100,6 +109,47 @@ impl Unit {
         let mut command = Command::new("nsenter");
         command.args(["--target", &self.first()?, "--pid", "--mount", "--"]).args(program);
         Ok(String::from_utf8_lossy(&run(&mut command)?.stdout).trim().to_owned())
+    }
+
+    /// A program, to be run with the mounts that its systemd has, in a network of ours; signals to it are the program's.
+    pub fn beside(&self, ns: &Ns, program: &Path) -> Command {
+        self.entering(&["--mount"], ns, program)
+    }
+
+    /// As [`Unit::beside`], and among its processes; signals to it are nsenter's.
+    pub fn inside(&self, ns: &Ns, program: &Path) -> Command {
+        self.entering(&["--mount", "--pid"], ns, program)
+    }
+
+    fn entering(&self, namespaces: &[&str], ns: &Ns, program: &Path) -> Command {
+        let mut command = ns.command("nsenter");
+        // Where systemd has just ended there is no such process, which nsenter says.
+        let target = self.first().unwrap_or_default();
+        command.args(["--target", &target]).args(namespaces).arg("--").arg(program);
+        command
+    }
+
+    /// Mounts or unmounts for the daemon, and for systemd.
+    pub fn in_mounts(&self, words: &[&str], path: &Path) -> Result<()> {
+        for target in [self.daemon()?.to_string(), self.first()?] {
+            // /proc there is of its processes alone.
+            let enter = ["--target", &target, "--mount", "--pid", "--"];
+            run(Command::new("nsenter").args(enter).args(words).arg(path))?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the daemon has ended, and is not started again.
+    pub fn wait(&self, limit: Duration) -> Result<ExitStatus> {
+        let property = |name: &str| self.must(&["show", &format!("--property={name}"), "--value", "lanekeeper"]);
+        if !until(limit, || property("ActiveState").is_ok_and(|state| ["failed", "inactive"].contains(&state.as_str())))
+        {
+            bail!("the unit has not ended within {limit:?}\n{}", tail(&self.said()));
+        }
+        // As wait(2) has them: exited is 1, killed is 2 (waitid's si_code).
+        let status: i32 = property("ExecMainStatus")?.parse()?;
+        let killed = property("ExecMainCode")? == "2";
+        Ok(ExitStatus::from_raw(if killed { status } else { status << 8 }))
     }
 
     /// systemd's id out here.
@@ -196,6 +246,9 @@ fn write(place: &Place<'_>, units: &Path, lab: &Path, log: &Path) -> Result<()> 
          BindPaths={}\n",
         lab.display()
     );
+    if !place.restart {
+        text.push_str("Restart=no\n");
+    }
     for (name, value) in &place.environment {
         text.push_str(&format!("Environment={name}={value}\n"));
     }
