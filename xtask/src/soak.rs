@@ -19,8 +19,9 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 
+use self::event::Kind;
 use self::stage::Order;
 use crate::guest::boot::{Boot, Outcome, PROCESSORS};
 use crate::guest::kernel::Label;
@@ -44,6 +45,9 @@ pub struct Soak {
     /// What comes when; drawn and printed where it is not given
     #[arg(long)]
     seed: Option<u64>,
+    /// Only these kinds of events
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "KIND")]
+    only: Vec<Kind>,
     /// Play it on this kernel with that agent
     #[arg(long, hide = true, value_name = "LANEKEEPER")]
     inside: Option<PathBuf>,
@@ -55,7 +59,9 @@ impl Soak {
         let time = Duration::from_secs(60 * self.minutes);
         let seed = self.seed.unwrap_or_else(draw);
         if let Some(binary) = &self.inside {
-            let report = stage::soak(binary, Order { seed, time })?;
+            let kinds = if self.only.is_empty() { Kind::ALL.to_vec() } else { self.only.clone() };
+            let mut report = stage::soak(binary, Order { seed, kinds, time })?;
+            report.only = self.only();
             println!("{report}");
             return Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
@@ -79,13 +85,20 @@ impl Soak {
         }
     }
 
+    /// The option that has it again.
+    fn only(&self) -> String {
+        let kinds = self.only.iter().filter_map(ValueEnum::to_possible_value);
+        kinds.map(|kind| format!(" --only {}", kind.get_name())).collect()
+    }
+
     /// This program, soaking the agent of `binary` on the kernel that it finds itself on.
     fn script(&self, binary: &Path, seed: u64) -> Result<String> {
         let xtask = shell::quote(&env::current_exe().context("where is this program?")?.to_string_lossy());
         let binary = shell::quote(&binary.to_string_lossy());
         // The guest sees this machine's files as they are at each moment: a build meanwhile is not to be what starts again.
         let copy = "/tmp/soaked-lanekeeper";
-        Ok(format!("cp {binary} {copy} && {xtask} soak --minutes {} --seed {seed} --inside {copy}", self.minutes))
+        let (minutes, only) = (self.minutes, self.only());
+        Ok(format!("cp {binary} {copy} && {xtask} soak --minutes {minutes} --seed {seed}{only} --inside {copy}"))
     }
 }
 

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::time::Duration;
 
+use clap::ValueEnum;
+
 use crate::lab::Side;
 
 /// What may happen. Its name in the report is that of [`Kind::name`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]
 pub enum Kind {
     /// charon rekeys a CHILD_SA.
     RekeyChild,

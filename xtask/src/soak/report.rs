@@ -15,6 +15,8 @@ const LAST: usize = 12;
 pub struct Report {
     /// From which all of it follows.
     pub seed: u64,
+    /// The kinds that it was bound to, as an option; empty for all.
+    pub only: String,
     /// By kind, how often, and the longest until all was right again.
     kinds: BTreeMap<Kind, (u64, Duration)>,
     steps: u64,
@@ -96,7 +98,7 @@ impl fmt::Display for Report {
             count => {
                 writeln!(f, "\n{count} times an invariant did not hold:")?;
                 self.failures().iter().try_for_each(|line| writeln!(f, "  {line}"))?;
-                writeln!(f, "again: cargo xtask soak --seed {}", self.seed)
+                writeln!(f, "again: cargo xtask soak --seed {}{}", self.seed, self.only)
             }
         }
     }

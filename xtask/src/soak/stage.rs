@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::actor::Actor;
+use super::event::Kind;
 use super::footprint;
 use super::gateways::{LANES, set_up};
 use super::judge::{Broken, Invariant, Judge};
@@ -40,10 +41,12 @@ const LONGEST_WAY: Duration = Duration::from_secs(5);
 const REST: Duration = Duration::from_millis(1200);
 
 /// What to do, and for how long.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Order {
-    /// All of it follows from this.
+    /// All of it follows from this, and from the kinds.
     pub seed: u64,
+    /// What may come.
+    pub kinds: Vec<Kind>,
     /// How long events come.
     pub time: Duration,
 }
@@ -51,8 +54,8 @@ pub struct Order {
 /// Plays it with the agent of `binary`.
 pub fn soak(binary: &Path, order: Order) -> Result<Report> {
     println!("seed {}", order.seed);
-    let mut stage = Stage::set_up(binary, order)?;
-    let mut schedule = Schedule::new(order.seed);
+    let mut stage = Stage::set_up(binary, &order)?;
+    let mut schedule = Schedule::new(order.seed, &order.kinds);
     while stage.began.elapsed() < order.time {
         let step = schedule.next().context("the schedule has no end")?;
         if !stage.step(&step)? {
@@ -81,7 +84,7 @@ struct Stage {
 }
 
 impl Stage {
-    fn set_up(binary: &Path, order: Order) -> Result<Self> {
+    fn set_up(binary: &Path, order: &Order) -> Result<Self> {
         let mut secrets = Secrets::default();
         let mut gateways = set_up(binary, &mut secrets)?;
         for side in [Side::B, Side::A] {
@@ -366,6 +369,9 @@ impl Stage {
     }
 
     fn tell(&mut self, broken: Vec<Broken>) {
+        if !broken.is_empty() {
+            keep_logs(&self.gateways);
+        }
         for broken in broken {
             print!("{}", self.report.broke(self.began.elapsed(), broken));
         }
@@ -400,16 +406,21 @@ impl Stage {
             let agent = self.gateways.agent_of(side);
             let status = agent.call(&["status", "--all"]).map(|it| String::from_utf8_lossy(&it.stdout).into_owned());
             println!("---- {side:?}\n{}\n{}", status.unwrap_or_default(), tail(&agent.log()));
-            // Outside of the guest.
-            if std::env::var_os("LANEKEEPER_GUEST").is_some() {
-                let files = self.gateways.lab().files(side);
-                for log in ["lanekeeper.log", "charon.log"] {
-                    let _ = fs::copy(files.join(log), format!("/out/soak-{side:?}-{log}"));
-                }
-            }
         }
         close(&self.judge, &mut self.report, self.began);
         self.report
+    }
+}
+
+/// As they are now, outside of the guest.
+fn keep_logs(gateways: &Gateways) {
+    if std::env::var_os("LANEKEEPER_GUEST").is_none() {
+        return;
+    }
+    for side in [Side::A, Side::B] {
+        for log in ["lanekeeper.log", "charon.log"] {
+            let _ = fs::copy(gateways.lab().files(side).join(log), format!("/out/soak-{side:?}-{log}"));
+        }
     }
 }
 
