@@ -611,6 +611,47 @@ fn fault_a_pin_of_a_map_that_somebody_removed_is_there_again() {
 }
 
 #[test]
+fn fault_one_pin_that_somebody_removed_while_no_agent_ran_costs_no_count() {
+    alone(|root| {
+        let event = Series::Repair { kind: "route".to_owned() };
+        let tallied = |dataplane: &Dataplane| {
+            let all = dataplane.counters().unwrap();
+            all.iter().find(|reading| reading.series == event).map(|reading| reading.packets)
+        };
+        let mut dataplane = loaded(root);
+        dataplane.set_up(&lane(), true).unwrap();
+        dataplane.tally(&event, 7).unwrap();
+        assert!(send(2));
+        let before = count(&dataplane, out);
+        drop(dataplane);
+        let pins = |name: &str| [kept(root).join(name), root.join("lanekeeper/spare").join(name)];
+        let ids = |name: &str| pins(name).map(|pin| aya::maps::MapInfo::from_pin(pin).unwrap().id());
+        for name in ["NAMES", "COUNTERS", "TALLIES", "LANES_UP", "SOCKETS"] {
+            let was = ids(name);
+            assert_eq!(was[0], was[1]);
+            for pin in pins(name) {
+                std::fs::remove_file(&pin).unwrap();
+                let dataplane = Dataplane::open(root).unwrap();
+                assert_eq!(ids(name), was, "{name}");
+                assert_eq!((count(&dataplane, out), tallied(&dataplane)), (before, Some(7)), "{name}");
+                assert!(!dataplane.lacks_pins());
+                drop(dataplane);
+            }
+        }
+        // Without the first, and with another map in the place of the second, all begins anew: the other is not adopted.
+        let [first, second] = pins("TALLIES");
+        for pin in [&first, &second] {
+            std::fs::remove_file(pin).unwrap();
+        }
+        aya::maps::MapData::from_pin(kept(root).join("LANES_UP")).unwrap().pin(&second).unwrap();
+        let dataplane = Dataplane::open(root).unwrap();
+        assert_eq!((count(&dataplane, out), tallied(&dataplane)), (before, Some(0)));
+        assert_eq!(ids("TALLIES")[0], ids("TALLIES")[1]);
+        assert_ne!(ids("TALLIES")[0], ids("LANES_UP")[0]);
+    });
+}
+
+#[test]
 fn fault_an_agent_that_finds_a_map_less_takes_packets_over_when_its_tables_are_loaded() {
     alone(|root| {
         let mut dataplane = loaded(root);
@@ -633,7 +674,9 @@ fn fault_an_agent_that_finds_a_map_less_takes_packets_over_when_its_tables_are_l
             assert_eq!(count(&dataplane, out) - before, 5, "{lost}");
         }
         // Without its names no counter says whose it is.
-        std::fs::remove_file(kept(root).join("NAMES")).unwrap();
+        for folder in ["kept", "spare"] {
+            std::fs::remove_file(root.join("lanekeeper").join(folder).join("NAMES")).unwrap();
+        }
         let mut dataplane = Dataplane::open(root).unwrap();
         let tables = compile(&policy(), &mut dataplane.registry().unwrap()).unwrap();
         dataplane.load(&tables).unwrap();

@@ -276,6 +276,10 @@ impl Dataplane {
     pub fn open(pin_root: &Path) -> Result<Self, Error> {
         let folder = pins::folder(pin_root);
         pins::check(&folder)?;
+        let restored = pins::restore(&folder)?;
+        if !restored.is_empty() {
+            tracing::warn!("put back: pins of maps {}", restored.join(", "));
+        }
         let lost = pins::lost(&folder);
         if !lost.is_empty() {
             tracing::warn!("the pins of {} are gone: these maps begin anew", lost.join(", "));
@@ -291,6 +295,8 @@ impl Dataplane {
         pins::make(&folder)?;
         let others = pins::others(&folder)?;
         let object = Object::load(Some(&folder))?;
+        pins::drop_strangers(&folder)?;
+        object.pin(&folder)?;
         pass("maps pinned")?;
         let registry = read_registry(&object)?;
         let gate = Arc::new(Mutex::new(Gate::open(&folder, &registry)?));
@@ -307,7 +313,7 @@ impl Dataplane {
         Ok(dataplane)
     }
 
-    /// Pins maps whose pins somebody removed: the next agent would begin with others. Which those were.
+    /// Makes the pins of maps that somebody removed: the next agent would begin with others. Whose those were.
     pub fn pin_again(&self) -> Result<Vec<&'static str>, Error> {
         pins::make(&self.folder)?;
         self.object.pin(&self.folder)

@@ -1,7 +1,7 @@
 //! The eBPF objects that the agent carries, loaded.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuHashMap, RingBuf};
 use aya::programs::{Program, ProgramError, SchedClassifier, Xdp};
@@ -166,10 +166,10 @@ impl Object {
         }
     }
 
-    /// Pins those of its maps that are pinned no more; which those are.
+    /// Makes those pins of its maps that are not there; whose those are.
     pub fn pin(&self, folder: &Path) -> Result<Vec<&'static str>, Error> {
-        let pin = |name| {
-            let pinned = self.map(name)?.pin(pins::map(folder, name));
+        let pin = |(name, pin)| {
+            let pinned = self.map(name)?.pin::<PathBuf>(pin);
             pinned.map_err(|error| Error::Map { map: name.to_owned(), cause: chain(&error) })?;
             Ok(name)
         };
@@ -185,9 +185,11 @@ impl Object {
     }
 }
 
-/// Maps without a pin in that folder.
-pub(super) fn unpinned(folder: &Path) -> impl Iterator<Item = &'static str> {
-    map::KEPT.into_iter().chain(map::OF_VERSION).filter(|name| !pins::map(folder, name).exists())
+/// Maps, and pins of them that are not in that folder.
+pub(super) fn unpinned(folder: &Path) -> impl Iterator<Item = (&'static str, PathBuf)> {
+    let first = map::KEPT.into_iter().chain(map::OF_VERSION).map(|name| (name, pins::map(folder, name)));
+    let second = map::KEPT.into_iter().map(|name| (name, pins::second(folder, name)));
+    first.chain(second).filter(|(_, pin)| !pin.exists())
 }
 
 /// Loading what is loaded already is fine.

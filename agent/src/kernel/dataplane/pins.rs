@@ -4,12 +4,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use aya::maps::{MapInfo, MapType};
+use aya::maps::{MapData, MapInfo, MapType};
 use lanekeeper_common::abi::{self, map};
 use lanekeeper_common::latency::{self, Delays};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use super::Error;
+use super::object::chain;
 
 /// The folder of ours on a bpffs: maps that all versions share, links, and a folder of maps for each version, of which more than
 /// one is there while packets change over.
@@ -22,6 +23,12 @@ fn kept(folder: &Path) -> PathBuf {
     folder.join("kept")
 }
 
+/// The folder of the second pins of these. What no program refers to, as names and tallies, would else be gone with a pin that
+/// somebody removes while no agent runs; and what programs do refer to only a process with CAP_SYS_ADMIN finds by its number.
+fn spare(folder: &Path) -> PathBuf {
+    folder.join("spare")
+}
+
 /// The folder of this version's maps.
 fn own(folder: &Path) -> PathBuf {
     folder.join(format!("v{}", abi::VERSION))
@@ -31,6 +38,11 @@ fn own(folder: &Path) -> PathBuf {
 pub fn map(folder: &Path, name: &str) -> PathBuf {
     // What was timed goes by the names that all versions share, as other counters do, and comes with programs of its own.
     if map::KEPT.contains(&name) || name == latency::DELAYS { kept(folder) } else { own(folder) }.join(name)
+}
+
+/// The second pin of a map that all versions share.
+pub fn second(folder: &Path, name: &str) -> PathBuf {
+    spare(folder).join(name)
 }
 
 /// In the place of an ifindex: the link is on no device.
@@ -48,7 +60,7 @@ pub fn link(folder: &Path, ifindex: u32, program: &str) -> PathBuf {
 
 /// Makes the folders that are not there, as after their bpffs was unmounted and mounted again.
 pub fn make(folder: &Path) -> Result<(), Error> {
-    let folders = [kept(folder), links(folder), own(folder)];
+    let folders = [kept(folder), spare(folder), links(folder), own(folder)];
     if folders.iter().all(|folder| folder.is_dir()) {
         return Ok(());
     }
@@ -165,13 +177,16 @@ pub fn check(folder: &Path) -> Result<(), Error> {
 
 /// Compares that of one map, which may not be there.
 pub fn check_one(folder: &Path, name: &str) -> Result<(), Error> {
-    let path = map(folder, name);
+    check_pin(&map(folder, name), name)
+}
+
+fn check_pin(path: &Path, name: &str) -> Result<(), Error> {
     // A pin can only be opened, not examined in place: on bpffs what can be listed is an object.
     if !path.exists() {
         return Ok(());
     }
-    let problem = |problem: String| Error::Pin { path: path.clone(), problem };
-    let info = MapInfo::from_pin(&path).map_err(|error| problem(format!("is not a map that opens: {error}")))?;
+    let problem = |problem: String| Error::Pin { path: path.to_owned(), problem };
+    let info = MapInfo::from_pin(path).map_err(|error| problem(format!("is not a map that opens: {error}")))?;
     let found = (
         info.map_type().map_err(|error| problem(format!("is of a kind that is not known: {error}")))?,
         info.key_size() as usize,
@@ -184,6 +199,29 @@ pub fn check_one(folder: &Path, name: &str) -> Result<(), Error> {
         return Err(problem(format!("is {}, not {}", text(found), text(wanted))));
     }
     Ok(())
+}
+
+/// Pins again by their second pins the maps that all versions share, where the first ones are gone; which those were. A second pin
+/// of another shape is none.
+pub fn restore(folder: &Path) -> Result<Vec<&'static str>, Error> {
+    let mut restored = Vec::new();
+    for name in missing(folder, &map::KEPT) {
+        let (from, to) = (second(folder, name), map(folder, name));
+        if !from.exists() || check_pin(&from, name).is_err() {
+            continue;
+        }
+        let failed = |error: &dyn std::error::Error| Error::Map { map: name.to_owned(), cause: chain(error) };
+        MapData::from_pin(&from).map_err(|error| failed(&error))?.pin(&to).map_err(|error| failed(&error))?;
+        restored.push(name);
+    }
+    Ok(restored)
+}
+
+/// Takes away the second pins that are of other maps than the first ones are.
+pub fn drop_strangers(folder: &Path) -> Result<(), Error> {
+    let id = |pin: &Path| MapInfo::from_pin(pin).ok().map(|info| info.id());
+    let strangers = map::KEPT.into_iter().filter(|name| id(&map(folder, name)) != id(&second(folder, name)));
+    remove_files(strangers.map(|name| second(folder, name)))
 }
 
 /// The maps of a set that are not pinned.
@@ -208,7 +246,11 @@ pub fn lost(folder: &Path) -> Vec<&'static str> {
 
 /// Removes the pins of these maps, which are there or not.
 pub fn forget(folder: &Path, names: &[&str]) -> Result<(), Error> {
-    for path in names.iter().map(|name| map(folder, name)) {
+    remove_files(names.iter().flat_map(|name| [map(folder, name), second(folder, name)]))
+}
+
+fn remove_files(paths: impl Iterator<Item = PathBuf>) -> Result<(), Error> {
+    for path in paths {
         match fs::remove_file(&path) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
