@@ -2,7 +2,7 @@
 //!
 //! Pure: [`Connection`] (what to load), [`machine`] (when to initiate, what is up). Shell: [`run`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -86,12 +86,15 @@ pub struct Load {
 }
 
 /// What becomes of the SAs that charon has when a connection comes that is new to us.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
     /// Those that fit are the lanes'.
     Adopt,
     /// They were made from another form of it: closed once charon has this one.
     Close,
+    /// charon has none, nor the connection: it has restarted since an agent before this one loaded that. These lanes are open by
+    /// what the kernel has still.
+    Lost(BTreeSet<LaneId>),
 }
 
 /// What the kernel lacks of a lane.

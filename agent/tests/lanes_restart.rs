@@ -172,3 +172,28 @@ fn lanes_of_charon_are_made_with_the_key_that_a_reload_has_read() {
     let status = gateways.agent_of(Side::A).must(&["status"]).unwrap();
     assert!(!status.contains("pre-shared key"), "{status}");
 }
+
+/// B begins nothing. A would notice only when its dead-peer detection gives up, 34 s later.
+#[test]
+fn lanes_outlive_the_restart_of_the_answering_ends_agent_and_charon_together() {
+    let mut gateways = Gateways::start("together", Scenario::four_classes(Keying::Psk), Path::new(BINARY)).unwrap();
+    warm_up(gateways.lab()).unwrap();
+    let flow = |side| Flow { dscp: 46, rate: 50, ..gateways.lab().flow("voice", side, Family::V4, 5060) };
+    let traffic = Traffic::start(&[flow(Side::A), flow(Side::B)]).unwrap();
+
+    gateways.take_charon(Side::B).unwrap().kill().unwrap();
+    gateways.agent(Side::B).kill().unwrap();
+    gateways.start_charon(Side::B).unwrap();
+    gateways.agent(Side::B).start().unwrap();
+    let lanes = gateways.scenario().lanes().count();
+    for side in [Side::B, Side::A] {
+        let charon = gateways.charon(side).unwrap();
+        let made = || charon.swanctl("--list-sas").unwrap().matches("INSTALLED").count();
+        wait("B's charon has made all lanes anew", Duration::from_secs(20), || made() == lanes);
+    }
+    thread::sleep(Duration::from_secs(1));
+    let tallies = traffic.stop().unwrap();
+    // The kernel's SAs carry on until new ones are there, and A lets go of its own a moment before that.
+    assert!(tallies.iter().all(|tally| tally.sent > 100 && tally.lost() < 3 * 50), "{tallies:?}");
+    gateways.wait_for_lanes(LANES_UP).unwrap();
+}

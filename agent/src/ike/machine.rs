@@ -3,7 +3,8 @@
 //! A lane is up while a CHILD_SA of it carries traffic. charon's SAs live in the kernel, so while charon cannot be
 //! reached lanes stay what they were, until their SAs' lifetimes end. A charon that comes back *restarted* knows none of
 //! them, and they carry on all the same: such lanes are held up until a fresh CHILD_SA takes over, for [`HOLD`] at most,
-//! and for [`HOLD_AFTER_CONTACT`] once a new IKE_SA stands, for then the peer has dropped its side of them.
+//! and for [`HOLD_AFTER_CONTACT`] once a new IKE_SA stands, for then the peer has dropped its side of them. Likewise where the
+//! agent has ended together with charon, and left lanes open.
 //!
 //! An end with `start = "none"` initiates nothing, but for one case: its own charon has restarted while lanes were up.
 //! The peer would notice only when its dead-peer detection has given up, minutes later.
@@ -346,8 +347,9 @@ impl Machine {
         for tunnel in self.tunnels.values_mut() {
             let name = tunnel.load.connection.name.clone();
             let ours = sas.iter().filter(|sa| sa.connection == name);
+            let is_new = first || !tunnel.is_known();
             tunnel.snapshot(now, asked, ours, actions);
-            if first {
+            if is_new {
                 tunnel.hold(now, restarted);
             }
             tunnel.tell(now, &mut self.chance, actions);

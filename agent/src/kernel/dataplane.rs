@@ -384,6 +384,11 @@ impl Dataplane {
         self.lanes().set_up(lane, up)
     }
 
+    /// As [`Gate::is_up`].
+    pub fn is_up(&self, lane: &LaneId) -> Result<bool, Error> {
+        self.lanes().is_up(lane)
+    }
+
     /// As [`Gate::lanes_up`].
     pub fn lanes_up(&self) -> Result<Vec<LaneId>, Error> {
         self.lanes().lanes_up()

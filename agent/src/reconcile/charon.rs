@@ -1,6 +1,6 @@
 //! charon, as the rest of this room sees it: a task that keeps connections, and what is loaded now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +17,21 @@ const TAKES: Duration = Duration::from_secs(15);
 
 /// Events that may wait to be read: a thousand tunnels of four lanes going down at once.
 const EVENTS: usize = 4096;
+
+/// What charon has of a connection that it is to have.
+#[derive(Debug)]
+pub enum Found {
+    /// Just that.
+    Same,
+    /// Another form of it. What was loaded by an agent before this one has SAs of which the task cannot tell by which form they
+    /// were made.
+    Other,
+    /// Nothing.
+    Nothing {
+        /// The lanes of it that packets take all the same.
+        open: BTreeSet<LaneId>,
+    },
+}
 
 /// The task, and what it was told to keep.
 #[derive(Debug)]
@@ -47,12 +62,9 @@ impl Charon {
         self.given.get(&load.connection.key).is_some_and(|given| **given == *load)
     }
 
-    /// Has the task keep the connection; `changed` says that charon has it in another form. An error is charon's; the task
-    /// keeps it all the same and tries again.
-    pub async fn load(&mut self, load: &Arc<Load>, changed: bool) -> Result<(), Error> {
-        let before = self.given.insert(load.connection.key.clone(), Arc::clone(load));
-        // What was loaded by an agent before this one has SAs of which the task cannot tell by which form they were made.
-        let standing = if changed && before.is_none() { Standing::Close } else { Standing::Adopt };
+    /// Has the task keep the connection. An error is charon's; the task keeps it all the same and tries again.
+    pub async fn load(&mut self, load: &Arc<Load>, found: Found) -> Result<(), Error> {
+        let standing = self.give(load, found);
         let (reply, answer) = oneshot::channel();
         self.tell(Command::Load(Arc::clone(load), standing, reply)).await?;
         finished("load-conn", answer).await
@@ -69,12 +81,24 @@ impl Charon {
         finished("unload-conn", answer).await
     }
 
-    /// Like [`Charon::load`], without waiting for charon.
-    pub async fn hand_over(&mut self, load: &Arc<Load>) {
-        self.given.insert(load.connection.key.clone(), Arc::clone(load));
+    /// Like [`Charon::load`], without waiting for charon, which cannot be asked: one that comes is another than the one that had
+    /// these lanes made.
+    pub async fn hand_over(&mut self, load: &Arc<Load>, open: BTreeSet<LaneId>) {
+        let standing = self.give(load, Found::Nothing { open });
         // Nobody takes the answer: what comes of it is told by events.
         let (reply, _) = oneshot::channel();
-        let _ = self.tell(Command::Load(Arc::clone(load), Standing::Adopt, reply)).await;
+        let _ = self.tell(Command::Load(Arc::clone(load), standing, reply)).await;
+    }
+
+    fn give(&mut self, load: &Arc<Load>, found: Found) -> Standing {
+        let before = self.given.insert(load.connection.key.clone(), Arc::clone(load));
+        match found {
+            // What the task keeps already it knows better.
+            _ if before.is_some() => Standing::Adopt,
+            Found::Same => Standing::Adopt,
+            Found::Other => Standing::Close,
+            Found::Nothing { open } => Standing::Lost(open),
+        }
     }
 
     /// Drops these connections, then ends the task.
@@ -168,7 +192,7 @@ mod tests {
     async fn a_key_that_changed_in_its_file_is_another_load() {
         let (mut charon, _inbox) = charon();
         assert!(!charon.keeps(&load("moon")));
-        charon.hand_over(&load("moon")).await;
+        charon.hand_over(&load("moon"), BTreeSet::new()).await;
         assert!(charon.keeps(&load("moon")));
         assert!(!charon.keeps(&load("sun")));
         assert!(!format!("{charon:?}").contains("moon\""));
@@ -185,12 +209,17 @@ mod tests {
             }
             standings
         });
-        for changed in [true, true, false] {
-            charon.load(&load("moon"), changed).await.unwrap();
+        let open: BTreeSet<LaneId> = load("moon").connection.lanes.iter().map(|lane| lane.lane.clone()).collect();
+        for found in [Found::Other, Found::Other, Found::Same, Found::Nothing { open: open.clone() }] {
+            charon.load(&load("moon"), found).await.unwrap();
         }
-        charon.given.clear();
-        charon.load(&load("moon"), false).await.unwrap();
+        for found in [Found::Same, Found::Nothing { open: open.clone() }] {
+            charon.given.clear();
+            charon.load(&load("moon"), found).await.unwrap();
+        }
         drop(charon);
-        assert_eq!(task.await.unwrap(), [Standing::Close, Standing::Adopt, Standing::Adopt, Standing::Adopt]);
+        let standings = task.await.unwrap();
+        assert_eq!(standings[..4], [Standing::Close, Standing::Adopt, Standing::Adopt, Standing::Adopt]);
+        assert_eq!(standings[4..], [Standing::Adopt, Standing::Lost(open)]);
     }
 }

@@ -35,7 +35,7 @@ pub async fn settle(world: &mut World, live: &Live, wanted: &Wanted, without: Wi
         failed = world.carry_out(wanted, &survey, live).await?;
         if absent {
             // The task keeps trying; waiting for it here would keep everything else waiting.
-            world.hand_connections_over(wanted).await;
+            world.hand_connections_over(wanted).await?;
         } else {
             match (world.keep_connections(wanted).await, without) {
                 // Gone just now: the task holds on to it.

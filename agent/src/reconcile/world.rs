@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
-use super::charon::{Charon, loaded};
+use super::charon::{Charon, Found, loaded};
 use super::live::Live;
 use super::{Error, Wanted, wan};
 use crate::compile::{LaneBits, Registry, Tables, compile};
 use crate::failpoint::pass;
-use crate::ike::{self, Lack};
+use crate::ike::{self, Lack, Load};
 use crate::kernel::dataplane::{self, Dataplane};
 use crate::kernel::{Netlink, SaCounts, apply, interfaces, sa_counts, snapshot};
 use crate::lane::LaneId;
@@ -397,7 +397,9 @@ impl World {
             Op::LoadConnection { name, changed, .. } => {
                 let load = wanted.loads.values().find(|load| load.connection.name == *name);
                 if let (Some(load), Some(charon)) = (load, &mut self.charon) {
-                    charon.load(load, *changed).await?;
+                    let open = || open_lanes(self.dataplane.as_ref(), load);
+                    let found = if *changed { Found::Other } else { Found::Nothing { open: open()? } };
+                    charon.load(load, found).await?;
                 }
             }
             Op::UnloadConnection { name } => self.unload(name).await?,
@@ -431,20 +433,21 @@ impl World {
         let Some(charon) = &mut self.charon else { return Ok(()) };
         for load in wanted.loads.values() {
             if !charon.keeps(load) {
-                charon.load(load, false).await?;
+                charon.load(load, Found::Same).await?;
             }
         }
         Ok(())
     }
 
     /// The same while charon does not answer.
-    pub async fn hand_connections_over(&mut self, wanted: &Wanted) {
-        let Some(charon) = &mut self.charon else { return };
+    pub async fn hand_connections_over(&mut self, wanted: &Wanted) -> Result<(), Error> {
+        let Some(charon) = &mut self.charon else { return Ok(()) };
         for load in wanted.loads.values() {
             if !charon.keeps(load) {
-                charon.hand_over(load).await;
+                charon.hand_over(load, open_lanes(self.dataplane.as_ref(), load)?).await;
             }
         }
+        Ok(())
     }
 
     /// Takes the data path away, whatever of it is there.
@@ -452,6 +455,19 @@ impl World {
         (self.dataplane, self.loaded) = (None, None);
         Ok(Dataplane::remove_all(&self.bpffs)?)
     }
+}
+
+/// The lanes of a connection that packets may take.
+fn open_lanes(dataplane: Option<&SharedDataplane>, load: &Load) -> Result<BTreeSet<LaneId>, Error> {
+    let Some(dataplane) = dataplane else { return Ok(BTreeSet::new()) };
+    let dataplane = lock(dataplane);
+    let mut open = BTreeSet::new();
+    for lane in &load.connection.lanes {
+        if dataplane.is_up(&lane.lane)? {
+            open.insert(lane.lane.clone());
+        }
+    }
+    Ok(open)
 }
 
 /// `rule "sip" (gw.toml:14:1)`, or its place alone.

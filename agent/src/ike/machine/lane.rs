@@ -65,12 +65,13 @@ pub(super) enum Change {
 }
 
 impl Lane {
-    pub(super) fn new(lane: ChildLane) -> Self {
+    /// `was_open` by what an agent before this one had charon make.
+    pub(super) fn new(lane: ChildLane, was_open: bool) -> Self {
         Self {
             lane,
             children: BTreeMap::new(),
             held: None,
-            aside: false,
+            aside: was_open,
             lacks_since: None,
             retry: Backoff::default(),
             doubles_since: None,

@@ -2,6 +2,7 @@ mod anything;
 mod bench;
 mod identity;
 mod lists;
+mod restart;
 mod trap;
 
 use self::bench::*;
@@ -212,59 +213,12 @@ fn a_child_of_an_older_configuration_is_closed_and_is_no_lane() {
 }
 
 #[test]
-fn lanes_stay_up_while_charon_is_gone_and_through_its_restart() {
-    let mut bench = Bench::steady(&testing::policy());
-    let actions = bench.feed(Input::Unreachable { reason: "closed".to_owned() });
-    assert_eq!(told(&actions), [Event::CharonGone { reason: "closed".to_owned() }]);
-    let actions = bench.pass(5 * SECOND);
-    assert_eq!(actions, [Action::Connect]);
-    let actions = bench.connect("just now", vec![]);
-    assert_eq!(told(&actions), [Event::TunnelDown("b7".to_owned()), Event::CharonBack { version: "5.9.8".to_owned() }]);
-    let (name, ticket) = initiation(&bench.pass(SECOND)).unwrap();
-    assert_eq!(bench.up(&name, 1), [Event::TunnelUp("b7".to_owned())], "its lane was up all the time");
-    bench.feed(Input::Initiated { tunnel: "b7".to_owned(), ticket, result: Ok(()) });
-    // The new IKE_SA made the peer drop the others' SAs: they fall unless they follow at once.
-    let events = told(&bench.pass(2 * SECOND));
-    assert_eq!(events.len(), 2, "{events:?}");
-}
-
-#[test]
-fn after_a_restart_without_success_the_lanes_fall_in_the_end() {
-    let mut bench = Bench::steady(&testing::policy());
-    bench.feed(Input::Unreachable { reason: "closed".to_owned() });
-    bench.pass(5 * SECOND);
-    bench.connect("just now", vec![]);
-    assert_eq!(told(&bench.pass(14 * SECOND)), []);
-    assert_eq!(told(&bench.pass(2 * SECOND)).len(), 3);
-}
-
-#[test]
 fn what_the_same_charon_lost_meanwhile_falls_at_once() {
     let mut bench = Bench::steady(&testing::policy());
     bench.feed(Input::Unreachable { reason: "no answer".to_owned() });
     bench.pass(5 * SECOND);
     let actions = bench.connect("today", vec![ike_with(1, vec![child("bulk.0", 2), child("bulk.1", 3)])]);
     assert_eq!(told(&actions), [Event::LaneDown(lane("voice", 0)), Event::CharonBack { version: "5.9.8".to_owned() }]);
-}
-
-#[test]
-fn an_end_that_does_not_begin_recovers_from_its_own_charons_restart_and_gives_up() {
-    let mut policy = testing::policy();
-    testing::ike(&mut policy).start = Start::None;
-    let mut bench = Bench::steady(&policy);
-    bench.feed(Input::Unreachable { reason: "closed".to_owned() });
-    bench.pass(5 * SECOND);
-    bench.connect("just now", vec![]);
-    let mut tries = 0;
-    let end = bench.now + 300 * SECOND;
-    while bench.now < end {
-        if let Some((_, ticket)) = initiation(&bench.pass(SECOND)) {
-            tries += 1;
-            let result = Err("no answer".to_owned());
-            bench.feed(Input::Initiated { tunnel: "b7".to_owned(), ticket, result });
-        }
-    }
-    assert_eq!(tries, 3);
 }
 
 #[test]
@@ -390,35 +344,6 @@ fn an_unloaded_tunnel_falls_and_is_unloaded() {
     let unload = Action::Unload { tunnel: "b7".to_owned(), connection: "lk-b7".to_owned() };
     assert_eq!(actions.last(), Some(&unload));
     assert_eq!(bench.up("voice.0", 9), []);
-}
-
-#[test]
-fn a_lane_is_held_though_the_new_charons_first_connection_breaks_at_once() {
-    let mut bench = Bench::steady(&testing::policy());
-    bench.feed(Input::Unreachable { reason: "closed".to_owned() });
-    bench.pass(5 * SECOND);
-    bench.feed(Input::Connected { version: "5.9.8".to_owned(), since: "just now".to_owned() });
-    bench.feed(Input::Unreachable { reason: "closed".to_owned() });
-    bench.pass(5 * SECOND);
-    let events = told(&bench.connect("just now", vec![]));
-    assert!(!events.iter().any(|event| matches!(event, Event::LaneDown(_))), "{events:?}");
-    assert_eq!(told(&bench.pass(14 * SECOND)), []);
-    assert_eq!(told(&bench.pass(2 * SECOND)).len(), 3);
-}
-
-#[test]
-fn what_is_held_stays_so_for_its_time_though_the_connection_breaks_again() {
-    let mut bench = Bench::steady(&testing::policy());
-    bench.feed(Input::Unreachable { reason: "closed".to_owned() });
-    bench.pass(5 * SECOND);
-    bench.connect("just now", vec![]);
-    let held = bench.now;
-    bench.feed(Input::Unreachable { reason: "closed".to_owned() });
-    bench.pass(SECOND);
-    let events = told(&bench.connect("just now", vec![]));
-    assert!(!events.iter().any(|event| matches!(event, Event::LaneDown(_))), "{events:?}");
-    assert_eq!(told(&bench.pass(HOLD + SECOND)).len(), 3);
-    assert!(bench.now < held + HOLD + HOLD);
 }
 
 #[test]

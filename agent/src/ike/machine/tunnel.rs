@@ -40,6 +40,8 @@ pub(super) struct Tunnel {
     is_known: bool,
     /// What becomes of the SAs that were there before us.
     standing: Standing,
+    /// charon has restarted since its lanes were open, and no list has come since then.
+    is_lost: bool,
     /// Ticket of the load under way.
     loading: Option<u64>,
     load_retry: Backoff,
@@ -58,12 +60,14 @@ pub(super) struct Tunnel {
 
 impl Tunnel {
     pub(super) fn new(load: Arc<Load>, standing: Standing) -> Self {
-        let lanes = load.connection.lanes.iter().cloned().map(Lane::new).collect();
+        let was_open = |lane: &ChildLane| matches!(&standing, Standing::Lost(open) if open.contains(&lane.lane));
+        let lanes = load.connection.lanes.iter().map(|lane| Lane::new(lane.clone(), was_open(lane))).collect();
         Self {
             load,
             accepted: None,
             is_loaded: false,
             is_known: false,
+            is_lost: matches!(standing, Standing::Lost(_)),
             standing,
             loading: None,
             load_retry: Backoff::default(),
@@ -115,7 +119,7 @@ impl Tunnel {
                     state.lane = lane.clone();
                     state
                 }
-                None => Lane::new(lane.clone()),
+                None => Lane::new(lane.clone(), false),
             };
             self.lanes.push(state);
         }
@@ -135,7 +139,7 @@ impl Tunnel {
 
     pub(super) fn begin_load(&mut self, ticket: u64) -> Action {
         self.loading = Some(ticket);
-        Action::Load { tunnel: self.load.connection.key.clone(), ticket, standing: self.standing }
+        Action::Load { tunnel: self.load.connection.key.clone(), ticket, standing: self.standing.clone() }
     }
 
     pub(super) fn loaded(
@@ -350,8 +354,14 @@ impl Tunnel {
         self.is_known = false;
     }
 
+    /// A list has told of it since it, or charon, is known.
+    pub(super) fn is_known(&self) -> bool {
+        self.is_known
+    }
+
     /// After the first list: what is missing in it was lost, or is held where charon has restarted.
     pub(super) fn hold(&mut self, now: Duration, restarted: bool) {
+        let restarted = std::mem::take(&mut self.is_lost) || restarted;
         for state in &mut self.lanes {
             state.hold(now, restarted);
             if state.held.is_some() && state.lane.start == Start::None {

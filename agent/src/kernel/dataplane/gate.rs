@@ -64,13 +64,25 @@ impl Gate {
 
     /// Opens or closes a lane: one map write, effective with the next packet. Lanes begin closed.
     pub fn set_up(&mut self, lane: &LaneId, up: bool) -> Result<(), Error> {
-        let known = match &self.lanes {
+        let place = self.place(lane);
+        let (group, bit) = place.ok_or_else(|| Error::Unknown { what: "lane", name: lane.to_string() })?;
+        set_bit(&mut self.bits, group, bit, up)
+    }
+
+    /// Whether that lane is open; one that the tables do not have is not.
+    pub fn is_up(&self, lane: &LaneId) -> Result<bool, Error> {
+        match self.place(lane) {
+            Some((group, bit)) => Ok(self.word(group)? & (1 << bit) != 0),
+            None => Ok(false),
+        }
+    }
+
+    fn place(&self, lane: &LaneId) -> Option<(u32, u8)> {
+        match &self.lanes {
             Some(lanes) => lanes.get(lane).copied(),
             // After a restart, before the first load, only names and convention tell.
             None => self.groups.get(&(lane.tunnel.clone(), lane.class.clone())).map(|group| (*group, lane.index)),
-        };
-        let (group, bit) = known.ok_or_else(|| Error::Unknown { what: "lane", name: lane.to_string() })?;
-        set_bit(&mut self.bits, group, bit, up)
+        }
     }
 
     /// The lanes that are open.
