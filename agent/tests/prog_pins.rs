@@ -638,6 +638,11 @@ fn fault_one_pin_that_somebody_removed_while_no_agent_ran_costs_no_count() {
                 drop(dataplane);
             }
         }
+        // Or all first ones, with their folder.
+        std::fs::remove_dir_all(kept(root)).unwrap();
+        let dataplane = Dataplane::open(root).unwrap();
+        assert_eq!((count(&dataplane, out), tallied(&dataplane)), (before, Some(7)));
+        drop(dataplane);
         // Without the first, and with another map in the place of the second, all begins anew: the other is not adopted.
         let [first, second] = pins("TALLIES");
         for pin in [&first, &second] {

@@ -210,6 +210,7 @@ pub fn restore(folder: &Path) -> Result<Vec<&'static str>, Error> {
         if !from.exists() || check_pin(&from, name).is_err() {
             continue;
         }
+        fs::create_dir_all(kept(folder)).map_err(|error| Error::folder(kept(folder), error))?;
         let failed = |error: &dyn std::error::Error| Error::Map { map: name.to_owned(), cause: chain(error) };
         MapData::from_pin(&from).map_err(|error| failed(&error))?.pin(&to).map_err(|error| failed(&error))?;
         restored.push(name);
