@@ -343,6 +343,8 @@ fn see_top_says_that_the_agent_is_gone_and_goes_on_when_it_is_back() {
     tmux.run("lanekeeper top -d 1").unwrap();
     tmux.wait_for("the screen", |picture| picture.contains("lanes 5 up")).unwrap();
     let lost = |picture: &str| picture.contains("THE AGENT DOES NOT ANSWER");
+    // Why it is so stands below, and is another thing where the agent went with half an answer told.
+    let absent = |picture: &str| picture.contains("control.sock: no lanekeeper answers there");
     for kill in [true, false] {
         match kill {
             true => gateways.agent(Side::A).kill().unwrap(),
@@ -352,8 +354,7 @@ fn see_top_says_that_the_agent_is_gone_and_goes_on_when_it_is_back() {
                 gateways.agent_of(Side::A).must(&["down"]).unwrap();
             }
         }
-        let picture = tmux.wait_for("the agent is gone", lost).unwrap();
-        assert!(picture.contains("control.sock: no lanekeeper answers there"), "{picture}");
+        let picture = tmux.wait_for("the agent is gone", |picture| lost(picture) && absent(picture)).unwrap();
         assert!(picture.contains("numbers are ") && picture.contains("bulk "), "{picture}");
         tmux.types("3").unwrap();
         tmux.wait_for("keys are obeyed", |picture| picture.contains("TUNNEL")).unwrap();
@@ -362,7 +363,9 @@ fn see_top_says_that_the_agent_is_gone_and_goes_on_when_it_is_back() {
         let traffic = traffic(&gateways);
         let moves = |picture: &str| {
             let row = picture.lines().any(|line| line.starts_with("bulk ")).then(|| cells(picture, "bulk"));
-            !lost(picture) && row.is_some_and(|row| row[1] != "-" && number(&row[1]) > 10.0)
+            !lost(picture)
+                && !picture.contains("control.sock:")
+                && row.is_some_and(|row| row[1] != "-" && number(&row[1]) > 10.0)
         };
         let picture = tmux.wait_for("it goes on", moves).unwrap();
         assert!(!picture.split_whitespace().any(|word| word.len() > 1 && word.starts_with('-')), "{picture}");

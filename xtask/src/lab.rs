@@ -307,13 +307,10 @@ echo 1 > /proc/sys/net/ipv6/conf/all/forwarding
 for conf in /proc/sys/net/ipv4/conf/*; do echo 0 > $conf/rp_filter; done";
 
 /// The kernel tells of a carrier up to a second after both ends are up, and only then makes link-local addresses and routes:
-/// a dump before that would differ from one after it.
+/// a dump before that would differ from one after it. Until then a link's state is unknown, as a loopback's always is.
 const CARRIERS: &str = "try=0
 while [ $try -lt 200 ]; do
-    case $(ip -o link show up) in
-        *NO-CARRIER* | *'state DOWN'* | *'state LOWERLAYERDOWN'*) ;;
-        *) exit 0 ;;
-    esac
+    ip -o link show up | grep -v LOOPBACK | grep -qv ' state UP ' || exit 0
     try=$((try + 1))
     sleep 0.05
 done
