@@ -102,16 +102,22 @@ impl Lane {
         self.children.is_empty()
     }
 
-    /// The CHILD_SA that counts: the newest, for the kernel sends by the one installed last.
+    /// The CHILD_SA that counts: the newest, for the kernel sends by the one installed last (xfrm_state_look_at). Which that is
+    /// charon's numbers do not tell, which it gives out as it begins: where both ends begin at once, the one of the smaller number is
+    /// often there later. Of those that one list has told of it is the one that ends last.
     pub(super) fn newest(&self) -> Option<u32> {
-        self.children.last_key_value().map(|(id, _)| *id)
+        self.newest_child().map(|(id, _)| *id)
+    }
+
+    fn newest_child(&self) -> Option<(&u32, &Child)> {
+        self.children.iter().max_by_key(|(id, child)| (child.learned, child.expires, **id))
     }
 
     pub(super) fn status(&self) -> LaneStatus {
         LaneStatus {
             lane: self.lane.lane.clone(),
             condition: self.told,
-            spis: self.children.last_key_value().map(|(_, child)| child.spis),
+            spis: self.newest_child().map(|(_, child)| child.spis),
         }
     }
 

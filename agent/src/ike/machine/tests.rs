@@ -177,6 +177,30 @@ fn doubles_leave_the_lane_up_and_the_older_is_closed_after_a_while() {
     assert_eq!(bench.machine.status()[0].lanes[0].spis, Some((7, 1007)));
 }
 
+/// Both ends began at once: the answer to this end's request comes after the other's, whose number is greater.
+#[test]
+fn of_doubles_the_one_that_was_there_last_is_kept_whatever_its_number() {
+    let mut bench =
+        Bench::synced(&testing::policy(), vec![ike_with(1, vec![child("bulk.0", 2), child("bulk.1", 3)])]).0;
+    bench.up("voice.0", 9);
+    bench.pass(SECOND / 10);
+    bench.up("voice.0", 8);
+    assert_eq!(bench.machine.status()[0].lanes[0].spis, Some((8, 1008)));
+    assert_eq!(bench.pass(6 * SECOND), [Action::ListSas]);
+    let both = [child("voice.0", 9), child("voice.0", 8), child("bulk.0", 2), child("bulk.1", 3)];
+    let listed = Input::Sas { asked: bench.now, sas: vec![ike_with(1, both.to_vec())] };
+    assert_eq!(bench.feed(listed), [Action::CloseChild(9)]);
+
+    // An agent that finds both knows when each ends.
+    let ending = |mut child: crate::ike::sas::ChildSa, life: u32| {
+        child.life = Some(life);
+        child
+    };
+    let found = vec![ike_with(1, vec![ending(child("voice.0", 9), 90), ending(child("voice.0", 8), 91)])];
+    let (bench, _) = Bench::synced(&testing::policy(), found);
+    assert_eq!(bench.machine.status()[0].lanes[0].spis, Some((8, 1008)));
+}
+
 #[test]
 fn doubles_that_follow_each_other_have_each_their_own_time() {
     let mut bench = Bench::steady(&testing::policy());
