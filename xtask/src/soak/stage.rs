@@ -191,6 +191,22 @@ impl Stage {
                 return Ok(Some(format!("plan of {side:?} exits with {:?}: {told}", output.status.code())));
             }
         }
+        self.held()
+    }
+
+    /// A lane that only its agent still holds, for a charon that has begun anew: what it costs to begin the lane is to come, and no
+    /// later event's.
+    fn held(&self) -> Result<Option<String>> {
+        for side in [Side::A, Side::B] {
+            let sas = self.gateways.charon(side)?.swanctl("--list-sas")?;
+            let has = |lane: &str| {
+                sas.lines().any(|line| line.trim_start().starts_with(lane) && line.contains(", INSTALLED, "))
+            };
+            let mut lanes = self.gateways.scenario().lanes().map(|(class, index)| format!("{class}.{index}: "));
+            if let Some(lane) = lanes.find(|lane| !has(lane)) {
+                return Ok(Some(format!("charon of {side:?} has no {}", lane.trim_end_matches(": "))));
+            }
+        }
         Ok(None)
     }
 
