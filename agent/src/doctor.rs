@@ -21,7 +21,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::Serialize;
 
-use crate::policy::{Keying, Policy};
+use crate::policy::{DeviceKind, Keying, Policy};
 
 /// Something that breaks, or will.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -102,6 +102,8 @@ pub struct Tunnel {
     pub marks: Vec<u32>,
     /// charon makes its SAs.
     pub by_charon: bool,
+    /// Its device is charon's TUN device.
+    pub by_tun: bool,
     /// Its device has the virtual IPs that the peer gives.
     pub virtual_ips: bool,
 }
@@ -123,6 +125,7 @@ impl Scope {
                 Keying::Ike(_) | Keying::Adopted(_) => true,
                 Keying::Static(_) => false,
             },
+            by_tun: tunnel.device.kind == DeviceKind::Tun,
             virtual_ips: match &tunnel.keying {
                 Keying::Adopted(adopt) => adopt.addresses,
                 Keying::Ike(_) | Keying::Static(_) => false,
@@ -226,6 +229,7 @@ pub(crate) mod tests {
                 marks: vec![1, 2],
                 vrf: None,
                 by_charon: true,
+                by_tun: false,
                 virtual_ips: false,
             }],
             ports: Vec::new(),

@@ -292,6 +292,9 @@ pub enum DeviceKind {
         /// Of the outer packets, not zero.
         ttl: u8,
     },
+    /// The TUN device of charon's plugin kernel-libipsec, which encrypts by itself, in UDP: one lane, without a state or a policy in
+    /// the kernel. It is there while charon runs, and charon picks the SA by the selectors.
+    Tun,
     /// None: what is for the tunnel's selectors and has a lane's mark is encrypted where it is routed, and no device has a name,
     /// an MTU or addresses. Ports and sockets write the mark.
     Bare,

@@ -48,7 +48,7 @@ pub fn steering(policy: &Policy, registry: &mut Registry, generation: &mut Gener
             only: match tunnel.device.kind {
                 DeviceKind::Xfrm { .. } | DeviceKind::Bare => 0,
                 DeviceKind::Gre { .. } if tunnel.has_lane_devices() => 0,
-                DeviceKind::Vti { .. } | DeviceKind::Gre { .. } => next_lane as u16 + 1,
+                DeviceKind::Vti { .. } | DeviceKind::Gre { .. } | DeviceKind::Tun => next_lane as u16 + 1,
             },
             _pad: 0,
         };
@@ -106,7 +106,8 @@ fn lanes(
             if reqid != 0 && !lane::file(generation, place as u16) {
                 return Err(Error::Reqid { lane: id, reqid });
             }
-            if let (Some(dscp), Some(peer)) = (policy.classes[class.0].outer_dscp, tunnel.peer()) {
+            let outer = policy.classes[class.0].outer_dscp.filter(|_| tunnel.device.kind.is_in_kernel());
+            if let (Some(dscp), Some(peer)) = (outer, tunnel.peer()) {
                 steering.outer.push((outer_key(policy, tunnel, peer, lane), dscp.into()));
             }
             steering.lane_ids.push(id.clone());

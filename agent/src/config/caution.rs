@@ -86,6 +86,16 @@ pub enum Caution {
         /// A class that rules lead to.
         class: String,
     },
+    /// What carries it has another maker.
+    #[error(
+        "{object}: the outer-dscp of class \"{class}\" is not written: charon sends the ESP of its TUN device, with DSCP 0"
+    )]
+    OuterOfTun {
+        /// Which tunnel.
+        object: String,
+        /// Which of its classes.
+        class: String,
+    },
     /// Some of the inner traffic has no policy.
     #[error("{object}: route {route} is outside remote-ts, so its packets are dropped")]
     RouteOutside {
@@ -172,6 +182,7 @@ impl Caution {
             Self::ClassBlocked { class, .. } => {
                 format!("add \"{class}\" to its classes, or give the class a fallback that it carries")
             }
+            Self::OuterOfTun { .. } => "take it out of the class, or take type = \"xfrm\"".to_owned(),
             Self::RouteOutside { .. } => {
                 "add the prefix to remote-ts on this end and to local-ts on the other".to_owned()
             }

@@ -306,6 +306,26 @@ pub enum Problem {
         /// The key.
         key: &'static str,
     },
+    /// What charon has made its device with.
+    #[error("{object}: {key} is charon's to say, who makes the TUN device")]
+    OfCharon {
+        /// The device.
+        object: String,
+        /// The key.
+        key: &'static str,
+    },
+    /// charon routes all that its SAs are for into its TUN device.
+    #[error("{object}: remote-ts is missing, and charon would route all there is into its TUN device")]
+    TunTakesAll {
+        /// Which tunnel.
+        object: String,
+    },
+    /// Keys for the kernel, which has no part in it.
+    #[error("{object}: its keys are for the kernel, and what enters a TUN device charon encrypts by itself")]
+    TunKeys {
+        /// Which tunnel.
+        object: String,
+    },
     /// Nothing says what a tunnel without a device is for.
     #[error("{object}: {key} is missing, and without a device nothing else says what the tunnel is for")]
     NoSelectors {

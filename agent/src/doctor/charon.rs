@@ -33,11 +33,22 @@ pub fn findings(charon: Option<&Charon>, scope: &Scope) -> Vec<Finding> {
     let without = |plugin: &str| {
         format!("set load = no in section charon.plugins.{plugin} of strongswan.conf and restart charon")
     };
-    if has("kernel-libipsec") {
+    let (by_tun, others): (Vec<_>, Vec<_>) =
+        scope.tunnels.iter().filter(|tunnel| tunnel.by_charon).partition(|tunnel| tunnel.by_tun);
+    if has("kernel-libipsec") && (by_tun.is_empty() || !others.is_empty()) {
         let problem =
             "charon encrypts by itself (kernel-libipsec): its SAs are not in the kernel, and no lane finds one"
                 .to_owned();
         findings.push(Finding::advise(CHECK, problem, without("kernel-libipsec")));
+    }
+    if let Some(tunnel) = by_tun.first().filter(|_| !charon.plugins.is_empty() && !has("kernel-libipsec")) {
+        let problem = format!(
+            "tunnel \"{}\" goes by charon's TUN device, and charon has not loaded the plugin that makes it (kernel-libipsec)",
+            tunnel.name
+        );
+        let cure =
+            "load it before kernel-netlink, with charon.load or load_modular of strongswan.conf, and restart charon";
+        findings.push(Finding::advise(CHECK, problem, cure.to_owned()));
     }
     if has("connmark") && !charon.vti.is_empty() {
         let problem = format!(
@@ -112,6 +123,29 @@ mod tests {
                  /etc/strongswan.conf and restart charon",
             ]
         );
+    }
+
+    #[test]
+    fn a_tun_device_takes_kernel_libipsec_and_all_others_take_the_kernel() {
+        let mut scope = scope();
+        let with = |plugins: &[&str]| Charon {
+            plugins: plugins.iter().map(|plugin| (*plugin).to_owned()).collect(),
+            ..Charon::default()
+        };
+        let found = |scope: &Scope, plugins: &[&str]| said(&findings(Some(&with(plugins)), scope));
+        scope.tunnels.truncate(1);
+        (scope.tunnels[0].by_charon, scope.tunnels[0].by_tun) = (true, true);
+        assert_eq!(found(&scope, &["vici", "kernel-libipsec"]), [""; 0]);
+        assert_eq!(
+            found(&scope, &["vici"]),
+            ["tunnel \"b7\" goes by charon's TUN device, and charon has not loaded the plugin that makes it \
+              (kernel-libipsec) -> load it before kernel-netlink, with charon.load or load_modular of strongswan.conf, and \
+              restart charon"]
+        );
+        let mut kernels = scope.tunnels[0].clone();
+        kernels.by_tun = false;
+        scope.tunnels.push(kernels);
+        assert_eq!(found(&scope, &["vici", "kernel-libipsec"]).len(), 1);
     }
 
     #[test]

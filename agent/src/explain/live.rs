@@ -106,7 +106,7 @@ pub fn tunnel(policy: &Policy, way: &Way, flow: Option<&Flow>) -> Option<TunnelI
 /// What the policies of a tunnel's device are asked about.
 fn asked(tunnel: &Tunnel, flow: &Flow) -> Flow {
     match tunnel.device.kind {
-        DeviceKind::Xfrm { .. } | DeviceKind::Vti { .. } | DeviceKind::Bare => flow.clone(),
+        DeviceKind::Xfrm { .. } | DeviceKind::Vti { .. } | DeviceKind::Tun | DeviceKind::Bare => flow.clone(),
         // The packet that it has made of it.
         DeviceKind::Gre { .. } => Flow {
             source: tunnel.local,

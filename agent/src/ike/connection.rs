@@ -239,15 +239,18 @@ fn child_message(selection: &Selection, tunnel: &Tunnel, ike: &Ike, lane: &Lane,
         .with("mode", mode)
         .with_list("local_ts", selectors.local.iter().map(selector))
         .with_list("remote_ts", selectors.remote.iter().map(selector))
-        .with("reqid", lane.reqid.to_string())
-        .with("mark_in", mark(selection.input))
-        .with("mark_out", mark(selection.output));
+        .with("reqid", lane.reqid.to_string());
+    if tunnel.device.kind.is_in_kernel() {
+        child = child.with("mark_in", mark(selection.input)).with("mark_out", mark(selection.output));
+    }
     if selection.sets_mark {
         // The policy check behind the decryption sees the packet's mark: without this it would see none. Without the
         // mask the kernel would write all 32 bits and wipe out those that are not ours.
         child = child.with("set_mark_in", format!("%same/{:#010x}", selection.input.1));
     }
-    child = child.with("if_id_in", selection.if_id.to_string()).with("if_id_out", selection.if_id.to_string());
+    if tunnel.device.kind.is_in_kernel() {
+        child = child.with("if_id_in", selection.if_id.to_string()).with("if_id_out", selection.if_id.to_string());
+    }
     if ike.distinct == Distinct::Label {
         child = child.with("label", &lane.label).with("label_mode", "simple");
     }

@@ -102,6 +102,10 @@ fn hint(op: &Op, failure: &Failure) -> String {
             format!("; {vrf} is no VRF: name one (`ip link show type vrf` lists them), or take vrf = \"{vrf}\" out of the tunnel's device")
         }
         Op::Await { lack: Lack::Link(link), .. } => no_link(link),
+        Op::Await { name, lack: Lack::Tun } => format!(
+            "; start a charon that loads the plugin kernel-libipsec, before kernel-netlink: its first TUN device is ipsec0 \
+             (`ip tuntap show` lists them), and the tunnel's names {name}"
+        ),
         Op::AddLink(Link { vrf: Some(vrf), .. }) | Op::SetVrf { vrf: Some(vrf), .. } if failure.is(libc::ENODEV) => no_vrf(vrf),
         Op::AddLink(Link { kind, .. }) if failure.is(libc::EEXIST) => match kind {
             LinkKind::Xfrm { if_id } => format!(

@@ -48,6 +48,8 @@ pub struct Desired {
     pub tables: Option<u64>,
     /// Devices that carry our programs.
     pub attached: BTreeSet<String>,
+    /// Those of them that are charon's, and there while it runs.
+    pub tuns: BTreeSet<String>,
     /// Interfaces whose packets are classified as they come in, whether or not they exist.
     pub ports: BTreeMap<String, Classify>,
     /// Sockets of cgroups that rules name are marked.
@@ -158,6 +160,12 @@ impl Desired {
             DeviceKind::Gre { key, ttl } => {
                 LinkKind::Gre { local: tunnel.local, remote: tunnel.remote, key, ttl, fwmark }
             }
+            // charon's to make.
+            DeviceKind::Tun => {
+                self.attached.insert(name.clone());
+                self.tuns.insert(name);
+                return;
+            }
             DeviceKind::Bare => return,
         };
         // A VTI has asked for the policy by its key and forgotten the SA: any policy of others that fits would drop the packet.
@@ -185,7 +193,10 @@ impl Desired {
             let lack = |vrf: &String| if is_there(vrf) { Lack::NoVrf(vrf.clone()) } else { Lack::Vrf(vrf.clone()) };
             vrf.map(lack).or_else(|| link.link.iter().find(|device| !is_there(device)).cloned().map(Lack::Link))
         };
-        let lacking: Vec<_> = self.links.iter().filter_map(|link| Some((link.name.clone(), lacks(link)?))).collect();
+        let no_tun = |name: &&String| !is_there(name);
+        let tuns = self.tuns.iter().filter(no_tun).map(|name| (name.clone(), Lack::Tun));
+        let links = self.links.iter().filter_map(|link| Some((link.name.clone(), lacks(link)?)));
+        let lacking: Vec<_> = links.chain(tuns).collect();
         let stays = |device: &String| lacking.iter().all(|(name, _)| name != device);
         desired.links.retain(|link| stays(&link.name));
         desired.attached.retain(stays);
@@ -314,7 +325,8 @@ fn directions(mode: Mode) -> &'static [PolicyDirection] {
 pub fn blocks(tunnel: &Tunnel) -> Vec<XfrmPolicy> {
     let (ours, ways): (u32, &[PolicyDirection]) = match (tunnel.device.kind, tunnel.lanes.first()) {
         (DeviceKind::Gre { .. } | DeviceKind::Bare, Some(lane)) => (lane.reqid, directions(tunnel.device.kind.mode())),
-        (DeviceKind::Gre { .. } | DeviceKind::Bare, None) | (DeviceKind::Xfrm { .. } | DeviceKind::Vti { .. }, _) => {
+        (DeviceKind::Gre { .. } | DeviceKind::Bare, None)
+        | (DeviceKind::Xfrm { .. } | DeviceKind::Vti { .. } | DeviceKind::Tun, _) => {
             return Vec::new();
         }
     };

@@ -51,6 +51,8 @@ pub enum Lack {
     NoVrf(String),
     /// The device below it.
     Link(String),
+    /// charon, which makes it.
+    Tun,
 }
 
 impl fmt::Display for Lack {
@@ -59,6 +61,7 @@ impl fmt::Display for Lack {
             Self::Vrf(name) => write!(f, "vrf {name}"),
             Self::NoVrf(name) => write!(f, "vrf {name}, which is a device of another kind"),
             Self::Link(name) => write!(f, "device {name}"),
+            Self::Tun => f.write_str("charon's kernel-libipsec, which makes it"),
         }
     }
 }

@@ -46,7 +46,7 @@ impl DeviceKind {
     /// Whether there is one.
     pub fn is_device(self) -> bool {
         match self {
-            Self::Xfrm { .. } | Self::Vti { .. } | Self::Gre { .. } => true,
+            Self::Xfrm { .. } | Self::Vti { .. } | Self::Gre { .. } | Self::Tun => true,
             Self::Bare => false,
         }
     }
@@ -55,14 +55,14 @@ impl DeviceKind {
     pub fn if_id(self) -> u32 {
         match self {
             Self::Xfrm { if_id } => if_id,
-            Self::Vti { .. } | Self::Gre { .. } | Self::Bare => 0,
+            Self::Vti { .. } | Self::Gre { .. } | Self::Tun | Self::Bare => 0,
         }
     }
 
     /// Of states and policies.
     pub fn mode(self) -> Mode {
         match self {
-            Self::Xfrm { .. } | Self::Vti { .. } | Self::Bare => Mode::Tunnel,
+            Self::Xfrm { .. } | Self::Vti { .. } | Self::Tun | Self::Bare => Mode::Tunnel,
             Self::Gre { .. } => Mode::Transport,
         }
     }
@@ -75,6 +75,8 @@ impl DeviceKind {
             Self::Gre { .. } => mark & mask,
             // vti_tunnel_xmit and vti6_tnl_xmit put it in the flow.
             Self::Vti { output_key, .. } => output_key,
+            // There is none that could be asked for.
+            Self::Tun => 0,
         }
     }
 
@@ -82,7 +84,15 @@ impl DeviceKind {
     pub fn most_lanes(self) -> Option<usize> {
         match self {
             Self::Xfrm { .. } | Self::Gre { .. } | Self::Bare => None,
-            Self::Vti { .. } => Some(1),
+            Self::Vti { .. } | Self::Tun => Some(1),
+        }
+    }
+
+    /// Whether the kernel has states and policies of its SAs.
+    pub fn is_in_kernel(self) -> bool {
+        match self {
+            Self::Xfrm { .. } | Self::Vti { .. } | Self::Gre { .. } | Self::Bare => true,
+            Self::Tun => false,
         }
     }
 }
@@ -97,6 +107,8 @@ impl Tunnel {
             DeviceKind::Gre { .. } | DeviceKind::Bare => {
                 Selection { if_id: 0, input: mark, output: mark, sets_mark: true }
             }
+            // What charon reads from the device has no mark any more.
+            DeviceKind::Tun => Selection { if_id: 0, input: (0, 0), output: (0, 0), sets_mark: false },
             // The device asks by its own keys (vti_tunnel_xmit, vti_rcv_cb), and forgets by which SA a packet came: with a
             // mark of its own a later policy check would find the policy and miss the SA.
             DeviceKind::Vti { input_key, output_key } => {
@@ -108,7 +120,7 @@ impl Tunnel {
     /// What its SAs are for.
     pub fn selectors(&self) -> Selectors {
         match self.device.kind {
-            DeviceKind::Xfrm { .. } | DeviceKind::Vti { .. } | DeviceKind::Bare => {
+            DeviceKind::Xfrm { .. } | DeviceKind::Vti { .. } | DeviceKind::Tun | DeviceKind::Bare => {
                 Selectors { local: self.local_ts.clone(), remote: self.remote_ts.clone(), protocol: 0 }
             }
             DeviceKind::Gre { .. } => {

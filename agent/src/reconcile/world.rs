@@ -14,7 +14,7 @@ use crate::kernel::dataplane::{self, Dataplane};
 use crate::kernel::{Netlink, SaCounts, apply, interfaces, sa_counts, snapshot};
 use crate::lane::LaneId;
 use crate::plan::{Desired, Extent, Observed, Op, Plan, Spared, diff};
-use crate::policy::{Classify, Keying, Policy, Rule};
+use crate::policy::{Classify, Keying, Policy, Rule, Tunnel};
 
 /// The data path, shared with what reads its counters.
 pub type SharedDataplane = Arc<Mutex<Dataplane>>;
@@ -488,7 +488,8 @@ fn before_lanes(ops: &[Op]) -> usize {
 
 /// Lanes of charon's of which the kernel does not have what a CHILD_SA takes.
 fn lacking(policy: &Policy, observed: &Observed) -> BTreeMap<LaneId, Lack> {
-    let managed = policy.tunnels.iter().filter(|tunnel| matches!(tunnel.keying, Keying::Ike(_)));
+    let by_charon = |tunnel: &&Tunnel| matches!(tunnel.keying, Keying::Ike(_)) && tunnel.device.kind.is_in_kernel();
+    let managed = policy.tunnels.iter().filter(by_charon);
     let lanes = managed.flat_map(|tunnel| {
         let kind = tunnel.device.kind;
         tunnel.lanes.iter().map(move |lane| (tunnel, lane, (lane.reqid, kind.if_id())))

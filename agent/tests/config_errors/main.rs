@@ -12,6 +12,7 @@ mod room;
 mod rules;
 mod shape;
 mod tenants;
+mod tun;
 mod tunnels;
 
 use lanekeeper::config;

@@ -108,17 +108,6 @@ gw.toml:14:11: error: tunnel "branch-7": route 10.2.0.0/16 leads into tunnel "br
 }
 
 #[test]
-fn devices_of_later_versions() {
-    same(
-        &changed("type = \"xfrm\"", "type = \"tun\""),
-        r#"
-gw.toml:10:19: error: tunnel "branch-7": device: type "tun" is not supported yet
-    take type = "xfrm": one XFRM interface carries any number of lanes
-"#,
-    );
-}
-
-#[test]
 fn a_device_of_no_version() {
     same(
         &changed("type = \"xfrm\"", "type = \"xfmr\""),

@@ -17,7 +17,8 @@ pub fn carry_out(machine: &mut Observed, op: &Op) {
             };
             assert!(!machine.routes.iter().any(place), "EEXIST: {op}");
             if let RouteVia::Device(device) = &route.via {
-                assert!(machine.links.get(device).is_some_and(|link| link.up), "ENETDOWN: {op}");
+                let is_up = machine.links.get(device).map_or(machine.others.contains_key(device), |link| link.up);
+                assert!(is_up, "ENETDOWN: {op}");
             }
             machine.routes.insert(route);
         }
@@ -46,6 +47,7 @@ pub fn carry_out(machine: &mut Observed, op: &Op) {
                 Lack::Vrf(vrf) => machine.vrfs.contains_key(&vrf),
                 Lack::NoVrf(other) => machine.vrfs.contains_key(&other) || !machine.others.contains_key(&other),
                 Lack::Link(link) => machine.others.contains_key(&link),
+                Lack::Tun => machine.others.contains_key(&name),
             };
             assert!(!is_there && !machine.links.contains_key(&name), "{op}");
         }

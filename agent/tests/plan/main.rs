@@ -473,6 +473,31 @@ fn a_tunnel_without_a_device_is_policies_alone_below_which_others_block() {
 }
 
 #[test]
+fn a_tun_device_is_charons_and_waited_for() {
+    let sketch = one(true);
+    let mut policy = policy(&sketch);
+    let tunnel = &mut policy.tunnels[0];
+    (tunnel.device.kind, tunnel.device.name) = (DeviceKind::Tun, "ipsec0".to_owned());
+    tunnel.device.addresses.clear();
+    tunnel.routes = vec![net("10.2.0.0/16")];
+    let wanted = Desired { tables: Some(1), ..Desired::new(&policy, &BTreeMap::new()).unwrap() };
+    let mut machine = Observed::default();
+    let without = diff(&wanted, &machine).unwrap();
+    assert_eq!(
+        without.to_string(),
+        "+ route unreachable 10.2.0.0/16 metric 4294967294\n~ tables 0000000000000001\n\
+         + link ipsec0 waits for charon's kernel-libipsec, which makes it\n"
+    );
+    machine.others.insert("ipsec0".into(), DeviceInUse { kind: "tun".into(), ..DeviceInUse::default() });
+    let with = diff(&wanted, &machine).unwrap().to_string();
+    assert!(with.ends_with("+ programs dev ipsec0\n+ route 10.2.0.0/16 dev ipsec0 metric 0\n"), "{with}");
+    assert!(!with.contains("link ipsec0"), "{with}");
+    // Down takes our route, and leaves the device.
+    let down = diff(&Desired::default(), &machine).unwrap().to_string();
+    assert!(!down.contains("link ipsec0"), "{down}");
+}
+
+#[test]
 fn keys_must_fit_the_lanes() {
     let sketch = one(false);
     let mut policy = policy(&sketch);

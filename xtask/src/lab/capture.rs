@@ -25,7 +25,7 @@ pub struct Seen {
     pub esp: BTreeMap<(IpAddr, u32), u64>,
     /// ESP packets by sender and outer DSCP.
     pub dscp: BTreeMap<(IpAddr, u8), u64>,
-    /// IKE, UDP ports 500 and 4500.
+    /// IKE: UDP ports 500 and 4500, less the ESP in UDP that is counted as ESP.
     pub ike: u64,
     /// Everything else that is IP and no neighbour discovery or multicast: the leak, if there is one.
     pub clear: u64,
@@ -117,11 +117,12 @@ impl Seen {
     fn add(&mut self, packet: &[u8]) {
         match Outer::parse(packet) {
             Some(Outer { source, protocol: 50, dscp, rest, .. }) if rest.len() >= 4 => {
-                let spi = u32::from_be_bytes([rest[0], rest[1], rest[2], rest[3]]);
-                *self.esp.entry((source, spi)).or_default() += 1;
-                *self.dscp.entry((source, dscp)).or_default() += 1;
+                self.add_esp(source, u32::from_be_bytes([rest[0], rest[1], rest[2], rest[3]]), dscp);
             }
-            Some(Outer { protocol: 17, rest, .. }) if is_ike(rest) => self.ike += 1,
+            Some(Outer { source, protocol: 17, dscp, rest, .. }) if is_ike(rest) => match spi_in_udp(rest) {
+                Some(spi) => self.add_esp(source, spi, dscp),
+                None => self.ike += 1,
+            },
             Some(outer) if outer.is_housekeeping() || outer.refuses_ike() => self.other += 1,
             Some(Outer { source, destination, protocol, rest, .. }) => {
                 self.clear += 1;
@@ -131,6 +132,11 @@ impl Seen {
             }
             None => self.other += 1,
         }
+    }
+
+    fn add_esp(&mut self, source: IpAddr, spi: u32, dscp: u8) {
+        *self.esp.entry((source, spi)).or_default() += 1;
+        *self.dscp.entry((source, dscp)).or_default() += 1;
     }
 }
 
@@ -207,6 +213,16 @@ fn is_ike(udp: &[u8]) -> bool {
         && [[udp[0], udp[1]], [udp[2], udp[3]]].into_iter().any(|port| matches!(u16::from_be_bytes(port), 500 | 4500))
 }
 
+/// Bytes of a UDP header.
+const UDP_HEADER: usize = 8;
+
+/// Of ESP in UDP between the ports of RFC 3948, which has four zero bytes in that place for IKE, and no more than one for a keepalive.
+fn spi_in_udp(udp: &[u8]) -> Option<u32> {
+    let ports = [[udp[0], udp[1]], [udp[2], udp[3]]].map(u16::from_be_bytes);
+    let spi = udp.get(UDP_HEADER..UDP_HEADER + 4).filter(|_| ports == [4500; 2])?;
+    Some(u32::from_be_bytes(spi.try_into().ok()?)).filter(|spi| *spi != 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -225,6 +241,16 @@ mod tests {
         assert_eq!(seen.esp.get(&(sender, 0x102)), Some(&1));
         assert_eq!(seen.dscp.get(&(sender, 46)), Some(&1));
         assert_eq!((seen.clear, seen.ike), (0, 0));
+    }
+
+    #[test]
+    fn esp_in_udp_is_esp() {
+        let mut seen = Seen::default();
+        let udp = |payload: &[u8]| [&[0x11, 0x94, 0x11, 0x94, 0, 0, 0, 0], payload].concat();
+        for payload in [[0u8, 0, 1, 2, 0, 0, 0, 1].as_slice(), &[0, 0, 0, 0, 9, 9, 9, 9], &[0xff]] {
+            seen.add(&v4(17, 0, &udp(payload)));
+        }
+        assert_eq!((seen.esp.get(&([192, 0, 2, 1].into(), 0x102)), seen.esp_total(), seen.ike), (Some(&1), 1, 2));
     }
 
     #[test]

@@ -28,6 +28,15 @@ const PLUGINS: &str = "random nonce aes sha1 sha2 gcm curve25519 gmp hmac kdf dr
 /// What swanctl takes to read keys. Whatever else Debian has it load asks the kernel for a dozen ciphers that are in no module.
 const READERS: &str = "random nonce sha1 sha2 hmac pem pkcs1 pkcs8 x509 pubkey openssl";
 
+/// Who encrypts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plane {
+    /// The kernel.
+    Kernel,
+    /// charon itself, in a TUN device.
+    Libipsec,
+}
+
 /// A running charon.
 #[derive(Debug)]
 pub struct Charon {
@@ -37,8 +46,13 @@ pub struct Charon {
 }
 
 impl Charon {
-    /// Starts that version in `ns` with its files in `folder`, and waits for its VICI socket.
+    /// Starts that version in `ns` with its files in `folder`, and waits for its VICI socket. The kernel encrypts.
     pub fn start(ns: &Ns, folder: &Path, version: Version) -> Result<Self> {
+        Self::begin(ns, folder, version, Plane::Kernel)
+    }
+
+    /// The same, and who encrypts.
+    pub fn begin(ns: &Ns, folder: &Path, version: Version, plane: Plane) -> Result<Self> {
         fs::create_dir_all(folder)?;
         let root = version.folder(&Workspace::find()?);
         let place = |program: &str| match &root {
@@ -48,7 +62,7 @@ impl Charon {
         let charon = place(CHARON)?;
         place(SWANCTL)?;
         let (conf, socket, log) = (conf(folder), vici(folder), folder.join("charon.log"));
-        fs::write(&conf, configuration(&socket, &log))?;
+        fs::write(&conf, configuration(&socket, &log, plane))?;
         let _ = fs::remove_file(&socket);
         // /var/run is its own, for the pid file; the namespace stays reachable because it is entered first.
         let mut command = ns.command(&charon.to_string_lossy());
@@ -136,10 +150,15 @@ fn unpacked(root: &Path, program: &str, folder: &Path) -> Result<PathBuf> {
     Ok(script)
 }
 
-fn configuration(socket: &Path, log: &Path) -> String {
+fn configuration(socket: &Path, log: &Path, plane: Plane) -> String {
+    // Of two planes the first has the SAs.
+    let before = match plane {
+        Plane::Kernel => "",
+        Plane::Libipsec => "kernel-libipsec ",
+    };
     format!(
         "charon {{
-    load = {PLUGINS}
+    load = {before}{PLUGINS}
     install_routes = no
     install_virtual_ip = no
     retransmit_tries = 3

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use super::agent::Agent;
-use super::charon::Charon;
+use super::charon::{Charon, Plane};
 use super::sa::{self, Sa};
 use super::scenario::{Device, IF_ID, Keying, Scenario, TUNNEL};
 use super::{Lab, Side, dump};
@@ -42,7 +42,7 @@ impl Gateways {
         let charon = |side: Side| match scenario.keying {
             Keying::Static => Ok(None),
             Keying::Psk | Keying::Certificate => {
-                Charon::start(&lab.gateway(side), &lab.files(side), scenario.strongswan).map(Some)
+                Charon::begin(&lab.gateway(side), &lab.files(side), scenario.strongswan, plane(&scenario)).map(Some)
             }
         };
         let charons = [charon(Side::A)?, charon(Side::B)?];
@@ -107,7 +107,8 @@ impl Gateways {
 
     /// Starts charon of `side` again.
     pub fn start_charon(&mut self, side: Side) -> Result<()> {
-        let charon = Charon::start(&self.lab.gateway(side), &self.lab.files(side), self.scenario.strongswan)?;
+        let (ns, folder) = (self.lab.gateway(side), self.lab.files(side));
+        let charon = Charon::begin(&ns, &folder, self.scenario.strongswan, plane(&self.scenario))?;
         self.charons[side as usize] = Some(charon);
         Ok(())
     }
@@ -159,6 +160,14 @@ impl Gateways {
 /// Packets by class, lane and whether they went out.
 pub type LanePackets = BTreeMap<(&'static str, u8, bool), u64>;
 
+/// Who encrypts what enters the tunnel's device.
+fn plane(scenario: &Scenario) -> Plane {
+    match scenario.device {
+        Device::Tun => Plane::Libipsec,
+        Device::Xfrm | Device::Vti | Device::Gre | Device::GreLanes | Device::Bare => Plane::Kernel,
+    }
+}
+
 /// Adds SAs up by lane. The outbound SA carries the lane's mark, and shares its reqid with the inbound one.
 fn lane_packets(scenario: &Scenario, side: Side, states: &[Sa]) -> LanePackets {
     let shift = scenario.mask.trailing_zeros();
@@ -175,7 +184,7 @@ fn lane_packets(scenario: &Scenario, side: Side, states: &[Sa]) -> LanePackets {
         let position = match scenario.device {
             Device::Xfrm | Device::Bare | Device::GreLanes => lane_of_reqid.get(&sa.reqid).copied(),
             // Of its only lane, whatever its mark.
-            Device::Vti | Device::Gre => Some(0),
+            Device::Vti | Device::Gre | Device::Tun => Some(0),
         };
         if let Some((class, lane)) = position.and_then(|position| lanes.get(position)) {
             *packets.entry((*class, *lane, sa.source == ours)).or_default() += sa.packets;

@@ -18,6 +18,9 @@ pub const TUNNEL: &str = "branch";
 /// Name of the tunnel's device on both ends.
 pub const DEVICE: &str = "lk-branch";
 
+/// Name of the TUN device that charon makes first.
+pub const TUN: &str = "ipsec0";
+
 /// if_id or key of the tunnel on both ends.
 pub const IF_ID: u32 = 42;
 
@@ -62,6 +65,8 @@ pub enum Device {
     Gre,
     /// A GRE device for each class, by the mark that the LAN's port writes.
     GreLanes,
+    /// The TUN device of charon's kernel-libipsec.
+    Tun,
     /// None: marks alone, which the LAN's port writes, and sockets.
     Bare,
 }
@@ -192,12 +197,21 @@ impl Scenario {
     }
 
     fn write_device(&self, toml: &mut String, side: Side) {
+        let lans = |side: Side| format!("\"{}\", \"{}\"", side.lan(Family::V4), side.lan(Family::V6));
         let kind = match self.device {
             Device::Xfrm => format!("type = \"xfrm\", if-id = {IF_ID}"),
             Device::Vti => format!("type = \"vti\", key = {IF_ID}"),
             Device::Gre | Device::GreLanes => format!("type = \"gre\", key = {IF_ID}, ttl = 32"),
+            Device::Tun => {
+                let (local, remote) = (lans(side), lans(side.other()));
+                let _ = writeln!(
+                    toml,
+                    "device = {{ type = \"tun\", name = \"{TUN}\" }}\nlocal-ts = [{local}]\nremote-ts = [{remote}]\n\
+                     routes = [{remote}]"
+                );
+                return;
+            }
             Device::Bare => {
-                let lans = |side: Side| format!("\"{}\", \"{}\"", side.lan(Family::V4), side.lan(Family::V6));
                 let (local, remote) = (lans(side), lans(side.other()));
                 let _ = writeln!(toml, "device = {{ type = \"none\" }}\nlocal-ts = [{local}]\nremote-ts = [{remote}]");
                 return;

@@ -239,6 +239,23 @@ impl Device {
             DeviceType::Gre => {
                 &[("if-id", "xfrm"), ("ikey", "vti"), ("okey", "vti"), ("vrf", "xfrm"), ("link", "xfrm")]
             }
+            DeviceType::Tun => {
+                for key in ["mtu", "addresses"] {
+                    if table.has(key) {
+                        let (spot, object) = (table.spot_of(key), table.object.clone());
+                        table.problem(spot, Problem::OfCharon { object, key });
+                    }
+                }
+                &[
+                    ("if-id", "xfrm"),
+                    ("key", "vti"),
+                    ("ikey", "vti"),
+                    ("okey", "vti"),
+                    ("ttl", "gre"),
+                    ("vrf", "xfrm"),
+                    ("link", "xfrm"),
+                ]
+            }
             DeviceType::Vti => {
                 match (table.has("key"), table.has("ikey"), table.has("okey")) {
                     (true, false, false) | (false, true, true) => {}
@@ -266,7 +283,9 @@ impl Device {
     pub(crate) fn keys(&self) -> (Option<&At<u32>>, Option<&At<u32>>) {
         match self.kind.as_ref().map(|kind| kind.value) {
             Some(DeviceType::Vti) => {}
-            Some(DeviceType::Xfrm | DeviceType::Gre | DeviceType::Bare) | None => return (None, None),
+            Some(DeviceType::Xfrm | DeviceType::Gre | DeviceType::Tun | DeviceType::Bare) | None => {
+                return (None, None);
+            }
         }
         (self.ikey.as_ref().or(self.key.as_ref()), self.okey.as_ref().or(self.key.as_ref()))
     }

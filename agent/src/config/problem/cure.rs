@@ -57,6 +57,12 @@ impl Problem {
                     .to_owned(),
             ),
             Self::NoDevice { key, .. } => Some(format!("take {key} out, or take type = \"xfrm\"")),
+            Self::OfCharon { key, .. } => Some(match *key {
+                "mtu" => "take mtu out: kernel-libipsec's is 1400".to_owned(),
+                _ => format!("take {key} out: a TUN device has charon's virtual IPs"),
+            }),
+            Self::TunTakesAll { .. } => Some("add remote-ts = [\"10.2.0.0/16\"]: the networks on the peer's side".to_owned()),
+            Self::TunKeys { .. } => Some("take [tunnel.ike], or type = \"xfrm\"".to_owned()),
             Self::NoSelectors { key, .. } => Some(match *key {
                 "local-ts" => "add local-ts = [\"10.1.0.0/16\"]: the networks on this side".to_owned(),
                 _ => "add remote-ts = [\"10.2.0.0/16\"]: the networks on the peer's side".to_owned(),

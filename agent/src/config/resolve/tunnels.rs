@@ -7,6 +7,7 @@ mod gre;
 mod keying;
 mod room;
 mod shared;
+mod tun;
 
 use std::collections::BTreeSet;
 
@@ -41,6 +42,7 @@ pub fn resolve(
     shared::check(document, classes, mask, findings);
     bare::check(document, findings);
     gre::check(document, classes, findings);
+    tun::check(document, classes, findings);
     let mut tunnels = Vec::with_capacity(document.tunnels.len());
     for tunnel in &document.tunnels {
         let (local, remote) = ends::resolve(tunnel, findings);
@@ -188,6 +190,7 @@ fn device(tunnel: &document::Tunnel) -> Device {
                 key: device.and_then(|device| device.key.as_ref()).map(|key| key.value),
                 ttl: device.and_then(|device| device.ttl.as_ref()).map_or(TTL, |ttl| ttl.value as u8),
             },
+            DeviceType::Tun => DeviceKind::Tun,
             DeviceType::Bare => DeviceKind::Bare,
         },
         name: device.and_then(|device| device.name.as_ref()).map(|name| name.value.clone()).unwrap_or_default(),

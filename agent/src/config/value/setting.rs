@@ -92,6 +92,8 @@ pub enum DeviceType {
     Vti,
     /// A GRE device, over IPv4 or IPv6.
     Gre,
+    /// The TUN device of charon's kernel-libipsec.
+    Tun,
     /// No device: policies alone.
     #[schemars(rename = "none")]
     Bare,
@@ -104,6 +106,7 @@ impl DeviceType {
             Self::Xfrm => "xfrm",
             Self::Vti => "vti",
             Self::Gre => "gre",
+            Self::Tun => "tun",
             Self::Bare => "none",
         }
     }
@@ -114,6 +117,7 @@ impl DeviceType {
             Self::Xfrm => "an XFRM interface",
             Self::Vti => "a VTI",
             Self::Gre => "a GRE device",
+            Self::Tun => "kernel-libipsec's TUN device",
             Self::Bare => "none at all",
         }
     }
@@ -261,13 +265,10 @@ fn device_type(text: &str) -> Result<DeviceType, Reason> {
         "vti" => Ok(DeviceType::Vti),
         "gre" => Ok(DeviceType::Gre),
         "none" => Ok(DeviceType::Bare),
-        "tun" => {
-            let cure = "take type = \"xfrm\": one XFRM interface carries any number of lanes";
-            Err(Reason::NotYet { value: text.to_owned(), cure })
-        }
+        "tun" => Ok(DeviceType::Tun),
         _ => Err(Reason::Unknown {
             value: text.to_owned(),
-            cure: cure(text, "kinds of device", ["xfrm", "vti", "gre", "none"]),
+            cure: cure(text, "kinds of device", ["xfrm", "vti", "gre", "tun", "none"]),
         }),
     }
 }

@@ -73,9 +73,15 @@ impl Dataplane {
             let device = device_name(ifindex).unwrap_or_default();
             let on = On { device: &device, ifindex, hook };
             attach::detach(name, on, &self.folder)?;
-            if self.registry.get(&Key::Clsact(ifindex)).is_some() {
-                attach::release(on)?;
-            }
+            self.release(on)?;
+        }
+        Ok(())
+    }
+
+    /// Takes away the qdisc that the programs of a device were in, if we made it and nobody else is in it.
+    fn release(&self, on: On<'_>) -> Result<(), Error> {
+        if self.registry.get(&Key::Clsact(on.ifindex)).is_some() {
+            attach::release(on)?;
         }
         Ok(())
     }
@@ -152,6 +158,9 @@ impl Dataplane {
     fn detach_number(&mut self, device: &str, ifindex: u32) -> Result<(), Error> {
         for (name, hook) in HOOKS {
             attach::detach(name, On { device, ifindex, hook }, &self.folder)?;
+        }
+        if !device.is_empty() {
+            self.release(On { device, ifindex, hook: TcAttachType::Egress })?;
         }
         let mut devices = self.object.hash_mut::<u32, Device>(map::DEVICES)?;
         forgive_absent(devices.remove(&ifindex)).map_err(|error| Error::map(map::DEVICES, error))?;

@@ -54,7 +54,7 @@ impl Desired {
     pub fn lead(&mut self, policy: &Policy) {
         (self.addresses, self.routes, self.vrf_routes) = Default::default();
         (self.rules, self.followed, self.left_out) = Default::default();
-        (self.links, self.attached) = Default::default();
+        (self.links, self.attached, self.tuns) = Default::default();
         policy.tunnels.iter().for_each(|tunnel| self.add_devices(tunnel));
         let peers: BTreeSet<IpAddr> = policy.tunnels.iter().filter_map(Tunnel::peer).collect();
         let mut holders: Holders<'_> = BTreeMap::new();

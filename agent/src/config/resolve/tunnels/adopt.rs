@@ -30,7 +30,7 @@ pub fn resolve(
     if let Some(kind) = tunnel.device.as_ref().and_then(|device| device.kind.as_ref()) {
         match kind.value {
             DeviceType::Xfrm => {}
-            DeviceType::Vti | DeviceType::Gre | DeviceType::Bare => {
+            DeviceType::Vti | DeviceType::Gre | DeviceType::Tun | DeviceType::Bare => {
                 findings.problem(kind.spot, Problem::AdoptDevice { object: tunnel.object.clone() })
             }
         }

@@ -140,9 +140,8 @@ fn check_ends(document: &Document, findings: &mut Findings<'_>) {
         let why = match (kind(tunnel), kind(earlier)) {
             (Some(DeviceType::Vti), _) | (_, Some(DeviceType::Vti)) => "a VTI takes all ESP between them",
             (Some(DeviceType::Gre), Some(DeviceType::Gre)) => "the SAs of both would be for all GRE between them",
-            (Some(DeviceType::Xfrm | DeviceType::Gre | DeviceType::Bare) | None, Some(DeviceType::Xfrm) | None)
-            | (Some(DeviceType::Xfrm | DeviceType::Bare) | None, Some(DeviceType::Gre))
-            | (_, Some(DeviceType::Bare)) => continue,
+            (Some(_) | None, Some(DeviceType::Xfrm | DeviceType::Tun | DeviceType::Bare) | None)
+            | (Some(DeviceType::Xfrm | DeviceType::Tun | DeviceType::Bare) | None, Some(DeviceType::Gre)) => continue,
         };
         let problem = Problem::EndsTaken {
             object: tunnel.object.clone(),
@@ -200,7 +199,7 @@ fn writer(document: &Document, classes: &[Class], mark: u32, mask: u32) -> Optio
                 tunnel.classes.iter().map(|name| u32::from(of_class(name))).sum()
             }
             Some(DeviceType::Bare) => last_mark(tunnel, classes),
-            Some(DeviceType::Vti) => 0,
+            Some(DeviceType::Vti | DeviceType::Tun) => 0,
         }
     };
     let port = document.ports.first().map(|port| port.object.clone());
