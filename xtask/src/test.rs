@@ -22,6 +22,7 @@ use anyhow::{Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 
 use self::deadline::Deadline;
+use self::guest::Daemons;
 use self::tally::Tally;
 use crate::guest::kernel::Label;
 use crate::setup::lack::{self, Machine};
@@ -57,6 +58,9 @@ pub struct Test {
     /// Only tests whose name contains this
     #[arg(long)]
     filter: Option<String>,
+    /// In guests, each daemon is the packaged unit's, under a real systemd
+    #[arg(long)]
+    unit: bool,
     /// Be done by then, in seconds of the epoch: what has not run has failed
     #[arg(long, env = "LANEKEEPER_TEST_END", value_name = "SECONDS")]
     until: Option<u64>,
@@ -92,6 +96,10 @@ impl Test {
         Ok(if sum.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
+    fn daemons(&self) -> Daemons {
+        if self.unit { Daemons::Units } else { Daemons::Plain }
+    }
+
     /// Whether another tier follows the first.
     fn others(&self) -> bool {
         self.tiers.is_empty() || self.tiers.iter().any(|tier| *tier != Tier::Unit)
@@ -107,7 +115,7 @@ impl Test {
             Tier::Unit => unit::run(workspace, filter, self.others() && shell::is_root(), deadline, &mut tally),
             Tier::Prog => host::prog(workspace, filter, deadline, &mut tally),
             Tier::Netns => host::netns(workspace, filter, deadline, &mut tally),
-            Tier::Guest => guest::run(workspace, &kernels, filter, deadline, &mut tally),
+            Tier::Guest => guest::run(workspace, &kernels, filter, self.daemons(), deadline, &mut tally),
         });
         let name = tier.to_possible_value().map(|value| value.get_name().to_string()).unwrap_or_default();
         if let Err(error) = ran {

@@ -16,7 +16,7 @@ use super::process::{Process, tail};
 use super::wait::until;
 use crate::shell;
 
-/// Where this is set, all agents of a test are the unit's: `cargo xtask guest -- env LANEKEEPER_LAB_UNIT=1 ...`.
+/// Where this is set, all agents of a test are the unit's: `cargo xtask test guest --unit`.
 pub const VARIABLE: &str = "LANEKEEPER_LAB_UNIT";
 
 /// The daemon's file, for those who have its systemd's mounts.

@@ -17,6 +17,7 @@ use crate::demo;
 use crate::ebpf;
 use crate::guest::boot::{self, Boot, Outcome, PROCESSORS};
 use crate::guest::kernel::Label;
+use crate::lab;
 use crate::shell::{self, quote, say, took};
 use crate::verifier;
 use crate::workspace::Workspace;
@@ -73,6 +74,15 @@ const ONCE: [&str; 27] = [
 /// The targets that take longest: begun last, they would leave a core idle to the end.
 const LONGEST: [&str; 4] = ["fault_closed", "see_top", "lanes_rekey", "attach_clients"];
 
+/// Who starts the agents of a test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Daemons {
+    /// The test itself.
+    Plain,
+    /// A systemd each, as the packaged unit.
+    Units,
+}
+
 /// What runs on a kernel, in boots that draw from one heap: each runs what no other has begun.
 struct Work<'a> {
     kernel: Label,
@@ -83,6 +93,7 @@ struct Work<'a> {
     /// With the tests expected of each.
     targets: Vec<&'a (Executable, Vec<String>)>,
     filter: Option<&'a str>,
+    daemons: Daemons,
     /// The agent that `demo --check` plays with, where that is wanted.
     demo: Option<&'a Path>,
 }
@@ -92,6 +103,7 @@ pub fn run(
     workspace: &Workspace,
     kernels: &[Label],
     filter: Option<&str>,
+    daemons: Daemons,
     deadline: Deadline,
     tally: &mut Tally,
 ) -> Result<()> {
@@ -113,7 +125,7 @@ pub fn run(
     if targets.iter().any(|(executable, _)| executable.name == targets::OF_TWO_VERSIONS) {
         targets::build_other(workspace)?;
     }
-    let all = work(kernels, &targets, filter, &built.agent);
+    let all = work(kernels, &targets, filter, daemons, &built.agent);
     let running: Vec<_> = all.iter().map(|work| AtomicUsize::new(work.boots.len())).collect();
     let boots =
         all.iter().zip(&running).flat_map(|(work, running)| work.boots.iter().map(move |name| (work, name, running)));
@@ -147,6 +159,7 @@ fn work<'a>(
     kernels: &[Label],
     targets: &'a [(Executable, Vec<String>)],
     filter: Option<&'a str>,
+    daemons: Daemons,
     agent: &'a Path,
 ) -> Vec<Work<'a>> {
     let is_wanted = |name: &str| filter.is_none_or(|filter| name.contains(filter));
@@ -160,6 +173,7 @@ fn work<'a>(
             verifier: false,
             targets: Vec::new(),
             filter,
+            daemons,
             demo: Some(agent),
         });
     }
@@ -171,7 +185,7 @@ fn work<'a>(
         let boots = BOOTS.min(targets.len() + usize::from(verifier));
         if boots > 0 {
             let boots = (1..=boots).map(|boot| format!("{kernel}-{boot}")).collect();
-            all.push(Work { kernel, boots, processors: SHARED, verifier, targets, filter, demo: None });
+            all.push(Work { kernel, boots, processors: SHARED, verifier, targets, filter, daemons, demo: None });
         }
     }
     all
@@ -274,6 +288,9 @@ fn targets_script(workspace: &Workspace, work: &Work<'_>) -> String {
     // Who asks for some wants to see what they measure.
     let filter = work.filter.map(|filter| format!("--show-output {}", quote(filter))).unwrap_or_default();
     let mut script = format!("cd {package}\nexport CARGO_MANIFEST_DIR={package} LANEKEEPER_OUT=/out\n");
+    if work.daemons == Daemons::Units {
+        script.push_str(&format!("export {}=1\n", lab::unit::VARIABLE));
+    }
     for (executable, _) in &work.targets {
         let (name, file, limit) = (&executable.name, quote(&executable.file.to_string_lossy()), STEP_LIMIT.as_secs());
         script.push_str(&format!("step {name} {limit} {file} --test-threads=1 {filter}\n"));
@@ -350,7 +367,7 @@ mod tests {
     fn each_kernel_runs_every_target_and_one_of_them_the_lab_and_what_takes_long_comes_first() {
         let executable = |name: &str| Executable { name: name.into(), file: name.into(), package: "agent".into() };
         let targets = ["a", "lab", "b", "c", "see_top"].map(|name| (executable(name), vec!["test".to_string()]));
-        let said: Vec<String> = work(&[Label::V6_1, demo::KERNEL], &targets, None, Path::new("agent"))
+        let said: Vec<String> = work(&[Label::V6_1, demo::KERNEL], &targets, None, Daemons::Plain, Path::new("agent"))
             .iter()
             .map(|work| {
                 let names: Vec<&str> = work.targets.iter().map(|(target, _)| target.name.as_str()).collect();
@@ -372,7 +389,7 @@ mod tests {
     fn a_boot_with_nothing_to_run_is_left_out() {
         let targets =
             [(Executable { name: "a".into(), file: "a".into(), package: "agent".into() }, vec!["test".to_string()])];
-        let all = work(&Label::ALL, &targets, Some("a"), Path::new("agent"));
+        let all = work(&Label::ALL, &targets, Some("a"), Daemons::Units, Path::new("agent"));
         let names: Vec<String> = all.into_iter().flat_map(|work| work.boots).collect();
         assert_eq!(names, ["6.1-1", "6.12-1", "7.2-1"]);
     }
