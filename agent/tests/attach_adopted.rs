@@ -9,8 +9,9 @@ use xtask::demo::stage::warm_up;
 use xtask::lab::capture::Capture;
 use xtask::lab::dump;
 use xtask::lab::gateways::{Gateways, LANES_UP, LanePackets};
+use xtask::lab::handmade;
 use xtask::lab::sa;
-use xtask::lab::scenario::{Class, DEVICE, IF_ID, Keying, Scenario};
+use xtask::lab::scenario::{Class, Keying, Scenario};
 use xtask::lab::swanctl::{self, Child};
 use xtask::lab::traffic::{Flow, Traffic, assert_whole};
 use xtask::lab::wait::until;
@@ -51,32 +52,17 @@ impl Stage {
         let gateways = Gateways::idle(name, scenario(), Path::new(BINARY)).unwrap();
         let config = gateways.agent_of(Side::A).config();
         let toml = fs::read_to_string(&config).unwrap();
-        let (head, rest) = toml.split_once("[tunnel.ike]").unwrap();
-        let (_, tail) = rest.split_once("\n\n").unwrap();
-        let adopt = "[tunnel.adopt]\nconnection = \"office\"\nchildren = [\n\
+        let adopt = "connection = \"office\"\nchildren = [\n\
                      { class = \"voice\", names = [\"voice\"] },\n\
                      { class = \"bulk\", names = [\"bulk-0\", \"bulk-1\"] },\n\
                      { class = \"default\", names = [\"re*\"] },\n]";
-        fs::write(&config, format!("{head}{adopt}\n\n{tail}")).unwrap();
+        fs::write(&config, swanctl::adopting(&toml, adopt).unwrap()).unwrap();
         let stage = Self(gateways);
         for side in [Side::A, Side::B] {
             stage.load(side, &marks);
         }
-        let script = format!(
-            "ip link add {DEVICE} type xfrm dev wan0 if_id {IF_ID}
-             ip link set {DEVICE} mtu 1400 up
-             ip route add {} dev {DEVICE}
-             ip route add {} dev {DEVICE}
-             nft add table inet lanes
-             nft add chain inet lanes out '{{ type filter hook forward priority -150; }}'
-             nft add rule inet lanes out oifname {DEVICE} meta mark set 4
-             nft add rule inet lanes out oifname {DEVICE} udp dport 9000-9499 meta mark set 2
-             nft add rule inet lanes out oifname {DEVICE} udp dport 9500-9999 meta mark set 3
-             nft add rule inet lanes out oifname {DEVICE} ip dscp ef meta mark set 1",
-            Side::A.lan(Family::V4),
-            Side::A.lan(Family::V6)
-        );
-        stage.0.lab().gateway(Side::B).sh(&script).unwrap();
+        let marks = [("udp dport 9000-9499", 2), ("udp dport 9500-9999", 3), ("ip dscp ef", 1)];
+        handmade::peer(stage.0.lab(), 4, &marks).unwrap();
         stage
     }
 

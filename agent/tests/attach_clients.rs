@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use xtask::lab::capture::Capture;
 use xtask::lab::gateways::{Gateways, LANES_UP};
 use xtask::lab::scenario::{Class, DEVICE, IF_ID, Keying, PSK, Scenario, TUNNEL};
+use xtask::lab::swanctl;
 use xtask::lab::traffic::{Flow, Traffic, assert_whole};
 use xtask::lab::{Family, Side, dump, sa};
 use xtask::soak::footprint;
@@ -227,13 +228,11 @@ impl Stage {
         assert!(toml.contains(&remote) && toml.contains(&routes), "{toml}");
         let toml = toml.replace(&remote, "remote = \"any\"");
         let toml = toml.replace(&routes, &format!("\"{POOL}\", \"selectors\""));
-        let (head, rest) = toml.split_once("[tunnel.ike]").unwrap();
-        let (_, tail) = rest.split_once("\n\n").unwrap();
-        let adopt = "[tunnel.adopt]\nconnection = \"roads\"\nchildren = [\n\
+        let adopt = "connection = \"roads\"\nchildren = [\n\
                      { class = \"voice\", names = [\"voice\"] },\n\
                      { class = \"bulk\", names = [\"bulk*\"] },\n\
                      { class = \"default\", names = [\"rest\"] },\n]";
-        fs::write(&config, format!("{head}{adopt}\n\n{tail}")).unwrap();
+        fs::write(&config, swanctl::adopting(&toml, adopt).unwrap()).unwrap();
     }
 
     fn swanctl(&self, side: Side, arguments: &str) -> String {

@@ -11,8 +11,9 @@ use xtask::demo::stage::warm_up;
 use xtask::lab::capture::Capture;
 use xtask::lab::dump;
 use xtask::lab::gateways::{Gateways, LANES_UP};
+use xtask::lab::handmade;
 use xtask::lab::process::Process;
-use xtask::lab::scenario::{Class, DEVICE, IF_ID, Keying, Scenario};
+use xtask::lab::scenario::{Class, DEVICE, Keying, Scenario};
 use xtask::lab::swanctl::{self, Child};
 use xtask::lab::traffic::{Flow, Traffic, assert_whole};
 use xtask::lab::{Family, Side};
@@ -61,9 +62,7 @@ impl Stage {
         let routes = quoted(FAMILIES.map(|family| Side::B.lan(family)));
         assert!(toml.contains(&addresses) && toml.contains(&routes), "{toml}");
         let toml = toml.replace(&addresses, "\"virtual\"").replace(&routes, "\"selectors\"");
-        let (head, rest) = toml.split_once("[tunnel.ike]").unwrap();
-        let (_, tail) = rest.split_once("\n\n").unwrap();
-        fs::write(&config, format!("{head}[tunnel.adopt]\nconnection = \"office\"\n\n{tail}")).unwrap();
+        fs::write(&config, swanctl::adopting(&toml, "connection = \"office\"").unwrap()).unwrap();
         for side in [Side::A, Side::B] {
             // The new IKE_SA before the old one goes.
             let settings = stage.0.lab().files(side).join("strongswan.conf");
@@ -72,18 +71,12 @@ impl Stage {
             stage.swanctl(side, "--reload-settings");
             stage.load(side, &BEHIND.join(", "));
         }
-        let (lan4, lan6) = (Side::A.lan(Family::V4), Side::A.lan(Family::V6));
-        let host = Side::B.host(Family::V4);
+        handmade::peer(stage.0.lab(), 2, &[("ip dscp ef", 1)]).unwrap();
         stage.0.lab().lan(Side::B).sh(&format!("ip addr add {SECOND} dev lo")).unwrap();
         let script = format!(
-            "ip route add 10.22.0.0/16 via {host}
-             ip link add {DEVICE} type xfrm dev wan0 if_id {IF_ID}
-             ip link set {DEVICE} mtu 1400 up
-             for net in {lan4} {lan6} 10.66.0.0/24 2001:db8:66::/112; do ip route add $net dev {DEVICE}; done
-             nft add table inet lanes
-             nft add chain inet lanes out '{{ type filter hook forward priority -150; }}'
-             nft add rule inet lanes out oifname {DEVICE} meta mark set 2
-             nft add rule inet lanes out oifname {DEVICE} ip dscp ef meta mark set 1"
+            "ip route add 10.22.0.0/16 via {}
+             for net in 10.66.0.0/24 2001:db8:66::/112; do ip route add $net dev {DEVICE}; done",
+            Side::B.host(Family::V4)
         );
         stage.0.lab().gateway(Side::B).sh(&script).unwrap();
         stage

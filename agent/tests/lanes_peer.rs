@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::Command;
 
 use xtask::lab::gateways::{Gateways, LANES_UP};
-use xtask::lab::scenario::{Class, DEVICE, IF_ID, Keying, PSK, Scenario};
+use xtask::lab::handmade;
+use xtask::lab::scenario::{Class, Keying, PSK, Scenario};
 use xtask::lab::traffic::{Flow, Traffic};
 use xtask::lab::{Family, Side, sa};
 
@@ -63,17 +64,7 @@ fn carries(name: &str, conf_of: impl FnOnce(&Path, &[String]) -> String) {
     fs::write(&conf, conf_of(&config, &lanes)).unwrap();
     gateways.charon(Side::B).unwrap().swanctl(&format!("--load-all --file {}", conf.display())).unwrap();
     // What the peer must do by itself: the device, the route, the marks of what it sends (EF on voice, mark 1).
-    far.sh(&format!(
-        "ip link add {DEVICE} type xfrm dev wan0 if_id {IF_ID}
-         ip link set {DEVICE} mtu 1400 up
-         ip route add {} dev {DEVICE}
-         nft add table inet lanes
-         nft add chain inet lanes out '{{ type filter hook forward priority -150; }}'
-         nft add rule inet lanes out oifname {DEVICE} meta mark set 4
-         nft add rule inet lanes out oifname {DEVICE} ip dscp ef meta mark set 1",
-        Side::A.lan(Family::V4)
-    ))
-    .unwrap();
+    handmade::peer(gateways.lab(), 4, &[("ip dscp ef", 1)]).unwrap();
 
     gateways.agent(Side::A).start().unwrap();
     gateways.agent(Side::A).wait_for_lanes(lanes.len(), LANES_UP).unwrap();

@@ -29,6 +29,25 @@ pub fn two_lanes(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
+/// What a peer without an agent does by itself at B: the device, routes into it, and the marks of what it sends, of which the last
+/// match of nft's counts; all else has `rest`.
+pub fn peer(lab: &Lab, rest: u32, marks: &[(&str, u32)]) -> Result<()> {
+    let (lan4, lan6) = (Side::A.lan(Family::V4), Side::A.lan(Family::V6));
+    let mut script = format!(
+        "ip link add {DEVICE} type xfrm dev wan0 if_id {IF_ID}
+         ip link set {DEVICE} mtu 1400 up
+         for net in {lan4} {lan6}; do ip route add $net dev {DEVICE}; done
+         nft add table inet lanes
+         nft add chain inet lanes out '{{ type filter hook forward priority -150; }}'
+         nft add rule inet lanes out oifname {DEVICE} meta mark set {rest}\n"
+    );
+    for (is, mark) in marks {
+        script.push_str(&format!("nft add rule inet lanes out oifname {DEVICE} {is} meta mark set {mark}\n"));
+    }
+    lab.gateway(Side::B).sh(&script)?;
+    Ok(())
+}
+
 /// The device, its route, and an SA and policies each way per mark. The keys are the lab's and mean nothing.
 fn set_up(lab: &Lab, side: Side, lanes: u32) -> Result<()> {
     let (ours, theirs) = (side.outer(Family::V4), side.other().outer(Family::V4));

@@ -1,5 +1,7 @@
 //! A swanctl.conf that somebody wrote by hand: the connection `office`, for an agent to adopt.
 
+use anyhow::{Context as _, Result};
+
 use super::scenario::{IF_ID, PSK};
 use super::{Family, Side};
 
@@ -16,6 +18,13 @@ pub struct Child<'a> {
     pub local_ts: &'a str,
     /// Those of the other.
     pub remote_ts: &'a str,
+}
+
+/// A scenario's file with `[tunnel.adopt]` in the place of its `[tunnel.ike]`; `keys` are that table's.
+pub fn adopting(toml: &str, keys: &str) -> Result<String> {
+    let (head, rest) = toml.split_once("[tunnel.ike]").context("it has no [tunnel.ike]")?;
+    let (_, tail) = rest.split_once("\n\n").context("nothing follows its [tunnel.ike]")?;
+    Ok(format!("{head}[tunnel.adopt]\n{keys}\n\n{tail}"))
 }
 
 /// The connection with its secret. `more` is a line of the connection's own, or empty.

@@ -71,6 +71,9 @@ const ONCE: [&str; 27] = [
     "see_top",
 ];
 
+/// The targets of what an older kernel has not.
+const ONLY: [(&str, Label); 1] = [("attach_cpus", Label::V7_2)];
+
 /// The targets that take longest: begun last, they would leave a core idle to the end.
 const LONGEST: [&str; 4] = ["fault_closed", "see_top", "lanes_rekey", "attach_clients"];
 
@@ -178,7 +181,10 @@ fn work<'a>(
         });
     }
     for (at, &kernel) in kernels.iter().enumerate() {
-        let is_here = |name: &str| ONCE.iter().position(|once| *once == name).is_none_or(|n| n % kernels.len() == at);
+        let has = |name: &str| ONLY.iter().find(|(only, _)| *only == name).is_none_or(|(_, of)| *of == kernel);
+        let is_here = |name: &str| {
+            has(name) && ONCE.iter().position(|once| *once == name).is_none_or(|n| n % kernels.len() == at)
+        };
         let mut targets: Vec<_> = targets.iter().filter(|(executable, _)| is_here(&executable.name)).collect();
         targets.sort_by_key(|(executable, _)| !LONGEST.contains(&executable.name.as_str()));
         let verifier = is_wanted("verifier");
