@@ -254,6 +254,35 @@ mod tests {
     }
 
     #[test]
+    fn each_device_of_a_class_carries_that_class_and_what_falls_back_to_it() {
+        let mut policy = policy();
+        let tunnel = &mut policy.tunnels[0];
+        tunnel.device.kind = DeviceKind::Gre { key: Some(7), ttl: 64 };
+        // Voice falls back to default, which the tunnel carries, and it does not carry voice.
+        tunnel.classes = vec![ClassIndex(1), ClassIndex(2)];
+        tunnel.lanes.retain(|lane| lane.class != ClassIndex(0) && lane.index == 0);
+        let mut generation = Generation::zeroed();
+        let mut registry = Registry::default();
+        steering(&policy, &mut registry, &mut generation).unwrap();
+        let tunnel = &policy.tunnels[0];
+        let entry = |name: String| {
+            let number = registry.get(&Key::Tunnel(name)).unwrap();
+            generation.tunnels[number as usize]
+        };
+        // Which lane each class takes by that device, and which one all that comes in by it is.
+        let by = |entry: TunnelEntry| {
+            let of = |class: usize| {
+                let steer = &generation.steers[entry.first as usize + class];
+                (steer.len > 0).then_some(steer.hops[0].first)
+            };
+            ([of(0), of(1), of(2)], entry.only)
+        };
+        assert_eq!(by(entry(tunnel.name_of(&tunnel.lanes[0]))), ([None, Some(0), None], 1));
+        assert_eq!(by(entry(tunnel.name_of(&tunnel.lanes[1]))), ([Some(1), None, Some(1)], 2));
+        assert_eq!(by(entry(tunnel.name.clone())), ([Some(1), Some(0), Some(1)], 0));
+    }
+
+    #[test]
     fn clients_beyond_the_room_are_said_and_the_others_are_counted() {
         let n = MAX_LANES as u32;
         let everybody = (1..=n).map(|client| (client, n + client, IpAddr::from(client.to_be_bytes())));
