@@ -24,6 +24,7 @@ mod places;
 pub mod plan;
 pub mod policy;
 pub mod reconcile;
+mod rest;
 pub mod status;
 pub mod sysdump;
 pub mod top;

@@ -38,6 +38,7 @@ use crate::ike::machine::LACKS;
 use crate::kernel::{self, Watch, What};
 use crate::metrics::server::{bind, serve};
 use crate::policy::adopt;
+use crate::rest::Rest;
 use crate::web::Current;
 
 /// Between two looks at everything, for what no event told.
@@ -123,8 +124,10 @@ pub async fn run(places: &Places, config: &Path) -> Result<(), Error> {
     let mut interfaces = every(RESYNC);
     let mut cgroups = every(CGROUPS);
     let mut programs = every(PROGRAMS.0);
-    // A change has been told, and the look at it is due; the same for interfaces alone.
-    let (mut due, mut moved) = (false, false);
+    let mut learn = every(RESYNC);
+    // A change has been told, and the look at it is due; the same for interfaces alone, and for adopted CHILD_SAs.
+    let (mut due, mut moved, mut news) = (false, false, false);
+    let mut rest = Rest::new();
     let mut watchdog = every(sd_notify::watchdog_enabled().map_or(Duration::from_secs(3600), |limit| limit / 3));
     loop {
         tokio::select! {
@@ -157,7 +160,7 @@ pub async fn run(places: &Places, config: &Path) -> Result<(), Error> {
                     None => watch = Watch::open().map_err(|error| tracing::error!("cannot watch the kernel: {error}")).ok(),
                 }
                 if !std::mem::replace(&mut due, true) {
-                    resync.reset_after(SETTLED);
+                    resync.reset_after(SETTLED.max(rest.left()));
                 }
             }
             _ = interfaces.tick(), if moved => {
@@ -181,10 +184,21 @@ pub async fn run(places: &Places, config: &Path) -> Result<(), Error> {
                 }
                 programs.reset_after(PROGRAMS.0.max(start.elapsed() * PROGRAMS.1));
             }
-            () = learning.notified() => agent.learn().await,
+            () = learning.notified(), if !news => {
+                news = true;
+                learn.reset_after(rest.left());
+            }
+            _ = learn.tick(), if news => {
+                news = false;
+                let start = Instant::now();
+                agent.learn().await;
+                rest.since(start);
+            }
             _ = count.tick() => agent.count().await,
             _ = resync.tick() => {
+                let start = Instant::now();
                 agent.tick().await;
+                rest.since(start);
                 heap::give_back();
                 due = agent.world.is_in_doubt();
                 if due {

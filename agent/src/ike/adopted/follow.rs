@@ -17,12 +17,15 @@ use crate::ike::shell::log;
 use crate::lane::LaneId;
 use crate::policy::Policy;
 use crate::policy::adopt::{self, Ends, Learned, Traits};
+use crate::rest::Rest;
 use crate::vici::{Client, Error, Listener, Message, Timeouts};
 
 /// Between two lists without an event.
 const RESYNC: Duration = Duration::from_secs(15);
 /// Events come in a row: a list after the last of them tells of all.
 const SETTLED: Duration = Duration::from_millis(10);
+/// A row of events without an end is not waited for.
+const ROW: Duration = Duration::from_secs(1);
 /// Between attempts to reach charon.
 const RECONNECT: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
@@ -120,7 +123,9 @@ impl Follower {
         let version = client.request("version", Message::new()).await.map_err(new)?;
         let version = version.text("version").unwrap_or_default().to_owned();
         let mut back = Some(Event::CharonBack { version });
+        let mut rest = Rest::new();
         loop {
+            let start = Instant::now();
             let mut seen = list(&mut client, &self.tunnels).await.map_err(|error| (back.is_none(), error))?;
             if self.lacks(&seen) {
                 // charon lists one IKE_SA after the other, and waits for who works on one: while it is rekeyed, a list may have
@@ -132,16 +137,21 @@ impl Follower {
                 self.tell(event).await;
             }
             self.take(&seen).await;
+            rest.since(start);
             let waits = self.insides.values().any(Lasting::waits);
             let mut next = match timeout(if waits { GRACE } else { RESYNC }, listener.next()).await {
                 Ok(event) => Some(event.map_err(|error| (true, error))?),
                 Err(_) => None,
             };
+            let first = Instant::now();
             while let Some((name, message)) = next {
                 if let Some(Notice::ChildRekeyed { new, .. }) = Notice::read(&name, &message) {
                     self.rekeyed(new.reqid).await;
                 }
-                next = match timeout(SETTLED, listener.next()).await {
+                if first.elapsed() > ROW {
+                    break;
+                }
+                next = match timeout(SETTLED.max(rest.left()), listener.next()).await {
                     Ok(event) => Some(event.map_err(|error| (true, error))?),
                     Err(_) => None,
                 };
