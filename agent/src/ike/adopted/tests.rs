@@ -1,7 +1,9 @@
+use std::net::IpAddr;
+
 use super::*;
 use crate::ike::testing;
 use crate::policy::ClassIndex;
-use crate::policy::adopt::{Children, Inside};
+use crate::policy::adopt::{Children, Ends, Inside, Learned, OwnDevice, Traits};
 
 /// Tunnel `b7` of the tests of this room, adopted: voice has one lane and bulk two; if_id 42, mask 0xff.
 fn followed(children: &[(usize, &[&str])]) -> Followed {
