@@ -7,6 +7,7 @@ pub mod checkup;
 pub mod dataplane;
 mod devices;
 mod dump;
+mod elsewhere;
 mod interfaces;
 mod link;
 pub mod lookup;
@@ -22,6 +23,7 @@ mod xfrm_policy;
 
 pub use apply::apply;
 pub use devices::devices;
+pub use elsewhere::elsewhere;
 pub use interfaces::interfaces;
 pub use netlink::Netlink;
 pub use sa_counts::{SaCounts, sa_counts};

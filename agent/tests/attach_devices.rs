@@ -2,11 +2,14 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use xtask::lab::gateways::Gateways;
-use xtask::lab::netns::{Netns, Ns};
-use xtask::lab::scenario::{DEVICE, IF_ID, Keying, Scenario, TUNNEL};
+use xtask::lab::capture::Capture;
+use xtask::lab::gateways::{Gateways, LANES_UP};
+use xtask::lab::netns::{self, Netns, Ns};
+use xtask::lab::scenario::{DEVICE, Device, IF_ID, Keying, Scenario, TUNNEL};
 use xtask::lab::traffic::{Flow, Traffic};
 use xtask::lab::{Family, Side};
 
@@ -116,6 +119,84 @@ fn attach_devices_needs_no_root_and_follows_a_device_to_another_namespace() {
     let rows = rows(&String::from_utf8(output.stdout).unwrap());
     let moved = row(&rows, "moved");
     assert!(moved["link_netns"].is_i64() && moved["underlying"].as_str().unwrap().starts_with("if"), "{moved:#}");
+}
+
+/// From the event to the kernel's table, and as much again for an emulated processor.
+const FOLLOWED: Duration = Duration::from_secs(10);
+
+fn blocks_until_it_is_back(name: &str, device: Device) {
+    // The modules make devices of their own in each namespace, which are nobody's to remove.
+    netns::run(Command::new("modprobe").args(["-a", "ip_vti", "ip6_vti", "ip_gre"])).unwrap();
+    let scenario = Scenario { device, ..Scenario::one_sa(Keying::Static) };
+    let mut gateways = Gateways::idle(name, scenario, Path::new(BINARY)).unwrap();
+    let found = gateways.dumps().unwrap();
+    for side in [Side::A, Side::B] {
+        gateways.agent(side).start().unwrap();
+    }
+    gateways.wait_for_lanes(LANES_UP).unwrap();
+    let received = |gateways: &Gateways| {
+        let flow = Flow { count: Some(10), ..gateways.lab().flow("moved", Side::A, Family::V4, 7000) };
+        Traffic::run(&[flow]).unwrap()[0].received
+    };
+    assert_eq!(received(&gateways), 10);
+    let capture = Capture::start(&gateways.lab().wan()).unwrap();
+    let other = Netns::new("lk-moved").unwrap();
+    // There is an agent, too, by its device.
+    other.sh("ip link add theirs type xfrm dev lo if_id 7 && ip link set theirs alias lanekeeper").unwrap();
+    let (gateway, there) = (gateways.lab().gateway(Side::A), other.ns());
+    let away = || gateway.sh(&format!("ip link set {DEVICE} netns lk-moved")).unwrap();
+    let troubles = |gateways: &Gateways| gateways.agent_of(Side::A).must(&["status"]).unwrap();
+    let wait = |gateways: &Gateways, is_so: &dyn Fn(&Gateways) -> bool| {
+        let deadline = Instant::now() + FOLLOWED;
+        while !is_so(gateways) {
+            let log = gateways.agent_of(Side::A).log();
+            assert!(Instant::now() < deadline, "{}\n{log}", troubles(gateways));
+            thread::sleep(Duration::from_millis(100));
+        }
+    };
+
+    away();
+    assert_eq!(received(&gateways), 0);
+    wait(&gateways, &|gateways| gateways.agent_of(Side::A).log().contains("somebody took it there"));
+    let agent = gateways.agent_of(Side::A);
+    let plan = agent.call(&["plan", &agent.config().display().to_string()]).unwrap();
+    let plan = String::from_utf8_lossy(&plan.stdout).into_owned();
+    assert!(plan.starts_with(&format!("+ link {DEVICE} waits for its return from network namespace ")), "{plan}");
+    // Meanwhile the rest is kept, and nothing gets by.
+    let lan = Side::B.lan(Family::V4);
+    gateway.sh(&format!("ip route del unreachable {lan}")).unwrap();
+    wait(&gateways, &|_| gateway.sh("ip route").unwrap().contains(&format!("unreachable {lan}")));
+    // An agent that begins then does the same.
+    gateways.agent(Side::A).stop().unwrap();
+    gateways.agent(Side::A).start().unwrap();
+    assert_eq!(received(&gateways), 0);
+
+    there.sh(&format!("ip link set {DEVICE} netns {}", gateway.name())).unwrap();
+    wait(&gateways, &|gateways| received(gateways) == 10);
+
+    // With it goes what is left of us, and nothing of others.
+    away();
+    gateways.agent(Side::A).stop().unwrap();
+    assert_eq!(capture.stop().unwrap().clear, 0);
+    gateways.agent(Side::B).stop().unwrap();
+    gateways.down_to(&found).unwrap();
+    let left = there.sh("ip -o link").unwrap();
+    assert!(left.contains("theirs") && !left.contains(DEVICE), "{left}");
+}
+
+#[test]
+fn attach_devices_taken_to_another_namespace_block_until_they_are_back() {
+    blocks_until_it_is_back("moved", Device::Xfrm);
+}
+
+#[test]
+fn attach_devices_taken_away_block_as_vti() {
+    blocks_until_it_is_back("movedvti", Device::Vti);
+}
+
+#[test]
+fn attach_devices_taken_away_block_as_gre() {
+    blocks_until_it_is_back("movedgre", Device::Gre);
 }
 
 #[test]

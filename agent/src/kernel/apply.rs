@@ -1,7 +1,7 @@
 //! One operation of a plan, carried out.
 
 use super::netlink::{Failure, Netlink};
-use super::{Error, address, link, route, rule, state, xfrm_policy};
+use super::{Error, address, elsewhere, link, route, rule, state, xfrm_policy};
 use crate::plan::{Lack, Link, LinkKind, Op, Room, RouteVia};
 
 /// Carries out an operation of [`Room::Netlink`]. What is already gone is removed; what is already there is an error that says
@@ -29,6 +29,7 @@ async fn carry_out(netlink: &Netlink, op: &Op) -> Result<(), Failure> {
         Op::SourceByMark { name } => link::source_by_mark(netlink, name).await,
         Op::LinkUp { name } => link::up(netlink, name).await,
         Op::RemoveLink { name } => link::remove(netlink, name).await,
+        Op::RemoveElsewhere { name, namespace } => elsewhere::remove(netlink, name, *namespace).await,
         Op::AddRoute(route) | Op::FollowRoute(route) => {
             route::add(netlink, route, index_of_via(netlink, &route.via).await?).await
         }
@@ -102,6 +103,10 @@ fn hint(op: &Op, failure: &Failure) -> String {
             format!("; {vrf} is no VRF: name one (`ip link show type vrf` lists them), or take vrf = \"{vrf}\" out of the tunnel's device")
         }
         Op::Await { lack: Lack::Link(link), .. } => no_link(link),
+        Op::Await { lack: Lack::Elsewhere(number), .. } => format!(
+            "; somebody took it there (`ip netns list-id` says what {number} is called), and nothing is steered or counted there: take it \
+             back with `ip link set`, or delete it there, and it is made anew"
+        ),
         Op::Await { name, lack: Lack::Tun } => format!(
             "; start a charon that loads the plugin kernel-libipsec, before kernel-netlink: its first TUN device is ipsec0 \
              (`ip tuntap show` lists them), and the tunnel's names {name}"
@@ -305,6 +310,12 @@ mod tests {
                 libc::ENODEV,
                 "; make the VRF (`ip link add blue up type vrf table NUMBER`), which is yours to choose, or take vrf = \"blue\" out of \
                  the tunnel's device",
+            ),
+            (
+                Op::Await { name: "lk0".into(), lack: Lack::Elsewhere(3) },
+                libc::ENODEV,
+                "; somebody took it there (`ip netns list-id` says what 3 is called), and nothing is steered or counted there: take it \
+                 back with `ip link set`, or delete it there, and it is made anew",
             ),
             (
                 Op::Await { name: "lk0".into(), lack: Lack::Link("wan0".into()) },

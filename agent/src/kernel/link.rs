@@ -10,6 +10,7 @@ use netlink_packet_route::link::{
     InfoXfrm, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 
+use super::elsewhere;
 use super::netlink::{Failure, Netlink};
 use crate::plan::{ALIAS, DeviceInUse, Link, LinkKind};
 
@@ -21,6 +22,8 @@ pub(super) struct Devices {
     pub names: BTreeMap<u32, String>,
     /// The number of each VRF's table.
     pub vrfs: BTreeMap<String, u32>,
+    /// Devices with our alias that were made in another namespace, with the number of that.
+    pub made_in: BTreeMap<String, i32>,
     /// What devices of ours are in, by number.
     masters: BTreeMap<String, u32>,
     /// What is below devices of ours, by number.
@@ -28,8 +31,13 @@ pub(super) struct Devices {
 }
 
 pub(super) async fn dump(netlink: &Netlink) -> Result<Devices, Failure> {
-    let mut devices =
-        netlink.dump_route_into(RouteNetlinkMessage::GetLink(LinkMessage::default()), Devices::take).await?;
+    dump_in(netlink, None).await
+}
+
+/// Those of the namespace that this one knows by that number.
+pub(super) async fn dump_in(netlink: &Netlink, namespace: Option<i32>) -> Result<Devices, Failure> {
+    let question = message(namespace.into_iter().map(elsewhere::target).collect());
+    let mut devices = netlink.dump_route_into(RouteNetlinkMessage::GetLink(question), Devices::take).await?;
     devices.name_numbers();
     Ok(devices)
 }
@@ -53,13 +61,14 @@ impl Devices {
         let (mut name, mut ours, mut mtu, mut kind, mut link) =
             (String::new(), false, 0, String::new(), LinkKind::default());
         let (mut disable_policy, mut source_by_mark) = (false, false);
-        let (mut master, mut table, mut underlying) = (None, None, None);
+        let (mut master, mut table, mut underlying, mut made_in) = (None, None, None, None);
         for attribute in message.attributes {
             match attribute {
                 LinkAttribute::IfName(is) => name = is,
                 LinkAttribute::IfAlias(alias) => ours = alias == ALIAS,
                 LinkAttribute::Mtu(is) => mtu = is,
                 LinkAttribute::Controller(index) => master = Some(index),
+                LinkAttribute::LinkNetNsId(number) => made_in = Some(number),
                 LinkAttribute::AfSpecUnspec(specs) => {
                     disable_policy = has(&specs, |conf| conf.nopolicy != 0);
                     source_by_mark = has(&specs, |conf| conf.src_vmark != 0);
@@ -82,7 +91,11 @@ impl Devices {
         }
         self.names.insert(message.header.index, name.clone());
         self.vrfs.extend(table.map(|table| (name.clone(), table)));
-        if ours {
+        if ours && let Some(number) = made_in {
+            // The agent's there.
+            self.made_in.insert(name.clone(), number);
+            self.others.insert(name, DeviceInUse { kind, link });
+        } else if ours {
             let up = message.header.flags.contains(LinkFlags::Up);
             self.masters.extend(master.map(|master| (name.clone(), master)));
             self.underlying.extend(underlying.map(|number| (name.clone(), number)));

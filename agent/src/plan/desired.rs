@@ -189,6 +189,10 @@ impl Desired {
         let mut desired = self.clone();
         let is_there = |device: &String| machine.others.contains_key(device) || machine.links.contains_key(device);
         let lacks = |link: &Link| {
+            // The kernel makes no second one of its if_id, or of its ends.
+            if let Some(number) = machine.elsewhere.get(&link.name) {
+                return Some(Lack::Elsewhere(*number));
+            }
             let vrf = link.vrf.iter().find(|vrf| !machine.vrfs.contains_key(*vrf));
             let lack = |vrf: &String| if is_there(vrf) { Lack::NoVrf(vrf.clone()) } else { Lack::Vrf(vrf.clone()) };
             vrf.map(lack).or_else(|| link.link.iter().find(|device| !is_there(device)).cloned().map(Lack::Link))

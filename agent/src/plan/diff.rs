@@ -122,6 +122,12 @@ pub fn diff(desired: &Desired, observed: &Observed) -> Result<Plan, Conflicts> {
     for (name, lack) in lacking {
         steps.push(Turn::Spared, Op::Await { name: name.clone(), lack: lack.clone() });
     }
+    for (name, &namespace) in &observed.elsewhere {
+        // Who wants it waits for it.
+        if lacking.iter().all(|(waits, _)| waits != name) {
+            steps.push(Turn::StaleLinks, Op::RemoveElsewhere { name: name.clone(), namespace });
+        }
+    }
     let mut cleared = steps.links(desired, observed);
     cleared.extend(steps.stale_pins(observed));
     let kept = moved(without(observed, &cleared), desired);

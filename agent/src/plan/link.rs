@@ -51,6 +51,8 @@ pub enum Lack {
     NoVrf(String),
     /// The device below it.
     Link(String),
+    /// Nothing but its place: it is in another network namespace, which this one knows by that number.
+    Elsewhere(i32),
     /// charon, which makes it.
     Tun,
 }
@@ -61,6 +63,7 @@ impl fmt::Display for Lack {
             Self::Vrf(name) => write!(f, "vrf {name}"),
             Self::NoVrf(name) => write!(f, "vrf {name}, which is a device of another kind"),
             Self::Link(name) => write!(f, "device {name}"),
+            Self::Elsewhere(number) => write!(f, "its return from network namespace {number}"),
             Self::Tun => f.write_str("charon's kernel-libipsec, which makes it"),
         }
     }

@@ -10,6 +10,9 @@ use crate::policy::{Classify, Mode};
 pub struct Observed {
     /// Our devices by name.
     pub links: BTreeMap<String, Link>,
+    /// Our devices that somebody took to another network namespace, by name, with the number of that. Looked for where one is missed;
+    /// filled by `reconcile`.
+    pub elsewhere: BTreeMap<String, i32>,
     /// Every other device by name.
     pub others: BTreeMap<String, DeviceInUse>,
     /// The number of each VRF's table.

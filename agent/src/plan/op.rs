@@ -134,6 +134,13 @@ pub enum Op {
         /// Device.
         name: String,
     },
+    /// The same of one that is in another network namespace.
+    RemoveElsewhere {
+        /// Device.
+        name: String,
+        /// Number by which this namespace knows the other.
+        namespace: i32,
+    },
     /// Remove a route of ours.
     RemoveRoute(Route),
     /// Remove a rule of ours.
@@ -213,6 +220,7 @@ impl Op {
             | Self::RemovePolicy(_)
             | Self::RemoveState(_)
             | Self::RemoveLink { .. }
+            | Self::RemoveElsewhere { .. }
             | Self::RemoveRoute(_)
             | Self::RemoveRule(_)
             | Self::RemoveDataplane => None,
@@ -251,6 +259,7 @@ impl Op {
             | Self::RemovePolicy(_)
             | Self::RemoveState(_)
             | Self::RemoveLink { .. }
+            | Self::RemoveElsewhere { .. }
             | Self::RemoveRoute(_)
             | Self::RemoveRule(_) => Room::Netlink,
         }
@@ -290,6 +299,7 @@ impl fmt::Display for Op {
             Self::RemovePolicy(id) => write!(f, "- policy {id}"),
             Self::RemoveState(id) => write!(f, "- state {id}"),
             Self::RemoveLink { name } => write!(f, "- link {name}"),
+            Self::RemoveElsewhere { name, namespace } => write!(f, "- link {name} in network namespace {namespace}"),
             Self::RemoveRoute(route) => write!(f, "- {route}"),
             Self::RemoveRule(rule) => write!(f, "- {rule}"),
             Self::RemoveDataplane => f.write_str("- tables, programs and pins"),

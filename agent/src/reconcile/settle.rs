@@ -92,7 +92,8 @@ pub fn kind(op: &Op) -> &'static str {
         | Op::DisablePolicy { .. }
         | Op::SourceByMark { .. }
         | Op::LinkUp { .. }
-        | Op::RemoveLink { .. } => "link",
+        | Op::RemoveLink { .. }
+        | Op::RemoveElsewhere { .. } => "link",
         Op::AddAddress(_) | Op::FollowAddress(_) | Op::RemoveAddress(_) => "address",
         Op::AddRoute(_) | Op::FollowRoute(_) | Op::RemoveRoute(_) | Op::AddRule(_) | Op::RemoveRule(_) => "route",
         Op::AddState(_) | Op::RemoveState(_) | Op::FlushLane { .. } => "state",

@@ -11,7 +11,7 @@ use crate::compile::{LaneBits, Registry, Tables, compile};
 use crate::failpoint::pass;
 use crate::ike::{self, Lack, Load};
 use crate::kernel::dataplane::{self, Dataplane};
-use crate::kernel::{Netlink, SaCounts, apply, interfaces, sa_counts, snapshot};
+use crate::kernel::{Netlink, SaCounts, apply, elsewhere, interfaces, sa_counts, snapshot};
 use crate::lane::LaneId;
 use crate::plan::{Desired, Extent, Observed, Op, Plan, Spared, diff};
 use crate::policy::{Classify, Keying, Policy, Rule, Tunnel};
@@ -27,6 +27,10 @@ pub struct World {
     charon: Option<Charon>,
     /// Cgroups that rules name and that were not there, so that each is said once.
     missing: BTreeSet<String>,
+    /// Devices that the last look missed; `None` before the first one.
+    missed: Option<BTreeSet<String>>,
+    /// It found some in other network namespaces.
+    has_elsewhere: bool,
     /// Where programs were in the last look.
     programs: Option<Programs>,
     /// The tables that were loaded in the last look, if their lanes are known to the data path.
@@ -109,6 +113,8 @@ impl World {
             dataplane: None,
             charon: None,
             missing: BTreeSet::new(),
+            missed: None,
+            has_elsewhere: false,
             programs: None,
             loaded: None,
             in_doubt: false,
@@ -159,6 +165,7 @@ impl World {
         let mut desired = wanted.desired.clone();
         desired.tables = Some(digest);
         let mut observed = self.look(seen).await?;
+        self.look_elsewhere(&desired, &mut observed).await?;
         let vici = &wanted.policy.vici;
         let charon = self.look_at_charon(vici, &desired, &mut observed).await;
         let plan = diff(&desired, &observed)?;
@@ -171,6 +178,7 @@ impl World {
         // Pins of another version cannot be looked into, and go all the same.
         let (seen, _) = self.look_at_dataplane().unwrap_or_default();
         let mut observed = self.look(seen).await?;
+        observed.elsewhere = elsewhere(&self.netlink).await?;
         let charon = loaded(vici).await.map(|found| observed.connections = found).err();
         Ok(Survey { plan: diff(&desired, &observed)?, tables: Compiled::None, lacking: BTreeMap::new(), charon })
     }
@@ -182,6 +190,19 @@ impl World {
         observed.ports = dataplane.ports;
         observed.sockets = dataplane.sockets;
         Ok(observed)
+    }
+
+    /// A device that is still missing in a second look may be in another network namespace: to look into all of them takes time.
+    async fn look_elsewhere(&mut self, desired: &Desired, observed: &mut Observed) -> Result<(), Error> {
+        let names = desired.links.iter().map(|link| &link.name);
+        let missed: BTreeSet<String> = names.filter(|name| !observed.links.contains_key(*name)).cloned().collect();
+        let again = self.missed.as_ref().is_none_or(|before| !before.is_disjoint(&missed));
+        if again && !missed.is_empty() || self.has_elsewhere {
+            observed.elsewhere = elsewhere(&self.netlink).await?;
+            self.has_elsewhere = !observed.elsewhere.is_empty();
+        }
+        self.missed = Some(missed);
+        Ok(())
     }
 
     /// Without opening it: that would put our programs in the place of those that run.

@@ -47,6 +47,7 @@ pub fn carry_out(machine: &mut Observed, op: &Op) {
                 Lack::Vrf(vrf) => machine.vrfs.contains_key(&vrf),
                 Lack::NoVrf(other) => machine.vrfs.contains_key(&other) || !machine.others.contains_key(&other),
                 Lack::Link(link) => machine.others.contains_key(&link),
+                Lack::Elsewhere(_) => !machine.elsewhere.contains_key(&name),
                 Lack::Tun => machine.others.contains_key(&name),
             };
             assert!(!is_there && !machine.links.contains_key(&name), "{op}");
@@ -121,6 +122,7 @@ pub fn carry_out(machine: &mut Observed, op: &Op) {
             machine.addresses.retain(|address| address.device != name);
             machine.routes.retain(|route| route.via != RouteVia::Device(name.clone()));
         }
+        Op::RemoveElsewhere { name, .. } => assert!(machine.elsewhere.remove(&name).is_some(), "ENODEV: {op}"),
         Op::RemoveRoute(route) => assert!(machine.routes.remove(&route), "ESRCH: {op}"),
         Op::RemoveDataplane => machine.tables = None,
     }

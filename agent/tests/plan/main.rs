@@ -254,6 +254,23 @@ fn the_diff_of_a_first_apply_reads_in_order() {
 }
 
 #[test]
+fn a_device_that_is_in_another_namespace_is_waited_for() {
+    let wanted = desired(&one(true));
+    let machine = Observed { elsewhere: [("lk-t0".to_owned(), 3)].into(), ..Observed::default() };
+    assert_eq!(
+        lines(&diff(&wanted, &machine).unwrap().ops),
+        [
+            "+ route unreachable 10.0.0.0/16 metric 4294967294",
+            "+ route unreachable 10.255.0.0/30 metric 4294967294",
+            "~ tables 0000000000000001",
+            "+ connection lk-t0",
+            "+ link lk-t0 waits for its return from network namespace 3",
+        ]
+    );
+    assert_eq!(lines(&diff(&Desired::default(), &machine).unwrap().ops), ["- link lk-t0 in network namespace 3"]);
+}
+
+#[test]
 fn a_route_around_the_peer_has_a_table_that_passes_it_on() {
     let mut policy = policy(&one(true));
     policy.tunnels[0].routes = vec![net("0.0.0.0/0"), net("10.2.0.0/16")];
