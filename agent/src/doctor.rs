@@ -71,6 +71,8 @@ pub struct Report {
 pub struct Scope {
     /// `[mark] mask`.
     pub mask: Option<u32>,
+    /// `[mark] outer`; 0 for none.
+    pub outer: u32,
     /// Those of the file, and those of the box with our alias.
     pub devices: BTreeSet<String>,
     /// In the file's order.
@@ -137,6 +139,7 @@ impl Scope {
         };
         Self {
             mask: Some(policy.mark_mask),
+            outer: policy.mark_outer,
             devices: policy.tunnels.iter().filter(|of| is_device(of)).map(|of| of.device.name.clone()).collect(),
             tunnels: tunnels.collect(),
             ports: policy.ports.iter().map(|port| (port.name.clone(), xdp(port))).collect(),
@@ -218,6 +221,7 @@ pub(crate) mod tests {
     pub fn scope() -> Scope {
         Scope {
             mask: Some(0xff),
+            outer: 0,
             devices: ["lk-b7".to_owned()].into(),
             tunnels: vec![Tunnel {
                 name: "b7".into(),

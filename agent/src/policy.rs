@@ -49,6 +49,8 @@ pub const MIN_MEMORY: u64 = 32 << 20;
 pub struct Policy {
     /// The fwmark bits that are ours: contiguous, not zero.
     pub mark_mask: u32,
+    /// The fwmark bits, none of `mark_mask`, that IKE and ESP packets have as they leave and nothing else has; 0 for none.
+    pub mark_outer: u32,
     /// Where `/metrics` and the page at `/` are served; `None` serves nothing.
     pub metrics_listen: Option<SocketAddr>,
     /// The web-config file of that listener.

@@ -297,6 +297,7 @@ pub(crate) mod tests {
         };
         Policy {
             mark_mask: 0xff,
+            mark_outer: 0,
             metrics_listen: None,
             web_config: None,
             latency_every: None,

@@ -60,6 +60,7 @@ fn problems() -> Vec<Problem> {
         Problem::FallbackLoop { class: s("a"), chain: s("a -> b -> a") },
         Problem::MaskZero,
         Problem::MaskGaps { mask: 0x101 },
+        Problem::OuterOfLanes { outer: 0x103, mask: 0xff },
         Problem::MaskSmall { mask: 0x300, room: 3, object: object.clone(), lanes: 4 },
         Problem::MaskClasses { mask: 0x300, room: 3, classes: 4, object: s("port \"lan0\"") },
         Problem::PortIsDevice { object: s("port \"lk-a\""), tunnel: other(), first: place() },

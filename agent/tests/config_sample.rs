@@ -187,7 +187,11 @@ fn a_key_left_out_has_the_default_that_the_sample_says() {
     let (first, second) = (&written.tunnels[0], &written.tunnels[1]);
     assert_eq!(first.replay_window, second.replay_window);
     assert_eq!(first.device.mtu, second.device.mtu);
-    let bare = SAMPLE.replace("\n[mark]", "\n#").replace("\nmask", "\n#").replace("\n[metrics]", "\n#");
+    let bare = SAMPLE
+        .replace("\n[mark]", "\n#")
+        .replace("\nmask", "\n#")
+        .replace("\nouter =", "\n#")
+        .replace("\n[metrics]", "\n#");
     let bare = bare
         .replace("\nlisten", "\n#")
         .replace("\nweb-config", "\n#")

@@ -93,7 +93,7 @@ fn desired() -> Desired {
         let table = Table::Around(length);
         desired.routes.insert(Route { destination, via: RouteVia::Throw, metric, table });
         let ipv4 = destination.addr().is_ipv4();
-        desired.rules.extend([Asks::Longer, Asks::Table].map(|asks| Rule { ipv4, length, asks }));
+        desired.rules.extend([Asks::Longer, Asks::Table { but: 0 }].map(|asks| Rule { ipv4, length, asks }));
     }
     for lane in 0..2 {
         for any in ["0.0.0.0/0", "::/0"] {

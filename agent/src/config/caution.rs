@@ -187,7 +187,8 @@ impl Caution {
                 "add the prefix to remote-ts on this end and to local-ts on the other".to_owned()
             }
             Self::ClientsRouted { .. } => {
-                "give its device a vrf, take narrower routes, or see that a rule of yours keeps IKE and ESP out".to_owned()
+                "give its device a vrf, take narrower routes, or have IKE and ESP marked and name the mark: outer = 0x00002000 in [mark]"
+                    .to_owned()
             }
             Self::MetricsOpen { .. } => {
                 "add web-config = \"/etc/lanekeeper/web.yml\" with TLS and passwords or client certificates, or listen on 127.0.0.1"

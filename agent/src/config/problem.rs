@@ -173,6 +173,14 @@ pub enum Problem {
         /// As written.
         mask: u32,
     },
+    /// Bits by which a lane's packet would pass for ESP.
+    #[error("[mark]: outer {outer:#010x} has bits of mask {mask:#010x}, by which lanes are chosen")]
+    OuterOfLanes {
+        /// As written.
+        outer: u32,
+        /// As written, or the default.
+        mask: u32,
+    },
     /// More lanes than marks.
     #[error("[mark]: mask {mask:#010x} is too small: it has {room} marks, and {object} needs {lanes}")]
     MaskSmall {

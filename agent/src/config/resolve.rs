@@ -32,6 +32,7 @@ pub fn resolve(document: &Document, sources: &[Source], facts: &Facts, findings:
     let tenant_names = Names::gather(document.tenants.iter().map(|tenant| (&tenant.name, &tenant.object)), findings);
     let tunnel_names = Names::gather(document.tunnels.iter().map(|tunnel| (&tunnel.name, &tunnel.object)), findings);
     let mark_mask = mark::resolve(document, findings);
+    let mark_outer = mark::outer(document, mark_mask, findings);
     let classes = classes::resolve(document, &class_names, findings);
     let tenants = tenants::resolve(document, &class_names, &tunnel_names, findings);
     let default_class = default_class(document, &class_names, findings);
@@ -47,6 +48,7 @@ pub fn resolve(document: &Document, sources: &[Source], facts: &Facts, findings:
     web::check(document, facts, metrics_listen, findings);
     let policy = Policy {
         mark_mask,
+        mark_outer,
         metrics_listen,
         web_config: document.web_config().map(|file| files::resolve(sources, file)),
         latency_every: document

@@ -60,6 +60,7 @@ pub fn findings(charon: Option<&Charon>, scope: &Scope) -> Vec<Finding> {
     if let Some(settings) = &charon.settings {
         findings.extend(routes(settings));
         findings.extend(virtual_ips(settings, scope));
+        findings.extend(outer_mark(settings, scope));
     }
     findings
 }
@@ -91,6 +92,27 @@ fn virtual_ips(settings: &Settings, scope: &Scope) -> Option<Finding> {
         );
         let file = settings.file.as_deref().unwrap_or("strongswan.conf");
         let cure = format!("set install_virtual_ip = no in section charon of {file} and restart charon");
+        Finding::advise(CHECK, problem, cure)
+    })
+}
+
+/// Without their mark the packets of IKE are asked for routes around peers like any others.
+fn outer_mark(settings: &Settings, scope: &Scope) -> Option<Finding> {
+    const SETTING: &str = "charon.plugins.socket-default.fwmark";
+    let outer = scope.outer;
+    let marks = settings.get(SETTING).map(|text| text.split('/').next().unwrap_or_default().trim());
+    let value = marks.and_then(|text| match text.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
+    });
+    (value.unwrap_or(0) & outer != outer).then(|| {
+        let problem = format!(
+            "IKE packets leave without the mark that [mark] outer names, {outer:#x}: those to a peer that has moved, or that comes from \
+             anywhere, are routed into tunnels"
+        );
+        let file = settings.file.as_deref().unwrap_or("strongswan.conf");
+        let cure =
+            format!("set fwmark = {outer:#x} in section charon.plugins.socket-default of {file} and restart charon");
         Finding::advise(CHECK, problem, cure)
     })
 }
@@ -172,6 +194,32 @@ mod tests {
         for fine in ["install_virtual_ip = no", "install_virtual_ip_on = lk-b7"] {
             assert_eq!(said(&format!("charon {{ {fine} }}"), &scope), [] as [&str; 0]);
         }
+    }
+
+    #[test]
+    fn ike_has_the_mark_that_the_file_names() {
+        let with = |outer, text: &str| {
+            let mut settings = Settings::of("/etc/strongswan.conf");
+            settings.read(text, &mut |_| Vec::new());
+            said(&findings(
+                Some(&Charon { settings: Some(settings), ..Charon::default() }),
+                &Scope { outer, ..scope() },
+            ))
+        };
+        let fwmark = |value: &str| format!("charon {{ plugins {{ socket-default {{ fwmark = {value} }} }} }}");
+        assert_eq!(with(0, ""), [""; 0]);
+        for fine in ["0x2000", "8192", "0x2000/0x2000", "0x3000"] {
+            assert_eq!(with(0x2000, &fwmark(fine)), [""; 0]);
+        }
+        assert_eq!(
+            with(0x2000, ""),
+            [
+                "IKE packets leave without the mark that [mark] outer names, 0x2000: those to a peer that has moved, or that comes from \
+              anywhere, are routed into tunnels -> set fwmark = 0x2000 in section charon.plugins.socket-default of \
+              /etc/strongswan.conf and restart charon"
+            ]
+        );
+        assert_eq!(with(0x3000, &fwmark("0x2000")).len(), 1);
     }
 
     #[test]

@@ -23,6 +23,7 @@ pub fn policy() -> Policy {
     };
     Policy {
         mark_mask: 0xff,
+        mark_outer: 0,
         metrics_listen: None,
         web_config: None,
         latency_every: None,

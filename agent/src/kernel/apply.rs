@@ -301,7 +301,7 @@ mod tests {
                 "; this kernel lacks ESP or the cipher: load the modules esp4, esp6 and the cipher's",
             ),
             (
-                Op::AddRule(Rule { ipv4: true, length: 0, asks: Asks::Table }),
+                Op::AddRule(Rule { ipv4: true, length: 0, asks: Asks::Table { but: 0 } }),
                 libc::EOPNOTSUPP,
                 "; this kernel has no policy routing (CONFIG_IP_MULTIPLE_TABLES), which a route around a peer's own address takes",
             ),

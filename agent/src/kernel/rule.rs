@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::route::RouteProtocol;
-use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
+use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::netlink::{Failure, Netlink};
@@ -58,7 +58,11 @@ fn message(rule: Rule) -> RuleMessage {
         Asks::Longer | Asks::LongerThanMarked => {
             message.attributes.push(RuleAttribute::SuppressPrefixLen(rule.length.into()));
         }
-        Asks::Table => {}
+        Asks::Table { but: 0 } => {}
+        Asks::Table { but } => {
+            message.header.flags = RuleFlags::Invert;
+            message.attributes.extend([RuleAttribute::FwMark(but), RuleAttribute::FwMask(but)]);
+        }
         Asks::Marked { mark, .. } => {
             message.attributes.extend([RuleAttribute::FwMark(mark.value), RuleAttribute::FwMask(mark.mask)]);
         }
@@ -78,6 +82,7 @@ fn read(message: &RuleMessage) -> Option<Rule> {
     }
     let (mut table, mut suppress, mut priority) = (u32::from(message.header.table), None, 0);
     let mut mark = Mark::default();
+    let inverted = message.header.flags.contains(RuleFlags::Invert);
     for attribute in &message.attributes {
         match attribute {
             RuleAttribute::Table(number) => table = *number,
@@ -92,7 +97,9 @@ fn read(message: &RuleMessage) -> Option<Rule> {
         (Table::Main, Some(length)) if priority < AROUND_RULES => (length, Asks::LongerThanMarked),
         (Table::Main, Some(length)) => (length, Asks::Longer),
         (Table::Marked { class, length }, _) => (length, Asks::Marked { mark, class }),
-        (Table::Around(length), _) => (length, Asks::Table),
+        (Table::Around(length), _) if mark == Mark::default() => (length, Asks::Table { but: 0 }),
+        (Table::Around(length), _) if inverted && mark.value == mark.mask => (length, Asks::Table { but: mark.value }),
+        (Table::Around(_), _) => return None,
         (Table::Main, None) | (Table::Vrf(_), _) => return None,
     };
     Some(Rule { ipv4, length, asks }).filter(|rule| length <= 128 && rule.priority() == priority)
@@ -107,7 +114,9 @@ mod tests {
         for (ipv4, longest) in [(true, 32), (false, 128)] {
             for length in [0, 1, 8, longest] {
                 let marked = Asks::Marked { mark: Mark::new(0x300, 0xff00), class: 3 };
-                for asks in [Asks::Longer, Asks::Table, Asks::LongerThanMarked, marked] {
+                for asks in
+                    [Asks::Longer, Asks::Table { but: 0 }, Asks::Table { but: 0x3000 }, Asks::LongerThanMarked, marked]
+                {
                     let rule = Rule { ipv4, length, asks };
                     assert_eq!(read(&message(rule)), Some(rule));
                 }
@@ -117,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_rule_of_another_program_is_not_ours() {
-        let mut other = message(Rule { ipv4: true, length: 0, asks: Asks::Table });
+        let mut other = message(Rule { ipv4: true, length: 0, asks: Asks::Table { but: 0 } });
         other.attributes.retain(|attribute| !matches!(attribute, RuleAttribute::Protocol(_)));
         assert_eq!(read(&other), None);
     }

@@ -98,7 +98,7 @@ impl Rule {
     pub fn priority(self) -> u32 {
         let (first, behind) = match self.asks {
             Asks::Longer => (AROUND_RULES, 0),
-            Asks::Table => (AROUND_RULES, 1),
+            Asks::Table { .. } => (AROUND_RULES, 1),
             Asks::LongerThanMarked => (MARK_RULES, 0),
             Asks::Marked { .. } => (MARK_RULES, 1),
         };
@@ -109,7 +109,7 @@ impl Rule {
     pub fn table(self) -> Table {
         match self.asks {
             Asks::Longer | Asks::LongerThanMarked => Table::Main,
-            Asks::Table => Table::Around(self.length),
+            Asks::Table { .. } => Table::Around(self.length),
             Asks::Marked { class, .. } => Table::Marked { class, length: self.length },
         }
     }
@@ -121,7 +121,8 @@ impl fmt::Display for Rule {
         write!(f, "rule {family} priority {} table {}", self.priority(), self.table().number())?;
         match self.asks {
             Asks::Longer | Asks::LongerThanMarked => write!(f, " suppress_prefixlength {}", self.length),
-            Asks::Table => Ok(()),
+            Asks::Table { but: 0 } => Ok(()),
+            Asks::Table { but } => write!(f, " not fwmark {but:#x}/{but:#x}"),
             Asks::Marked { mark, .. } => write!(f, " fwmark {mark}"),
         }
     }
@@ -134,7 +135,10 @@ pub enum Asks {
     /// The main table, for routes of longer prefixes (FRA_SUPPRESS_PREFIXLEN).
     Longer,
     /// The table itself.
-    Table,
+    Table {
+        /// Bits of the mark that IKE and ESP packets have, for which it is not asked; 0 for none.
+        but: u32,
+    },
     /// The main table, as before a table of routes around peers, before those that are chosen by the mark.
     LongerThanMarked,
     /// The table of a class's GRE devices, for packets with this mark: that of the class, or of one that it carries.

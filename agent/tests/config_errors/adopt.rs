@@ -213,9 +213,13 @@ gw.toml:11:66: error: tunnel "branch-7": device: mtu 1200 is too small for IPv6,
 
 /// What is said of the fine config, adopted, for clients from anywhere, with more in its tunnel.
 fn clients(more: &str) -> String {
+    said(&of_clients(more))
+}
+
+fn of_clients(more: &str) -> String {
     let children = "[{ class = \"voice\", names = \"voice*\" }, { class = \"default\", names = \"rest\" }]";
     let adopt = format!("adopt = {{ connection = \"office\", children = {children} }}");
-    said(&FINE.replacen(IKE, &adopt, 1).replacen("remote = \"192.0.2.2\"", &format!("remote = \"any\"{more}"), 1))
+    FINE.replacen(IKE, &adopt, 1).replacen("remote = \"192.0.2.2\"", &format!("remote = \"any\"{more}"), 1)
 }
 
 #[test]
@@ -238,12 +242,18 @@ gw.toml:8:10: error: tunnel "branch-7": remote "%any" is not an IP address
 }
 
 #[test]
+fn a_default_route_beside_clients_whose_packets_are_marked_is_fine() {
+    let everywhere = of_clients("\nroutes = [\"0.0.0.0/0\", \"::/0\"]");
+    same(&said(&format!("{everywhere}[mark]\nouter = 0x2000\n")), "");
+}
+
+#[test]
 fn a_default_route_beside_clients_from_anywhere_is_warned_of() {
     same(
         &clients("\nroutes = [\"10.0.0.0/8\", \"0.0.0.0/0\", \"::/0\"]"),
         r#"
 gw.toml:9:25: warning: tunnel "branch-7": IKE and ESP to clients of tunnel "branch-7", which are anywhere, would enter it by route 0.0.0.0/0
-    give its device a vrf, take narrower routes, or see that a rule of yours keeps IKE and ESP out
+    give its device a vrf, take narrower routes, or have IKE and ESP marked and name the mark: outer = 0x00002000 in [mark]
 "#,
     );
 }

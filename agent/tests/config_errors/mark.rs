@@ -48,6 +48,18 @@ gw.toml:15:8: error: [mark]: mask 0x00000101 is not one row of bits
 }
 
 #[test]
+fn the_mark_of_esp_has_none_of_the_bits_of_lanes() {
+    same(&with("[mark]\nouter = 0x3000\n"), "");
+    same(
+        &with("[mark]\nouter = 0x180\n"),
+        r#"
+gw.toml:15:9: error: [mark]: outer 0x00000180 has bits of mask 0x000000ff, by which lanes are chosen
+    take bits that nothing else sets, as 0x00002000
+"#,
+    );
+}
+
+#[test]
 fn a_mask_over_its_neighbours_is_a_warning() {
     same(
         &with(

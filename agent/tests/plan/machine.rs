@@ -205,7 +205,7 @@ pub fn lookup_marked(machine: &Observed, to: IpAddr, marked: u32) -> Option<&Rou
     rules.sort_by_key(|rule| rule.priority());
     let asked = rules.into_iter().map(|rule| match rule.asks {
         Asks::Longer | Asks::LongerThanMarked => longest(rule.table(), Some(rule.length)),
-        Asks::Table => longest(rule.table(), None),
+        Asks::Table { but } => longest(rule.table(), None).filter(|_| but == 0 || marked & but != but),
         Asks::Marked { mark, .. } => longest(rule.table(), None).filter(|_| marked & mark.mask == mark.value),
     });
     let mut found = asked.chain([longest(Table::Main, None)]).flatten();

@@ -205,6 +205,7 @@ pub fn policy(sketch: &Sketch) -> Policy {
         .collect();
     Policy {
         mark_mask: sketch.mask,
+        mark_outer: 0,
         metrics_listen: None,
         web_config: None,
         vici: "/run/charon.vici".into(),

@@ -148,6 +148,7 @@ pub fn policy(family: &Family, rules: usize) -> Policy {
     let networks = (rules / 4).max(8);
     Policy {
         mark_mask: mask,
+        mark_outer: 0,
         metrics_listen: None,
         web_config: None,
         latency_every: None,

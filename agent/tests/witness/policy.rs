@@ -126,6 +126,7 @@ pub fn policy(random: &mut Random) -> Policy {
     }
     Policy {
         mark_mask: mask,
+        mark_outer: 0,
         metrics_listen: None,
         web_config: None,
         latency_every: None,

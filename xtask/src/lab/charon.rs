@@ -62,7 +62,7 @@ impl Charon {
         let charon = place(CHARON)?;
         place(SWANCTL)?;
         let (conf, socket, log) = (conf(folder), vici(folder), folder.join("charon.log"));
-        fs::write(&conf, configuration(&socket, &log, plane))?;
+        fs::write(&conf, configuration(folder, &socket, &log, plane))?;
         let _ = fs::remove_file(&socket);
         // /var/run is its own, for the pid file; the namespace stays reachable because it is entered first.
         let mut command = ns.command(&charon.to_string_lossy());
@@ -150,7 +150,8 @@ fn unpacked(root: &Path, program: &str, folder: &Path) -> Result<PathBuf> {
     Ok(script)
 }
 
-fn configuration(socket: &Path, log: &Path, plane: Plane) -> String {
+/// What a test wants beside it comes from files below strongswan.d in `folder`.
+fn configuration(folder: &Path, socket: &Path, log: &Path, plane: Plane) -> String {
     // Of two planes the first has the SAs.
     let before = match plane {
         Plane::Kernel => "",
@@ -180,7 +181,9 @@ fn configuration(socket: &Path, log: &Path, plane: Plane) -> String {
 swanctl {{
     load = {READERS}
 }}
+include {more}/*.conf
 ",
+        more = folder.join("strongswan.d").display(),
         socket = socket.display(),
         log = log.display()
     )

@@ -19,13 +19,18 @@ pub struct Mark {
     /// through untouched.
     #[schemars(with = "Option<u32>", extend("default" = 255))]
     pub mask: Option<At<u32>>,
+    /// Bits beside those of `mask` that IKE and ESP packets have as they leave, by `set_mark_out` in swanctl.conf and
+    /// `charon.plugins.socket-default.fwmark` in strongswan.conf: they are not asked for routes around peers, wherever their peer
+    /// is. Without it those routes know the peers' addresses that the file names.
+    #[schemars(with = "Option<u32>", range(min = 1))]
+    pub outer: Option<At<u32>>,
     #[schemars(skip)]
     pub(crate) spot: Spot,
 }
 
 impl Mark {
     pub(super) fn read(table: &mut Table<'_, '_, '_, '_>) -> Self {
-        Self { mask: table.number("mask", 0..=u32::MAX), spot: table.spot }
+        Self { mask: table.number("mask", 0..=u32::MAX), outer: table.number("outer", 1..=u32::MAX), spot: table.spot }
     }
 }
 

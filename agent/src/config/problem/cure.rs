@@ -35,6 +35,7 @@ impl Problem {
                 let whole = (u32::MAX << mask.trailing_zeros()) & (u32::MAX >> mask.leading_zeros());
                 Some(format!("did you mean {whole:#010x}?"))
             }
+            Self::OuterOfLanes { .. } => Some("take bits that nothing else sets, as 0x00002000".to_owned()),
             Self::MaskSmall { mask, lanes, .. } => Some(wider(*mask, *lanes, "lanes")),
             Self::MaskClasses { mask, classes, .. } => Some(wider(*mask, *classes, "classes")),
             Self::PortIsDevice { .. } => Some(

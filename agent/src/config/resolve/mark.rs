@@ -41,6 +41,15 @@ pub fn resolve(document: &Document, findings: &mut Findings<'_>) -> u32 {
     value
 }
 
+/// The bits of IKE and ESP packets, with an error where lanes have some of them; 0 for none.
+pub fn outer(document: &Document, mask: u32, findings: &mut Findings<'_>) -> u32 {
+    let Some(outer) = document.mark.as_ref().and_then(|mark| mark.outer.as_ref()) else { return 0 };
+    if outer.value & mask != 0 {
+        findings.problem(outer.spot, Problem::OuterOfLanes { outer: outer.value, mask });
+    }
+    outer.value
+}
+
 /// Whether the bits that are set are neighbours.
 pub fn is_one_row(mask: u32) -> bool {
     let row = mask >> mask.trailing_zeros().min(31);

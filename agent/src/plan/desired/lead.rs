@@ -49,6 +49,14 @@ pub enum LeftOut {
     },
 }
 
+/// By what IKE and ESP packets are known, which are to stay out of the tunnels.
+struct Outside {
+    /// Where they go.
+    peers: BTreeSet<IpAddr>,
+    /// Bits of their mark; 0 for none.
+    mark: u32,
+}
+
 impl Desired {
     /// Makes devices, addresses, routes and rules anew, with what is known of the inside of SAs by now.
     pub fn lead(&mut self, policy: &Policy) {
@@ -57,6 +65,7 @@ impl Desired {
         (self.links, self.attached, self.tuns) = Default::default();
         policy.tunnels.iter().for_each(|tunnel| self.add_devices(tunnel));
         let peers: BTreeSet<IpAddr> = policy.tunnels.iter().filter_map(Tunnel::peer).collect();
+        let outside = Outside { peers, mark: policy.mark_outer };
         let mut holders: Holders<'_> = BTreeMap::new();
         for tunnel in &policy.tunnels {
             // Of the devices of several lanes the first has them: more than one would have the same network.
@@ -66,16 +75,16 @@ impl Desired {
                 self.addresses.extend(tunnel.device.addresses.iter().map(of_device));
             }
             for address in &tunnel.device.addresses {
-                self.block_network(tunnel, address.trunc(), &peers);
+                self.block_network(tunnel, address.trunc(), &outside);
             }
             // Of several devices none has what is behind all of them.
             let into = Some(tunnel.device.name.as_str()).filter(|_| !tunnel.device.is_each());
             for &destination in &tunnel.routes {
                 holders.insert((tunnel.device.vrf.as_deref(), destination), tunnel);
-                self.add_route(tunnel, destination, into, &peers);
+                self.add_route(tunnel, destination, into, &outside);
             }
             if tunnel.has_lane_devices() {
-                self.lead_by_mark(policy, tunnel, &peers);
+                self.lead_by_mark(policy, tunnel, &outside);
             }
         }
         if policy.tunnels.iter().all(|tunnel| tunnel.inside().is_none()) {
@@ -84,8 +93,8 @@ impl Desired {
         let (addresses, routes, in_vrfs) = (self.addresses.clone(), self.routes.clone(), self.vrf_prefixes());
         let written = holders.clone();
         for tunnel in &policy.tunnels {
-            self.follow(tunnel, &peers, &mut holders);
-            self.block_gone(tunnel, &peers, &written);
+            self.follow(tunnel, &outside, &mut holders);
+            self.block_gone(tunnel, &outside, &written);
         }
         self.followed = Followed {
             addresses: self.addresses.difference(&addresses).cloned().collect(),
@@ -97,7 +106,7 @@ impl Desired {
 
     /// Of a tunnel with a device for each class: what has the mark of a class, or of one that it carries, is routed into its
     /// device. The main table leads into the first one, which has all else, and drops what is not its class's.
-    fn lead_by_mark(&mut self, policy: &Policy, tunnel: &Tunnel, peers: &BTreeSet<IpAddr>) {
+    fn lead_by_mark(&mut self, policy: &Policy, tunnel: &Tunnel, Outside { peers, .. }: &Outside) {
         let shift = policy.mark_mask.trailing_zeros().min(31);
         let devices = tunnel.devices();
         for &destination in &tunnel.routes {
@@ -124,12 +133,12 @@ impl Desired {
 
     /// The network of a device's address is routed into it by the kernel, and by nobody once it is gone: behind that, too,
     /// stands a route to nowhere. What is on every link has no such network.
-    fn block_network(&mut self, tunnel: &Tunnel, network: IpNet, peers: &BTreeSet<IpAddr>) {
+    fn block_network(&mut self, tunnel: &Tunnel, network: IpNet, outside: &Outside) {
         let is_link_local = matches!(network, IpNet::V6(network) if network.addr().is_unicast_link_local());
         let is_host = network.prefix_len() == network.max_prefix_len();
-        let has_peer = tunnel.device.vrf.is_none() && peers.iter().any(|peer| network.contains(peer));
+        let has_peer = tunnel.device.vrf.is_none() && outside.peers.iter().any(|peer| network.contains(peer));
         if !is_link_local && !is_host && !has_peer && network.prefix_len() > 0 {
-            self.add_route(tunnel, network, None, peers);
+            self.add_route(tunnel, network, None, outside);
         }
     }
 
@@ -141,7 +150,7 @@ impl Desired {
     }
 
     /// What the file gives a prefix has it, and of several tunnels the first.
-    fn follow<'p>(&mut self, tunnel: &'p Tunnel, peers: &BTreeSet<IpAddr>, holders: &mut Holders<'p>) {
+    fn follow<'p>(&mut self, tunnel: &'p Tunnel, outside: &Outside, holders: &mut Holders<'p>) {
         let Some(inside) = tunnel.inside() else { return };
         let given = |device: &str, address: &IpAddr| Address { device: device.to_owned(), address: (*address).into() };
         if tunnel.device.is_each() {
@@ -154,13 +163,13 @@ impl Desired {
         let vrf = tunnel.device.vrf.as_deref();
         for &prefix in &inside.now.routes {
             let name = || tunnel.name.clone();
-            if is_peers(tunnel, &prefix, peers) {
+            if is_peers(tunnel, &prefix, outside) {
                 self.left_out.insert(LeftOut::Peer { prefix, tunnel: name() });
                 continue;
             }
             let holder = *holders.entry((vrf, prefix)).or_insert(tunnel);
             if holder.name == tunnel.name {
-                self.add_route(tunnel, prefix, tunnel.device_of(&prefix), peers);
+                self.add_route(tunnel, prefix, tunnel.device_of(&prefix), outside);
             } else {
                 self.left_out.insert(LeftOut::Taken { prefix, tunnel: name(), other: holder.name.clone() });
             }
@@ -168,14 +177,14 @@ impl Desired {
     }
 
     /// What no SA is for any more is unreachable, unless a prefix that the file gives the tunnel takes care of it.
-    fn block_gone(&mut self, tunnel: &Tunnel, peers: &BTreeSet<IpAddr>, written: &Holders<'_>) {
+    fn block_gone(&mut self, tunnel: &Tunnel, outside: &Outside, written: &Holders<'_>) {
         let vrf = tunnel.device.vrf.as_deref();
         for prefix in tunnel.inside().into_iter().flat_map(|inside| &inside.gone) {
             let around = written.iter().filter(|((of, around), _)| *of == vrf && around.contains(prefix));
             let nearest = around.max_by_key(|((_, around), _)| around.prefix_len());
             let is_routed = nearest.is_some_and(|(_, holder)| holder.name == tunnel.name);
-            if !is_routed && !is_peers(tunnel, prefix, peers) {
-                self.add_route(tunnel, *prefix, None, peers);
+            if !is_routed && !is_peers(tunnel, prefix, outside) {
+                self.add_route(tunnel, *prefix, None, outside);
             }
         }
     }
@@ -186,20 +195,24 @@ impl Desired {
     /// A VRF's table is not asked for IKE and ESP, which go by the WAN's, and so may have any route.
     ///
     /// Where it leads `into` no device, there is the route to nowhere alone.
-    fn add_route(&mut self, tunnel: &Tunnel, destination: IpNet, into: Option<&str>, peers: &BTreeSet<IpAddr>) {
+    fn add_route(&mut self, tunnel: &Tunnel, destination: IpNet, into: Option<&str>, outside: &Outside) {
         if let Some(vrf) = &tunnel.device.vrf {
             let device = into.map(str::to_owned);
             self.vrf_routes.entry(vrf.clone()).or_default().insert((destination, device));
             return;
         }
         let inside: Vec<IpNet> =
-            peers.iter().filter(|peer| destination.contains(*peer)).map(|&peer| peer.into()).collect();
+            outside.peers.iter().filter(|peer| destination.contains(*peer)).map(|&peer| peer.into()).collect();
         let length = destination.prefix_len();
         let table = if inside.is_empty() && length > 0 { Table::Main } else { Table::Around(length) };
         self.routes.extend(blocked(destination, into, table));
         if table != Table::Main {
             let ipv4 = destination.addr().is_ipv4();
-            self.rules.extend([Asks::Longer, Asks::Table].map(|asks| Rule { ipv4, length, asks }));
+            self.rules.extend([Asks::Longer, Asks::Table { but: outside.mark }].map(|asks| Rule {
+                ipv4,
+                length,
+                asks,
+            }));
         }
         for peer in inside {
             self.routes.insert(Route { destination: peer, via: RouteVia::Throw, metric: metric(&peer), table });
@@ -218,8 +231,10 @@ fn elsewhere<'p>(policy: &'p Policy, peers: &'p BTreeSet<IpAddr>) -> impl Iterat
 type Holders<'p> = BTreeMap<(Option<&'p str>, IpNet), &'p Tunnel>;
 
 /// Whether it is a peer's own address, in the tables that ESP is routed by.
-fn is_peers(tunnel: &Tunnel, prefix: &IpNet, peers: &BTreeSet<IpAddr>) -> bool {
-    tunnel.device.vrf.is_none() && prefix.prefix_len() == prefix.max_prefix_len() && peers.contains(&prefix.addr())
+fn is_peers(tunnel: &Tunnel, prefix: &IpNet, outside: &Outside) -> bool {
+    tunnel.device.vrf.is_none()
+        && prefix.prefix_len() == prefix.max_prefix_len()
+        && outside.peers.contains(&prefix.addr())
 }
 
 /// A route into a device, if any, and the one to nowhere behind it.

@@ -102,8 +102,12 @@ fn check_owned(document: &Document, findings: &mut Findings<'_>) {
     }
 }
 
-/// Where all other addresses of the world are routed into a tunnel, so are those of clients that come from anywhere.
+/// Where all other addresses of the world are routed into a tunnel, so are those of clients that come from anywhere, unless their
+/// packets are told by a mark.
 pub fn check_clients(document: &Document, findings: &mut Findings<'_>) {
+    if document.mark.as_ref().is_some_and(|mark| mark.outer.is_some()) {
+        return;
+    }
     for (of, local) in
         document.tunnels.iter().filter_map(|tunnel| Some((tunnel.any.map(|_| tunnel)?, tunnel.local.as_ref()?)))
     {

@@ -1,5 +1,4 @@
-//! Roadwarriors: clients from anywhere share one adopted connection and one device. Each has its own CHILD_SA of each lane, found by
-//! the lane's mark and its virtual IP; they come and go, and nobody else notices.
+//! The stage: a gateway with an agent, and a charon that is all clients.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,40 +7,38 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use xtask::lab::capture::Capture;
-use xtask::lab::gateways::{Gateways, LANES_UP};
+use xtask::lab::gateways::Gateways;
 use xtask::lab::scenario::{Class, DEVICE, IF_ID, Keying, PSK, Scenario, TUNNEL};
 use xtask::lab::swanctl;
-use xtask::lab::traffic::{Flow, Traffic, assert_whole};
-use xtask::lab::{Family, Side, dump, sa};
-use xtask::soak::footprint;
+use xtask::lab::traffic::{Flow, Traffic};
+use xtask::lab::{Family, Side, sa};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_lanekeeper");
 
 /// Lanes in the order of their marks, by the names of their children.
-const LANES: [&str; 3] = ["voice", "bulk", "rest"];
+pub const LANES: [&str; 3] = ["voice", "bulk", "rest"];
 /// Where virtual IPs come from.
-const POOL: &str = "10.66.0.0/24";
+pub const POOL: &str = "10.66.0.0/24";
 /// That of the device's address.
-const NETWORK: &str = "10.255.0.0/30";
+pub const NETWORK: &str = "10.255.0.0/30";
 /// From the event to the kernel's table: two seconds, and as much again for an emulated processor.
-const FOLLOWED: Duration = Duration::from_secs(4);
+pub const FOLLOWED: Duration = Duration::from_secs(4);
 
 /// Clients by their numbers, from 1.
-type Client = u8;
-const CLIENTS: [Client; 3] = [1, 2, 3];
+pub type Client = u8;
+pub const CLIENTS: [Client; 3] = [1, 2, 3];
 
 /// Its outer address; all are B's.
-fn outer(client: Client) -> IpAddr {
+pub fn outer(client: Client) -> IpAddr {
     Ipv4Addr::new(203, 0, 113, 10 + client).into()
 }
 
 /// What the pool gives it, if clients come in the order of their numbers.
-fn inner(client: Client) -> IpAddr {
+pub fn inner(client: Client) -> IpAddr {
     Ipv4Addr::new(10, 66, 0, client).into()
 }
 
-fn child(name: &str, mark: usize, if_id: &str, local_ts: &str, remote_ts: &str) -> String {
+pub fn child(name: &str, mark: usize, if_id: &str, local_ts: &str, remote_ts: &str) -> String {
     format!(
         "{name} {{ local_ts = {local_ts}
             remote_ts = {remote_ts}
@@ -54,18 +51,26 @@ fn child(name: &str, mark: usize, if_id: &str, local_ts: &str, remote_ts: &str) 
     )
 }
 
-fn children(if_id: &str, local_ts: &str, remote_ts: &str) -> String {
+pub fn children(if_id: &str, local_ts: &str, remote_ts: &str) -> String {
     LANES.iter().zip(1..).map(|(name, mark)| child(name, mark, if_id, local_ts, remote_ts)).collect()
 }
 
-fn if_ids(if_id: impl ToString) -> String {
+/// What ESP and IKE of the gateway have, where routes around clients pass them by it.
+pub const OUTER: u32 = 0x2000;
+
+/// The gateway's, for its LAN.
+pub fn of_gateway(if_id: &str) -> String {
+    children(if_id, Side::A.lan(Family::V4), "dynamic")
+}
+
+pub fn if_ids(if_id: impl ToString) -> String {
     let if_id = if_id.to_string();
     format!("if_id_in = {if_id}\n            if_id_out = {if_id}")
 }
 
-/// The gateway's: one connection for whoever has the secret. The if_ids are those of the connection, or of its children.
-fn gateway_conf(of_connection: &str, of_children: &str) -> String {
-    let (ours, lan, id) = (Side::A.outer(Family::V4), Side::A.lan(Family::V4), Side::A.identity());
+/// The gateway's: one connection for whoever has the secret.
+pub fn gateway_conf(of_connection: &str, children: &str) -> String {
+    let (ours, id) = (Side::A.outer(Family::V4), Side::A.identity());
     format!(
         "connections {{ roads {{
             version = 2
@@ -77,15 +82,14 @@ fn gateway_conf(of_connection: &str, of_children: &str) -> String {
                 id = {id} }}
             remote {{ auth = psk
                 id = %any }}
-            children {{ {} }} }} }}
+            children {{ {children} }} }} }}
         pools {{ pool {{ addrs = {POOL} }} }}
-        secrets {{ ike-roads {{ secret = \"{PSK}\" }} }}\n",
-        children(of_children, lan, "dynamic")
+        secrets {{ ike-roads {{ secret = \"{PSK}\" }} }}\n"
     )
 }
 
 /// One charon is all clients: each its own identity, outer address and device.
-fn clients_conf(clients: impl Iterator<Item = Client>) -> String {
+pub fn clients_conf(clients: impl Iterator<Item = Client>) -> String {
     let (gateway, lan, id) = (Side::A.outer(Family::V4), Side::A.lan(Family::V4), Side::A.identity());
     let connection = |client: Client| {
         format!(
@@ -107,10 +111,10 @@ fn clients_conf(clients: impl Iterator<Item = Client>) -> String {
     format!("connections {{ {connections} }}\nsecrets {{ ike-roads {{ secret = \"{PSK}\" }} }}\n")
 }
 
-struct Stage(Gateways);
+pub struct Stage(pub Gateways);
 
 impl Stage {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let scenario = Scenario {
             classes: vec![Class::new("voice").fallback("default"), Class::new("bulk"), Class::new("default")],
             rules: "[[rule]]\nclass = \"voice\"\nprotocol = \"udp\"\ndscp = [\"ef\"]\n\n\
@@ -142,20 +146,20 @@ impl Stage {
              nft add chain inet lanes out '{{ type filter hook postrouting priority -150; }}'\n{devices}"
         );
         stage.0.lab().gateway(Side::B).sh(&script).unwrap();
-        stage.load(Side::A, &gateway_conf("", &if_ids(IF_ID)));
+        stage.load(Side::A, &gateway_conf("", &of_gateway(&if_ids(IF_ID))));
         stage.load(Side::B, &clients_conf(CLIENTS.into_iter()));
         stage
     }
 
-    fn load(&self, side: Side, conf: &str) {
+    pub fn load(&self, side: Side, conf: &str) {
         let file = self.0.lab().files(side).join("swanctl.conf");
         fs::write(&file, conf).unwrap();
         self.swanctl(side, &format!("--load-all --file {}", file.display()));
     }
 
     /// Gives each client a device of its own, by the if_ids that charon gives its IKE_SA.
-    fn separate(&self, unique: &str) {
-        self.load(Side::A, &gateway_conf(&if_ids(unique), ""));
+    pub fn separate(&self, unique: &str) {
+        self.load(Side::A, &gateway_conf(&if_ids(unique), &of_gateway("")));
         let config = self.0.agent_of(Side::A).config();
         let toml = fs::read_to_string(&config).unwrap();
         let toml = toml.replace(&format!("name = {DEVICE:?}"), "name = \"lk-rw%d\"");
@@ -164,8 +168,41 @@ impl Stage {
         fs::write(&config, toml).unwrap();
     }
 
+    /// Has all that the gateway does not know better routed to the clients, who are anywhere, and IKE and ESP marked; the file does
+    /// not know the mark yet.
+    pub fn everywhere(&mut self) {
+        let files = self.0.lab().files(Side::A);
+        fs::create_dir_all(files.join("strongswan.d")).unwrap();
+        let marked = format!("charon {{ plugins {{ socket-default {{ fwmark = {OUTER:#x} }} }} }}\n");
+        fs::write(files.join("strongswan.d/mark.conf"), marked).unwrap();
+        self.0.take_charon(Side::A).unwrap().kill().unwrap();
+        self.0.start_charon(Side::A).unwrap();
+        let marked = format!("{}\n            set_mark_out = {OUTER:#x}/{OUTER:#x}", if_ids(IF_ID));
+        self.load(Side::A, &gateway_conf("", &of_gateway(&marked)));
+        let config = self.0.agent_of(Side::A).config();
+        let toml = fs::read_to_string(&config).unwrap();
+        let pool = format!("{POOL:?}, \"selectors\"");
+        assert!(toml.contains(&pool), "{toml}");
+        fs::write(&config, toml.replace(&pool, &format!("\"0.0.0.0/0\", {pool}"))).unwrap();
+        // A client goes by the address that its route has.
+        let roaming = clients_conf(1..=1).replace(&format!("local_addrs = {}", outer(1)), "local_addrs = %any");
+        self.load(Side::B, &roaming);
+    }
+
+    /// Takes the first client to another outer address.
+    pub fn move_to(&self, from: Option<IpAddr>, to: IpAddr) {
+        let b = self.0.lab().gateway(Side::B);
+        let gateway = Side::A.outer(Family::V4);
+        let way = b.sh("ip -4 route show default").unwrap();
+        let via = way.split_whitespace().skip_while(|word| *word != "via").nth(1).unwrap();
+        b.sh(&format!("ip addr replace {to}/24 dev wan0; ip route replace {gateway}/32 via {via} src {to}")).unwrap();
+        if let Some(from) = from {
+            b.sh(&format!("ip addr del {from}/24 dev wan0")).unwrap();
+        }
+    }
+
     /// Our devices, and what is routed into each.
-    fn devices(&self) -> Vec<(String, Vec<String>)> {
+    pub fn devices(&self) -> Vec<(String, Vec<String>)> {
         let gateway = self.0.lab().gateway(Side::A);
         let list = gateway.sh("ip -o link show type xfrm").unwrap();
         let table = gateway.sh("ip -4 route show proto 76").unwrap();
@@ -181,7 +218,7 @@ impl Stage {
     }
 
     /// Waits until there are so many, and returns those that something is routed into, by what that is.
-    fn wait_for_devices(&self, count: usize, clients: &[Client]) -> Vec<(String, String)> {
+    pub fn wait_for_devices(&self, count: usize, clients: &[Client]) -> Vec<(String, String)> {
         let wanted: Vec<String> = clients.iter().map(|client| inner(*client).to_string()).collect();
         let deadline = Instant::now() + FOLLOWED;
         loop {
@@ -201,7 +238,7 @@ impl Stage {
     }
 
     /// Waits until so many have a device each, with a route of their own into it and one below it, and nobody else has.
-    fn wait_for_crowd(&self, count: usize) {
+    pub fn wait_for_crowd(&self, count: usize) {
         self.wait_for_clients(count as u64, [0, 0, count as u64]);
         let deadline = Instant::now() + FOLLOWED;
         loop {
@@ -220,7 +257,7 @@ impl Stage {
     }
 
     /// A's: the clients' connection adopted, routed by the pool and by what their SAs are for.
-    fn write_config(&self) {
+    pub fn write_config(&self) {
         let config = self.0.agent_of(Side::A).config();
         let toml = fs::read_to_string(&config).unwrap();
         let remote = format!("remote = \"{}\"", Side::B.outer(Family::V4));
@@ -235,27 +272,27 @@ impl Stage {
         fs::write(&config, swanctl::adopting(&toml, adopt).unwrap()).unwrap();
     }
 
-    fn swanctl(&self, side: Side, arguments: &str) -> String {
+    pub fn swanctl(&self, side: Side, arguments: &str) -> String {
         self.0.charon(side).unwrap().swanctl(arguments).unwrap()
     }
 
-    fn connect(&self, client: Client) {
+    pub fn connect(&self, client: Client) {
         for child in LANES {
             self.swanctl(Side::B, &format!("--initiate --ike client-{client} --child {child} --timeout 60"));
         }
     }
 
     /// With one lane of the three.
-    fn come(&self, client: Client) {
+    pub fn come(&self, client: Client) {
         self.swanctl(Side::B, &format!("--initiate --ike client-{client} --child rest --timeout 60"));
     }
 
-    fn leave(&self, client: Client) {
+    pub fn leave(&self, client: Client) {
         self.swanctl(Side::B, &format!("--terminate --ike client-{client}"));
     }
 
     /// A packet of each class to a client's virtual IP, and one back.
-    fn flows(&self, client: Client, count: u64) -> Vec<Flow> {
+    pub fn flows(&self, client: Client, count: u64) -> Vec<Flow> {
         let (lan, b) = (self.0.lab().lan(Side::A), self.0.lab().gateway(Side::B));
         let host = Side::A.host(Family::V4);
         let ports = [(5060, 46), (9000, 0), (7000, 0)];
@@ -283,23 +320,23 @@ impl Stage {
     }
 
     /// What each flow of those clients has received.
-    fn received(&self, clients: &[Client], count: u64) -> Vec<u64> {
+    pub fn received(&self, clients: &[Client], count: u64) -> Vec<u64> {
         let flows: Vec<Flow> = clients.iter().flat_map(|client| self.flows(*client, count)).collect();
         Traffic::run(&flows).unwrap().iter().map(|tally| tally.received).collect()
     }
 
-    /// Packets of each lane, out and in, as the agent counts them.
-    fn counted(&self) -> Vec<(u64, u64)> {
+    /// Packets of the lane of each of these classes, out and in, as the agent counts them.
+    pub fn counted(&self, classes: &[&str]) -> Vec<(u64, u64)> {
         let metrics = self.0.agent_of(Side::A).metrics().unwrap();
         let of = |class, direction| {
             let labels = [("tunnel", TUNNEL), ("class", class), ("lane", "0"), ("direction", direction)];
             metrics.count("lanekeeper_lane_packets_total", &labels)
         };
-        ["voice", "bulk", "default"].map(|class| (of(class, "out"), of(class, "in"))).to_vec()
+        classes.iter().map(|class| (of(class, "out"), of(class, "in"))).collect()
     }
 
     /// Packets that A's kernel has sent to each client by mark, and marks of SAs of other clients: there is none.
-    fn by_kernel(&self, client: Client) -> Vec<(u32, u64)> {
+    pub fn by_kernel(&self, client: Client) -> Vec<(u32, u64)> {
         let mut sent: Vec<(u32, u64)> = sa::list(&self.0.lab().gateway(Side::A))
             .unwrap()
             .into_iter()
@@ -311,11 +348,12 @@ impl Stage {
     }
 
     /// Each class to each client by that client's own SA, and counted for the one lane, both ways.
-    fn assert_each_class_has_its_lane(&self, clients: &[Client]) {
+    pub fn assert_each_class_has_its_lane(&self, clients: &[Client]) {
         let sent: Vec<Vec<(u32, u64)>> = clients.iter().map(|client| self.by_kernel(*client)).collect();
-        let (counted, n) = (self.counted(), clients.len());
+        let classes = ["voice", "bulk", "default"];
+        let (counted, n) = (self.counted(&classes), clients.len());
         assert_eq!(self.received(clients, 10), vec![10; 6 * n]);
-        let now = self.counted().into_iter().zip(counted);
+        let now = self.counted(&classes).into_iter().zip(counted);
         let added: Vec<(u64, u64)> = now.map(|(now, before)| (now.0 - before.0, now.1 - before.1)).collect();
         assert_eq!(added, [(10 * n as u64, 10 * n as u64); 3]);
         for (client, sent) in clients.iter().zip(sent) {
@@ -325,19 +363,19 @@ impl Stage {
         }
     }
 
-    fn status(&self) -> serde_json::Value {
+    pub fn status(&self) -> serde_json::Value {
         serde_json::from_str(&self.0.agent_of(Side::A).must(&["status", "--json"]).unwrap()).unwrap()
     }
 
     /// How many clients the tunnel has, and each lane.
-    fn clients(&self) -> (u64, Vec<u64>) {
+    pub fn clients(&self) -> (u64, Vec<u64>) {
         let status = self.status();
         let tunnel = &status["tunnels"][0];
         let lanes = tunnel["lanes"].as_array().unwrap();
         (tunnel["clients"].as_u64().unwrap(), lanes.iter().map(|lane| lane["clients"].as_u64().unwrap()).collect())
     }
 
-    fn wait_for_clients(&self, clients: u64, lanes: [u64; 3]) {
+    pub fn wait_for_clients(&self, clients: u64, lanes: [u64; 3]) {
         let deadline = Instant::now() + FOLLOWED;
         while self.clients() != (clients, lanes.to_vec()) {
             let log = || format!("{:#}\n{}", self.status(), self.0.agent_of(Side::A).log());
@@ -347,7 +385,7 @@ impl Stage {
     }
 
     /// Routes of ours: `PREFIX` into the device, or `unreachable PREFIX`.
-    fn routes(&self) -> Vec<String> {
+    pub fn routes(&self) -> Vec<String> {
         let text = self.0.lab().gateway(Side::A).sh("ip -4 route show proto 76").unwrap();
         let short = |line: &str| {
             let words: Vec<&str> = line.split_whitespace().collect();
@@ -363,7 +401,7 @@ impl Stage {
     }
 
     /// The pool, and each of these clients, into the device; nothing of those who have gone.
-    fn wait_for_routes(&self, clients: &[Client]) {
+    pub fn wait_for_routes(&self, clients: &[Client]) {
         let addresses = || clients.iter().map(|client| inner(*client).to_string());
         let mut wanted: Vec<String> = addresses().chain([POOL.to_owned()]).collect();
         let unreachable = addresses().chain([POOL, NETWORK].map(str::to_owned));
@@ -376,202 +414,9 @@ impl Stage {
         }
     }
 
-    fn assert_planned(&self) {
+    pub fn assert_planned(&self) {
         let agent = self.0.agent_of(Side::A);
         let plan = agent.must(&["plan", &agent.config().display().to_string()]).unwrap();
         assert_eq!(plan, "nothing to do\n");
     }
-}
-
-#[test]
-fn attach_clients_share_a_device_and_each_lane_is_a_set_of_their_sas() {
-    let mut stage = Stage::new();
-    let machine = |stage: &Stage| stage.0.dump(Side::A).unwrap();
-    let found = machine(&stage);
-    let capture = Capture::start(&stage.0.lab().wan()).unwrap();
-    stage.0.agent(Side::A).start().unwrap();
-    for client in CLIENTS {
-        stage.connect(client);
-    }
-    let up = stage.0.agent(Side::A).wait_for_lanes(3, LANES_UP);
-    up.unwrap_or_else(|error| panic!("{error:#}\n{}", stage.0.agent_of(Side::A).log()));
-    stage.wait_for_clients(3, [3, 3, 3]);
-    stage.wait_for_routes(&CLIENTS);
-    stage.assert_planned();
-
-    stage.assert_each_class_has_its_lane(&CLIENTS);
-    let metrics = stage.0.agent_of(Side::A).metrics().unwrap();
-    assert_eq!(metrics.sum("lanekeeper_tunnel_clients", &[("tunnel", TUNNEL)]) as u64, 3);
-
-    // Keys change and a client leaves, under the traffic of the others: they lose nothing.
-    let flows: Vec<Flow> = [1, 3].into_iter().flat_map(|client| stage.flows(client, 400)).collect();
-    let traffic = Traffic::start(&flows).unwrap();
-    for child in LANES {
-        stage.swanctl(Side::A, &format!("--rekey --child {child}"));
-    }
-    stage.swanctl(Side::A, "--rekey --ike roads");
-    thread::sleep(Duration::from_secs(1));
-    stage.swanctl(Side::B, "--terminate --ike client-2");
-    stage.wait_for_clients(2, [2, 2, 2]);
-    stage.wait_for_routes(&[1, 3]);
-    assert_eq!(stage.by_kernel(2), []);
-    assert_whole(&traffic.finish().unwrap());
-    assert_eq!(stage.received(&[1, 2, 3], 5), [[5; 6], [0; 6], [5; 6]].concat());
-    stage.assert_planned();
-
-    // A client lacks a lane that another has: the lane is up, and the kernel drops what is for the one that lacks it.
-    stage.swanctl(Side::B, "--terminate --ike client-3 --child voice");
-    stage.wait_for_clients(2, [1, 2, 2]);
-    assert_eq!(stage.received(&[1, 3], 5), [5, 5, 5, 5, 5, 5, 0, 5, 5, 0, 5, 5]);
-    // Nobody has it: its class falls back.
-    stage.swanctl(Side::B, "--terminate --ike client-1 --child voice");
-    stage.wait_for_clients(2, [0, 2, 2]);
-    assert_eq!(stage.received(&[1, 3], 5), [5, 5, 5, 0, 5, 5, 5, 5, 5, 0, 5, 5]);
-    stage.assert_planned();
-
-    // The last ones leave, through a restart of the agent, and one comes back.
-    stage.swanctl(Side::B, "--terminate --ike client-1");
-    stage.0.agent(Side::A).kill().unwrap();
-    stage.swanctl(Side::B, "--terminate --ike client-3");
-    stage.0.agent(Side::A).start().unwrap();
-    stage.wait_for_clients(0, [0, 0, 0]);
-    stage.wait_for_routes(&[]);
-    assert_eq!(stage.received(&[1], 5), [0; 6]);
-    stage.connect(1);
-    stage.wait_for_clients(1, [1, 1, 1]);
-    stage.wait_for_routes(&[1]);
-    assert_eq!(stage.received(&[1], 5), [5; 6]);
-    let seen = capture.stop().unwrap();
-    assert!(seen.clear == 0 && seen.esp_total() > 0, "{seen:?}");
-
-    stage.swanctl(Side::B, "--terminate --ike client-1");
-    stage.0.agent(Side::A).stop().unwrap();
-    stage.0.agent_of(Side::A).must(&["down"]).unwrap();
-    assert_eq!(dump::difference(&found, &machine(&stage)), Vec::<String>::new());
-}
-
-#[test]
-fn attach_clients_have_devices_of_their_own_while_they_are_there() {
-    let mut stage = Stage::new();
-    stage.separate("%unique");
-    let machine = |stage: &Stage| stage.0.dump(Side::A).unwrap();
-    let found = machine(&stage);
-    let capture = Capture::start(&stage.0.lab().wan()).unwrap();
-    stage.0.agent(Side::A).start().unwrap();
-    stage.wait_for_devices(0, &[]);
-    let idle = machine(&stage);
-    for client in [1, 2] {
-        stage.connect(client);
-    }
-    stage.wait_for_clients(2, [2, 2, 2]);
-    let before = stage.wait_for_devices(2, &[1, 2]);
-    stage.assert_planned();
-    stage.assert_each_class_has_its_lane(&[1, 2]);
-
-    // One leaves under the traffic of the other, whose keys and IKE_SA change: its device stays, and loses nothing.
-    let traffic = Traffic::start(&stage.flows(1, 300)).unwrap();
-    stage.swanctl(Side::A, "--rekey --child voice");
-    stage.swanctl(Side::A, "--rekey --ike roads");
-    thread::sleep(Duration::from_millis(500));
-    stage.swanctl(Side::B, "--terminate --ike client-2");
-    stage.wait_for_clients(1, [1, 1, 1]);
-    let after = stage.wait_for_devices(1, &[1]);
-    assert_whole(&traffic.finish().unwrap());
-    assert_eq!(after, before[..1]);
-    assert_eq!(stage.received(&[1, 2], 5), [[5; 6], [0; 6]].concat());
-    stage.assert_planned();
-
-    // The last one leaves while no agent runs: nothing of any of them stays.
-    stage.0.agent(Side::A).kill().unwrap();
-    stage.swanctl(Side::B, "--terminate --ike client-1");
-    stage.0.agent(Side::A).start().unwrap();
-    stage.wait_for_devices(0, &[]);
-    assert_eq!(stage.received(&[1], 5), [0; 6]);
-    assert_eq!(dump::difference(&idle, &machine(&stage)), Vec::<String>::new());
-
-    // Two devices each, one for what comes in.
-    stage.separate("%unique-dir");
-    stage.connect(1);
-    stage.wait_for_clients(1, [1, 1, 1]);
-    stage.wait_for_devices(2, &[1]);
-    stage.assert_each_class_has_its_lane(&[1]);
-    let seen = capture.stop().unwrap();
-    assert!(seen.clear == 0 && seen.esp_total() > 0, "{seen:?}");
-    stage.swanctl(Side::B, "--terminate --ike client-1");
-    stage.wait_for_devices(0, &[]);
-    stage.0.agent(Side::A).stop().unwrap();
-    stage.0.agent_of(Side::A).must(&["down"]).unwrap();
-    assert_eq!(dump::difference(&found, &machine(&stage)), Vec::<String>::new());
-}
-
-/// What a variable says, for a run by hand.
-fn asked(variable: &str, otherwise: u64) -> u64 {
-    std::env::var(variable).map_or(otherwise, |value| value.parse().unwrap())
-}
-
-/// Time that a process has had of a processor, in user and kernel mode (proc(5), stat).
-fn processor(id: u32) -> Duration {
-    let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
-    let (_, after) = stat.rsplit_once(')').unwrap();
-    let ticks: u64 = after.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum();
-    Duration::from_millis(10 * ticks)
-}
-
-/// A dozen for 20 s, for a guest's processor is emulated; or as many as are asked for: `cargo xtask guest -- env
-/// LANEKEEPER_CLIENTS=200 LANEKEEPER_SECONDS=300 ...` of this target.
-#[test]
-fn attach_clients_who_come_and_go_at_random_leave_nothing() {
-    let crowd = Client::try_from(asked("LANEKEEPER_CLIENTS", 12)).unwrap();
-    let time = Duration::from_secs(asked("LANEKEEPER_SECONDS", 20));
-    let mut stage = Stage::new();
-    stage.separate("%unique");
-    let others = (1..=crowd).filter(|client| !CLIENTS.contains(client));
-    let addresses: String = others.map(|client| format!("ip addr add {}/24 dev wan0\n", outer(client))).collect();
-    stage.0.lab().gateway(Side::B).sh(&addresses).unwrap();
-    stage.load(Side::B, &clients_conf(1..=crowd));
-    let machine = |stage: &Stage| stage.0.dump(Side::A).unwrap();
-    let found = machine(&stage);
-    let capture = Capture::start(&stage.0.lab().wan()).unwrap();
-    stage.0.agent(Side::A).start().unwrap();
-    // Who comes first brings what stays, such as names of the counters.
-    stage.come(1);
-    stage.wait_for_crowd(1);
-    stage.leave(1);
-    stage.wait_for_crowd(0);
-    let idle = machine(&stage);
-    let before = footprint::read(stage.0.agent_of(Side::A)).unwrap();
-
-    let agent = stage.0.agent_of(Side::A).id().unwrap();
-    let (begin, had) = (Instant::now(), processor(agent));
-    let mut there = BTreeSet::new();
-    let (mut moves, mut most) = (0, 0);
-    // Knuth's MMIX: who moves is the same each time.
-    let mut random: u64 = 7;
-    while begin.elapsed() < time {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let client = 1 + ((random >> 33) % u64::from(crowd)) as Client;
-        if there.remove(&client) {
-            stage.leave(client);
-        } else {
-            stage.come(client);
-            there.insert(client);
-        }
-        (moves, most) = (moves + 1, most.max(there.len()));
-    }
-    stage.wait_for_crowd(there.len());
-    let (took, used) = (begin.elapsed(), processor(agent).saturating_sub(had));
-    let share = 100.0 * used.as_secs_f64() / took.as_secs_f64();
-    println!("{crowd} clients, {moves} moves in {took:.0?}, {most} at once; the agent had {share:.1} % of a processor");
-    assert!(most > usize::from(crowd) / 4, "{most} at once");
-
-    there.into_iter().for_each(|client| stage.leave(client));
-    stage.wait_for_crowd(0);
-    let after = footprint::read(stage.0.agent_of(Side::A)).unwrap();
-    println!("resident before {} KiB, after {} KiB", before.rss, after.rss);
-    assert_eq!(after.counts, before.counts);
-    assert_eq!(dump::difference(&idle, &machine(&stage)), Vec::<String>::new());
-    assert_eq!(capture.stop().unwrap().clear, 0);
-    stage.0.agent(Side::A).stop().unwrap();
-    stage.0.agent_of(Side::A).must(&["down"]).unwrap();
-    assert_eq!(dump::difference(&found, &machine(&stage)), Vec::<String>::new());
 }
