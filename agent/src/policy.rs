@@ -219,7 +219,7 @@ impl Tunnel {
     }
 }
 
-/// In a device's name: the if_id. The kernel has it in patterns of names.
+/// In a device's name: the if_id, or the key of a VTI. The kernel has it in patterns of names.
 pub const EACH: &str = "%d";
 
 /// Longest name of a device: IFNAMSIZ less its zero byte.
@@ -228,10 +228,10 @@ pub const DEVICE_MOST: usize = 15;
 impl Device {
     /// Whether each IKE_SA has one of its own.
     pub fn is_each(&self) -> bool {
-        self.kind == DeviceKind::Xfrm { if_id: 0 }
+        matches!(self.kind, DeviceKind::Xfrm { if_id: 0 } | DeviceKind::Vti { input_key: 0, output_key: 0 })
     }
 
-    /// The name of the one with that if_id; `None` where that is too long for the kernel.
+    /// The name of the one with that if_id or key; `None` where that is too long for the kernel.
     pub fn of(&self, if_id: u32) -> Option<String> {
         let name = self.name.replace(EACH, &if_id.to_string());
         (name.len() <= DEVICE_MOST).then_some(name)
@@ -249,7 +249,7 @@ impl Device {
         };
         let number = name.strip_prefix(before)?.strip_suffix(after)?;
         let if_id = number.parse().ok().filter(|if_id| self.of(*if_id).as_deref() == Some(name))?;
-        Some(DeviceKind::Xfrm { if_id })
+        Some(self.kind.of(if_id))
     }
 }
 
@@ -258,8 +258,8 @@ impl Device {
 pub struct Device {
     /// Kind and what only that kind has.
     pub kind: DeviceKind,
-    /// Its name, at most 15 bytes. With if_id 0 each IKE_SA has a device of its own, whose if_id stands in the place of
-    /// [`EACH`].
+    /// Its name, at most 15 bytes. With if_id or keys 0 each IKE_SA has a device of its own, whose if_id or key stands in the place
+    /// of [`EACH`].
     pub name: String,
     /// Inner MTU in bytes, 576..=65535 (1280 at least where IPv6 addresses or routes are there).
     pub mtu: u32,
@@ -281,7 +281,8 @@ pub enum DeviceKind {
     },
     /// VTI, or VTI6 between IPv6 addresses: one lane, found by keys, which are whole marks of policies and states.
     Vti {
-        /// IFLA_VTI_IKEY: the mark of the policies for what comes in; not zero, unique in the policy.
+        /// IFLA_VTI_IKEY: the mark of the policies for what comes in; unique in the policy. 0 where each IKE_SA has a VTI of its own,
+        /// with the mark that `%unique` gives it.
         input_key: u32,
         /// IFLA_VTI_OKEY: the mark of what leaves, whatever mark the packet has; likewise.
         output_key: u32,

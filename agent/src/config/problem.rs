@@ -464,10 +464,12 @@ pub enum Problem {
         tunnel: String,
     },
     /// A second tunnel between the ends of one whose device, or whose SAs, take all between them.
-    #[error("{object}: {other} has the same local and remote, see {first}, and {why}")]
+    #[error("{object}: {other} has the same {what}, see {first}, and {why}")]
     EndsTaken {
         /// The later tunnel.
         object: String,
+        /// Which of its ends.
+        what: &'static str,
         /// What the two cannot share.
         why: &'static str,
         /// The earlier tunnel.
@@ -659,8 +661,14 @@ pub enum Problem {
         word: &'static str,
     },
     /// Devices of IKE_SAs that are not an adopted connection's.
-    #[error("{object}: if-id \"%unique\" is what strongSwan gives IKE_SAs of an adopted connection, and this is none")]
+    #[error("{object}: \"%unique\" is what strongSwan gives IKE_SAs of an adopted connection, and this is none")]
     EachOfOurs {
+        /// Which tunnel's device.
+        object: String,
+    },
+    /// GRE has no mark of its own.
+    #[error("{object}: key \"%unique\" is for VTIs, whose keys strongSwan gives")]
+    EachOfGre {
         /// Which tunnel's device.
         object: String,
     },
@@ -688,8 +696,16 @@ pub enum Problem {
         /// Which tunnel.
         object: String,
     },
+    /// Several connections, and one peer.
+    #[error("{object}: connection \"{name}\" may be several, and only clients share a tunnel")]
+    Connections {
+        /// Which tunnel.
+        object: String,
+        /// As written.
+        name: String,
+    },
     /// A device whose lanes are not found by the marks of packets.
-    #[error("{object}: the SAs of an adopted connection are reached by an XFRM interface alone")]
+    #[error("{object}: the SAs of an adopted connection are reached by an XFRM interface, a VTI or marks alone")]
     AdoptDevice {
         /// Which tunnel.
         object: String,

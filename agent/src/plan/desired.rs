@@ -16,7 +16,7 @@ use super::{
 };
 use crate::keyfile::Keys;
 use crate::policy::{
-    Classify, DeviceKind, Keying, Lane, Mode, Policy, STATIC_KEY_CONSENT, Selection, Selectors, Static, Tunnel,
+    Classify, DeviceKind, Keying, Lane, Mode, Policy, STATIC_KEY_CONSENT, Selection, Selectors, Static, Tunnel, lanes,
 };
 
 /// What there should be. `Desired::default()` is a machine without Lanekeeper: what `down` wants.
@@ -155,7 +155,7 @@ impl Desired {
         let kind = match kind {
             DeviceKind::Xfrm { if_id } => LinkKind::Xfrm { if_id },
             DeviceKind::Vti { input_key, output_key } => {
-                LinkKind::Vti { local: tunnel.local, remote: tunnel.remote, input_key, output_key }
+                LinkKind::Vti { local: tunnel.local, remote: tunnel.remote_of(&name), input_key, output_key }
             }
             DeviceKind::Gre { key, ttl } => {
                 LinkKind::Gre { local: tunnel.local, remote: tunnel.remote, key, ttl, fwmark }
@@ -328,7 +328,14 @@ fn directions(mode: Mode) -> &'static [PolicyDirection] {
 /// neither.
 pub fn blocks(tunnel: &Tunnel) -> Vec<XfrmPolicy> {
     let (ours, ways): (u32, &[PolicyDirection]) = match (tunnel.device.kind, tunnel.lanes.first()) {
-        (DeviceKind::Gre { .. } | DeviceKind::Bare, Some(lane)) => (lane.reqid, directions(tunnel.device.kind.mode())),
+        (DeviceKind::Gre { .. } | DeviceKind::Bare, Some(lane)) => {
+            let reqid = match tunnel.keying {
+                Keying::Ike(_) | Keying::Static(_) => lane.reqid,
+                // charon's own, and not always the same.
+                Keying::Adopted(_) => lanes::reqid_of_blocks(&tunnel.name),
+            };
+            (reqid, directions(tunnel.device.kind.mode()))
+        }
         (DeviceKind::Gre { .. } | DeviceKind::Bare, None)
         | (DeviceKind::Xfrm { .. } | DeviceKind::Vti { .. } | DeviceKind::Tun, _) => {
             return Vec::new();

@@ -12,7 +12,7 @@ use crate::lane::LaneId;
 /// A connection that is not ours: nothing is loaded into charon, begun or ended there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Adopt {
-    /// Its name in swanctl.conf.
+    /// Its name in swanctl.conf; of a tunnel that clients share, a [`Pattern`] of names.
     pub connection: String,
     /// The first entry with a pattern that a child's name matches has it. None at all: its label says whose it is, `CLASS.INDEX`.
     pub children: Vec<Children>,
@@ -39,8 +39,11 @@ pub struct Ends {
 /// The device of one IKE_SA.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnDevice {
-    /// Of the IKE_SA's states and policies: for what leaves, or for what comes in where that has another.
+    /// Of the IKE_SA's states and policies: for what leaves, or for what comes in where that has another. Of a VTI its key.
     pub if_id: u32,
+    /// Of a VTI: where its other end is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<IpAddr>,
     /// On the peer's side, without host bits.
     pub routes: BTreeSet<IpNet>,
     /// Virtual IPs of this side.
@@ -238,7 +241,13 @@ impl Tunnel {
             return vec![(self.device.name.clone(), self.device.kind)];
         }
         let each = self.inside().into_iter().flat_map(|inside| &inside.now.devices);
-        each.map(|(name, own)| (name.clone(), DeviceKind::Xfrm { if_id: own.if_id })).collect()
+        each.map(|(name, own)| (name.clone(), self.device.kind.of(own.if_id))).collect()
+    }
+
+    /// The outer address that a device of its own leads to.
+    pub fn remote_of(&self, device: &str) -> IpAddr {
+        let own = self.inside().and_then(|inside| inside.now.devices.get(device));
+        own.and_then(|own| own.peer).unwrap_or(self.remote)
     }
 
     /// The device that a prefix of its SAs is routed into: where several have it, that of the newest IKE_SA. `None` where none

@@ -48,6 +48,16 @@ impl Carried<'_> {
     }
 }
 
+/// The request id of what an adopted tunnel blocks with. It may be a lane's, too: those policies are told by their priority.
+pub fn reqid_of_blocks(tunnel: &str) -> u32 {
+    REQID_FIRST + (fnv1a(&[tunnel.as_bytes()]) & (REQID_LAST - REQID_FIRST))
+}
+
+/// The mark of the first lane of a tunnel that has a device.
+pub fn first_mark(mask: u32) -> u32 {
+    1 << mask.trailing_zeros().min(31)
+}
+
 /// The lanes of every tunnel, in the order given. Marks count up from 1 in each tunnel that has a device, and are shifted into
 /// `mask`, which must have room for them. There must be no more lanes than request ids.
 pub fn assign(tunnels: &[Carried<'_>], mask: u32) -> Vec<Vec<Lane>> {

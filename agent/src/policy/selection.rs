@@ -59,6 +59,22 @@ impl DeviceKind {
         }
     }
 
+    /// The same, of one IKE_SA's own device with that if_id or key.
+    pub fn of(self, number: u32) -> Self {
+        match self {
+            Self::Vti { .. } => Self::Vti { input_key: number, output_key: number },
+            Self::Xfrm { .. } | Self::Gre { .. } | Self::Tun | Self::Bare => Self::Xfrm { if_id: number },
+        }
+    }
+
+    /// Of a VTI: its keys for what comes in and for what leaves, which are the marks of states and policies.
+    pub fn keys(self) -> Option<(u32, u32)> {
+        match self {
+            Self::Vti { input_key, output_key } => Some((input_key, output_key)),
+            Self::Xfrm { .. } | Self::Gre { .. } | Self::Tun | Self::Bare => None,
+        }
+    }
+
     /// Of states and policies.
     pub fn mode(self) -> Mode {
         match self {

@@ -1,10 +1,12 @@
 //! Roadwarriors: clients from anywhere share one adopted connection and one device. Each has its own CHILD_SA of each lane, found by
 //! the lane's mark and its virtual IP; they come and go, and nobody else notices.
 
+mod equal;
 mod stage;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,10 +14,10 @@ use xtask::lab::capture::Capture;
 use xtask::lab::gateways::LANES_UP;
 use xtask::lab::scenario::{DEVICE, TUNNEL};
 use xtask::lab::traffic::{Flow, Traffic, assert_whole};
-use xtask::lab::{Side, dump, sa};
+use xtask::lab::{Side, dump, netns, sa};
 use xtask::soak::footprint;
 
-use stage::{CLIENTS, Client, LANES, OUTER, Stage, clients_conf, outer};
+use stage::{CLIENTS, Client, FOLLOWED, KEY, LANES, OUTER, Stage, clients_conf, outer};
 
 #[test]
 fn attach_clients_share_a_device_and_each_lane_is_a_set_of_their_sas() {
@@ -133,6 +135,98 @@ fn attach_clients_have_devices_of_their_own_while_they_are_there() {
     assert!(seen.clear == 0 && seen.esp_total() > 0, "{seen:?}");
     stage.swanctl(Side::B, "--terminate --ike client-1");
     stage.wait_for_devices(0, &[]);
+    stage.0.agent(Side::A).stop().unwrap();
+    stage.0.agent_of(Side::A).must(&["down"]).unwrap();
+    assert_eq!(dump::difference(&found, &machine(&stage)), Vec::<String>::new());
+}
+
+#[test]
+fn attach_clients_share_a_vti_for_any_peer() {
+    netns::run(Command::new("modprobe").args(["-a", "ip_vti", "ip6_vti"])).unwrap();
+    let mut stage = Stage::new();
+    stage.by_vti(&KEY);
+    let machine = |stage: &Stage| stage.0.dump(Side::A).unwrap();
+    let found = machine(&stage);
+    let capture = Capture::start(&stage.0.lab().wan()).unwrap();
+    stage.0.agent(Side::A).start().unwrap();
+    assert_eq!(stage.received(&[1], 5), [0; 6]);
+    for client in CLIENTS {
+        stage.come(client);
+    }
+    let deadline = Instant::now() + FOLLOWED;
+    while stage.clients() != (3, vec![3]) {
+        let log = || format!("{:#}\n{}", stage.status(), stage.0.agent_of(Side::A).log());
+        assert!(Instant::now() < deadline, "{}", log());
+        thread::sleep(Duration::from_millis(50));
+    }
+    stage.wait_for_routes(&CLIENTS);
+    stage.assert_planned();
+
+    // Every class falls back to the one lane, to each client by its own SA and back.
+    let sent: Vec<Vec<(u32, u64)>> = CLIENTS.map(|client| stage.by_kernel(client)).to_vec();
+    let (out, back) = stage.counted(&["default"])[0];
+    assert_eq!(stage.received(&CLIENTS, 10), [10; 18]);
+    assert_eq!(stage.counted(&["default"]), [(out + 90, back + 90)]);
+    for (client, sent) in CLIENTS.into_iter().zip(sent) {
+        let [(KEY, packets)] = sent[..] else { panic!("client {client}: {sent:?}") };
+        assert_eq!(stage.by_kernel(client), [(KEY, packets + 30)], "client {client}");
+    }
+
+    // One leaves under the traffic of the others, and charon's keys change.
+    let flows: Vec<Flow> = [1, 3].into_iter().flat_map(|client| stage.flows(client, 300)).collect();
+    let traffic = Traffic::start(&flows).unwrap();
+    stage.swanctl(Side::A, "--rekey --child rest");
+    thread::sleep(Duration::from_millis(500));
+    stage.leave(2);
+    stage.wait_for_routes(&[1, 3]);
+    assert_whole(&traffic.finish().unwrap());
+    assert_eq!(stage.received(&CLIENTS, 5), [[5; 6], [0; 6], [5; 6]].concat());
+    stage.assert_planned();
+
+    // Without the device the routes behind it block.
+    stage.0.agent(Side::A).stop().unwrap();
+    stage.0.lab().gateway(Side::A).sh(&format!("ip link del {DEVICE}")).unwrap();
+    assert_eq!(stage.received(&[1], 5)[..3], [0; 3]);
+    let seen = capture.stop().unwrap();
+    assert!(seen.clear == 0 && seen.esp_total() > 0, "{seen:?}");
+    for client in [1, 3] {
+        stage.leave(client);
+    }
+    stage.0.agent_of(Side::A).must(&["down"]).unwrap();
+    assert_eq!(dump::difference(&found, &machine(&stage)), Vec::<String>::new());
+}
+
+#[test]
+fn attach_clients_have_vtis_of_their_own_while_they_are_there() {
+    netns::run(Command::new("modprobe").args(["-a", "ip_vti", "ip6_vti"])).unwrap();
+    let mut stage = Stage::new();
+    stage.by_vti_each();
+    let machine = |stage: &Stage| stage.0.dump(Side::A).unwrap();
+    let found = machine(&stage);
+    let capture = Capture::start(&stage.0.lab().wan()).unwrap();
+    stage.0.agent(Side::A).start().unwrap();
+    stage.wait_for_devices(0, &[]);
+    for client in [1, 2] {
+        stage.come(client);
+    }
+    let before = stage.wait_for_devices(2, &[1, 2]);
+    stage.assert_planned();
+    let (out, back) = stage.counted(&["default"])[0];
+    assert_eq!(stage.received(&[1, 2], 10), [10; 12]);
+    assert_eq!(stage.counted(&["default"]), [(out + 60, back + 60)]);
+
+    // A rekey moves nothing, and one who leaves takes his device alone.
+    let traffic = Traffic::start(&stage.flows(1, 300)).unwrap();
+    stage.swanctl(Side::A, "--rekey --child rest");
+    thread::sleep(Duration::from_millis(500));
+    stage.leave(2);
+    assert_eq!(stage.wait_for_devices(1, &[1]), before[..1]);
+    assert_whole(&traffic.finish().unwrap());
+    assert_eq!(stage.received(&[1, 2], 5), [[5; 6], [0; 6]].concat());
+    stage.leave(1);
+    stage.wait_for_devices(0, &[]);
+    let seen = capture.stop().unwrap();
+    assert!(seen.clear == 0 && seen.esp_total() > 0, "{seen:?}");
     stage.0.agent(Side::A).stop().unwrap();
     stage.0.agent_of(Side::A).must(&["down"]).unwrap();
     assert_eq!(dump::difference(&found, &machine(&stage)), Vec::<String>::new());

@@ -13,6 +13,9 @@ use xtask::lab::swanctl;
 use xtask::lab::traffic::{Flow, Traffic};
 use xtask::lab::{Family, Side, sa};
 
+/// The key of a VTI, and so the mark of its SAs.
+pub const KEY: u32 = 0x4c00;
+
 const BINARY: &str = env!("CARGO_BIN_EXE_lanekeeper");
 
 /// Lanes in the order of their marks, by the names of their children.
@@ -168,6 +171,46 @@ impl Stage {
         fs::write(&config, toml).unwrap();
     }
 
+    /// Has clients share a VTI, with one child each: all classes fall back to its one lane.
+    pub fn by_vti(&self, key: &dyn std::fmt::Display) {
+        let lan = Side::A.lan(Family::V4);
+        let keyed = format!(
+            "rest {{ local_ts = {lan}
+                remote_ts = dynamic
+                label = rest
+                label_mode = simple
+                mark_in = {key}
+                mark_out = {key} }}\n"
+        );
+        self.load(Side::A, &gateway_conf("", &keyed));
+        let config = self.0.agent_of(Side::A).config();
+        let mut toml = fs::read_to_string(&config).unwrap();
+        for (from, to) in [
+            (format!("type = \"xfrm\", if-id = {IF_ID}"), format!("type = \"vti\", key = {key}")),
+            ("name = \"bulk\"\n".to_owned(), "name = \"bulk\"\nfallback = \"default\"\n".to_owned()),
+            ("classes = [\"voice\", \"bulk\", \"default\"]".to_owned(), "classes = [\"default\"]".to_owned()),
+            ("{ class = \"voice\", names = [\"voice\"] },\n".to_owned(), String::new()),
+            ("{ class = \"bulk\", names = [\"bulk*\"] },\n".to_owned(), String::new()),
+        ] {
+            assert!(toml.contains(&from), "{from} is not in {toml}");
+            toml = toml.replacen(&from, &to, 1);
+        }
+        fs::write(&config, toml).unwrap();
+        let one_lane = "nft flush chain inet lanes out; nft add rule inet lanes out oifname \"cl*\" meta mark set 3";
+        self.0.lab().gateway(Side::B).sh(one_lane).unwrap();
+    }
+
+    /// The same, and each has a VTI of its own, by the mark that charon gives its CHILD_SA.
+    pub fn by_vti_each(&self) {
+        self.by_vti(&"%unique");
+        let config = self.0.agent_of(Side::A).config();
+        let toml = fs::read_to_string(&config).unwrap();
+        let toml = toml
+            .replace("key = %unique", "key = \"%unique\"")
+            .replace(&format!("name = {DEVICE:?}"), "name = \"lk-rw%d\"");
+        fs::write(&config, toml).unwrap();
+    }
+
     /// Has all that the gateway does not know better routed to the clients, who are anywhere, and IKE and ESP marked; the file does
     /// not know the mark yet.
     pub fn everywhere(&mut self) {
@@ -204,9 +247,12 @@ impl Stage {
     /// Our devices, and what is routed into each.
     pub fn devices(&self) -> Vec<(String, Vec<String>)> {
         let gateway = self.0.lab().gateway(Side::A);
-        let list = gateway.sh("ip -o link show type xfrm").unwrap();
+        let list = gateway.sh("ip -o link").unwrap();
         let table = gateway.sh("ip -4 route show proto 76").unwrap();
-        let name = |line: &str| line.split_whitespace().nth(1)?.split('@').next().map(str::to_owned);
+        let name = |line: &str| {
+            let name = line.split_whitespace().nth(1)?.split(['@', ':']).next()?;
+            name.starts_with("lk-").then(|| name.to_owned())
+        };
         let routes = |device: &str| -> Vec<String> {
             let into = |line: &str| {
                 let words: Vec<&str> = line.split_whitespace().collect();

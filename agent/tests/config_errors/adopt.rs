@@ -108,18 +108,18 @@ gw.toml:14:13: error: tunnel "branch-7": remote-ts is not ours to say: strongSwa
 }
 
 #[test]
-fn a_device_that_is_no_xfrm_interface() {
+fn a_device_that_is_neither_an_xfrm_interface_nor_a_vti() {
     let text = super::FINE.replacen(IKE, "adopt = { connection = \"office\" }", 1);
     let text = text.replacen("[\"voice\", \"default\"]", "[\"default\"]", 1);
     same(
         &super::said(&text.replacen(
             "type = \"xfrm\", name = \"lk-branch7\", if-id",
-            "type = \"vti\", name = \"lk-branch7\", key",
+            "type = \"gre\", name = \"lk-branch7\", key",
             1,
         )),
         r#"
-gw.toml:10:19: error: tunnel "branch-7": the SAs of an adopted connection are reached by an XFRM interface alone
-    write type = "xfrm" and the if-id that the children have as if_id_in and if_id_out in swanctl.conf
+gw.toml:10:19: error: tunnel "branch-7": the SAs of an adopted connection are reached by an XFRM interface, a VTI or marks alone
+    write type = "xfrm" and the if-id that the children have as if_id_in and if_id_out in swanctl.conf, type = "vti" and the key that one of them has as mark_in and mark_out, or type = "none"
 "#,
     );
 }
@@ -242,6 +242,18 @@ gw.toml:8:10: error: tunnel "branch-7": remote "%any" is not an IP address
 }
 
 #[test]
+fn only_clients_have_several_connections() {
+    same(&said(&of_clients("").replacen("\"office\"", "\"office-*\"", 1)), "");
+    same(
+        &adopted("{ connection = \"office-*\" }"),
+        r#"
+gw.toml:11:24: error: tunnel "branch-7": connection "office-*" may be several, and only clients share a tunnel
+    name one connection, or write remote = "any"
+"#,
+    );
+}
+
+#[test]
 fn a_default_route_beside_clients_whose_packets_are_marked_is_fine() {
     let everywhere = of_clients("\nroutes = [\"0.0.0.0/0\", \"::/0\"]");
     same(&said(&format!("{everywhere}[mark]\nouter = 0x2000\n")), "");
@@ -254,6 +266,46 @@ fn a_default_route_beside_clients_from_anywhere_is_warned_of() {
         r#"
 gw.toml:9:25: warning: tunnel "branch-7": IKE and ESP to clients of tunnel "branch-7", which are anywhere, would enter it by route 0.0.0.0/0
     give its device a vrf, take narrower routes, or have IKE and ESP marked and name the mark: outer = 0x00002000 in [mark]
+"#,
+    );
+}
+
+/// What is said of the fine config with a VTI that clients from anywhere share, and with more behind it.
+fn shared_vti(more: &str) -> String {
+    let text = FINE.replacen(IKE, "adopt = { connection = \"office\" }", 1);
+    let text = text.replacen("[\"voice\", \"default\"]", "[\"default\"]", 1);
+    let text = text.replacen("remote = \"192.0.2.2\"", "remote = \"any\"", 1);
+    let vti = "type = \"vti\", name = \"lk-branch7\", key";
+    said(&format!("{}{more}", text.replacen("type = \"xfrm\", name = \"lk-branch7\", if-id", vti, 1)))
+}
+
+/// Another tunnel, in seven lines.
+fn beside(local: &str, remote: &str, device: &str, keying: &str) -> String {
+    format!(
+        "[[tunnel]]\nname = \"branch-8\"\nlocal = \"{local}\"\nremote = \"{remote}\"\nclasses = [\"default\"]\n\
+         device = {{ name = \"lk-branch8\", {device} }}\n{keying}\n"
+    )
+}
+
+#[test]
+fn a_vti_for_any_peer_has_its_local_address_for_itself() {
+    let adopt = "adopt = { connection = \"home\" }";
+    same(&shared_vti(""), "");
+    same(&shared_vti(&beside("192.0.2.9", "any", "type = \"vti\", key = 43", adopt)), "");
+    // One for a peer of its own is asked first.
+    same(&shared_vti(&beside("192.0.2.1", "192.0.2.2", "type = \"vti\", key = 43", IKE)), "");
+    same(
+        &shared_vti(&beside("192.0.2.1", "any", "type = \"vti\", key = 43", adopt)),
+        r#"
+gw.toml:16:9: error: tunnel "branch-8": tunnel "branch-7" has the same local, see gw.toml:7:9, and the kernel has one VTI for any peer at an address
+    give one of the tunnels an address of its own, or make one tunnel with an XFRM interface of them
+"#,
+    );
+    same(
+        &shared_vti(&beside("192.0.2.1", "192.0.2.2", "type = \"xfrm\", if-id = 43", IKE)),
+        r#"
+gw.toml:16:9: error: tunnel "branch-8": tunnel "branch-7" has the same local, see gw.toml:7:9, and a VTI for any peer takes all ESP that comes there
+    give one of the tunnels an address of its own, or make one tunnel with an XFRM interface of them
 "#,
     );
 }
@@ -271,7 +323,7 @@ fn a_device_for_each_client_has_a_name_for_each_and_an_adopted_connection() {
     same(
         &each("lk-rw%d", "\"%unique\"", false),
         r#"
-gw.toml:10:53: error: tunnel "branch-7": device: if-id "%unique" is what strongSwan gives IKE_SAs of an adopted connection, and this is none
+gw.toml:10:53: error: tunnel "branch-7": device: "%unique" is what strongSwan gives IKE_SAs of an adopted connection, and this is none
     write a number, or take [tunnel.adopt]
 "#,
     );
@@ -279,16 +331,32 @@ gw.toml:10:53: error: tunnel "branch-7": device: if-id "%unique" is what strongS
         &each("lk-rw", "\"%unique\"", true),
         r#"
 gw.toml:10:34: error: tunnel "branch-7": device: name "lk-rw" is for one device, and each IKE_SA has one
-    write %d in it, like "lk-rw%d": the if_id stands there
+    write %d in it, like "lk-rw%d": the if_id or key stands there
 "#,
     );
     same(
         &each("lk-rw%d", "42", true),
         r#"
 gw.toml:10:34: error: tunnel "branch-7": device: name "lk-rw%d" is for several devices, and there is one
-    write if-id = "%unique", or take the %d out
+    write if-id = "%unique", a VTI's key = "%unique", or take the %d out
 "#,
     );
+}
+
+#[test]
+fn a_vti_for_each_client_has_a_key_for_each() {
+    let of = |kind: &str, key: &str| {
+        let text = FINE.replacen(IKE, "adopt = { connection = \"office\" }", 1);
+        let text =
+            text.replacen("[\"voice\", \"default\"]", "[\"default\"]", 1).replacen("\"192.0.2.2\"", "\"any\"", 1);
+        let device = format!("type = \"{kind}\", name = \"lk-rw%d\", {key}");
+        let text = text.replacen("type = \"xfrm\", name = \"lk-branch7\", if-id = 42", &device, 1);
+        // An address is shared by as many as like.
+        said(&format!("{text}{}", beside("192.0.2.1", "192.0.2.2", "type = \"xfrm\", if-id = 43", IKE)))
+    };
+    same(&of("vti", "key = \"%unique\""), "");
+    assert!(of("vti", "key = 7").contains("name \"lk-rw%d\" is for several devices, and there is one"));
+    assert!(of("gre", "key = \"%unique\"").contains("key \"%unique\" is for VTIs"));
 }
 
 #[test]

@@ -122,3 +122,23 @@ gw.toml:22:8: error: [mark]: mask 0x00000003 is too small: it has 3 marks, and t
 "#,
     );
 }
+
+#[test]
+fn an_adopted_tunnel_without_a_device_says_what_its_sas_are_for() {
+    let adopted = |more: &str| {
+        let text = format!("{}{PORT}", bare(more));
+        said(&text.replacen(
+            "ike = { auth = { psk-file = \"branch-7.psk\" } }",
+            "adopt = { connection = \"office\" }",
+            1,
+        ))
+    };
+    same(&adopted("local-ts = [\"10.1.0.0/16\"]\nremote-ts = [\"10.2.0.0/16\"]\n"), "");
+    same(
+        &adopted("local-ts = [\"10.1.0.0/16\"]\n"),
+        r#"
+gw.toml:5:1: error: tunnel "branch-7": remote-ts is missing, and without a device nothing else says what the tunnel is for
+    add remote-ts = ["10.2.0.0/16"]: the networks on the peer's side
+"#,
+    );
+}

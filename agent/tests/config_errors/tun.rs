@@ -76,8 +76,8 @@ gw.toml:6:1: error: tunnel "branch-7": its keys are for the kernel, and what ent
     same(
         &said(&adopted.replacen("ike = { auth = { psk-file = \"branch-7.psk\" } }\n", adopt, 1)),
         r#"
-gw.toml:11:19: error: tunnel "branch-7": the SAs of an adopted connection are reached by an XFRM interface alone
-    write type = "xfrm" and the if-id that the children have as if_id_in and if_id_out in swanctl.conf
+gw.toml:11:19: error: tunnel "branch-7": the SAs of an adopted connection are reached by an XFRM interface, a VTI or marks alone
+    write type = "xfrm" and the if-id that the children have as if_id_in and if_id_out in swanctl.conf, type = "vti" and the key that one of them has as mark_in and mark_out, or type = "none"
 "#,
     );
 }

@@ -12,7 +12,7 @@ use crate::config::value;
 #[derive(Debug, JsonSchema)]
 #[schemars(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Adopt {
-    /// Its name in swanctl.conf.
+    /// Its name in swanctl.conf. Where clients share the tunnel, it may be several: `*` stands for any characters, `?` for any one.
     #[schemars(with = "String", required)]
     pub connection: Option<At<String>>,
     /// Which CHILD_SAs are which class's; of two entries that fit one the first has it. Without any their labels say it,

@@ -31,7 +31,7 @@ pub struct Tunnel {
     /// Where it is `any`.
     #[schemars(skip)]
     pub(crate) any: Option<Spot>,
-    /// The classes that it carries; the peer lists the same ones.
+    /// The classes that it carries; the peer lists the same ones, and of a GRE device in the same order.
     #[schemars(with = "Many<String>", required)]
     pub classes: Vec<At<String>>,
     /// The device that leads to it, or that there is none.
@@ -154,12 +154,14 @@ pub struct Device {
     /// `[tunnel.adopt]` also `%unique`: each IKE_SA has a device of its own, while it is there.
     #[schemars(with = "Option<IfId>")]
     pub if_id: Option<At<u32>>,
-    /// Where that is `%unique`.
+    /// Where that, or `key`, is `%unique`.
     #[schemars(skip)]
     pub(crate) each: Option<Spot>,
     /// Of a VTI, which needs it or both of the next two: the mark of its policies; another one in each tunnel. Of a GRE device:
-    /// what stands in its packets, the same on both ends.
-    #[schemars(with = "Option<u32>", range(min = 1))]
+    /// what stands in its packets, the same on both ends; of several classes the first one's device has it, the next ones those
+    /// behind it.
+    /// With `[tunnel.adopt]` a VTI's also `%unique`: each IKE_SA has a VTI of its own.
+    #[schemars(with = "Option<IfId>")]
     pub key: Option<At<u32>>,
     /// A VTI's key for what comes in alone.
     #[schemars(with = "Option<u32>", range(min = 1))]
@@ -197,18 +199,24 @@ impl Device {
         };
         let none = "leave the key out for no addresses";
         let (addresses, virtual_ips) = split(table.many("addresses", &value::DEVICE_ADDRESS, none));
-        let (if_id, each) = match table.one("if-id", &value::IF_ID) {
+        let number = |of: Option<At<Option<u32>>>| match of {
             Some(At { value: Some(value), spot }) => (Some(At { value, spot }), None),
             Some(At { value: None, spot }) => (None, Some(spot)),
             None => (None, None),
         };
+        let (if_id, each) = number(table.one("if-id", &value::IF_ID));
+        let (key, each_key) = number(table.one("key", &value::IF_ID));
+        if let Some(spot) = each_key.filter(|_| kind.as_ref().is_some_and(|kind| kind.value == DeviceType::Gre)) {
+            let object = table.object.clone();
+            table.problem(spot, Problem::EachOfGre { object });
+        }
         Self::check_keys(kind.as_ref().map_or(DeviceType::Xfrm, |kind| kind.value), table);
         Self {
             kind,
             name,
             if_id,
-            each,
-            key: table.number("key", 1..=u32::MAX),
+            each: each.or(each_key),
+            key,
             ikey: table.number("ikey", 1..=u32::MAX),
             okey: table.number("okey", 1..=u32::MAX),
             ttl: table.number("ttl", 1..=255),

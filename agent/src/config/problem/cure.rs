@@ -165,12 +165,16 @@ impl Problem {
             }
             Self::OfAdopted { key, .. } => Some(format!("write out its {key}, or take [tunnel.adopt]")),
             Self::EachOfOurs { .. } => Some("write a number, or take [tunnel.adopt]".to_owned()),
-            Self::EachName { each: true, .. } => Some("write %d in it, like \"lk-rw%d\": the if_id stands there".to_owned()),
-            Self::EachName { each: false, .. } => Some("write if-id = \"%unique\", or take the %d out".to_owned()),
+            Self::EachOfGre { .. } => Some("write a number, or type = \"vti\"".to_owned()),
+            Self::EachName { each: true, .. } => Some("write %d in it, like \"lk-rw%d\": the if_id or key stands there".to_owned()),
+            Self::EachName { each: false, .. } => Some("write if-id = \"%unique\", a VTI's key = \"%unique\", or take the %d out".to_owned()),
             Self::EachOwned { .. } => Some("write out an if-id, or name the tenant's `sources`".to_owned()),
             Self::AnyPeer { .. } => Some("write out its remote, or take [tunnel.adopt]".to_owned()),
+            Self::Connections { .. } => Some("name one connection, or write remote = \"any\"".to_owned()),
             Self::AdoptDevice { .. } => Some(
-                "write type = \"xfrm\" and the if-id that the children have as if_id_in and if_id_out in swanctl.conf".to_owned(),
+                "write type = \"xfrm\" and the if-id that the children have as if_id_in and if_id_out in swanctl.conf, type = \"vti\" \
+                 and the key that one of them has as mark_in and mark_out, or type = \"none\""
+                    .to_owned(),
             ),
             Self::NoChildren { class, .. } => Some(format!(
                 "add {{ class = \"{class}\", names = [\"{class}*\"] }} to its children, or take \"{class}\" out of the \

@@ -181,6 +181,9 @@ fn device(tunnel: &document::Tunnel) -> Device {
     Device {
         kind: match kind {
             DeviceType::Xfrm if device.is_some_and(|device| device.each.is_some()) => DeviceKind::Xfrm { if_id: 0 },
+            DeviceType::Vti if device.is_some_and(|device| device.each.is_some()) => {
+                DeviceKind::Vti { input_key: 0, output_key: 0 }
+            }
             DeviceType::Xfrm => DeviceKind::Xfrm { if_id: number(device.and_then(|device| device.if_id.as_ref())) },
             DeviceType::Vti => {
                 let (input, output) = device.map_or((None, None), document::Device::keys);

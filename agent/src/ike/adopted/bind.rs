@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::{Child, Class, Followed, Refusal};
 use crate::lane::LaneId;
 use crate::plan::REQIDS;
-use crate::policy::Clients;
 use crate::policy::adopt::{Learned, Pattern, Traits};
+use crate::policy::{Clients, lanes};
 
 /// Whose lanes the CHILD_SAs of a tunnel are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -64,7 +64,15 @@ impl Followed {
         let mut groups: BTreeMap<(&str, [u32; 3]), Group<'_>> = BTreeMap::new();
         for child in self.own(children) {
             let if_id = if self.each.is_some() { 0 } else { child.if_id };
-            let found_by = if self.shared { [child.mark.0, child.mark.1, if_id] } else { [child.reqid, 0, 0] };
+            let (value, mask) = child.mark;
+            let found_by = match (self.shared, self.has_several()) {
+                // By the key of its own VTI.
+                _ if self.each.is_some() && self.keys.is_some() => [0; 3],
+                (false, _) => [child.reqid, 0, 0],
+                (true, false) => [value, mask, if_id],
+                // By other bits than ours each client has its own.
+                (true, true) => [value & self.mask, mask & self.mask, if_id],
+            };
             let new = || Group { child, clients: Clients::new(), class: self.class_of(child) };
             let group = groups.entry((&child.name, found_by)).or_insert_with(new);
             group.child = child;
@@ -135,12 +143,13 @@ impl Followed {
         if let Some(reqid) = reqids.find(|reqid| REQIDS.contains(reqid)) {
             return Err(Refusal::Reqid { child: name(), reqid });
         }
-        if value & mask & !self.mask != 0 {
+        if self.keys.is_none() && !self.has_several() && value & mask & !self.mask != 0 {
             return Err(Refusal::Mark { child: name(), value, ours: self.mask });
         }
         let overlaps = |other: &Child| {
             let (other_value, other_mask) = other.mark;
-            (self.each.is_some() || other.if_id == child.if_id) && (value ^ other_value) & mask & other_mask == 0
+            let counts = mask & other_mask & if self.has_several() { self.mask } else { u32::MAX };
+            (self.each.is_some() || other.if_id == child.if_id) && (value ^ other_value) & counts == 0
         };
         // Those that nothing is steered to as well: they would take packets off it.
         let is_other = |other: &&Group<'_>| !std::ptr::eq(other.child, child) && overlaps(other.child);
@@ -152,7 +161,8 @@ impl Followed {
 
     fn caution(&self, child: &Child) -> Option<Refusal> {
         let (value, mask) = child.mark;
-        (mask & !self.mask != 0).then(|| Refusal::Wide { child: child.name.clone(), value, ours: self.mask })
+        let meant = self.keys.is_some() || self.has_several() && value & mask & !self.mask != 0;
+        (!meant && mask & !self.mask != 0).then(|| Refusal::Wide { child: child.name.clone(), value, ours: self.mask })
     }
 
     fn bind_by_label(&self, fit: &[&Group<'_>], bound: &mut Bound) {
@@ -209,8 +219,11 @@ impl Followed {
         Traits { mark: self.mark(group.child), reqid, clients: group.clients.clone() }
     }
 
-    /// What packets carry that are to take it.
+    /// What packets carry that are to take it. A VTI puts its key in the place of whatever they have.
     fn mark(&self, child: &Child) -> u32 {
+        if self.keys.is_some() {
+            return lanes::first_mark(self.mask);
+        }
         child.mark.0 & child.mark.1 & self.mask
     }
 }

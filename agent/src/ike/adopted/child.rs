@@ -19,6 +19,8 @@ pub struct Child {
     pub reqid: u32,
     /// Value and mask of the mark that its outbound policies ask for; zeros where they ask for none.
     pub mark: (u32, u32),
+    /// Those of its inbound state, likewise.
+    pub mark_in: (u32, u32),
     /// Outbound if_id; 0 for none.
     pub if_id: u32,
     /// Inbound if_id; 0 for none.
@@ -64,15 +66,16 @@ impl Child {
 
     fn read(connection: &str, section: &Message, peer: &Peer) -> Option<Self> {
         let hex = |key| section.text(key).and_then(|text| u32::from_str_radix(text, 16).ok());
-        let mark = hex("mark-out");
+        // charon leaves a full mask out.
+        let mark = |value, mask| hex(value).map_or((0, 0), |value| (value, hex(mask).unwrap_or(u32::MAX)));
         Some(Self {
             connection: connection.to_owned(),
             name: section.text("name")?.to_owned(),
             id: section.text("uniqueid")?.parse().ok()?,
             installed: matches!(section.text("state")?, "INSTALLED" | "UPDATING" | "REKEYING"),
             reqid: section.text("reqid")?.parse().ok()?,
-            // charon leaves a full mask out.
-            mark: mark.map_or((0, 0), |value| (value, hex("mark-mask-out").unwrap_or(u32::MAX))),
+            mark: mark("mark-out", "mark-mask-out"),
+            mark_in: mark("mark-in", "mark-mask-in"),
             if_id: hex("if-id-out").unwrap_or(0),
             if_id_in: hex("if-id-in").unwrap_or(0),
             label: section.text("label").map(label),
@@ -110,6 +113,7 @@ mod tests {
             installed: true,
             reqid: 0x4c4b_0001,
             mark: (1, 0xff),
+            mark_in: (1, 0xff),
             if_id: 42,
             if_id_in: 42,
             label: Some("voice.0".to_owned()),

@@ -184,13 +184,13 @@ impl Follower {
                     self.tell(Event::Inside(name.clone(), ends)).await;
                 }
             }
-            let clients = seen.connections.get(&tunnel.connection).copied().unwrap_or_default();
+            let clients = seen.clients(&tunnel);
             if tunnel.shared && self.clients.insert(name.clone(), clients) != Some(clients) {
                 self.tell(Event::Clients(name.clone(), clients)).await;
             }
             let up = clients > 0;
-            if !up && !seen.loaded.contains(&tunnel.connection) {
-                refusals.push(Refusal::NoConnection { connection: tunnel.connection.clone() });
+            if !up && !seen.loaded.iter().any(|name| tunnel.has(name)) {
+                refusals.push(Refusal::NoConnection { connection: tunnel.connection.0.clone() });
             }
             match (up, self.up.contains(name)) {
                 (true, false) => {
@@ -269,7 +269,13 @@ impl Seen {
     }
 
     fn inner(&self, tunnel: &Followed) -> Inner {
-        tunnel.inner(&self.children, self.virtual_ips.get(&tunnel.connection).into_iter().flatten().copied())
+        let own = self.virtual_ips.iter().filter(|(connection, _)| tunnel.has(connection));
+        tunnel.inner(&self.children, own.flat_map(|(_, given)| given).copied())
+    }
+
+    /// How many IKE_SAs the tunnel has.
+    fn clients(&self, tunnel: &Followed) -> usize {
+        self.connections.iter().filter(|(connection, _)| tunnel.has(connection)).map(|(_, count)| count).sum()
     }
 }
 
@@ -281,7 +287,7 @@ async fn list(client: &mut Client, tunnels: &[Followed]) -> Result<Seen, Error> 
             message.sections().for_each(|(connection, section)| seen.add(connection, section));
         })
         .await?;
-    if tunnels.iter().any(|tunnel| !seen.connections.contains_key(&tunnel.connection)) {
+    if tunnels.iter().any(|tunnel| seen.clients(tunnel) == 0) {
         client
             .stream("list-conns", "list-conn", Message::new(), within, |message| {
                 seen.loaded.extend(message.sections().map(|(name, _)| name.to_owned()));

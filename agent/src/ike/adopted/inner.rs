@@ -52,12 +52,18 @@ impl Followed {
     fn own_devices(&self, children: &[Child]) -> BTreeMap<String, OwnDevice> {
         let mut devices: BTreeMap<String, OwnDevice> = BTreeMap::new();
         let Some(each) = &self.each else { return devices };
+        let mut peers: BTreeMap<IpAddr, u32> = BTreeMap::new();
         for child in self.own(children).into_iter().filter(|child| self.is_inside(child).is_ok()) {
-            for if_id in [child.if_id_in, child.if_id] {
-                let Some(name) = each.of(if_id) else { continue };
+            let peer = child.peer.address.filter(|_| self.keys.is_some());
+            if peer.is_some_and(|peer| *peers.entry(peer).or_insert(child.peer.ike_sa) != child.peer.ike_sa) {
+                continue;
+            }
+            let numbers = self.numbers(child);
+            for number in numbers {
+                let Some(name) = each.of(number) else { continue };
                 let own = devices.entry(name).or_default();
-                own.if_id = if_id;
-                if if_id != child.if_id {
+                (own.if_id, own.peer) = (number, peer);
+                if number != numbers[1] {
                     continue;
                 }
                 if self.addresses {
@@ -74,9 +80,25 @@ impl Followed {
 
     /// IKE_SAs whose CHILD_SAs are not all in one device.
     pub(super) fn apart(&self, children: &[Child]) -> BTreeSet<Refusal> {
+        if self.keys.is_some() {
+            return self.crowded(children);
+        }
         let mut first: BTreeMap<u32, u32> = BTreeMap::new();
         let own = self.own(children).into_iter().filter(|_| self.each.is_some());
         let apart = own.filter(|child| *first.entry(child.peer.ike_sa).or_insert(child.if_id) != child.if_id);
         apart.map(|child| Refusal::Apart { child: child.name.clone() }).collect()
+    }
+
+    /// IKE_SAs that would have a VTI each between the same ends, as those of clients behind one NAT: the first one has it.
+    fn crowded(&self, children: &[Child]) -> BTreeSet<Refusal> {
+        let mut first: BTreeMap<IpAddr, u32> = BTreeMap::new();
+        let mut crowded = BTreeSet::new();
+        for child in self.own(children).into_iter().filter(|_| self.each.is_some()) {
+            let Some(address) = child.peer.address else { continue };
+            if *first.entry(address).or_insert(child.peer.ike_sa) != child.peer.ike_sa {
+                crowded.insert(Refusal::Crowded { child: child.name.clone(), peer: child.peer.id.clone(), address });
+            }
+        }
+        crowded
     }
 }

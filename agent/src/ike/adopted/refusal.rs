@@ -1,5 +1,7 @@
 //! Why nothing is steered to a CHILD_SA, and what would change that.
 
+use std::net::IpAddr;
+
 /// What stands against a CHILD_SA of the operator's.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum Refusal {
@@ -16,6 +18,52 @@ pub enum Refusal {
         if_id: u32,
         /// What the tunnel's device has.
         device: u32,
+    },
+    /// It belongs to a device, and the tunnel has none.
+    #[error(
+        "CHILD_SA {child:?} has if_id {if_id}, and the tunnel no device: take if_id_in and if_id_out out of swanctl.conf, or write \
+         type = \"xfrm\" and if-id = {if_id} here"
+    )]
+    NoDevice {
+        /// The child.
+        child: String,
+        /// What it has.
+        if_id: u32,
+    },
+    /// The VTI would not find it.
+    #[error(
+        "CHILD_SA {child:?} is not that of the VTI with ikey {input} and okey {output}: write mark_in = {input} and mark_out = \
+         {output} in swanctl.conf, without masks, and neither if_id_in nor if_id_out"
+    )]
+    Key {
+        /// The child.
+        child: String,
+        /// The VTI's key for what comes in.
+        input: u32,
+        /// That for what leaves.
+        output: u32,
+    },
+    /// Each IKE_SA is to have a VTI, which needs a key.
+    #[error(
+        "CHILD_SA {child:?} has no mark of its own, and so its IKE_SA no VTI: write mark_in = %unique and mark_out = %unique in \
+         swanctl.conf, and neither if_id_in nor if_id_out, or a key here"
+    )]
+    NoKey {
+        /// The child.
+        child: String,
+    },
+    /// Two clients at one address.
+    #[error(
+        "CHILD_SA {child:?} of {peer:?} comes from {address}, as another one does, and the kernel has one VTI between there and here: \
+         take XFRM interfaces, or one VTI for all"
+    )]
+    Crowded {
+        /// The child.
+        child: String,
+        /// Whose.
+        peer: String,
+        /// Of both.
+        address: IpAddr,
     },
     /// Bits that we do not write.
     #[error(

@@ -35,6 +35,7 @@ fn child(name: &str, reqid: u32, mark: u32) -> Child {
         installed: true,
         reqid,
         mark: (mark, 0xff),
+        mark_in: (mark, 0xff),
         if_id: 42,
         if_id_in: 42,
         label: None,
@@ -207,6 +208,89 @@ fn a_mark_that_counts_foreign_bits_is_used_and_warned_of() {
     );
 }
 
+/// Voice has one lane, by a VTI with these keys.
+fn by_vti() -> Followed {
+    Followed { keys: Some((0x4c00, 0x4d00)), if_id: 0, ..followed(&[(0, &["voice"])]) }
+}
+
+#[test]
+fn a_vti_has_the_child_whose_marks_are_its_keys() {
+    let whole = |mark| (mark, u32::MAX);
+    let keyed = Child { if_id: 0, if_id_in: 0, mark_in: whole(0x4c00), mark: whole(0x4d00), ..child("voice", 5, 0) };
+    let Bound { lanes, refusals, cautions } = by_vti().bind(std::slice::from_ref(&keyed), &Learned::new());
+    let traits = lanes.into_values().next();
+    // The first one under the mask: the device looks for its key, whatever packets have.
+    assert_eq!(traits, Some(Traits { mark: 1, reqid: 5, ..Traits::default() }));
+    assert_eq!((refusals, cautions), (vec![], vec![]));
+    let said = "CHILD_SA \"voice\" is not that of the VTI with ikey 19456 and okey 19712: write mark_in = 19456 and mark_out = 19712 in \
+                swanctl.conf, without masks, and neither if_id_in nor if_id_out";
+    for other in [
+        Child { mark_in: keyed.mark, ..keyed.clone() },
+        Child { mark: (0x4d00, 0xffff), ..keyed.clone() },
+        Child { mark: (0, 0), ..keyed.clone() },
+        Child { if_id: 42, ..keyed.clone() },
+    ] {
+        assert_eq!(refusal(&by_vti(), &[other]), [said]);
+    }
+    // What asks for no mark is found by the VTI's packets as well.
+    let unmarked = Child { mark: (0, 0), mark_in: (0, 0), if_id: 0, ..child("management", 9, 0) };
+    assert!(refusal(&by_vti(), &[keyed, unmarked])[0].contains("by which \"management\" is found as well"));
+}
+
+#[test]
+fn each_client_has_a_vti_by_its_mark_and_none_shares_its_ends() {
+    let device = crate::policy::Device {
+        name: "lk-rw%d".to_owned(),
+        kind: crate::policy::DeviceKind::Vti { input_key: 0, output_key: 0 },
+        ..testing::policy().tunnels[0].device.clone()
+    };
+    let each = Followed { each: Some(device), keys: Some((0, 0)), if_id: 0, ..shared(&[(0, &["voice"])]) };
+    let of = |client: u8, reqid: u32, key: u32| {
+        let whole = (key, u32::MAX);
+        let child = Child { mark: whole, mark_in: whole, if_id: 0, if_id_in: 0, ..child("voice", reqid, 0) };
+        with_ts(of_client(client, child), &[&format!("10.66.0.{client}/32")])
+    };
+    let both = [of(1, 5, 71), of(2, 6, 72)];
+    assert_eq!(clients(&each, &both, &Learned::new()), (vec![("voice.0".to_owned(), 1, vec![5, 6])], vec![]));
+    let Inner { ends, .. } = each.inner(&both, []);
+    let said =
+        |(name, own): (&String, &OwnDevice)| format!("{name} {} {:?} {:?}", own.if_id, own.peer.unwrap(), own.routes);
+    assert_eq!(
+        ends.devices.iter().map(said).collect::<Vec<_>>(),
+        ["lk-rw71 71 198.51.100.1 {10.66.0.1/32}", "lk-rw72 72 198.51.100.2 {10.66.0.2/32}"]
+    );
+    // Behind the same address: the one that was there first has it.
+    let late = Child { peer: Peer { address: both[0].peer.address, ..of(3, 7, 73).peer }, ..of(3, 7, 73) };
+    let three = [both[0].clone(), late];
+    assert_eq!(each.inner(&three, []).ends.devices.len(), 1);
+    let refusals = clients(&each, &three, &Learned::new()).1;
+    assert_eq!(
+        refusals,
+        [
+            "CHILD_SA \"voice\" of \"client-3\" comes from 198.51.100.1, as another one does, and the kernel has one VTI between there \
+          and here: take XFRM interfaces, or one VTI for all"
+        ]
+    );
+    let unmarked = Child { mark: (0, 0), mark_in: (0, 0), ..both[0].clone() };
+    assert!(
+        clients(&each, &[unmarked], &Learned::new()).1[0].contains("write mark_in = %unique and mark_out = %unique")
+    );
+}
+
+#[test]
+fn without_a_device_a_child_has_no_if_id() {
+    let bare = Followed { if_id: 0, ..by_name() };
+    let voice = Child { if_id: 0, if_id_in: 0, ..child("voice", 5, 1) };
+    assert_eq!(lanes(&bare, std::slice::from_ref(&voice)), ["voice.0=5"]);
+    assert_eq!(
+        refusal(&bare, &[Child { if_id: 7, ..voice }]),
+        [
+            "CHILD_SA \"voice\" has if_id 7, and the tunnel no device: take if_id_in and if_id_out out of swanctl.conf, or write type = \
+          \"xfrm\" and if-id = 7 here"
+        ]
+    );
+}
+
 fn with_ts(child: Child, remote_ts: &[&str]) -> Child {
     Child { remote_ts: remote_ts.iter().map(|text| (*text).to_owned()).collect(), ..child }
 }
@@ -266,6 +350,29 @@ fn only_what_is_asked_for_is_followed() {
 /// The same tunnel, shared by clients.
 fn shared(children: &[(usize, &[&str])]) -> Followed {
     Followed { shared: true, ..followed(children) }
+}
+
+#[test]
+fn clients_of_several_connections_are_told_apart_by_other_bits_than_ours() {
+    let several = Followed { connection: Pattern("roads-*".into()), ..shared(&[(0, &["voice"]), (1, &["bulk-0"])]) };
+    let of = |client: u8, name: &str, reqid: u32, mark: u32| Child {
+        connection: format!("roads-{client}"),
+        mark: (u32::from(client) << 8 | mark, 0xfff),
+        ..of_client(client, child(name, reqid, mark))
+    };
+    let all = [of(1, "voice", 5, 1), of(2, "voice", 6, 1), of(1, "bulk-0", 7, 2)];
+    let lane = |name: &str, mark, reqids: &[u32]| (name.to_owned(), mark, reqids.to_vec());
+    let wanted = [lane("bulk.0", 2, &[7]), lane("voice.0", 1, &[5, 6])];
+    assert_eq!(clients(&several, &all, &Learned::new()), (wanted.to_vec(), vec![]));
+    assert_eq!(several.bind(&all, &Learned::new()).cautions, []);
+    // Of one client two lanes cannot have one mark, nor of two.
+    let clash = [of(1, "voice", 5, 1), of(2, "bulk-0", 8, 1)];
+    assert_eq!(clients(&several, &clash, &Learned::new()).1.len(), 2);
+    // Neither somebody else's, nor what an agent has loaded.
+    let strange = ["home", "lk-roads-1"].map(|name| Child { connection: name.to_owned(), ..all[0].clone() });
+    assert_eq!(clients(&several, &strange, &Learned::new()), (vec![], vec![]));
+    let anybodys = Followed { connection: Pattern("*".into()), ..several };
+    assert!(anybodys.has("home") && !anybodys.has("lk-roads-1"));
 }
 
 fn of_client(client: u8, child: Child) -> Child {

@@ -17,23 +17,31 @@ pub fn resolve(
     carried: &[ClassIndex],
     findings: &mut Findings<'_>,
 ) -> Keying {
+    let kind = tunnel.device.as_ref().and_then(|device| device.kind.as_ref());
+    let is_bare = kind.is_some_and(|kind| kind.value == DeviceType::Bare);
     let theirs = [
         ("local-ts", tunnel.local_ts.first().map(|at| at.spot)),
         ("remote-ts", tunnel.remote_ts.first().map(|at| at.spot)),
         ("replay-window", tunnel.replay_window.as_ref().map(|at| at.spot)),
     ];
     for (key, spot) in theirs {
-        if let Some(spot) = spot {
+        // Without a device packets are found by them.
+        if let Some(spot) = spot.filter(|_| !is_bare || key == "replay-window") {
             findings.problem(spot, Problem::NotOurs { object: tunnel.object.clone(), key });
         }
     }
-    if let Some(kind) = tunnel.device.as_ref().and_then(|device| device.kind.as_ref()) {
+    if let Some(kind) = kind {
         match kind.value {
-            DeviceType::Xfrm => {}
-            DeviceType::Vti | DeviceType::Gre | DeviceType::Tun | DeviceType::Bare => {
+            DeviceType::Xfrm | DeviceType::Vti | DeviceType::Bare => {}
+            DeviceType::Gre | DeviceType::Tun => {
                 findings.problem(kind.spot, Problem::AdoptDevice { object: tunnel.object.clone() })
             }
         }
+    }
+    let is_shared = tunnel.any.is_some() || tunnel.device.as_ref().is_some_and(|device| device.each.is_some());
+    if let Some(name) = adopt.connection.as_ref().filter(|name| !is_shared && !Pattern(name.value.clone()).is_exact()) {
+        let (object, name_text) = (tunnel.object.clone(), name.value.clone());
+        findings.problem(name.spot, Problem::Connections { object, name: name_text });
     }
     let classes: Vec<At<String>> = adopt.children.iter().filter_map(|entry| entry.class.clone()).collect();
     no_twice(&classes, &format!("{}: adopt", tunnel.object), "children", String::clone, findings);

@@ -41,10 +41,6 @@ fn check_inside(tunnel: &Tunnel, findings: &mut Findings<'_>) {
     if let Some(spot) = routes {
         findings.problem(spot, Problem::NoDevice { object: object(), key: "routes" });
     }
-    // An adopted tunnel is refused for that, and is not to write them.
-    if tunnel.adopt.is_some() {
-        return;
-    }
     for (key, ts) in [("local-ts", &tunnel.local_ts), ("remote-ts", &tunnel.remote_ts)] {
         if ts.is_empty() {
             findings.problem(tunnel.spot, Problem::NoSelectors { object: object(), key });

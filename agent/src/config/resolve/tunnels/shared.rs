@@ -34,6 +34,7 @@ impl<'d, T: Hash + Eq> Taken<'d, T> {
 /// Every clash between two tunnels.
 pub fn check(document: &Document, classes: &[Class], mask: u32, findings: &mut Findings<'_>) {
     check_ends(document, findings);
+    check_wildcards(document, findings);
     check_owned(document, findings);
     check_links(document, findings);
     check_keys(document, classes, mask, findings);
@@ -137,10 +138,6 @@ fn check_ends(document: &Document, findings: &mut Findings<'_>) {
     for tunnel in &document.tunnels {
         let (Some(local), Some(remote)) = (&tunnel.local, &tunnel.remote) else { continue };
         let Some((earlier, spot)) = by_ends.take((local.value, remote.value), tunnel, local.spot) else { continue };
-        let kind = |tunnel: &Tunnel| {
-            let device = tunnel.device.as_ref()?;
-            Some(device.kind.as_ref()?.value)
-        };
         let why = match (kind(tunnel), kind(earlier)) {
             (Some(DeviceType::Vti), _) | (_, Some(DeviceType::Vti)) => "a VTI takes all ESP between them",
             (Some(DeviceType::Gre), Some(DeviceType::Gre)) => "the SAs of both would be for all GRE between them",
@@ -149,12 +146,45 @@ fn check_ends(document: &Document, findings: &mut Findings<'_>) {
         };
         let problem = Problem::EndsTaken {
             object: tunnel.object.clone(),
+            what: "local and remote",
             why,
             other: earlier.object.clone(),
             first: findings.place(spot),
         };
         findings.problem(remote.spot, problem);
     }
+}
+
+fn kind(tunnel: &Tunnel) -> Option<DeviceType> {
+    let device = tunnel.device.as_ref()?;
+    Some(device.kind.as_ref()?.value)
+}
+
+/// What comes to the address of a VTI for any peer is its own unless another VTI has both ends (ip_tunnel_lookup,
+/// vti6_tnl_lookup), and no other kind of device is asked before.
+fn check_wildcards(document: &Document, findings: &mut Findings<'_>) {
+    // One for each client has two ends.
+    let is_each = |tunnel: &Tunnel| tunnel.device.as_ref().is_some_and(|device| device.each.is_some());
+    let is_wild = |tunnel: &Tunnel| tunnel.any.is_some() && kind(tunnel) == Some(DeviceType::Vti) && !is_each(tunnel);
+    let mut by_local = Taken(HashMap::new());
+    for tunnel in document.tunnels.iter().filter(|tunnel| is_wild(tunnel)) {
+        let Some(local) = &tunnel.local else { continue };
+        if let Some((earlier, spot)) = by_local.take(local.value, tunnel, local.spot) {
+            let why = "the kernel has one VTI for any peer at an address";
+            say_local(tunnel, local.spot, (earlier, spot), why, findings);
+        }
+    }
+    for tunnel in document.tunnels.iter().filter(|tunnel| kind(tunnel) != Some(DeviceType::Vti)) {
+        let Some(local) = &tunnel.local else { continue };
+        if let Some(&holder) = by_local.0.get(&local.value) {
+            say_local(tunnel, local.spot, holder, "a VTI for any peer takes all ESP that comes there", findings);
+        }
+    }
+}
+
+fn say_local(tunnel: &Tunnel, at: Spot, holder: (&Tunnel, Spot), why: &'static str, findings: &mut Findings<'_>) {
+    let (object, other, first) = (tunnel.object.clone(), holder.0.object.clone(), findings.place(holder.1));
+    findings.problem(at, Problem::EndsTaken { object, what: "local", why, other, first });
 }
 
 /// Keys are marks of policies that have no interface: two tunnels' must differ, and so must they from what ports and sockets
