@@ -23,7 +23,7 @@ mod xfrm_policy;
 
 pub use apply::apply;
 pub use devices::devices;
-pub use elsewhere::elsewhere;
+pub use elsewhere::{Taken, elsewhere, namespace, taken_to};
 pub use interfaces::interfaces;
 pub use netlink::Netlink;
 pub use sa_counts::{SaCounts, sa_counts};

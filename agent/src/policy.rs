@@ -267,6 +267,8 @@ pub struct Device {
     pub addresses: Vec<IpNet>,
     /// The operator's VRF that it is in, with all routes of its tunnel.
     pub vrf: Option<String>,
+    /// The network namespace that it is taken to, where nothing else is ours.
+    pub namespace: Option<String>,
     /// The device in whose VRF its ESP packets are routed.
     pub link: Option<String>,
 }
@@ -570,6 +572,6 @@ mod tests {
 
     fn device(if_id: u32) -> Device {
         let kind = DeviceKind::Xfrm { if_id };
-        Device { kind, name: "lk-rw".into(), mtu: 1400, addresses: vec![], vrf: None, link: None }
+        Device { kind, name: "lk-rw".into(), mtu: 1400, addresses: vec![], vrf: None, namespace: None, link: None }
     }
 }

@@ -327,6 +327,7 @@ pub(crate) mod tests {
                     mtu: 1400,
                     addresses: vec![],
                     vrf: None,
+                    namespace: None,
                     link: None,
                 },
                 routes: vec!["10.2.0.0/16".parse().unwrap()],

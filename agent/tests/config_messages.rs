@@ -152,6 +152,8 @@ fn problems() -> Vec<Problem> {
         Problem::Keying { object: object.clone(), found: s("both \"ike\" and \"static\"") },
         Problem::NotOurs { object: object.clone(), key: "replay-window" },
         Problem::EachOfOurs { object: s("tunnel \"b\": device") },
+        Problem::OfNamespace { object: s("tunnel \"b\": device"), key: "%unique" },
+        Problem::OfNamespace { object: object.clone(), key: "routes" },
         Problem::EachOfGre { object: s("tunnel \"b\": device") },
         Problem::EachName { object: s("tunnel \"b\": device"), name: s("lk-rw"), each: true },
         Problem::EachName { object: s("tunnel \"b\": device"), name: s("lk-rw%d"), each: false },

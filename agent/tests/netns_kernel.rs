@@ -70,6 +70,7 @@ fn desired() -> Desired {
         disable_policy: false,
         source_by_mark: false,
         vrf: None,
+        namespace: None,
         link: None,
     });
     for address in ["10.255.0.1/30", "2001:db8:ff::1/64"] {

@@ -557,6 +557,8 @@ pub mod device_flag {
     pub const ETHERNET: u32 = 1;
     /// Leave the decision in the packet's control block, for test runs; never set on a device that is attached.
     pub const TRACE: u32 = 2;
+    /// It is in another network namespace, whose interfaces have numbers of their own: none of them is one that the agent knows.
+    pub const ELSEWHERE: u32 = 4;
 }
 
 /// In [`Ingress::port`]: packets begin with an Ethernet header.

@@ -3,7 +3,7 @@
 //! With the helpers' calls two lookups in hash maps take as long as all the rest of a packet whose verdict is remembered. So
 //! what they said is remembered too, per CPU and tagged with the stamp of the tables: whoever changes one of the maps writes the next.
 
-use lanekeeper_common::abi::{Device, Ingress, MAX_PASSAGES, Passage};
+use lanekeeper_common::abi::{Device, Ingress, MAX_PASSAGES, Passage, device_flag};
 use lanekeeper_common::stamp::Stamp;
 
 use crate::ctx::Skb;
@@ -21,6 +21,12 @@ pub fn device(skb: &Skb) -> Option<Device> {
 pub fn ingress(ifindex: u32) -> Ingress {
     // SAFETY: eight bytes that the agent writes whole, and the next stamp behind them.
     unsafe { INTERFACES.get(ifindex).copied().unwrap_or(Ingress::UNKNOWN) }
+}
+
+/// The same, of one of the namespace that a device is in.
+#[inline(always)]
+pub fn ingress_of(device: Device, ifindex: u32) -> Ingress {
+    if device.flags & device_flag::ELSEWHERE == 0 { ingress(ifindex) } else { Ingress::UNKNOWN }
 }
 
 /// The device that a packet leaves by and the interface that it came in by; `None` where the device leads to no tunnel.
@@ -46,7 +52,7 @@ fn remembered(to: u32, from: u32, stamp: Stamp, device: impl FnOnce() -> Option<
     let known = unsafe { &mut (*PASSAGES.get_ptr_mut(0)?)[place] };
     if known.stamp != stamp.0 || known.to != to || known.from != from {
         let device = device()?;
-        *known = Passage { stamp: stamp.0, to, from, device, ingress: ingress(from) };
+        *known = Passage { stamp: stamp.0, to, from, device, ingress: ingress_of(device, from) };
     }
     Some(known)
 }

@@ -28,7 +28,7 @@ use lanekeeper_common::verdict::BlockReason;
 use crate::cgroup;
 use crate::ctx::Skb;
 use crate::maps::SCRATCH;
-use crate::passage::{device, ingress};
+use crate::passage::{device, ingress, ingress_of};
 use crate::tables::{Live, read};
 
 #[map]
@@ -150,7 +150,7 @@ fn decided(skb: &Skb, sight: &mut Sight) -> u32 {
     sight.blocked = BlockReason::NoTables as u8;
     let Some(live) = Live::read() else { return 0 };
     let Some(device) = device(skb) else { return 0 };
-    let ingress = ingress(skb.ingress_ifindex());
+    let ingress = ingress_of(device, skb.ingress_ifindex());
     let tag = skb.tag();
     let tag = if tag == NO_VLAN { ingress.vlan } else { tag };
     let cgroup = cgroup::place(skb, &live);

@@ -666,6 +666,14 @@ pub enum Problem {
         /// Which tunnel's device.
         object: String,
     },
+    /// Nothing of ours is in other namespaces but devices that have always been there.
+    #[error("{object}: {key} is not ours to say for a device in another namespace")]
+    OfNamespace {
+        /// Which tunnel, or its device.
+        object: String,
+        /// The key, or what is written for one.
+        key: &'static str,
+    },
     /// GRE has no mark of its own.
     #[error("{object}: key \"%unique\" is for VTIs, whose keys strongSwan gives")]
     EachOfGre {

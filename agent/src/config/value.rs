@@ -5,7 +5,7 @@ mod net;
 mod packet;
 mod setting;
 
-pub use name::{CGROUP, CLASS, DEVICE, INTERFACE, NAME, PORT, RULE_NAME};
+pub use name::{CGROUP, CLASS, DEVICE, INTERFACE, NAME, NAMESPACE, PORT, RULE_NAME};
 pub use net::{ADDRESS, ANY, DEVICE_ADDRESS, LISTEN, PREFIX, REMOTE, ROUTE, SELECTORS, VIRTUAL};
 pub use packet::{DSCP, ICMP_TYPE, IcmpType, LENGTH, MARK, PORTS, PROTOCOL, TCP_FLAGS, VLAN};
 pub use setting::{

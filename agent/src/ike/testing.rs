@@ -44,6 +44,7 @@ pub fn policy() -> Policy {
                 mtu: 1400,
                 addresses: vec![],
                 vrf: None,
+                namespace: None,
                 link: None,
             },
             routes: vec![],

@@ -24,6 +24,7 @@ async fn carry_out(netlink: &Netlink, op: &Op) -> Result<(), Failure> {
         Op::AddLink(link) => link::add(netlink, link).await,
         Op::SetMtu { name, to, .. } => link::set_mtu(netlink, name, *to).await,
         Op::SetVrf { name, vrf } => link::set_vrf(netlink, name, vrf.as_deref()).await,
+        Op::SetNamespace { name, namespace } => link::set_namespace(netlink, name, namespace).await,
         Op::Await { .. } => Err(Failure::Errno(libc::ENODEV)),
         Op::DisablePolicy { name } => link::disable_policy(netlink, name).await,
         Op::SourceByMark { name } => link::source_by_mark(netlink, name).await,
@@ -107,6 +108,12 @@ fn hint(op: &Op, failure: &Failure) -> String {
             "; somebody took it there (`ip netns list-id` says what {number} is called), and nothing is steered or counted there: take it \
              back with `ip link set`, or delete it there, and it is made anew"
         ),
+        Op::Await { lack: Lack::Namespace(name), .. } => format!(
+            "; make it (`ip netns add {name}`), or take namespace = \"{name}\" out of the tunnel's device"
+        ),
+        Op::Await { lack: Lack::Tcx, .. } => {
+            "; boot a later kernel, or take namespace out of the tunnel's device".to_owned()
+        }
         Op::Await { name, lack: Lack::Tun } => format!(
             "; start a charon that loads the plugin kernel-libipsec, before kernel-netlink: its first TUN device is ipsec0 \
              (`ip tuntap show` lists them), and the tunnel's names {name}"
@@ -204,6 +211,7 @@ mod tests {
             disable_policy: false,
             source_by_mark: false,
             vrf: None,
+            namespace: None,
             link: None,
         })
     }
@@ -219,6 +227,7 @@ mod tests {
             disable_policy: true,
             source_by_mark: false,
             vrf: None,
+            namespace: None,
             link: None,
         })
     }
@@ -234,6 +243,7 @@ mod tests {
             disable_policy: false,
             source_by_mark: false,
             vrf: None,
+            namespace: None,
             link: None,
         })
     }

@@ -38,7 +38,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aya::maps::{HashMap, Map, MapData, MapError};
-use lanekeeper_common::abi::{self, Device, Name, Numbers, map};
+use lanekeeper_common::abi::{self, Device, Name, Numbers, device_flag, map};
 use lanekeeper_common::latency;
 use lanekeeper_common::stamp::Stamp;
 
@@ -241,6 +241,8 @@ pub struct Observed {
     pub generation: u64,
     /// `(device, tunnel)` whose programs are attached, for devices that exist.
     pub attached: Vec<(String, String)>,
+    /// Numbers of devices that are dressed, too, and in another network namespace.
+    pub moved: BTreeSet<u32>,
     /// Interfaces with programs of a port; `None` where these are not those of any way to classify.
     pub ports: BTreeMap<String, Option<Classify>>,
     /// How many of the programs that mark sockets are there.
@@ -511,7 +513,7 @@ fn observe(object: &Object, registry: &Registry, folder: &Path, taken: Option<&T
             _ => None,
         })
         .collect();
-    let mut attached = Vec::new();
+    let (mut attached, mut moved) = (Vec::new(), BTreeSet::new());
     for entry in object.hash::<u32, Device>(map::DEVICES)?.iter() {
         let (ifindex, device) = entry.map_err(|error| Error::map(map::DEVICES, error))?;
         if let (Some(name), Some(tunnel)) = (device_name(ifindex), tunnels.get(&device.tunnel))
@@ -519,12 +521,15 @@ fn observe(object: &Object, registry: &Registry, folder: &Path, taken: Option<&T
         {
             attached.push((name, (*tunnel).to_owned()));
         }
+        if device.flags & device_flag::ELSEWHERE != 0 && devices::is_moved(ifindex, folder) {
+            moved.insert(ifindex);
+        }
     }
     attached.sort();
     let ports = ports::observe(folder, taken)?;
     let sockets = sockets::extent(folder, taken)?;
     let (digest, generation) = ((stamp != Stamp::NONE).then_some(digest), stamp.generation());
-    Ok(Observed { digest, generation, attached, ports, sockets })
+    Ok(Observed { digest, generation, attached, moved, ports, sockets })
 }
 
 fn forgive_absent(result: Result<(), MapError>) -> Result<(), MapError> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::os::fd::AsRawFd;
 
 use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
@@ -14,6 +15,15 @@ use super::elsewhere;
 use super::netlink::{Failure, Netlink};
 use crate::plan::{ALIAS, DeviceInUse, Link, LinkKind};
 
+/// A device with our alias that was made in another namespace.
+pub(super) struct Moved {
+    /// The number of that.
+    pub made_in: i32,
+    /// That of the device.
+    pub index: u32,
+    pub link: Link,
+}
+
 /// Every device of the namespace.
 #[derive(Default)]
 pub(super) struct Devices {
@@ -22,8 +32,8 @@ pub(super) struct Devices {
     pub names: BTreeMap<u32, String>,
     /// The number of each VRF's table.
     pub vrfs: BTreeMap<String, u32>,
-    /// Devices with our alias that were made in another namespace, with the number of that.
-    pub made_in: BTreeMap<String, i32>,
+    /// Devices with our alias that were made in another namespace.
+    pub made_in: BTreeMap<String, Moved>,
     /// What devices of ours are in, by number.
     masters: BTreeMap<String, u32>,
     /// What is below devices of ours, by number.
@@ -93,7 +103,19 @@ impl Devices {
         self.vrfs.extend(table.map(|table| (name.clone(), table)));
         if ours && let Some(number) = made_in {
             // The agent's there.
-            self.made_in.insert(name.clone(), number);
+            let up = message.header.flags.contains(LinkFlags::Up);
+            let ours = Link {
+                name: name.clone(),
+                kind: link,
+                mtu,
+                up,
+                disable_policy,
+                source_by_mark,
+                vrf: None,
+                namespace: None,
+                link: None,
+            };
+            self.made_in.insert(name.clone(), Moved { made_in: number, index: message.header.index, link: ours });
             self.others.insert(name, DeviceInUse { kind, link });
         } else if ours {
             let up = message.header.flags.contains(LinkFlags::Up);
@@ -101,7 +123,17 @@ impl Devices {
             self.underlying.extend(underlying.map(|number| (name.clone(), number)));
             self.ours.insert(
                 name.clone(),
-                Link { name, kind: link, mtu, up, disable_policy, source_by_mark, vrf: None, link: None },
+                Link {
+                    name,
+                    kind: link,
+                    mtu,
+                    up,
+                    disable_policy,
+                    source_by_mark,
+                    vrf: None,
+                    namespace: None,
+                    link: None,
+                },
             );
         } else {
             self.others.insert(name, DeviceInUse { kind, link });
@@ -322,6 +354,12 @@ pub(super) async fn set_vrf(netlink: &Netlink, name: &str, vrf: Option<&str>) ->
         None => 0,
     };
     set(netlink, name, vec![LinkAttribute::Controller(master)], false).await
+}
+
+/// Takes it up there, too: nobody who is here can do that later. What has no such file is not there.
+pub(super) async fn set_namespace(netlink: &Netlink, name: &str, namespace: &str) -> Result<(), Failure> {
+    let file = elsewhere::open(namespace)?;
+    set(netlink, name, vec![LinkAttribute::NetNsFd(file.as_raw_fd())], true).await
 }
 
 /// Sets net.ipv4.conf.DEVICE.disable_policy; values of zero are left out of the request, and so stay what they are.

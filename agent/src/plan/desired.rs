@@ -179,6 +179,7 @@ impl Desired {
             disable_policy,
             source_by_mark: tunnel.has_lane_devices(),
             vrf: device.vrf.clone(),
+            namespace: device.namespace.clone(),
             link: device.link.clone(),
         });
     }
@@ -192,6 +193,14 @@ impl Desired {
             // The kernel makes no second one of its if_id, or of its ends.
             if let Some(number) = machine.elsewhere.get(&link.name) {
                 return Some(Lack::Elsewhere(*number));
+            }
+            if let Some(name) = &link.namespace {
+                if !machine.keeps_programs {
+                    return Some(Lack::Tcx);
+                }
+                if !machine.namespaces.contains_key(name) {
+                    return Some(Lack::Namespace(name.clone()));
+                }
             }
             let vrf = link.vrf.iter().find(|vrf| !machine.vrfs.contains_key(*vrf));
             let lack = |vrf: &String| if is_there(vrf) { Lack::NoVrf(vrf.clone()) } else { Lack::Vrf(vrf.clone()) };

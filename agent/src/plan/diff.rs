@@ -197,6 +197,12 @@ fn without(observed: &Observed, cleared: &BTreeSet<String>) -> Observed {
     kept
 }
 
+/// Whether it is in another namespace, where nobody here can change it, and is not as it should be.
+fn is_lost(have: &Link, want: &Link, observed: &Observed) -> bool {
+    let differs = (&have.namespace, have.mtu) != (&want.namespace, want.mtu);
+    have.namespace.is_some() && (differs || !observed.attached.contains(&have.name))
+}
+
 /// Whether the device is there and is to be in another VRF, or in none.
 fn moves(have: &Link, want: &Link) -> bool {
     have.name == want.name && have.vrf != want.vrf
@@ -238,10 +244,11 @@ impl Steps {
         for (name, have) in &observed.links {
             let wanted = desired.links.iter().find(|link| link.name == *name);
             let in_the_way = wanted.is_some_and(|want| (want.kind, &want.link) != (have.kind, &have.link))
+                || wanted.is_some_and(|want| is_lost(have, want, observed))
                 || wanted.is_none() && desired.links.iter().any(|link| link.kind.excludes(&have.kind));
             let turn = if in_the_way {
                 cleared.insert(name.clone());
-                if observed.attached.contains(name) {
+                if observed.attached.contains(name) && have.namespace.is_none() {
                     self.push(Turn::ClearPlace, Op::Detach { device: name.clone() });
                 }
                 Turn::ClearPlace
@@ -250,7 +257,14 @@ impl Steps {
             } else {
                 continue;
             };
-            self.push(turn, Op::RemoveLink { name: name.clone() });
+            let namespace = have.namespace.as_ref().and_then(|namespace| observed.namespaces.get(namespace));
+            self.push(
+                turn,
+                match namespace {
+                    Some(&namespace) => Op::RemoveElsewhere { name: name.clone(), namespace },
+                    None => Op::RemoveLink { name: name.clone() },
+                },
+            );
         }
         for want in &desired.links {
             let have = observed.links.get(&want.name).filter(|_| !cleared.contains(&want.name));
@@ -270,7 +284,12 @@ impl Steps {
             if want.source_by_mark && !have.is_some_and(|have| have.source_by_mark) {
                 self.push(Turn::Links, Op::SourceByMark { name: want.name.clone() });
             }
-            if want.up && !have.is_some_and(|have| have.up) {
+            if let Some(namespace) = &want.namespace {
+                if have.is_none_or(|have| have.namespace.is_none()) {
+                    let (name, namespace) = (want.name.clone(), namespace.clone());
+                    self.push(Turn::LinksUp, Op::SetNamespace { name, namespace });
+                }
+            } else if want.up && !have.is_some_and(|have| have.up) {
                 self.push(Turn::LinksUp, Op::LinkUp { name: want.name.clone() });
             }
         }

@@ -25,6 +25,9 @@ pub struct Link {
     /// The VRF that it is in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vrf: Option<String>,
+    /// The network namespace that it is taken to, by name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
     /// IFLA_XFRM_LINK: the device whose VRF the outer route is looked for in (`xfrm_dst_lookup`), and nothing more: ESP leaves by
     /// whichever device that route has. The kernel changes it on no device (`xfrmi_change`).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -36,6 +39,9 @@ impl fmt::Display for Link {
         write!(f, "link {} {} mtu {}", self.name, self.kind, self.mtu)?;
         if let Some(link) = &self.link {
             write!(f, " dev {link}")?;
+        }
+        if let Some(namespace) = &self.namespace {
+            write!(f, " netns {namespace}")?;
         }
         self.vrf.as_ref().map_or(Ok(()), |vrf| write!(f, " vrf {vrf}"))
     }
@@ -53,6 +59,10 @@ pub enum Lack {
     Link(String),
     /// Nothing but its place: it is in another network namespace, which this one knows by that number.
     Elsewhere(i32),
+    /// The network namespace that it is to be taken to.
+    Namespace(String),
+    /// A kernel that leaves programs on a device which changes its namespace.
+    Tcx,
     /// charon, which makes it.
     Tun,
 }
@@ -64,6 +74,8 @@ impl fmt::Display for Lack {
             Self::NoVrf(name) => write!(f, "vrf {name}, which is a device of another kind"),
             Self::Link(name) => write!(f, "device {name}"),
             Self::Elsewhere(number) => write!(f, "its return from network namespace {number}"),
+            Self::Namespace(name) => write!(f, "network namespace {name}"),
+            Self::Tcx => f.write_str("Linux 6.6, which leaves programs on a device that changes its namespace"),
             Self::Tun => f.write_str("charon's kernel-libipsec, which makes it"),
         }
     }

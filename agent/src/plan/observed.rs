@@ -13,6 +13,11 @@ pub struct Observed {
     /// Our devices that somebody took to another network namespace, by name, with the number of that. Looked for where one is missed;
     /// filled by `reconcile`.
     pub elsewhere: BTreeMap<String, i32>,
+    /// Numbers of the network namespaces that devices of ours are to be taken to and that are there, by name. A device that is in its
+    /// own is one of `links`. Filled by `reconcile`.
+    pub namespaces: BTreeMap<String, i32>,
+    /// The kernel leaves programs on a device that changes its namespace; filled by `reconcile`.
+    pub keeps_programs: bool,
     /// Every other device by name.
     pub others: BTreeMap<String, DeviceInUse>,
     /// The number of each VRF's table.

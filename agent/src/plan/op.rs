@@ -45,6 +45,13 @@ pub enum Op {
         /// The VRF that it gets, if any.
         vrf: Option<String>,
     },
+    /// To another network namespace, where it is taken up.
+    SetNamespace {
+        /// Device.
+        name: String,
+        /// Name below /run/netns.
+        namespace: String,
+    },
     /// Something that it takes is not there, and so it is not made: fails, for nobody but the operator can do it.
     Await {
         /// Device.
@@ -201,6 +208,7 @@ impl Op {
             | Self::AddLink(_)
             | Self::SetMtu { .. }
             | Self::SetVrf { .. }
+            | Self::SetNamespace { .. }
             | Self::LinkUp { .. }
             | Self::AddAddress(_)
             | Self::AddState(_)
@@ -246,6 +254,7 @@ impl Op {
             | Self::AddLink(_)
             | Self::SetMtu { .. }
             | Self::SetVrf { .. }
+            | Self::SetNamespace { .. }
             | Self::Await { .. }
             | Self::DisablePolicy { .. }
             | Self::SourceByMark { .. }
@@ -274,6 +283,7 @@ impl fmt::Display for Op {
             Self::AddLink(link) => write!(f, "+ {link}"),
             Self::SetMtu { name, from, to } => write!(f, "~ link {name} mtu {from} -> {to}"),
             Self::SetVrf { name, vrf } => write!(f, "~ link {name} vrf {}", vrf.as_deref().unwrap_or("none")),
+            Self::SetNamespace { name, namespace } => write!(f, "~ link {name} netns {namespace}"),
             Self::Await { name, lack } => write!(f, "+ link {name} waits for {lack}"),
             Self::DisablePolicy { name } => write!(f, "~ link {name} disable-policy"),
             Self::SourceByMark { name } => write!(f, "~ link {name} src-valid-mark"),

@@ -88,6 +88,7 @@ pub fn kind(op: &Op) -> &'static str {
         Op::AddLink(_)
         | Op::SetMtu { .. }
         | Op::SetVrf { .. }
+        | Op::SetNamespace { .. }
         | Op::Await { .. }
         | Op::DisablePolicy { .. }
         | Op::SourceByMark { .. }

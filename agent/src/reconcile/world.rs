@@ -11,9 +11,9 @@ use crate::compile::{LaneBits, Registry, Tables, compile};
 use crate::failpoint::pass;
 use crate::ike::{self, Lack, Load};
 use crate::kernel::dataplane::{self, Dataplane};
-use crate::kernel::{Netlink, SaCounts, apply, elsewhere, interfaces, sa_counts, snapshot};
+use crate::kernel::{Netlink, SaCounts, apply, elsewhere, interfaces, namespace, sa_counts, snapshot, taken_to};
 use crate::lane::LaneId;
-use crate::plan::{Desired, Extent, Observed, Op, Plan, Spared, diff};
+use crate::plan::{Desired, Extent, Link, Observed, Op, Plan, Spared, diff};
 use crate::policy::{Classify, Keying, Policy, Rule, Tunnel};
 
 /// The data path, shared with what reads its counters.
@@ -164,7 +164,9 @@ impl World {
         };
         let mut desired = wanted.desired.clone();
         desired.tables = Some(digest);
+        let moved = seen.moved.clone();
         let mut observed = self.look(seen).await?;
+        self.look_into_namespaces(&desired, moved, &mut observed).await?;
         self.look_elsewhere(&desired, &mut observed).await?;
         let vici = &wanted.policy.vici;
         let charon = self.look_at_charon(vici, &desired, &mut observed).await;
@@ -178,7 +180,7 @@ impl World {
         // Pins of another version cannot be looked into, and go all the same.
         let (seen, _) = self.look_at_dataplane().unwrap_or_default();
         let mut observed = self.look(seen).await?;
-        observed.elsewhere = elsewhere(&self.netlink).await?;
+        observed.elsewhere = self.elsewhere(&observed).await?;
         let charon = loaded(vici).await.map(|found| observed.connections = found).err();
         Ok(Survey { plan: diff(&desired, &observed)?, tables: Compiled::None, lacking: BTreeMap::new(), charon })
     }
@@ -192,17 +194,63 @@ impl World {
         Ok(observed)
     }
 
+    /// Devices in the network namespaces that they are to be in are ours like any other, and so are those that we once took to one.
+    /// `moved` are the numbers of these, as far as they have programs.
+    async fn look_into_namespaces(
+        &self,
+        desired: &Desired,
+        mut moved: BTreeSet<u32>,
+        observed: &mut Observed,
+    ) -> Result<(), Error> {
+        observed.keeps_programs = dataplane::has_tcx();
+        let mut found = BTreeMap::new();
+        for link in &desired.links {
+            let Some(name) = &link.namespace else { continue };
+            let Some(number) = namespace(&self.netlink, name).await? else { continue };
+            observed.namespaces.insert(name.clone(), number);
+            if let Some(taken) = taken_to(&self.netlink, number).await?.remove(&link.name) {
+                found.insert(link.name.clone(), (name.clone(), taken));
+            }
+        }
+        if moved.iter().any(|index| found.values().all(|(_, taken)| taken.index != *index)) {
+            for (name, taken) in elsewhere(&self.netlink).await? {
+                if moved.contains(&taken.index) {
+                    // What it was called the file has forgotten.
+                    let number = taken.namespace.to_string();
+                    observed.namespaces.insert(number.clone(), taken.namespace);
+                    found.entry(name).or_insert((number, taken));
+                }
+            }
+        }
+        for (name, (namespace, taken)) in
+            found.into_iter().filter(|(name, _)| !observed.links.contains_key(name)).collect::<Vec<_>>()
+        {
+            if moved.remove(&taken.index) {
+                observed.attached.insert(name.clone());
+            }
+            observed.links.insert(name, Link { namespace: Some(namespace), ..taken.link });
+        }
+        Ok(())
+    }
+
     /// A device that is still missing in a second look may be in another network namespace: to look into all of them takes time.
     async fn look_elsewhere(&mut self, desired: &Desired, observed: &mut Observed) -> Result<(), Error> {
         let names = desired.links.iter().map(|link| &link.name);
         let missed: BTreeSet<String> = names.filter(|name| !observed.links.contains_key(*name)).cloned().collect();
         let again = self.missed.as_ref().is_none_or(|before| !before.is_disjoint(&missed));
         if again && !missed.is_empty() || self.has_elsewhere {
-            observed.elsewhere = elsewhere(&self.netlink).await?;
+            observed.elsewhere = self.elsewhere(observed).await?;
             self.has_elsewhere = !observed.elsewhere.is_empty();
         }
         self.missed = Some(missed);
         Ok(())
+    }
+
+    /// Those that nobody here has taken anywhere.
+    async fn elsewhere(&self, observed: &Observed) -> Result<BTreeMap<String, i32>, Error> {
+        let found = elsewhere(&self.netlink).await?.into_iter();
+        let others = found.filter(|(name, _)| !observed.links.contains_key(name));
+        Ok(others.map(|(name, taken)| (name, taken.namespace)).collect())
     }
 
     /// Without opening it: that would put our programs in the place of those that run.
@@ -404,6 +452,14 @@ impl World {
                 }
             }
             Op::Detach { device } => lock(&*self.dataplane()?).detach(device)?,
+            Op::SetNamespace { name, .. } => {
+                lock(&*self.dataplane()?).leave(name)?;
+                apply(&self.netlink, op).await?;
+            }
+            Op::RemoveElsewhere { .. } => {
+                apply(&self.netlink, op).await?;
+                lock(&*self.dataplane()?).forget()?;
+            }
             Op::AttachPort { interface, classify } => {
                 let found = interfaces(&self.netlink).await?;
                 lock(&*self.dataplane()?).attach_port(interface, *classify, &found)?;

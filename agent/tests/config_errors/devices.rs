@@ -111,6 +111,36 @@ gw.toml:18:10: error: tunnel "branch-8": tunnel "branch-7" has the same local an
     same(&said(&apart), "");
 }
 
+/// The fine config with its device in another namespace; `device` and `tunnel` are more of the two.
+fn elsewhere(device: &str, tunnel: &str) -> String {
+    let text = FINE.replacen("if-id = 42", &format!("if-id = 42, namespace = \"red\"{device}"), 1);
+    said(&text.replacen("ike = ", &format!("{tunnel}ike = "), 1))
+}
+
+#[test]
+fn a_device_in_another_namespace_has_nothing_of_this_one() {
+    same(&elsewhere("", ""), "");
+    same(
+        &elsewhere(", vrf = \"blue\", addresses = \"10.255.0.1/30\"", "routes = \"10.2.0.0/16\"\n"),
+        r#"
+gw.toml:10:85: error: tunnel "branch-7": device: vrf is not ours to say for a device in another namespace
+    take vrf out, and have it there: `ip -n NAME`, or whatever makes the namespace
+gw.toml:10:105: error: tunnel "branch-7": device: addresses is not ours to say for a device in another namespace
+    take addresses out, and have it there: `ip -n NAME`, or whatever makes the namespace
+gw.toml:11:10: error: tunnel "branch-7": routes is not ours to say for a device in another namespace
+    take routes out, and have it there: `ip -n NAME`, or whatever makes the namespace
+"#,
+    );
+    same(
+        &said(&FINE.replacen("if-id = 42", "if-id = 42, namespace = \"/run/netns/red\"", 1)),
+        r#"
+gw.toml:10:72: error: tunnel "branch-7": device: namespace "/run/netns/red" has '/', but namespaces are files below /run/netns
+    did you mean "red"?
+"#,
+    );
+    assert!(said(&vti("key = 42, namespace = \"red\"")).contains("namespace"));
+}
+
 #[test]
 fn one_key_in_two_vtis() {
     let both = format!("{}{}", vti("key = 42"), second("192.0.2.3", "type = \"vti\", key = 42"));

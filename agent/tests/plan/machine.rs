@@ -48,6 +48,7 @@ pub fn carry_out(machine: &mut Observed, op: &Op) {
                 Lack::NoVrf(other) => machine.vrfs.contains_key(&other) || !machine.others.contains_key(&other),
                 Lack::Link(link) => machine.others.contains_key(&link),
                 Lack::Elsewhere(_) => !machine.elsewhere.contains_key(&name),
+                Lack::Namespace(_) | Lack::Tcx => false,
                 Lack::Tun => machine.others.contains_key(&name),
             };
             assert!(!is_there && !machine.links.contains_key(&name), "{op}");
@@ -121,6 +122,10 @@ pub fn carry_out(machine: &mut Observed, op: &Op) {
             assert!(!machine.attached.contains(&name), "a pinned link would stay: {op}");
             machine.addresses.retain(|address| address.device != name);
             machine.routes.retain(|route| route.via != RouteVia::Device(name.clone()));
+        }
+        Op::SetNamespace { name, namespace } => {
+            let link = machine.links.get_mut(&name).unwrap();
+            (link.namespace, link.up) = (Some(namespace), true);
         }
         Op::RemoveElsewhere { name, .. } => assert!(machine.elsewhere.remove(&name).is_some(), "ENODEV: {op}"),
         Op::RemoveRoute(route) => assert!(machine.routes.remove(&route), "ESRCH: {op}"),

@@ -271,6 +271,44 @@ fn a_device_that_is_in_another_namespace_is_waited_for() {
 }
 
 #[test]
+fn a_device_is_taken_to_its_namespace_with_its_programs_and_made_anew_where_it_is_not_as_it_should_be() {
+    let mut policy = policy(&one(true));
+    let tunnel = &mut policy.tunnels[0];
+    (tunnel.device.namespace, tunnel.device.addresses, tunnel.routes) = (Some("red".into()), vec![], vec![]);
+    let wanted = Desired { tables: Some(1), ..Desired::new(&policy, &BTreeMap::new()).unwrap() };
+    let plan = |machine: &Observed| lines(&diff(&wanted, machine).unwrap().ops);
+    let waits = |what: &str| vec!["~ tables 0000000000000001".to_owned(), format!("+ link lk-t0 waits for {what}")];
+    assert_eq!(
+        plan(&Observed::default()),
+        waits("Linux 6.6, which leaves programs on a device that changes its namespace")
+    );
+    let able = Observed { keeps_programs: true, ..Observed::default() };
+    assert_eq!(plan(&able), waits("network namespace red"));
+    let there = Observed { namespaces: [("red".to_owned(), 7)].into(), ..able };
+    let made = [
+        "+ link lk-t0 xfrm if_id 42 mtu 1400 netns red",
+        "~ tables 0000000000000001",
+        "+ programs dev lk-t0",
+        "~ link lk-t0 netns red",
+    ];
+    assert_eq!(plan(&there), made);
+    let mut machine = there.clone();
+    for op in diff(&wanted, &there).unwrap().ops {
+        machine::carry_out(&mut machine, &op);
+    }
+    assert_eq!(plan(&machine), [""; 0]);
+    assert_eq!(machine.links["lk-t0"].namespace.as_deref(), Some("red"));
+    // Somebody changed it there, or took its programs off: nobody who is here can mend that.
+    let again = |machine: &Observed| {
+        let ops = plan(machine);
+        assert_eq!((&ops[0][..], &ops[1][..]), ("- link lk-t0 in network namespace 7", made[0]), "{ops:?}");
+    };
+    again(&Observed { attached: Default::default(), ..machine.clone() });
+    machine.links.get_mut("lk-t0").unwrap().mtu = 1300;
+    again(&machine);
+}
+
+#[test]
 fn a_route_around_the_peer_has_a_table_that_passes_it_on() {
     let mut policy = policy(&one(true));
     policy.tunnels[0].routes = vec![net("0.0.0.0/0"), net("10.2.0.0/16")];

@@ -132,6 +132,7 @@ impl TunnelSketch {
                     .map(|text| net(text))
                     .collect(),
                 vrf: self.vrf.map(str::to_owned),
+                namespace: None,
                 link: self.link.map(str::to_owned),
             },
             // The first is another in each tunnel, the others move between tunnels.

@@ -174,6 +174,7 @@ pub fn tunnel(random: &mut Random, place: usize, classes: &[Class], mask: u32) -
             mtu: 1400,
             addresses: Vec::new(),
             vrf: None,
+            namespace: None,
             link: None,
         },
         routes: Vec::new(),

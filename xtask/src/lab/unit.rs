@@ -92,7 +92,9 @@ impl Unit {
             quote(&place.bpffs),
         );
         let mut command = place.ns.command("unshare");
-        command.args(["--fork", "--kill-child", "--pid", "--mount", "--mount-proc", "--", "sh", "-ec", &script]);
+        // What is mounted below /run/netns later is there, too, as on a machine.
+        let mounts = ["--mount", "--propagation", "slave", "--mount-proc"];
+        command.args(["--fork", "--kill-child", "--pid"]).args(mounts).args(["--", "sh", "-ec", &script]);
         command.env_clear().env("container", "lab").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command.env("SYSTEMD_UNIT_PATH", &units);
         let systemd = Process::start("systemd", &mut command, &place.folder.join("systemd.log"))?;

@@ -72,7 +72,7 @@ const ONCE: [&str; 27] = [
 ];
 
 /// The targets of what an older kernel has not.
-const ONLY: [(&str, Label); 1] = [("attach_cpus", Label::V7_2)];
+const ONLY: [(&str, Label); 2] = [("attach_cpus", Label::V7_2), ("attach_namespace", Label::V6_12)];
 
 /// The targets that take longest: begun last, they would leave a core idle to the end.
 const LONGEST: [&str; 4] = ["fault_closed", "see_top", "lanes_rekey", "attach_clients"];

@@ -184,6 +184,10 @@ pub struct Device {
     /// Of an XFRM interface: the VRF that it is in, a device of yours. The tunnel's routes are in its table.
     #[schemars(with = "Option<String>")]
     pub vrf: Option<At<String>>,
+    /// Of an XFRM interface: the network namespace that it is taken to, by its name below /run/netns; its SAs stay here. Its addresses
+    /// and routes are that namespace's own. Linux 6.6 or later.
+    #[schemars(with = "Option<String>")]
+    pub namespace: Option<At<String>>,
     /// Of an XFRM interface: its underlying device. Where that is in a VRF, ESP packets are routed in the VRF's table.
     #[schemars(with = "Option<String>")]
     pub link: Option<At<String>>,
@@ -224,6 +228,7 @@ impl Device {
             addresses,
             virtual_ips,
             vrf: table.one("vrf", &value::INTERFACE),
+            namespace: table.one("namespace", &value::NAMESPACE),
             link: table.one("link", &value::INTERFACE),
         }
     }
@@ -232,7 +237,9 @@ impl Device {
     fn check_keys(kind: DeviceType, table: &mut Table<'_, '_, '_, '_>) {
         let of_others: &[(&'static str, &'static str)] = match kind {
             DeviceType::Bare => {
-                for key in ["name", "if-id", "key", "ikey", "okey", "ttl", "mtu", "addresses", "vrf", "link"] {
+                for key in
+                    ["name", "if-id", "key", "ikey", "okey", "ttl", "mtu", "addresses", "vrf", "namespace", "link"]
+                {
                     if table.has(key) {
                         let (spot, object) = (table.spot_of(key), table.object.clone());
                         table.problem(spot, Problem::NoDevice { object, key });
@@ -244,9 +251,14 @@ impl Device {
                 table.require("if-id", "42");
                 &[("key", "vti"), ("ikey", "vti"), ("okey", "vti"), ("ttl", "gre")]
             }
-            DeviceType::Gre => {
-                &[("if-id", "xfrm"), ("ikey", "vti"), ("okey", "vti"), ("vrf", "xfrm"), ("link", "xfrm")]
-            }
+            DeviceType::Gre => &[
+                ("if-id", "xfrm"),
+                ("ikey", "vti"),
+                ("okey", "vti"),
+                ("vrf", "xfrm"),
+                ("namespace", "xfrm"),
+                ("link", "xfrm"),
+            ],
             DeviceType::Tun => {
                 for key in ["mtu", "addresses"] {
                     if table.has(key) {
@@ -261,6 +273,7 @@ impl Device {
                     ("okey", "vti"),
                     ("ttl", "gre"),
                     ("vrf", "xfrm"),
+                    ("namespace", "xfrm"),
                     ("link", "xfrm"),
                 ]
             }
@@ -275,7 +288,7 @@ impl Device {
                         table.problem(spot, Problem::KeyTwice { object });
                     }
                 }
-                &[("if-id", "xfrm"), ("ttl", "gre"), ("vrf", "xfrm"), ("link", "xfrm")]
+                &[("if-id", "xfrm"), ("ttl", "gre"), ("vrf", "xfrm"), ("namespace", "xfrm"), ("link", "xfrm")]
             }
         };
         for &(key, of) in of_others {

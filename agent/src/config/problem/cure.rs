@@ -165,6 +165,8 @@ impl Problem {
             }
             Self::OfAdopted { key, .. } => Some(format!("write out its {key}, or take [tunnel.adopt]")),
             Self::EachOfOurs { .. } => Some("write a number, or take [tunnel.adopt]".to_owned()),
+            Self::OfNamespace { key: "%unique", .. } => Some("write a number, or take namespace out".to_owned()),
+            Self::OfNamespace { key, .. } => Some(format!("take {key} out, and have it there: `ip -n NAME`, or whatever makes the namespace")),
             Self::EachOfGre { .. } => Some("write a number, or type = \"vti\"".to_owned()),
             Self::EachName { each: true, .. } => Some("write %d in it, like \"lk-rw%d\": the if_id or key stands there".to_owned()),
             Self::EachName { each: false, .. } => Some("write if-id = \"%unique\", a VTI's key = \"%unique\", or take the %d out".to_owned()),

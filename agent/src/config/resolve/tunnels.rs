@@ -200,6 +200,7 @@ fn device(tunnel: &document::Tunnel) -> Device {
         mtu: device.and_then(|device| device.mtu.as_ref()).map_or(MTU, |mtu| mtu.value),
         addresses: device.map(|device| device.addresses.iter().map(|at| at.value).collect()).unwrap_or_default(),
         vrf: device.and_then(|device| device.vrf.as_ref()).map(|vrf| vrf.value.clone()),
+        namespace: device.and_then(|device| device.namespace.as_ref()).map(|name| name.value.clone()),
         link: device.and_then(|device| device.link.as_ref()).map(|link| link.value.clone()),
     }
 }
@@ -235,6 +236,7 @@ fn check_inside(tunnel: &document::Tunnel, findings: &mut Findings<'_>) {
     }
     let of_device = format!("{object}: device");
     check_each(tunnel, device, &of_device, findings);
+    check_namespace(tunnel, device, &of_device, findings);
     super::rules::no_twice(&device.addresses, &of_device, "addresses", ToString::to_string, findings);
     super::rules::no_twice(&device.virtual_ips, &of_device, "addresses", |()| VIRTUAL.to_owned(), findings);
     if tunnel.adopt.is_none() {
@@ -271,6 +273,25 @@ fn check_each(tunnel: &document::Tunnel, device: &document::Device, object: &str
     if let Some(name) = device.name.as_ref().filter(|name| name.value.contains(EACH) != each) {
         let (object, text) = (object.to_owned(), name.value.clone());
         findings.problem(name.spot, Problem::EachName { object, name: text, each });
+    }
+}
+
+/// What a device in another namespace has there is not ours to say.
+fn check_namespace(tunnel: &document::Tunnel, device: &document::Device, of_device: &str, findings: &mut Findings<'_>) {
+    if device.namespace.is_none() {
+        return;
+    }
+    let routes = tunnel.routes.first().map(|route| route.spot).or(tunnel.selectors.first().map(|word| word.spot));
+    let addresses = device.addresses.first().map(|at| at.spot).or(device.virtual_ips.first().map(|word| word.spot));
+    for (object, key, spot) in [
+        (&tunnel.object[..], "routes", routes),
+        (of_device, "addresses", addresses),
+        (of_device, "vrf", device.vrf.as_ref().map(|vrf| vrf.spot)),
+        (of_device, "%unique", device.each),
+    ] {
+        if let Some(spot) = spot {
+            findings.problem(spot, Problem::OfNamespace { object: object.to_owned(), key });
+        }
     }
 }
 

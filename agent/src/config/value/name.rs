@@ -24,6 +24,10 @@ pub const DEVICE: Kind<String> =
 pub const INTERFACE: Kind<String> =
     Kind { wanted: "an interface name", example: "\"lan0\"", text: interface, number: None };
 
+/// A network namespace, by its name below /run/netns (ip-netns(8)).
+pub const NAMESPACE: Kind<String> =
+    Kind { wanted: "the name of a network namespace", example: "\"red\"", text: namespace, number: None };
+
 /// A cgroup, by its path.
 pub const CGROUP: Kind<String> =
     Kind { wanted: "the path of a cgroup", example: "\"/system.slice/backup.service\"", text: cgroup, number: None };
@@ -31,12 +35,27 @@ pub const CGROUP: Kind<String> =
 /// One whose packets are classified as they come in.
 pub const PORT: Kind<String> = Kind { wanted: "an interface name", example: "\"lan0\"", text: port, number: None };
 
+/// Longest name of a file.
+const FILE_MOST: usize = 255;
 /// Longest name of a class, tunnel or tenant.
 const NAME_MOST: usize = 31;
 /// Longest name of a rule.
 const RULE_NAME_MOST: usize = 63;
 /// Room for the if_ids of each IKE_SA's device: charon counts them from 1.
 const EACH_DIGITS: usize = 6;
+
+fn namespace(text: &str) -> Result<String, Reason> {
+    const WHAT: &str = "namespaces are files below /run/netns";
+    if let Some((_, name)) = text.rsplit_once('/') {
+        let nearest = (!name.is_empty()).then(|| name.to_owned());
+        return Err(Reason::Characters { value: text.to_owned(), found: "'/'".to_owned(), what: WHAT, nearest });
+    }
+    characters(text, |c| !c.is_control(), WHAT)?;
+    match text {
+        "." | ".." => Err(Reason::Reserved { value: text.to_owned(), why: "it is a folder" }),
+        _ => length(text, FILE_MOST),
+    }
+}
 
 fn class(text: &str) -> Result<String, Reason> {
     match text {

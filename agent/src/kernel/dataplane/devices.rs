@@ -47,6 +47,19 @@ impl Dataplane {
         self.forget_gone()
     }
 
+    /// Has the programs of a device take no interface of the namespace that it goes to for one of this.
+    pub fn leave(&mut self, device: &str) -> Result<(), Error> {
+        let ifindex = ifindex(device)?;
+        let known = self.object.hash::<u32, Device>(map::DEVICES)?.get(&ifindex, 0);
+        let known = known.map_err(|error| Error::map(map::DEVICES, error))?;
+        set_device(&mut self.object, ifindex, Device { flags: known.flags | device_flag::ELSEWHERE, ..known })
+    }
+
+    /// Forgets what devices that are gone have left.
+    pub fn forget(&mut self) -> Result<(), Error> {
+        self.forget_gone()
+    }
+
     /// Puts the program that writes outer DSCPs on these devices, by which ESP leaves, and takes it off all others,
     /// whichever process put it there; idempotent. A device that is gone by now is left out.
     pub fn set_wan(&mut self, devices: &BTreeSet<String>) -> Result<(), Error> {
@@ -133,7 +146,9 @@ impl Dataplane {
 
     /// Takes out of the maps, and unpins, what devices that are gone have left.
     fn forget_gone(&mut self) -> Result<(), Error> {
-        for ifindex in self.numbers()?.into_iter().filter(|ifindex| device_name(*ifindex).is_none()) {
+        let is_gone = |ifindex: &u32| device_name(*ifindex).is_none() && !is_moved(*ifindex, &self.folder);
+        let gone: Vec<u32> = self.numbers()?.into_iter().filter(is_gone).collect();
+        for ifindex in gone {
             self.detach_number("", ifindex)?;
             for (name, hook) in WAN {
                 attach::detach(name, On { device: "", ifindex, hook }, &self.folder)?;
@@ -174,7 +189,11 @@ impl Dataplane {
         let known = self.known()?;
         let links = pins::linked(&self.folder)?;
         for ifindex in self.numbers()? {
-            let Some(device) = device_name(ifindex) else { continue };
+            let device = match device_name(ifindex) {
+                Some(device) => device,
+                None if is_moved(ifindex, &self.folder) => String::new(),
+                None => continue,
+            };
             let linked = |name: &str| links.iter().any(|(number, of)| *number == ifindex && of == name);
             for (name, hook) in HOOKS {
                 let on = On { device: &device, ifindex, hook };
@@ -223,6 +242,14 @@ pub(super) fn remove_other_filters(folder: &Path, taken: &Taken) -> Result<(), E
         }
     }
     Ok(())
+}
+
+/// Whether it is in another network namespace: the kernel leaves links on it, and those of a device that is gone on nothing.
+pub(super) fn is_moved(ifindex: u32, folder: &Path) -> bool {
+    let has = |(name, _): &(&str, TcAttachType)| {
+        super::link::ifindex(&pins::link(folder, ifindex, name)).is_ok_and(|number| number == ifindex)
+    };
+    attach::has_tcx() && device_name(ifindex).is_none() && HOOKS.iter().all(has)
 }
 
 /// Whether both programs are on a tunnel's device.
