@@ -124,6 +124,24 @@ fn lanes_follow_a_changed_file_on_sighup() {
     assert_eq!(out(&gateways, "video") - before, 50);
 }
 
+/// The device stays, and its programs are to know whose it is now.
+#[test]
+fn lanes_follow_a_tunnel_that_is_called_otherwise() {
+    let gateways = Gateways::start("rename", Scenario::four_classes(Keying::Static), Path::new(BINARY)).unwrap();
+    warm_up(gateways.lab()).unwrap();
+    let agent = gateways.agent_of(Side::A);
+    let toml = fs::read_to_string(agent.config()).unwrap();
+    let renamed = toml.replacen(&format!("name = {TUNNEL:?}"), "name = \"office\"", 1);
+    assert_ne!(toml, renamed);
+    fs::write(agent.config(), renamed).unwrap();
+    agent.must(&["reload"]).unwrap();
+    let flow = Flow { dscp: 46, count: Some(50), ..gateways.lab().flow("voice", Side::A, Family::V4, 5060) };
+    assert_eq!(Traffic::run(&[flow]).unwrap()[0].received, 50);
+    let labels = [("tunnel", "office"), ("class", "voice"), ("direction", "out")];
+    assert_eq!(agent.metrics().unwrap().count("lanekeeper_lane_packets_total", &labels), 50);
+    assert_eq!(agent.must(&["plan", &agent.config().to_string_lossy()]).unwrap(), "nothing to do\n");
+}
+
 /// With charon's lanes: `fault_upgrade`.
 #[test]
 fn lanes_keep_steering_and_counting_over_a_killed_agent_with_static_keys() {

@@ -242,7 +242,7 @@ pub struct Observed {
     /// `(device, tunnel)` whose programs are attached, for devices that exist.
     pub attached: Vec<(String, String)>,
     /// Numbers of devices that are dressed, too, and in another network namespace.
-    pub moved: BTreeSet<u32>,
+    pub moved: BTreeMap<u32, String>,
     /// Interfaces with programs of a port; `None` where these are not those of any way to classify.
     pub ports: BTreeMap<String, Option<Classify>>,
     /// How many of the programs that mark sockets are there.
@@ -513,16 +513,17 @@ fn observe(object: &Object, registry: &Registry, folder: &Path, taken: Option<&T
             _ => None,
         })
         .collect();
-    let (mut attached, mut moved) = (Vec::new(), BTreeSet::new());
+    let (mut attached, mut moved) = (Vec::new(), BTreeMap::new());
     for entry in object.hash::<u32, Device>(map::DEVICES)?.iter() {
         let (ifindex, device) = entry.map_err(|error| Error::map(map::DEVICES, error))?;
-        if let (Some(name), Some(tunnel)) = (device_name(ifindex), tunnels.get(&device.tunnel))
+        let Some(tunnel) = tunnels.get(&device.tunnel) else { continue };
+        if let Some(name) = device_name(ifindex)
             && is_dressed(&name, ifindex, folder, taken)?
         {
             attached.push((name, (*tunnel).to_owned()));
         }
         if device.flags & device_flag::ELSEWHERE != 0 && devices::is_moved(ifindex, folder) {
-            moved.insert(ifindex);
+            moved.insert(ifindex, (*tunnel).to_owned());
         }
     }
     attached.sort();

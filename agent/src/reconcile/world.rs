@@ -148,7 +148,7 @@ impl World {
 
     /// Looks at everything of ours, and at what `wanted` asks beyond it.
     pub async fn survey(&mut self, wanted: &Wanted) -> Result<Survey, Error> {
-        let (seen, mut registry) = self.look_at_dataplane()?;
+        let (mut seen, mut registry) = self.look_at_dataplane()?;
         self.programs = Some(Programs::of(&seen));
         let (digest, tables) = match self.loaded.as_ref().filter(|loaded| loaded.are(seen.digest, &wanted.policy)) {
             Some(loaded) => (loaded.digest, Compiled::Known),
@@ -164,9 +164,12 @@ impl World {
         };
         let mut desired = wanted.desired.clone();
         desired.tables = Some(digest);
-        let moved = seen.moved.clone();
+        // Programs that serve another tunnel by a device, as before it was called otherwise, are none of this one's.
+        let serves = |device: &str, tunnel: &String| wanted.tunnel_of(device).is_none_or(|wanted| wanted == *tunnel);
+        let moved = std::mem::take(&mut seen.moved);
+        seen.attached.retain(|(device, tunnel)| serves(device, tunnel));
         let mut observed = self.look(seen).await?;
-        self.look_into_namespaces(&desired, moved, &mut observed).await?;
+        self.look_into_namespaces(&desired, moved, serves, &mut observed).await?;
         self.look_elsewhere(&desired, &mut observed).await?;
         let vici = &wanted.policy.vici;
         let charon = self.look_at_charon(vici, &desired, &mut observed).await;
@@ -195,11 +198,12 @@ impl World {
     }
 
     /// Devices in the network namespaces that they are to be in are ours like any other, and so are those that we once took to one.
-    /// `moved` are the numbers of these, as far as they have programs.
+    /// `moved` are the numbers of these, as far as they have programs, with the tunnels that those serve.
     async fn look_into_namespaces(
         &self,
         desired: &Desired,
-        mut moved: BTreeSet<u32>,
+        mut moved: BTreeMap<u32, String>,
+        serves: impl Fn(&str, &String) -> bool,
         observed: &mut Observed,
     ) -> Result<(), Error> {
         observed.keeps_programs = dataplane::has_tcx();
@@ -212,9 +216,9 @@ impl World {
                 found.insert(link.name.clone(), (name.clone(), taken));
             }
         }
-        if moved.iter().any(|index| found.values().all(|(_, taken)| taken.index != *index)) {
+        if moved.keys().any(|index| found.values().all(|(_, taken)| taken.index != *index)) {
             for (name, taken) in elsewhere(&self.netlink).await? {
-                if moved.contains(&taken.index) {
+                if moved.contains_key(&taken.index) {
                     // What it was called the file has forgotten.
                     let number = taken.namespace.to_string();
                     observed.namespaces.insert(number.clone(), taken.namespace);
@@ -225,7 +229,7 @@ impl World {
         for (name, (namespace, taken)) in
             found.into_iter().filter(|(name, _)| !observed.links.contains_key(name)).collect::<Vec<_>>()
         {
-            if moved.remove(&taken.index) {
+            if moved.remove(&taken.index).is_some_and(|tunnel| serves(&name, &tunnel)) {
                 observed.attached.insert(name.clone());
             }
             observed.links.insert(name, Link { namespace: Some(namespace), ..taken.link });
