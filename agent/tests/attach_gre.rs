@@ -134,6 +134,20 @@ fn carries_both_ways_and_leaves_nothing(name: &str, keying: Keying, outer: Famil
     // The inner DSCP is the outer one's.
     assert!(seen.dscp[&(Side::A.outer(outer), EF)] >= 60, "{seen:?}");
 
+    // What comes by the SAs and finds no device is not told back in clear.
+    for side in [Side::B, Side::A] {
+        gateways.agent(side).start().unwrap();
+    }
+    gateways.wait_for_lanes(LANES_UP).unwrap();
+    gateways.agent(Side::A).stop().unwrap();
+    let capture = Capture::start(&gateways.lab().wan()).unwrap();
+    gateways.lab().gateway(Side::A).sh(&format!("ip link del {DEVICE}")).unwrap();
+    let back = Flow { count: Some(10), ..gateways.lab().flow("back", Side::B, Family::V4, 7000) };
+    assert_eq!(Traffic::run(&[back]).unwrap()[0].received, 0);
+    gateways.agent(Side::B).stop().unwrap();
+    let seen = capture.stop().unwrap();
+    assert!(seen.clear == 0 && seen.esp_total() >= 10, "{seen:?}");
+
     gateways.down_to(&found).unwrap();
 }
 

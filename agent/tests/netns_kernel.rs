@@ -103,8 +103,12 @@ fn desired() -> Desired {
                     PolicyDirection::Out => ("192.0.2.1", "192.0.2.2"),
                     PolicyDirection::In | PolicyDirection::Fwd => ("192.0.2.2", "192.0.2.1"),
                 };
-                let selector =
-                    Selector { source: any.parse().unwrap(), destination: any.parse().unwrap(), protocol: 0 };
+                let selector = Selector {
+                    source: any.parse().unwrap(),
+                    destination: any.parse().unwrap(),
+                    protocol: 0,
+                    icmp: None,
+                };
                 desired.policies.push(XfrmPolicy {
                     id: XfrmPolicyId { direction, selector, mark: Some(Mark::new(lane + 1, 0xff)), if_id: 42 },
                     priority: POLICY_PRIORITY,

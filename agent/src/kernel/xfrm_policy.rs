@@ -147,6 +147,8 @@ fn read(message: &ModifyMessage) -> Option<XfrmPolicy> {
         source: IpNet::new(ip(&wire.saddr, wire.family), wire.prefixlen_s).ok()?,
         destination: IpNet::new(ip(&wire.daddr, wire.family), wire.prefixlen_d).ok()?,
         protocol: wire.proto,
+        // The kernel has them in the place of ports (xfrm_flowi_sport), of which ours have none.
+        icmp: (wire.sport_mask != 0).then_some((wire.sport as u8, wire.dport as u8)),
     };
     let treatment = match (info.action, template.mode) {
         (XFRM_POLICY_BLOCK, _) => Treatment::Block,
@@ -168,6 +170,10 @@ fn wire_selector(selector: &Selector) -> WireSelector {
     wire.source_prefix(&selector.source.addr(), selector.source.prefix_len());
     wire.destination_prefix(&selector.destination.addr(), selector.destination.prefix_len());
     wire.proto = selector.protocol;
+    if let Some((kind, code)) = selector.icmp {
+        (wire.sport, wire.sport_mask) = (kind.into(), u16::MAX);
+        (wire.dport, wire.dport_mask) = (code.into(), u16::MAX);
+    }
     wire.family = match selector.source.addr() {
         IpAddr::V4(_) => AF_INET,
         IpAddr::V6(_) => AF_INET6,
@@ -190,15 +196,16 @@ mod tests {
     #[test]
     fn what_is_written_reads_back() {
         let tunnel = Treatment::Encrypt(Mode::Tunnel);
-        for (source, destination, protocol, treatment) in [
-            ("0.0.0.0/0", "10.2.0.0/16", 0, tunnel),
-            ("2001:db8:1::/48", "::/0", 0, tunnel),
-            ("192.0.2.1/32", "192.0.2.2/32", 47, Treatment::Encrypt(Mode::Transport)),
-            ("192.0.2.1/32", "192.0.2.2/32", 47, Treatment::Block),
+        for (source, destination, protocol, icmp, treatment) in [
+            ("0.0.0.0/0", "10.2.0.0/16", 0, None, tunnel),
+            ("2001:db8:1::/48", "::/0", 0, None, tunnel),
+            ("192.0.2.1/32", "192.0.2.2/32", 47, None, Treatment::Encrypt(Mode::Transport)),
+            ("192.0.2.1/32", "192.0.2.2/32", 47, None, Treatment::Block),
+            ("192.0.2.1/32", "192.0.2.2/32", 1, Some((3, 4)), Treatment::Block),
         ] {
             for direction in [PolicyDirection::In, PolicyDirection::Fwd, PolicyDirection::Out] {
                 let (source, destination) = (source.parse().unwrap(), destination.parse().unwrap());
-                let selector = Selector { source, destination, protocol };
+                let selector = Selector { source, destination, protocol, icmp };
                 let policy = XfrmPolicy {
                     id: XfrmPolicyId { direction, selector, mark: Some(Mark::new(2, 0xff)), if_id: 42 },
                     priority: crate::plan::POLICY_PRIORITY,

@@ -301,11 +301,11 @@ fn policies(tunnel: &Tunnel, lane: &Lane, selection: &Selection) -> Vec<XfrmPoli
             for &direction in directions(mode) {
                 let (selector, mark, source, destination) = match direction {
                     PolicyDirection::Out => {
-                        let selector = Selector { source: local, destination: remote, protocol };
+                        let selector = Selector { source: local, destination: remote, protocol, icmp: None };
                         (selector, selection.output, tunnel.local, tunnel.remote)
                     }
                     PolicyDirection::In | PolicyDirection::Fwd => {
-                        let selector = Selector { source: remote, destination: local, protocol };
+                        let selector = Selector { source: remote, destination: local, protocol, icmp: None };
                         (selector, selection.input, tunnel.remote, tunnel.local)
                     }
                 };
@@ -332,8 +332,14 @@ fn directions(mode: Mode) -> &'static [PolicyDirection] {
     }
 }
 
+/// Type and code by which a gateway without the device that a GRE packet is for answers, with the beginning of what was in it (RFC 792;
+/// `gre_rcv`, `ipgre_rcv`): it has been decrypted by then, and no SA is for the answer.
+const UNREACHABLE_PORT: (u8, u8) = (3, 3);
+/// The same of ICMPv6 (RFC 4443).
+const UNREACHABLE_PORT6: (u8, u8) = (1, 4);
+
 /// Below the lanes' policies, where packets are routed like any other: without its SA a GRE device would send in clear, and take
-/// what comes in clear, and so would a tunnel without a device of what is for its selectors. An XFRM interface and a VTI do
+/// what comes in clear, or without the device answer what comes with a part of it in clear; and so would a tunnel without a device of what is for its selectors. An XFRM interface and a VTI do
 /// neither.
 pub fn blocks(tunnel: &Tunnel) -> Vec<XfrmPolicy> {
     let (ours, ways): (u32, &[PolicyDirection]) = match (tunnel.device.kind, tunnel.lanes.first()) {
@@ -351,12 +357,12 @@ pub fn blocks(tunnel: &Tunnel) -> Vec<XfrmPolicy> {
         }
     };
     let Selectors { local, remote, protocol } = tunnel.selectors();
-    let block = |direction: PolicyDirection, local: IpNet, remote: IpNet| {
+    let block = |direction: PolicyDirection, local: IpNet, remote: IpNet, protocol: u8, icmp: Option<(u8, u8)>| {
         let (from, to, source, destination) = match direction {
             PolicyDirection::Out => (local, remote, tunnel.local, tunnel.remote),
             PolicyDirection::In | PolicyDirection::Fwd => (remote, local, tunnel.remote, tunnel.local),
         };
-        let selector = Selector { source: from, destination: to, protocol };
+        let selector = Selector { source: from, destination: to, protocol, icmp };
         XfrmPolicy {
             id: XfrmPolicyId { direction, selector, mark: None, if_id: 0 },
             priority: BLOCK_PRIORITY,
@@ -369,7 +375,15 @@ pub fn blocks(tunnel: &Tunnel) -> Vec<XfrmPolicy> {
     let mut blocks = Vec::new();
     for &local in &local {
         for &remote in remote.iter().filter(|remote| remote.addr().is_ipv4() == local.addr().is_ipv4()) {
-            blocks.extend(ways.iter().map(|&way| block(way, local, remote)));
+            blocks.extend(ways.iter().map(|&way| block(way, local, remote, protocol, None)));
+            if let DeviceKind::Gre { .. } = tunnel.device.kind {
+                let (icmp, error) = if local.addr().is_ipv4() {
+                    (libc::IPPROTO_ICMP, UNREACHABLE_PORT)
+                } else {
+                    (libc::IPPROTO_ICMPV6, UNREACHABLE_PORT6)
+                };
+                blocks.push(block(PolicyDirection::Out, local, remote, icmp as u8, Some(error)));
+            }
         }
     }
     blocks

@@ -128,6 +128,9 @@ pub struct Selector {
     pub destination: IpNet,
     /// IP protocol; 0 for any.
     pub protocol: u8,
+    /// Type and code of ICMP; `None` for any, and for other protocols.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub icmp: Option<(u8, u8)>,
 }
 
 /// What identifies a policy in the kernel.
@@ -148,6 +151,9 @@ impl fmt::Display for XfrmPolicyId {
         write!(f, "dir {} src {} dst {}", self.direction, self.selector.source, self.selector.destination)?;
         if self.selector.protocol != 0 {
             write!(f, " proto {}", self.selector.protocol)?;
+        }
+        if let Some((kind, code)) = self.selector.icmp {
+            write!(f, " type {kind} code {code}")?;
         }
         if let Some(mark) = self.mark {
             write!(f, " mark {mark}")?;

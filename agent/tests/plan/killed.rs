@@ -42,7 +42,8 @@ pub fn unblocked_gre(machine: &Observed) -> Option<String> {
     for link in machine.links.values().filter(|link| link.up) {
         let LinkKind::Gre { local, remote, .. } = link.kind else { continue };
         for (source, destination) in [(local, remote), (remote, local)] {
-            let selector = Selector { source: source.into(), destination: destination.into(), protocol: 47 };
+            let selector =
+                Selector { source: source.into(), destination: destination.into(), protocol: 47, icmp: None };
             let blocks = |policy: &XfrmPolicy| {
                 policy.treatment == Treatment::Block && policy.id.selector == selector && policy.id.mark.is_none()
             };

@@ -483,6 +483,7 @@ fn a_gre_device_stands_behind_policies_that_block_before_it_and_after_it() {
         [
             "+ policy dir in src 192.0.2.2/32 dst 192.0.2.1/32 proto 47 if_id 0 block",
             "+ policy dir out src 192.0.2.1/32 dst 192.0.2.2/32 proto 47 if_id 0 block",
+            "+ policy dir out src 192.0.2.1/32 dst 192.0.2.2/32 proto 1 type 3 code 3 if_id 0 block",
             "+ link lk-t0 gre 192.0.2.1 > 192.0.2.2 key 42 ttl 64 fwmark 0x1 mtu 1400",
             "+ policy dir in src 192.0.2.2/32 dst 192.0.2.1/32 proto 47 mark 0x1/0xff if_id 0 reqid 0x4c4b0000 192.0.2.2 > \
              192.0.2.1 mode transport",
@@ -494,6 +495,10 @@ fn a_gre_device_stands_behind_policies_that_block_before_it_and_after_it() {
     let gone = down.lines().position(|line| line == "- link lk-t0").unwrap();
     let open = down.lines().position(|line| line.ends_with("proto 47 if_id 0")).unwrap();
     assert!(gone < open, "{down}");
+    // What comes by an SA without a device must not be told back.
+    let last = down.lines().collect::<Vec<_>>().iter().rposition(|line| line.starts_with("- state")).unwrap();
+    let told = down.lines().position(|line| line.ends_with("type 3 code 3 if_id 0")).unwrap();
+    assert!(last < told, "{down}");
 }
 
 #[test]
