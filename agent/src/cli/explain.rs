@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 
-use super::{Outcome, Places};
+use super::{Outcome, Places, wait_for};
 use crate::compile::{Registry, Tables, compile};
 use crate::config;
 use crate::explain::engine::{Engine, Kernel};
@@ -19,6 +19,7 @@ use crate::kernel::lookup::Lookup;
 use crate::lane::LaneId;
 use crate::model::Model;
 use crate::policy::Policy;
+use crate::reconcile::once;
 
 /// Who decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -67,8 +68,7 @@ pub struct How {
 
 /// One answer per packet.
 pub fn explain(places: &Places, file: &Path, packets: Packets, how: How) -> anyhow::Result<Outcome> {
-    let policy = config::inspect(file)?.policy;
-    let Scene { tables, up, mut lookup } = Scene::of(places, file, &policy, how.live)?;
+    let Scene { policy, tables, up, mut lookup } = Scene::of(places, file, how.live)?;
     let mut engine: Box<dyn Engine> = match how.engine {
         Which::Model => Box::new(Model::with_up(&tables, &up)),
         Which::Kernel => Box::new(Kernel::new(&tables, &up)?),
@@ -112,6 +112,7 @@ fn write_line(out: &mut impl Write, line: &Line, json: bool) -> anyhow::Result<(
 
 /// What packets meet.
 struct Scene {
+    policy: Policy,
     tables: Tables,
     up: Vec<LaneId>,
     /// Where the file runs here.
@@ -119,16 +120,17 @@ struct Scene {
 }
 
 impl Scene {
-    fn of(places: &Places, file: &Path, policy: &Policy, when: When) -> anyhow::Result<Self> {
+    fn of(places: &Places, file: &Path, when: When) -> anyhow::Result<Self> {
+        let policy = config::inspect(file)?.policy;
         let live = match when {
             When::Never => None,
-            When::Always => Some(Self::live(places, file, policy)?.with_context(|| {
+            When::Always => Some(Self::live(places, file, &policy)?.with_context(|| {
                 format!(
                     "nothing of lanekeeper's is pinned below {}, or only root may look: start `lanekeeper run`, or leave --live out",
                     places.bpffs.display()
                 )
             })?),
-            When::Auto => Self::live(places, file, policy).unwrap_or_else(|why| {
+            When::Auto => Self::live(places, file, &policy).unwrap_or_else(|why| {
                 eprintln!("lanekeeper: every lane is taken for up, and nothing is said of this machine: {why:#}");
                 None
             }),
@@ -136,9 +138,9 @@ impl Scene {
         match live {
             Some(scene) => Ok(scene),
             None => {
-                let tables = compile(policy, &mut Registry::default())?;
+                let tables = compile(&policy, &mut Registry::default())?;
                 let up = tables.lanes.keys().cloned().collect();
-                Ok(Self { tables, up, lookup: None })
+                Ok(Self { policy, tables, up, lookup: None })
             }
         }
     }
@@ -146,7 +148,8 @@ impl Scene {
     /// `None` where nothing of ours is loaded.
     fn live(places: &Places, file: &Path, policy: &Policy) -> anyhow::Result<Option<Self>> {
         let Some((observed, mut registry)) = Dataplane::peek(&places.bpffs)? else { return Ok(None) };
-        let tables = compile(policy, &mut registry)?;
+        let policy = wait_for(once::learnt(&places.resolved(), policy.clone()))?;
+        let tables = compile(&policy, &mut registry)?;
         if observed.digest != Some(tables.digest) {
             bail!(
                 "{} is not all that runs here: it waits for `lanekeeper reload`, or rules were added, which `lanekeeper rules list` shows",
@@ -154,7 +157,7 @@ impl Scene {
             );
         }
         let up = Dataplane::peek_up(&places.bpffs, &tables)?;
-        Ok(Some(Self { tables, up, lookup: Some(Lookup::open()?) }))
+        Ok(Some(Self { policy, tables, up, lookup: Some(Lookup::open()?) }))
     }
 }
 

@@ -16,14 +16,15 @@ use super::pending::{self, Pending};
 use super::settle::settle;
 use super::signals::Signals;
 use super::world::{WithoutCharon, World};
-use super::{Error, Places, Wanted, additions, insides, lockfile, memory};
+use super::{Error, Places, Wanted, additions, insides, lockfile, memory, wanted};
 use crate::control::server::{Call, Server};
 use crate::control::{Reply, Request, client};
 use crate::failpoint::pass;
 use crate::ike::adopted::Followed;
 use crate::lane::LaneId;
 use crate::plan::Plan;
-use crate::policy::{Policy, adopt};
+use crate::policy::adopt::{self, Learned};
+use crate::policy::{Keying, Policy};
 
 /// How long an agent that runs is waited for, by who needs it little.
 const AGENT: Duration = Duration::from_secs(5);
@@ -40,15 +41,28 @@ pub enum Confirmed {
 /// What `apply` would change.
 pub async fn plan(places: &Places, file: &Path) -> Result<Plan, Error> {
     let wanted = Wanted::read(file)?.present()?.look(&places.runtime_dir).await?;
-    // Without an agent nobody knows more.
-    let wanted = match client::ask_within(&places.socket, &Request::Status {}, AGENT) {
-        Ok(Reply::Status { status }) => wanted.keep(status.learned()),
-        Ok(_) | Err(_) => wanted,
-    };
+    let wanted = wanted.keep(known(places));
     let survey = World::open(&places.bpffs)?.survey(&wanted).await?;
     match survey.charon {
         Some(error) => Err(error.into()),
         None => Ok(survey.plan),
+    }
+}
+
+/// A file's policy as the tables have it where it runs: with what is known of its adopted tunnels.
+pub async fn learnt(places: &Places, mut policy: Policy) -> Result<Policy, Error> {
+    if policy.tunnels.iter().any(|tunnel| matches!(tunnel.keying, Keying::Adopted(_))) {
+        let (learned, insides) = wanted::look(&policy, &places.runtime_dir).await?;
+        adopt::learn(&mut policy, &wanted::kept(learned, known(places)), &insides);
+    }
+    Ok(policy)
+}
+
+/// What the agent knows of adopted tunnels; nothing where none runs, without whom nobody knows more than charon.
+fn known(places: &Places) -> Learned {
+    match client::ask_within(&places.socket, &Request::Status {}, AGENT) {
+        Ok(Reply::Status { status }) => status.learned(),
+        Ok(_) | Err(_) => Learned::new(),
     }
 }
 

@@ -109,33 +109,13 @@ impl Wanted {
     /// The same with what charon has now, and with what was kept of the inside of its SAs. Where charon cannot be asked, that is
     /// as it was.
     pub async fn look(self, runtime_dir: &Path) -> Result<Self, Error> {
-        let mut insides = insides::recall(runtime_dir)?;
-        insides.retain(|name, _| self.policy.tunnels.iter().any(|tunnel| tunnel.follows() && tunnel.name == *name));
-        let learned = match adopted::look(&self.policy).await {
-            Ok(found) => {
-                for (tunnel, ends) in found.ends {
-                    insides.entry(tunnel).or_default().take(ends);
-                }
-                found.lanes
-            }
-            Err(error) => {
-                tracing::warn!("which CHILD_SAs adopted tunnels have is not known yet: {error}");
-                Learned::new()
-            }
-        };
+        let (learned, insides) = look(&self.policy, runtime_dir).await?;
         Ok(self.learn(learned, insides))
     }
 
     /// The same with what an agent knows of lanes that charon has no CHILD_SA of any more: its tables have them as they were.
     pub fn keep(self, known: Learned) -> Self {
-        let mut learned = self.learned.clone();
-        for (lane, traits) in known {
-            // charon may have given its request id to another one.
-            if !learned.contains_key(&lane) && !learned.values().any(|other| other.has(traits.reqid)) {
-                learned.insert(lane, traits);
-            }
-        }
-        let insides = self.insides.clone();
+        let (learned, insides) = (kept(self.learned.clone(), known), self.insides.clone());
         self.learn(learned, insides)
     }
 
@@ -159,4 +139,34 @@ impl Wanted {
             || tenants.iter().any(|tenant| names(&tenant.interfaces))
             || rules.iter().any(|rule| names(&rule.interface))
     }
+}
+
+/// What charon has now of adopted tunnels, and what was kept of the inside of their SAs.
+pub(super) async fn look(policy: &Policy, runtime_dir: &Path) -> Result<(Learned, Insides), Error> {
+    let mut insides = insides::recall(runtime_dir)?;
+    insides.retain(|name, _| policy.tunnels.iter().any(|tunnel| tunnel.follows() && tunnel.name == *name));
+    let learned = match adopted::look(policy).await {
+        Ok(found) => {
+            for (tunnel, ends) in found.ends {
+                insides.entry(tunnel).or_default().take(ends);
+            }
+            found.lanes
+        }
+        Err(error) => {
+            tracing::warn!("which CHILD_SAs adopted tunnels have is not known yet: {error}");
+            Learned::new()
+        }
+    };
+    Ok((learned, insides))
+}
+
+/// That with what an agent knows beyond it.
+pub(super) fn kept(mut learned: Learned, known: Learned) -> Learned {
+    for (lane, traits) in known {
+        // charon may have given its request id to another one.
+        if !learned.contains_key(&lane) && !learned.values().any(|other| other.has(traits.reqid)) {
+            learned.insert(lane, traits);
+        }
+    }
+    learned
 }
