@@ -1,6 +1,6 @@
 //! Policy -> the tables that the data path reads. Pure.
 
-mod bare;
+mod behind;
 mod cgroups;
 pub mod edit;
 mod expand;
@@ -159,7 +159,7 @@ pub fn compile(policy: &Policy, registry: &mut Registry) -> Result<Tables, Error
     let mut tenants = tenants::tenants(policy, registry, &mut generation)?;
     let expanded = expand::expand(policy, registry)?;
     let steering = steering::steering(policy, registry, &mut generation)?;
-    bare::place(policy, registry, &mut generation)?;
+    behind::place(policy, registry, &mut generation)?;
     // Before the rules are filed: how they are follows from the list only when all of it is filed at once.
     let frame = frame(&generation, &tenants, &steering.outer);
     let rules = tuples::file(&expanded, policy.rules.len(), &mut generation, &mut tenants);

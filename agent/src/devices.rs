@@ -50,7 +50,7 @@ pub struct Device {
     pub master_is_vrf: bool,
     /// `lanekeeper` for ours.
     pub owner: Option<String>,
-    /// Whose of ours, as the running agent says.
+    /// Whose of ours, as the running agent says; several names with commas between.
     pub tunnel: Option<String>,
     /// What came in by it.
     #[serde(rename = "in")]

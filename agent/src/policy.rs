@@ -197,6 +197,11 @@ impl Tunnel {
         own.iter().zip(&self.lanes).find(|((device, _), _)| device == name).map(|(_, lane)| lane)
     }
 
+    /// What tables call a device that several tunnels have.
+    pub fn name_of_device(device: &str) -> String {
+        format!("/{device}")
+    }
+
     /// What tables call what leads to one of its lanes alone; no name of a tunnel has a slash.
     pub fn name_of(&self, lane: &Lane) -> String {
         format!("{}/{}", self.name, lane.label)
@@ -265,6 +270,10 @@ pub struct Device {
     pub mtu: u32,
     /// Its own addresses.
     pub addresses: Vec<IpNet>,
+    /// Whether it is an XFRM interface that takes the if_id from the route of each packet (IFLA_XFRM_COLLECT_METADATA).
+    pub external: bool,
+    /// Whether a packet's destination says which tunnel it takes, as the routes of each have it: several have the device, or may.
+    pub joint: bool,
     /// The operator's VRF that it is in, with all routes of its tunnel.
     pub vrf: Option<String>,
     /// The network namespace that it is taken to, where nothing else is ours.
@@ -276,9 +285,9 @@ pub struct Device {
 /// Kinds of device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceKind {
-    /// XFRM interface of this if_id (unique in the policy).
+    /// XFRM interface of this if_id, which no other device in the policy has.
     Xfrm {
-        /// XFRMA_IF_ID of device, states and policies; 0 where each IKE_SA has one of its own, as `%unique` gives it.
+        /// XFRMA_IF_ID of states and policies, and of the device or the routes into it; 0 where each IKE_SA has one of its own, as `%unique` gives it.
         if_id: u32,
     },
     /// VTI, or VTI6 between IPv6 addresses: one lane, found by keys, which are whole marks of policies and states.
@@ -572,6 +581,16 @@ mod tests {
 
     fn device(if_id: u32) -> Device {
         let kind = DeviceKind::Xfrm { if_id };
-        Device { kind, name: "lk-rw".into(), mtu: 1400, addresses: vec![], vrf: None, namespace: None, link: None }
+        Device {
+            kind,
+            name: "lk-rw".into(),
+            mtu: 1400,
+            addresses: vec![],
+            external: false,
+            joint: false,
+            vrf: None,
+            namespace: None,
+            link: None,
+        }
     }
 }

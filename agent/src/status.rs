@@ -327,6 +327,8 @@ pub(crate) mod tests {
                     mtu: 1400,
                     addresses: vec![],
                     vrf: None,
+                    external: false,
+                    joint: false,
                     namespace: None,
                     link: None,
                 },

@@ -129,7 +129,7 @@ fn the_sample_can_be_used() {
     let loaded = config::parse_text("config.sample.toml", SAMPLE).unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!(loaded.warnings.to_string(), "");
     let policy = loaded.policy;
-    assert_eq!((policy.classes.len(), policy.tunnels.len(), policy.rules.len(), policy.tenants.len()), (3, 11, 5, 1));
+    assert_eq!((policy.classes.len(), policy.tunnels.len(), policy.rules.len(), policy.tenants.len()), (3, 13, 5, 1));
     assert_eq!(policy.tunnels[0].lanes.len(), 4);
     let ports: Vec<_> = policy.ports.iter().map(|port| (port.name.as_str(), port.classify)).collect();
     assert_eq!(ports, [("lan0", Classify::Xdp)]);
@@ -177,7 +177,7 @@ fn the_sample_passes_check_on_a_machine_without_its_files() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config.sample.toml");
     let checked = check::check(&path, false);
     assert_eq!(checked.code, 0, "{}", checked.err);
-    assert!(checked.out.contains("fine: 3 classes, 11 tunnels with 26 lanes, 5 rules, 1 tenant"), "{}", checked.out);
+    assert!(checked.out.contains("fine: 3 classes, 13 tunnels with 34 lanes, 5 rules, 1 tenant"), "{}", checked.out);
 }
 
 #[test]

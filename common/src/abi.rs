@@ -19,7 +19,7 @@ use crate::intervals::{Intervals4, Intervals6};
 
 /// Names the pin folder of [`map::OF_VERSION`]. Rises with every change to this file that changes the shape or meaning of one of
 /// those.
-pub const VERSION: u32 = if OTHER { 1011 } else { 11 };
+pub const VERSION: u32 = if OTHER { 1012 } else { 12 };
 
 /// Whether this is the version that tests change to and from: maps of other shapes, with all that lies in them elsewhere.
 const OTHER: bool = cfg!(feature = "other-abi");
@@ -127,8 +127,8 @@ pub const MAX_HEADS: usize = 262144;
 pub const MAX_TUPLES: usize = 128;
 /// Elementary intervals of tenants' source prefixes: room for a disjoint one of each tenant.
 pub const MAX_INTERVALS: usize = 32768;
-/// Elementary intervals of what tunnels without a device lead to.
-pub const MAX_BARE: usize = 2048;
+/// Elementary intervals of what tunnels are found behind by a packet's destination.
+pub const MAX_BEHIND: usize = 2048;
 /// Named ingress interfaces; number 0 stands for all that no rule or tenant names.
 pub const MAX_INTERFACES: usize = if OTHER { 8192 } else { 16384 };
 /// Paths of cgroups ever named by rules; number 0 stands for none of them.
@@ -358,13 +358,21 @@ pub const ANY_VLAN: u16 = u16::MAX;
 /// In [`Record::protocol`].
 pub const ANY_PROTOCOL: u16 = u16::MAX;
 
+/// In [`TunnelEntry::present`]: there is such a tunnel.
+pub const PRESENT: u16 = 1;
+/// In [`TunnelEntry::present`]: it stands for a device that several tunnels have, and a packet's destination says which it takes.
+pub const BY_DESTINATION: u16 = 2;
+/// In [`Generation::behind4`] and [`Generation::behind6`]: the tunnel has a device, with others.
+pub const ON_DEVICE: u16 = 1 << 15;
+const _: () = assert!(MAX_TUNNELS < ON_DEVICE as usize);
+
 /// Where a tunnel's classes begin.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TunnelEntry {
     /// In [`Generation::steers`]; class n is n places further.
     pub first: u32,
-    /// 1 where this generation has the tunnel.
+    /// [`PRESENT`] where this generation has the tunnel, or [`BY_DESTINATION`]; else 0.
     pub present: u16,
     /// The tenant whose own it is; 0 for a tunnel of nobody's own.
     pub owner: u16,
@@ -531,10 +539,11 @@ pub struct Generation {
     /// Number in `lanes` by the lower half of the request id, or in one of the places behind that, [`REQID_PLACES`] in all;
     /// [`NO_LANE`] where the row ends. [`crate::lane::of_reqid`] finds it.
     pub reqids: [u16; 65536],
-    /// One more than the number of the tunnel without a device that leads to an IPv4 destination; 0 where none does.
-    pub bare4: Intervals4<MAX_BARE>,
+    /// One more than the number of the tunnel that leads to an IPv4 destination, of those without a device and, with [`ON_DEVICE`], of
+    /// those that have one with others; 0 where none does.
+    pub behind4: Intervals4<MAX_BEHIND>,
     /// The same of IPv6.
-    pub bare6: Intervals6<MAX_BARE>,
+    pub behind6: Intervals6<MAX_BEHIND>,
     /// How many tunnels have no device: where there is none, ports look no destination up.
     pub bare: u32,
     /// Zero.
@@ -923,10 +932,10 @@ shared! {
     Generation {
         Head, Intervals4, Intervals6, [u16; MAX_INTERFACES], [u16; 4096], [[u16; 2]; MAX_CGROUPS], [TupleSet; 256],
         [Tuple; MAX_TUPLES], [u32; MAX_TENANT_CLASSES], [TunnelEntry; MAX_TUNNELS], [Steer; MAX_STEERS],
-        [LaneEntry; MAX_LANES], [u16; 65536], Intervals4<MAX_BARE>, Intervals6<MAX_BARE>, u32, u32
+        [LaneEntry; MAX_LANES], [u16; 65536], Intervals4<MAX_BEHIND>, Intervals6<MAX_BEHIND>, u32, u32
     }
-    Intervals4<MAX_BARE> { [u32; MAX_BARE], [u16; MAX_BARE] }
-    Intervals6<MAX_BARE> { [[u64; 2]; MAX_BARE], [u16; MAX_BARE] }
+    Intervals4<MAX_BEHIND> { [u32; MAX_BEHIND], [u16; MAX_BEHIND] }
+    Intervals6<MAX_BEHIND> { [[u64; 2]; MAX_BEHIND], [u16; MAX_BEHIND] }
     Intervals4 { [u32; MAX_INTERVALS], [u16; MAX_INTERVALS] }
     Intervals6 { [[u64; 2]; MAX_INTERVALS], [u16; MAX_INTERVALS] }
     Device { u32, u32 }

@@ -1,6 +1,9 @@
 //! The decision for one packet at a tunnel device once its headers are read, the same steps in the kernel and on the host.
 
-use crate::abi::{Flow, FragmentKey, FragmentValue, MAX_LANES, MAX_STEERS, MAX_TUNNELS, NO_LANE, Parsed, Search};
+use crate::abi::{
+    BY_DESTINATION, Flow, FragmentKey, FragmentValue, MAX_LANES, MAX_STEERS, MAX_TUNNELS, NO_LANE, Parsed, Search,
+};
+use crate::behind;
 use crate::blur;
 use crate::classify::{Classified, conclude, default, flow_hash, tenant};
 use crate::flow;
@@ -52,6 +55,11 @@ pub trait Surroundings: Tables {
     {
         classify_parsed(self, parsed, arrival)
     }
+    /// The number of the tunnel that a packet takes of those that have its device. The kernel does [`behind::on_device`] in a
+    /// function of its own, too.
+    fn behind(&self, parsed: &Parsed) -> Option<u32> {
+        behind::on_device(self.generation(), parsed)
+    }
 }
 
 /// How a packet came to the device.
@@ -59,7 +67,7 @@ pub trait Surroundings: Tables {
 pub struct Arrival {
     /// Number of the ingress interface; 0 where no rule names it and for the host's own packets.
     pub interface: u16,
-    /// Number of the tunnel; of no meaning at a port.
+    /// Number of the tunnel, or of the device where several have it; of no meaning at a port.
     pub tunnel: u32,
     /// ifindex of the tunnel's device, or of the port: datagrams are put together per device.
     pub device: u32,
@@ -74,6 +82,8 @@ pub struct Decision {
     pub parse: u32,
     /// Tenant, rule and class.
     pub classified: Classified,
+    /// Number of the tunnel; `None` where several have the device, and it leads to none of them.
+    pub tunnel: Option<u32>,
     /// The lane, or why none.
     pub outcome: Result<Taken, BlockReason>,
 }
@@ -95,8 +105,22 @@ pub struct Taken {
 #[inline(always)]
 pub fn decide<S: Surroundings>(surroundings: &S, parsed: &Parsed, arrival: &Arrival) -> Decision {
     let (classified, parse) = classify(surroundings, parsed, arrival);
-    let outcome = steer(surroundings, arrival.tunnel, &classified);
-    Decision { parse, classified, outcome }
+    let tunnel = led(surroundings, parsed, arrival.tunnel);
+    let outcome = match tunnel {
+        Some(tunnel) => steer(surroundings, tunnel, &classified),
+        None => Err(BlockReason::NoTables),
+    };
+    Decision { parse, classified, tunnel, outcome }
+}
+
+#[inline(always)]
+fn led<S: Surroundings>(surroundings: &S, parsed: &Parsed, tunnel: u32) -> Option<u32> {
+    let generation = surroundings.generation();
+    let entry = &generation.tunnels[tunnel as usize & (MAX_TUNNELS - 1)];
+    if entry.present != BY_DESTINATION {
+        return Some(tunnel);
+    }
+    surroundings.behind(parsed).map(|tunnel| blur(generation.head.zero, tunnel))
 }
 
 /// Tenant, rule and class of a packet, from what is remembered of its flow or from the rules, and the number of a

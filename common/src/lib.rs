@@ -11,7 +11,7 @@
 extern crate alloc;
 
 pub mod abi;
-pub mod bare;
+pub mod behind;
 pub mod classify;
 pub mod decide;
 pub mod dscp;

@@ -60,7 +60,7 @@ pub enum BlockReason {
     NoLane = 1,
     /// This tunnel carries neither its class nor one of the fallback chain.
     NotCarried = 2,
-    /// No tables are loaded, or the device leads to no tunnel of theirs.
+    /// No tables are loaded, or the device leads to no tunnel of theirs, or to none that the destination is behind.
     NoTables = 3,
     /// The tunnel is another tenant's own, or the packet's tenant has tunnels of its own and this is none of them.
     Tenant = 4,

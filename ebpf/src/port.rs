@@ -10,7 +10,7 @@
 use aya_ebpf::bindings::{__sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use lanekeeper_common::abi::{ETHERNET_PORT, Handed, NO_VLAN, counter, device_flag};
-use lanekeeper_common::bare;
+use lanekeeper_common::behind;
 use lanekeeper_common::decide::{Arrival, Surroundings, classify, decide};
 use lanekeeper_common::mark;
 use lanekeeper_common::packet::Family;
@@ -76,7 +76,8 @@ fn lane_or_class(skb: &Skb, live: &Live, mask: u32) -> Option<u32> {
     // One packet for each skb, whatever the device has merged into it.
     count((ingress.port & !ETHERNET_PORT) + counter::PORT_TC, amount(skb, 0, 0, 0));
     let family = if parsed.family == 4 { Family::V4 } else { Family::V6 };
-    let behind = if parsed.reason == 0 { bare::tunnel(live.generation(), family, parsed.destination) } else { None };
+    let behind =
+        if parsed.reason == 0 { behind::without_device(live.generation(), family, parsed.destination) } else { None };
     let tunnel = behind.unwrap_or(0);
     let arrival = Arrival { interface: ingress.number, tunnel, device: ifindex, mark: skb.mark() };
     if behind.is_none() {

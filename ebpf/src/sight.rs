@@ -11,10 +11,10 @@ use aya_ebpf::maps::{Array, PerCpuArray, RingBuf};
 use aya_ebpf::programs::TcContext;
 use aya_log_ebpf::warn;
 use lanekeeper_common::abi::{
-    Candidates, ETHERNET_PORT, Flow, FragmentKey, FragmentValue, Generation, MAX_LANES, MAX_TUNNELS, NO_VLAN, Parsed,
-    Record, Said, Tenant, device_flag,
+    BY_DESTINATION, Candidates, ETHERNET_PORT, Flow, FragmentKey, FragmentValue, Generation, MAX_LANES, MAX_TUNNELS,
+    NO_VLAN, Parsed, Record, Said, Tenant, device_flag,
 };
-use lanekeeper_common::bare;
+use lanekeeper_common::behind;
 use lanekeeper_common::classify::{Classified, default};
 use lanekeeper_common::decide::{Arrival, Decision, Surroundings, classify_parsed, decide};
 use lanekeeper_common::lane;
@@ -180,7 +180,7 @@ fn entering(skb: &Skb, live: &Live) -> Option<u32> {
         return None;
     }
     let family = if parsed.family == 4 { Family::V4 } else { Family::V6 };
-    let tunnel = bare::tunnel(live.generation(), family, parsed.destination)?;
+    let tunnel = behind::without_device(live.generation(), family, parsed.destination)?;
     if lanekeeper_due(skb.raw(), LEAVES.into()) == 0 {
         return None;
     }
@@ -214,9 +214,9 @@ pub extern "C" fn lanekeeper_steer(stamp: u64, tunnel: u32) -> u32 {
     // All but the tunnel has been asked for by now.
     let arrival = Arrival { interface: 0, tunnel, device: 0, mark: 0 };
     let mask = live.generation().head.mark_mask;
-    let Decision { parse, classified, outcome } = decide(&Seen(live), parsed, &arrival);
+    let Decision { parse, classified, tunnel, outcome } = decide(&Seen(live), parsed, &arrival);
     sight.stamp = stamp;
-    sight.tunnel = tunnel;
+    sight.tunnel = tunnel.unwrap_or(NO_TUNNEL);
     sight.parsed = *parsed;
     sight.parse = parse as u8;
     sight.rule = classified.rule;
@@ -245,7 +245,8 @@ fn carried(skb: &Skb, sight: &mut Sight) -> Option<u32> {
     } else {
         sight.reqid = reqid(skb)?;
     }
-    sight.tunnel = device.tunnel;
+    // Of several the lane says it.
+    sight.tunnel = if tunnel.present == BY_DESTINATION { NO_TUNNEL } else { device.tunnel };
     arrived(skb, &live, sight)
 }
 
@@ -397,6 +398,11 @@ impl Surroundings for Seen {
     #[inline(always)]
     fn search(&self, packet: &Parsed, of: &Circumstances) -> u32 {
         self.0.search(packet, of)
+    }
+
+    #[inline(always)]
+    fn behind(&self, parsed: &Parsed) -> Option<u32> {
+        self.0.behind(parsed)
     }
 
     /// What [`lanekeeper_judge`] said, which comes before.

@@ -9,6 +9,7 @@ use lanekeeper_common::abi::{
     Candidates, FIELDS, FLOWS_OF_BLOCK, Flow, FragmentKey, FragmentValue, Generation, MAX_HEADS, MAX_RECORDS,
     MAX_TENANTS, Parsed, Record, Said, Scratch, Tenant,
 };
+use lanekeeper_common::behind;
 use lanekeeper_common::classify::{Classified, default};
 use lanekeeper_common::decide::{Arrival, Surroundings, classify_parsed};
 use lanekeeper_common::packet::{Fragment, Layer, Packet, parse};
@@ -145,12 +146,27 @@ impl Surroundings for Live {
         };
         (Classified { tenant, rule, counter, class, hash }, parse)
     }
+
+    /// Of what [`read`] left in scratch, too.
+    #[inline(always)]
+    fn behind(&self, _parsed: &Parsed) -> Option<u32> {
+        lanekeeper_behind(self.stamp.0).checked_sub(1)
+    }
 }
 
 /// This CPU's scratch. Programs of tc and XDP run with softirqs off, so nothing of ours comes between a write and its read.
 #[inline(always)]
 fn scratch() -> Option<*mut Scratch> {
     SCRATCH.get_ptr_mut(0)
+}
+
+/// One more than [`behind::on_device`] of what is in scratch, or 0. Global as [`lanekeeper_classify`] is.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn lanekeeper_behind(stamp: u64) -> u32 {
+    let (Some(scratch), Some(live)) = (scratch(), Live::of(Stamp(stamp))) else { return 0 };
+    // SAFETY: valid for the program's run; the parser is done with it.
+    behind::on_device(live.generation, unsafe { &(*scratch).parsed }).map_or(0, |tunnel| tunnel + 1)
 }
 
 /// Parses the packet; the verdict stays in scratch, with the place of its cgroup.

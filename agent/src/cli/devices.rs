@@ -12,11 +12,10 @@ pub fn devices(socket: &Path, json: bool) -> anyhow::Result<Outcome> {
     let mut devices = wait_for(async { Ok(kernel::devices(&Netlink::open()?).await?) })?;
     if let Ok(Reply::Status { status }) = client::ask(socket, &Request::Status {}) {
         for device in devices.iter_mut().filter(|device| device.owner.is_some()) {
-            let tunnel = status
-                .tunnels
-                .iter()
-                .find(|tunnel| tunnel.device == device.name || tunnel.devices.contains(&device.name));
-            device.tunnel = tunnel.map(|tunnel| tunnel.name.clone());
+            let leading =
+                status.tunnels.iter().filter(|of| of.device == device.name || of.devices.contains(&device.name));
+            let names: Vec<&str> = leading.map(|tunnel| tunnel.name.as_str()).collect();
+            device.tunnel = (!names.is_empty()).then(|| names.join(", "));
         }
     }
     let devices = Devices { devices };

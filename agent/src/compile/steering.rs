@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use lanekeeper_common::abi::{
-    Generation, Hop, LaneEntry, MAX_HOPS, MAX_LANES, MAX_LANES_OF_CLASS, MAX_STEERS, NO_LANE, OuterKey, Steer,
+    Generation, Hop, LaneEntry, MAX_HOPS, MAX_LANES, MAX_LANES_OF_CLASS, MAX_STEERS, NO_LANE, OuterKey, PRESENT, Steer,
     TunnelEntry,
 };
 use lanekeeper_common::lane;
@@ -43,7 +43,7 @@ pub fn steering(policy: &Policy, registry: &mut Registry, generation: &mut Gener
         let number = registry.number(Key::Tunnel(tunnel.name.clone()))?;
         generation.tunnels[number as usize] = TunnelEntry {
             first: first as u32,
-            present: 1,
+            present: PRESENT,
             owner: owners.get(&TunnelIndex(place)).map_or(0, |owner| owner.0 as u16 + 1),
             only: match tunnel.device.kind {
                 DeviceKind::Xfrm { .. } | DeviceKind::Bare => 0,
@@ -58,7 +58,7 @@ pub fn steering(policy: &Policy, registry: &mut Registry, generation: &mut Gener
             let number = registry.number(Key::Tunnel(tunnel.name_of(lane)))?;
             let first = (first + classes * entries.len()) as u32;
             let only = (next_lane + at) as u16 + 1;
-            generation.tunnels[number as usize] = TunnelEntry { first, present: 1, owner: 0, only, _pad: 0 };
+            generation.tunnels[number as usize] = TunnelEntry { first, present: PRESENT, owner: 0, only, _pad: 0 };
             // What is led to another class's device is not carried by it, unless it falls back to that class.
             entries.push(
                 own.iter().filter(|(class, _)| **class == lane.class).map(|(class, hop)| (*class, *hop)).collect(),

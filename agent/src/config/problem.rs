@@ -674,6 +674,89 @@ pub enum Problem {
         /// The key, or what is written for one.
         key: &'static str,
     },
+    /// Nothing says which packets of a device are a tunnel's.
+    #[error("{object}: several tunnels may have its device, and without routes no packet is known to be this one's")]
+    JointUnrouted {
+        /// Which tunnel.
+        object: String,
+    },
+    /// What follows SAs does not say which tunnel a packet takes.
+    #[error("{object}: routes \"selectors\" say nothing of which tunnel a packet takes of those that have its device")]
+    JointLearnt {
+        /// Which tunnel.
+        object: String,
+    },
+    /// What a device of several tunnels does not have.
+    #[error(
+        "{object}: {key} is not for {}",
+        if *external { "an external XFRM interface" } else { "a device that several tunnels have" }
+    )]
+    OfJoint {
+        /// Which tunnel's device.
+        object: String,
+        /// The key, or what is written for one.
+        key: &'static str,
+        /// Whether it takes the if_id from the route.
+        external: bool,
+    },
+    /// Two tunnels have one device, and say other things of it.
+    #[error(
+        "{object}: {key} of its device {name} is another than that of {other}, see {first}, which has the same device"
+    )]
+    JointDiffers {
+        /// The later tunnel.
+        object: String,
+        /// Which key.
+        key: &'static str,
+        /// The device.
+        name: String,
+        /// The earlier tunnel.
+        other: String,
+        /// Where it says so.
+        first: Place,
+    },
+    /// Policies of one device would be for the same.
+    #[error("{object}: remote-ts is missing, and another tunnel has its device and if-id")]
+    JointSelectors {
+        /// Which tunnel.
+        object: String,
+    },
+    /// The same, of what is written.
+    #[error(
+        "{object}: {prefix} of its remote-ts meets {theirs} of {other}, see {first}, which has the same device and if-id"
+    )]
+    JointMeet {
+        /// The later tunnel.
+        object: String,
+        /// Its prefix.
+        prefix: String,
+        /// The earlier tunnel.
+        other: String,
+        /// That one's prefix.
+        theirs: String,
+        /// Where it says so.
+        first: Place,
+    },
+    /// A tenant is known by a device of its own.
+    #[error(
+        "{object}: the device of {tunnel} is not for that tunnel alone, and a tenant's own tunnel has one of its own"
+    )]
+    JointOwned {
+        /// Which tenant.
+        object: String,
+        /// Which tunnel.
+        tunnel: String,
+    },
+    /// A network namespace has one of them.
+    #[error("{object}: its device is external, and so is that of {other}, see {first}: Linux has one such interface")]
+    SecondExternal {
+        /// The later tunnel.
+        object: String,
+        /// The earlier tunnel.
+        other: String,
+        /// Where it names its device.
+        first: Place,
+    },
     /// GRE has no mark of its own.
     #[error("{object}: key \"%unique\" is for VTIs, whose keys strongSwan gives")]
     EachOfGre {

@@ -1,6 +1,7 @@
 //! A packet's way through the machine that the file runs on: device, policy, SA.
 
 use std::fmt::Write;
+use std::net::IpAddr;
 
 use lanekeeper_common::packet::Packet;
 use serde::Serialize;
@@ -100,7 +101,22 @@ pub fn tunnel(policy: &Policy, way: &Way, flow: Option<&Flow>) -> Option<TunnelI
     if let Some(bare) = policy.tunnels.iter().position(behind) {
         return Some(TunnelIndex(bare));
     }
-    policy.tunnels.iter().position(|tunnel| tunnel.named(device).is_some()).map(TunnelIndex)
+    let place = policy.tunnels.iter().position(|tunnel| tunnel.named(device).is_some())?;
+    match (policy.tunnels[place].device.joint, flow) {
+        (true, Some(flow)) => of_several(policy, device, flow.destination),
+        (true, None) | (false, _) => Some(TunnelIndex(place)),
+    }
+}
+
+/// Of the tunnels that have a device the one that an address is behind.
+fn of_several(policy: &Policy, device: &str, address: IpAddr) -> Option<TunnelIndex> {
+    let longest = |tunnel: &Tunnel| {
+        let around = tunnel.routes.iter().filter(|prefix| prefix.contains(&address));
+        around.map(|prefix| prefix.prefix_len()).max()
+    };
+    let having = policy.tunnels.iter().enumerate().filter(|(_, tunnel)| tunnel.named(device).is_some());
+    let (_, place) = having.filter_map(|(place, tunnel)| Some((longest(tunnel)?, place))).max()?;
+    Some(TunnelIndex(place))
 }
 
 /// What the policies of a tunnel's device are asked about.

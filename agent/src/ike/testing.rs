@@ -44,6 +44,8 @@ pub fn policy() -> Policy {
                 mtu: 1400,
                 addresses: vec![],
                 vrf: None,
+                external: false,
+                joint: false,
                 namespace: None,
                 link: None,
             },

@@ -71,7 +71,7 @@ async fn flush(netlink: &Netlink, reqid: u32, if_id: u32) -> Result<(), Failure>
 
 async fn index_of_via(netlink: &Netlink, via: &RouteVia) -> Result<Option<u32>, Failure> {
     match via {
-        RouteVia::Device(device) => link::index(netlink, device).await.map(Some),
+        RouteVia::Device(device) | RouteVia::External { device, .. } => link::index(netlink, device).await.map(Some),
         RouteVia::Unreachable | RouteVia::Throw => Ok(None),
     }
 }
@@ -123,6 +123,9 @@ fn hint(op: &Op, failure: &Failure) -> String {
             LinkKind::Xfrm { if_id } => format!(
                 "; another device has that name, or another XFRM interface if_id {if_id}: see `ip -d link show type xfrm`"
             ),
+            LinkKind::External => "; another device has that name, or another XFRM interface is external, of which Linux has one in a network \
+                                   namespace: see `ip -d link show type xfrm`"
+                .to_owned(),
             LinkKind::Vti { local, remote, .. } => format!(
                 "; another device has that name, or another VTI lies between {local} and {remote}: see `ip -d link show`"
             ),
@@ -133,7 +136,7 @@ fn hint(op: &Op, failure: &Failure) -> String {
             LinkKind::Other => String::new(),
         },
         Op::AddLink(Link { kind, .. }) if failure.is(libc::EOPNOTSUPP) => match kind {
-            LinkKind::Xfrm { .. } => {
+            LinkKind::Xfrm { .. } | LinkKind::External => {
                 "; this kernel has no XFRM interfaces: load the module xfrm_interface (CONFIG_XFRM_INTERFACE)"
                     .to_owned()
             }

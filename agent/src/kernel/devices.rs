@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use netlink_packet_core::Nla;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     GreIOFlags, InfoData, InfoGre, InfoGre6, InfoKind, InfoPortKind, InfoVti, InfoXfrm, LinkAttribute, LinkFlags,
@@ -11,12 +10,10 @@ use netlink_packet_route::link::{
 };
 
 use super::Error;
+use super::link::is_external;
 use super::netlink::{Failure, Netlink};
 use crate::devices::{Count, Device, State};
 use crate::plan::ALIAS;
-
-/// IFLA_XFRM_COLLECT_METADATA (include/uapi/linux/if_link.h), which the crate has no word for.
-const XFRM_COLLECT_METADATA: u16 = 3;
 
 /// All of them.
 pub async fn devices(netlink: &Netlink) -> Result<Vec<Device>, Error> {
@@ -155,8 +152,7 @@ impl Ends {
             InfoXfrm::Link(index) => self.link = Some(*index),
             // An external interface has none.
             InfoXfrm::IfId(if_id) => self.if_id = Some(*if_id).filter(|if_id| *if_id != 0),
-            InfoXfrm::Other(other) => self.external |= other.kind() == XFRM_COLLECT_METADATA,
-            _ => {}
+            other => self.external |= is_external(other),
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 
-use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL, Nla};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     AfSpecInet, AfSpecUnspec, GreIOFlags, InetDevConf, InfoData, InfoGre, InfoGre6, InfoKind, InfoVrf, InfoVti,
@@ -164,10 +164,17 @@ const IFLA_GRE_FLAGS: u16 = 13;
 /// outer DSCP is the inner one's.
 const INHERIT_CLASS_NO_LIMIT: u32 = 0x1 | 0x2;
 
+/// IFLA_XFRM_COLLECT_METADATA (include/uapi/linux/if_link.h), which the crate has no word for.
+const XFRM_COLLECT_METADATA: u16 = 3;
+
 /// What a device is to be made with; `None` where no tunnel has its kind.
 fn info(kind: LinkKind) -> Option<Vec<LinkInfo>> {
     let (kind, parts) = match kind {
         LinkKind::Xfrm { if_id } => (InfoKind::Xfrm, InfoData::Xfrm(vec![InfoXfrm::IfId(if_id)])),
+        LinkKind::External => {
+            let flag = DefaultNla::new(XFRM_COLLECT_METADATA, Vec::new());
+            (InfoKind::Xfrm, InfoData::Xfrm(vec![InfoXfrm::Other(flag)]))
+        }
         LinkKind::Vti { local, remote, input_key, output_key } => {
             let kind = if local.is_ipv4() { InfoKind::Vti } else { InfoKind::Vti6 };
             let keys = [InfoVti::IKey(input_key), InfoVti::OKey(output_key)];
@@ -200,6 +207,7 @@ fn info(kind: LinkKind) -> Option<Vec<LinkInfo>> {
 /// What a device was made with.
 fn read(data: InfoData) -> LinkKind {
     match data {
+        InfoData::Xfrm(parts) if parts.iter().any(is_external) => LinkKind::External,
         InfoData::Xfrm(parts) => {
             let if_id = parts.into_iter().find_map(|part| match part {
                 InfoXfrm::IfId(if_id) => Some(if_id),
@@ -257,6 +265,11 @@ fn read(data: InfoData) -> LinkKind {
         }
         _ => LinkKind::Other,
     }
+}
+
+/// Whether an XFRM interface has that.
+pub(super) fn is_external(part: &InfoXfrm) -> bool {
+    matches!(part, InfoXfrm::Other(other) if other.kind() == XFRM_COLLECT_METADATA)
 }
 
 /// What of a GRE device has been read.
@@ -427,7 +440,7 @@ mod tests {
             fwmark: 0x100,
         };
         let gres = [gre(v4, None), gre(v4, Some(42)), gre(v6, None), gre(v6, Some(42))];
-        for kind in [LinkKind::Xfrm { if_id: 42 }, vti(v4), vti(v6)].into_iter().chain(gres) {
+        for kind in [LinkKind::Xfrm { if_id: 42 }, LinkKind::External, vti(v4), vti(v6)].into_iter().chain(gres) {
             let data = info(kind).unwrap().into_iter().find_map(|info| match info {
                 LinkInfo::Data(data) => Some(data),
                 _ => None,

@@ -6,7 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteHeader, RouteLwEnCapType, RouteLwTunnelEncap, RouteMessage, RouteProtocol,
+    RouteScope, RouteType, RouteXfrmTunnel,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
@@ -37,7 +38,7 @@ pub(super) fn read_all(messages: &[RouteNetlinkMessage], devices: &Devices) -> B
 pub(super) async fn add(netlink: &Netlink, route: &Route, index: Option<u32>) -> Result<(), Failure> {
     let mut message = message(route, index);
     message.header.scope = match route.via {
-        RouteVia::Device(_) => RouteScope::Link,
+        RouteVia::Device(_) | RouteVia::External { .. } => RouteScope::Link,
         RouteVia::Unreachable | RouteVia::Throw => RouteScope::Universe,
     };
     netlink.route(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL).await
@@ -68,7 +69,7 @@ fn message(route: &Route, index: Option<u32>) -> RouteMessage {
     message.header.table = RouteHeader::RT_TABLE_UNSPEC;
     message.header.protocol = RouteProtocol::Other(PROTOCOL);
     message.header.kind = match route.via {
-        RouteVia::Device(_) => RouteType::Unicast,
+        RouteVia::Device(_) | RouteVia::External { .. } => RouteType::Unicast,
         RouteVia::Unreachable => RouteType::Unreachable,
         RouteVia::Throw => RouteType::Throw,
     };
@@ -78,6 +79,10 @@ fn message(route: &Route, index: Option<u32>) -> RouteMessage {
         RouteAttribute::Table(route.table.number()),
     ];
     message.attributes.extend(index.map(RouteAttribute::Oif));
+    if let RouteVia::External { if_id, .. } = route.via {
+        let encap = vec![RouteLwTunnelEncap::Xfrm(RouteXfrmTunnel::IfId(if_id))];
+        message.attributes.extend([RouteAttribute::EncapType(RouteLwEnCapType::Xfrm), RouteAttribute::Encap(encap)]);
+    }
     message
 }
 
@@ -92,7 +97,7 @@ fn read(message: &RouteMessage, devices: &Devices) -> Option<Route> {
         AddressFamily::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         _ => return None,
     };
-    let (mut metric, mut device, mut table) = (0, None, u32::from(message.header.table));
+    let (mut metric, mut device, mut table, mut if_id) = (0, None, u32::from(message.header.table), None);
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Destination(RouteAddress::Inet(ip)) => address = (*ip).into(),
@@ -100,15 +105,26 @@ fn read(message: &RouteMessage, devices: &Devices) -> Option<Route> {
             RouteAttribute::Priority(is) => metric = *is,
             RouteAttribute::Table(number) => table = *number,
             RouteAttribute::Oif(index) => device = devices.names.get(index).cloned(),
+            RouteAttribute::Encap(parts) => if_id = parts.iter().find_map(if_id_of),
             _ => {}
         }
     }
     let via = match message.header.kind {
-        RouteType::Unicast => RouteVia::Device(device?),
+        RouteType::Unicast => match if_id {
+            Some(if_id) => RouteVia::External { device: device?, if_id },
+            None => RouteVia::Device(device?),
+        },
         RouteType::Unreachable => RouteVia::Unreachable,
         RouteType::Throw => RouteVia::Throw,
         _ => return None,
     };
     let destination = IpNet::new(address, message.header.destination_prefix_length).ok()?;
     Some(Route { destination, via, metric, table: Table::of_number(table) })
+}
+
+fn if_id_of(part: &RouteLwTunnelEncap) -> Option<u32> {
+    match part {
+        RouteLwTunnelEncap::Xfrm(RouteXfrmTunnel::IfId(if_id)) => Some(*if_id),
+        _ => None,
+    }
 }

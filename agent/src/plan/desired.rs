@@ -29,7 +29,7 @@ pub struct Desired {
     /// Routes, those to nowhere included.
     pub routes: BTreeSet<Route>,
     /// By VRF, what is routed into which of its devices, or blocked: the number of its table is the kernel's to say.
-    pub vrf_routes: BTreeMap<String, BTreeSet<(IpNet, Option<String>)>>,
+    pub vrf_routes: BTreeMap<String, BTreeSet<(IpNet, Option<RouteVia>)>>,
     /// What of addresses and routes follows somebody's SAs.
     pub followed: Followed,
     /// What of that there is no route for.
@@ -152,7 +152,11 @@ impl Desired {
 
     fn add_device(&mut self, tunnel: &Tunnel, name: String, kind: DeviceKind, fwmark: u32) {
         let device = &tunnel.device;
+        if device.joint && self.attached.contains(&name) {
+            return;
+        }
         let kind = match kind {
+            DeviceKind::Xfrm { .. } if device.external => LinkKind::External,
             DeviceKind::Xfrm { if_id } => LinkKind::Xfrm { if_id },
             DeviceKind::Vti { input_key, output_key } => {
                 LinkKind::Vti { local: tunnel.local, remote: tunnel.remote_of(&name), input_key, output_key }
@@ -210,25 +214,22 @@ impl Desired {
         let tuns = self.tuns.iter().filter(no_tun).map(|name| (name.clone(), Lack::Tun));
         let links = self.links.iter().filter_map(|link| Some((link.name.clone(), lacks(link)?)));
         let lacking: Vec<_> = links.chain(tuns).collect();
-        let stays = |device: &String| lacking.iter().all(|(name, _)| name != device);
+        let stays = |device: &str| lacking.iter().all(|(name, _)| name != device);
         desired.links.retain(|link| stays(&link.name));
-        desired.attached.retain(stays);
+        desired.attached.retain(|device| stays(device));
         desired.addresses.retain(|address| stays(&address.device));
         for (vrf, routes) in std::mem::take(&mut desired.vrf_routes) {
             let Some(&number) = machine.vrfs.get(&vrf) else { continue };
             let table = Table::Vrf(number);
-            for (to, device) in routes {
-                let found: Vec<Route> = blocked(to, device.as_deref(), table).collect();
+            for (to, via) in routes {
+                let found: Vec<Route> = blocked(to, via, table).collect();
                 if self.followed.vrf_routes.contains(&(vrf.clone(), to)) {
                     desired.followed.routes.extend(found.clone());
                 }
                 desired.routes.extend(found);
             }
         }
-        desired.routes.retain(|route| match &route.via {
-            RouteVia::Device(device) => stays(device),
-            RouteVia::Unreachable | RouteVia::Throw => true,
-        });
+        desired.routes.retain(|route| route.via.device().is_none_or(stays));
         (desired, lacking)
     }
 

@@ -47,6 +47,17 @@ pub enum Conflict {
         /// The device that has it.
         other: String,
     },
+    /// A foreign external XFRM interface.
+    #[error(
+        "device {name} is an external XFRM interface, as {other} is, which is not ours, and Linux has one in a network namespace: take \
+         external out, or remove it with `ip link del {other}`"
+    )]
+    ExternalTaken {
+        /// Our device.
+        name: String,
+        /// The device that is one.
+        other: String,
+    },
     /// A foreign VTI between the same ends, of which the kernel allows one, or GRE device, whose packets our policies would take.
     #[error(
         "device {name} is a {kind} between {local} and {remote}, as {other} is, which is not ours: take other addresses or an XFRM \
@@ -163,6 +174,7 @@ fn conflicts(desired: &Desired, observed: &Observed) -> Vec<Conflict> {
                         let (name, other) = (link.name.clone(), other.clone());
                         Conflict::EndsTaken { name, kind: "GRE device", local, remote, other }
                     }
+                    LinkKind::External => Conflict::ExternalTaken { name: link.name.clone(), other: other.clone() },
                     LinkKind::Other => continue,
                 });
             }
@@ -189,10 +201,7 @@ fn without(observed: &Observed, cleared: &BTreeSet<String>) -> Observed {
     kept.links.retain(|name, _| !cleared.contains(name));
     kept.addresses.retain(|address| !cleared.contains(&address.device));
     kept.other_addresses.retain(|address| !cleared.contains(&address.device));
-    kept.routes.retain(|route| match &route.via {
-        RouteVia::Device(device) => !cleared.contains(device),
-        RouteVia::Unreachable | RouteVia::Throw => true,
-    });
+    kept.routes.retain(|route| route.via.device().is_none_or(|device| !cleared.contains(device)));
     kept.attached.retain(|device| !cleared.contains(device));
     kept
 }
@@ -217,10 +226,7 @@ fn moved(mut observed: Observed, desired: &Desired) -> Observed {
     let stays = |address: &Address| address.address.addr().is_ipv4() || !moving.contains(&address.device);
     observed.addresses.retain(stays);
     observed.other_addresses.retain(stays);
-    observed.routes.retain(|route| match &route.via {
-        RouteVia::Device(device) => !moving.contains(device),
-        RouteVia::Unreachable | RouteVia::Throw => true,
-    });
+    observed.routes.retain(|route| route.via.device().is_none_or(|device| !moving.contains(device)));
     observed
 }
 
@@ -314,20 +320,20 @@ impl Steps {
             let turn = match have.via {
                 // The kernel holds one route per place: the old one must go first, and what is behind it blocks meanwhile.
                 _ if replaced => Turn::Routes,
-                RouteVia::Device(_) => Turn::StaleRoutes,
+                RouteVia::Device(_) | RouteVia::External { .. } => Turn::StaleRoutes,
                 RouteVia::Unreachable | RouteVia::Throw => Turn::UnblockRoutes,
             };
             self.push(turn, Op::RemoveRoute(have.clone()));
         }
         for want in &desired.routes {
             let turn = match &want.via {
-                RouteVia::Device(device)
+                RouteVia::Device(device) | RouteVia::External { device, .. }
                     if want.destination.addr().is_ipv4() && loses_ipv4(device, desired, observed) =>
                 {
                     Turn::FlushedRoutes
                 }
                 _ if observed.routes.contains(want) => continue,
-                RouteVia::Device(_) => Turn::Routes,
+                RouteVia::Device(_) | RouteVia::External { .. } => Turn::Routes,
                 RouteVia::Unreachable => Turn::BlockRoutes,
                 RouteVia::Throw => Turn::PassPeers,
             };
@@ -340,9 +346,10 @@ impl Steps {
     fn rules(&mut self, desired: &Desired, observed: &Observed) {
         let is_routed = |rule: &Rule| {
             let of_it = |net: &IpNet| net.addr().is_ipv4() == rule.ipv4 && net.prefix_len() == rule.length;
-            observed.routes.iter().any(|route| {
-                route.table == Table::Main && matches!(route.via, RouteVia::Device(_)) && of_it(&route.destination)
-            })
+            observed
+                .routes
+                .iter()
+                .any(|route| route.table == Table::Main && route.via.device().is_some() && of_it(&route.destination))
         };
         for have in observed.rules.difference(&desired.rules) {
             self.push(Turn::UnaskTables, Op::RemoveRule(*have));

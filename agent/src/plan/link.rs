@@ -90,6 +90,9 @@ pub enum LinkKind {
         /// IFLA_XFRM_IF_ID, not zero.
         if_id: u32,
     },
+    /// An XFRM interface that takes the if_id from the route of each packet (IFLA_XFRM_COLLECT_METADATA); a network namespace has one
+    /// at most (`xfrmi_newlink`).
+    External,
     /// A VTI, or VTI6 between IPv6 addresses.
     Vti {
         /// Outer address here.
@@ -132,10 +135,12 @@ impl LinkKind {
             (Self::Gre { local, remote, .. }, Self::Gre { local: here, remote: there, .. }) => {
                 (local, remote) == (here, there)
             }
-            (Self::Xfrm { .. }, Self::Vti { .. } | Self::Gre { .. } | Self::Other)
-            | (Self::Vti { .. }, Self::Xfrm { .. } | Self::Gre { .. } | Self::Other)
-            | (Self::Gre { .. }, Self::Xfrm { .. } | Self::Vti { .. } | Self::Other)
-            | (Self::Other, Self::Xfrm { .. } | Self::Vti { .. } | Self::Gre { .. } | Self::Other) => false,
+            (Self::External, Self::External) => true,
+            (Self::Xfrm { .. }, Self::External | Self::Vti { .. } | Self::Gre { .. } | Self::Other)
+            | (Self::External, Self::Xfrm { .. } | Self::Vti { .. } | Self::Gre { .. } | Self::Other)
+            | (Self::Vti { .. }, Self::Xfrm { .. } | Self::External | Self::Gre { .. } | Self::Other)
+            | (Self::Gre { .. }, Self::Xfrm { .. } | Self::External | Self::Vti { .. } | Self::Other)
+            | (Self::Other, _) => false,
         }
     }
 }
@@ -144,6 +149,7 @@ impl fmt::Display for LinkKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Xfrm { if_id } => write!(f, "xfrm if_id {if_id}"),
+            Self::External => f.write_str("xfrm external"),
             Self::Vti { local, remote, input_key, output_key } => {
                 write!(f, "vti {local} > {remote} ikey {input_key} okey {output_key}")
             }

@@ -25,6 +25,9 @@ impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.via {
             RouteVia::Device(device) => write!(f, "route {} dev {device}", self.destination)?,
+            RouteVia::External { device, if_id } => {
+                write!(f, "route {} encap xfrm if_id {if_id} dev {device}", self.destination)?;
+            }
             RouteVia::Unreachable => write!(f, "route unreachable {}", self.destination)?,
             RouteVia::Throw => write!(f, "route throw {}", self.destination)?,
         }
@@ -156,8 +159,26 @@ pub enum Asks {
 pub enum RouteVia {
     /// Through this device.
     Device(String),
+    /// Through an external XFRM interface, with the if_id for it.
+    External {
+        /// The interface.
+        #[serde(rename = "name")]
+        device: String,
+        /// LWT_XFRM_IF_ID.
+        if_id: u32,
+    },
     /// Nowhere: the sender is told so.
     Unreachable,
     /// Out of this table: the rules behind it decide.
     Throw,
+}
+
+impl RouteVia {
+    /// The device that it leads into, if any.
+    pub fn device(&self) -> Option<&str> {
+        match self {
+            Self::Device(device) | Self::External { device, .. } => Some(device),
+            Self::Unreachable | Self::Throw => None,
+        }
+    }
 }

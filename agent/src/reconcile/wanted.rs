@@ -10,7 +10,7 @@ use crate::ike::{Connection, Credentials, Load, adopted};
 use crate::keyfile;
 use crate::plan::Desired;
 use crate::policy::adopt::{self, Insides, Learned};
-use crate::policy::{Keying, Policy, TunnelIndex};
+use crate::policy::{Keying, Policy, Tunnel, TunnelIndex};
 
 /// A file, read and thought through. Holds keys; its parts redact them.
 #[derive(Debug, Clone)]
@@ -124,9 +124,13 @@ impl Wanted {
         (!self.loads.is_empty()).then_some(self.policy.vici.as_path())
     }
 
-    /// The tunnel that a device leads to, as the tables call it: of several devices each has a lane.
+    /// The tunnel that a device leads to, as the tables call it: of several devices each has a lane, and of several tunnels by one
+    /// device none does.
     pub fn tunnel_of(&self, device: &str) -> Option<String> {
         let tunnel = self.policy.tunnels.iter().find(|tunnel| tunnel.named(device).is_some())?;
+        if tunnel.device.joint {
+            return Some(Tunnel::name_of_device(device));
+        }
         Some(tunnel.lane_of(device).map_or_else(|| tunnel.name.clone(), |lane| tunnel.name_of(lane)))
     }
 

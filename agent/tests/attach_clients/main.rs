@@ -2,6 +2,7 @@
 //! the lane's mark and its virtual IP; they come and go, and nobody else notices.
 
 mod equal;
+mod joint;
 mod stage;
 
 use std::collections::BTreeSet;

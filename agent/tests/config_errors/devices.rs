@@ -335,7 +335,7 @@ gw.toml:10:33: error: tunnel "branch-7": one of its GRE devices, of which each c
         &said(&format!("{}{beside}", several("key = 7"))),
         r#"
 gw.toml:21:19: error: tunnel "branch-8": device name "lk-branch7-2" is taken by tunnel "branch-7", see gw.toml:10:33
-    each tunnel has its own device: rename one of them
+    rename one of them; or have both by one XFRM interface: with the same if-id, or external = true, in each
 "#,
     );
 }

@@ -4,6 +4,7 @@ mod adopt;
 mod bare;
 mod devices;
 mod files;
+mod joint;
 mod mark;
 mod names;
 mod packets;

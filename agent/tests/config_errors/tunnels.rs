@@ -77,7 +77,7 @@ fn a_device_name_of_two_tunnels() {
         &with(&branch_8(r#"["voice", "default"]"#, "lk-branch7", 43)),
         r#"
 gw.toml:19:34: error: tunnel "branch-8": device name "lk-branch7" is taken by tunnel "branch-7", see gw.toml:10:34
-    each tunnel has its own device: rename one of them
+    rename one of them; or have both by one XFRM interface: with the same if-id, or external = true, in each
 "#,
     );
 }

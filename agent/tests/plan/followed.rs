@@ -53,7 +53,7 @@ fn changes(from: &Policy, to: &Policy) -> Vec<String> {
 /// Where it sends what is for that host: a device of ours, `unreachable`, or where it went before us.
 fn way(machine: &Observed, host: &str) -> String {
     match lookup(machine, host.parse().unwrap()) {
-        Some(RouteVia::Device(device)) => device.clone(),
+        Some(RouteVia::Device(device) | RouteVia::External { device, .. }) => device.clone(),
         Some(RouteVia::Unreachable) => "unreachable".to_owned(),
         Some(RouteVia::Throw) | None => "as before".to_owned(),
     }

@@ -26,7 +26,7 @@ fn kept_in(machine: &Observed, peers: &[IpAddr]) -> BTreeSet<IpAddr> {
 
 /// What lets packets out in clear, whichever plan is under way.
 fn leak(machine: &Observed) -> Option<String> {
-    for route in machine.routes.iter().filter(|route| matches!(route.via, RouteVia::Device(_))) {
+    for route in machine.routes.iter().filter(|route| route.via.device().is_some()) {
         let behind = |other: &Route| {
             (other.table, other.destination) == (route.table, route.destination) && other.metric == UNREACHABLE_METRIC
         };

@@ -38,7 +38,7 @@ fn wanted() -> Desired {
 fn ways(machine: &Observed, to: &str) -> Vec<String> {
     let to: IpAddr = to.parse().unwrap();
     let way = |mark| match lookup_marked(machine, to, mark) {
-        Some(RouteVia::Device(device)) => device.clone(),
+        Some(RouteVia::Device(device) | RouteVia::External { device, .. }) => device.clone(),
         Some(RouteVia::Unreachable) => "unreachable".to_owned(),
         Some(RouteVia::Throw) | None => "elsewhere".to_owned(),
     };
@@ -58,7 +58,7 @@ fn a_mark_chooses_the_device_of_its_class_or_of_the_one_that_it_falls_back_to() 
         .values()
         .filter_map(|link| match link.kind {
             LinkKind::Gre { key, fwmark, .. } => Some((link.name.as_str(), (key, fwmark))),
-            LinkKind::Xfrm { .. } | LinkKind::Vti { .. } | LinkKind::Other => None,
+            LinkKind::Xfrm { .. } | LinkKind::External | LinkKind::Vti { .. } | LinkKind::Other => None,
         })
         .collect();
     assert_eq!(made, [("lk-t0", (Some(7), 1)), ("lk-t0-2", (Some(8), 2))].into());

@@ -16,7 +16,7 @@ pub fn carry_out(machine: &mut Observed, op: &Op) {
                 (other.table, other.destination, other.metric) == (route.table, route.destination, route.metric)
             };
             assert!(!machine.routes.iter().any(place), "EEXIST: {op}");
-            if let RouteVia::Device(device) = &route.via {
+            if let Some(device) = route.via.device() {
                 let is_up = machine.links.get(device).map_or(machine.others.contains_key(device), |link| link.up);
                 assert!(is_up, "ENETDOWN: {op}");
             }
@@ -111,8 +111,8 @@ pub fn carry_out(machine: &mut Observed, op: &Op) {
             assert!(machine.addresses.remove(&address), "{op}");
             let is_ipv4 = |other: &Address| other.device == address.device && other.address.addr().is_ipv4();
             if is_ipv4(&address) && !machine.addresses.iter().chain(&machine.other_addresses).any(is_ipv4) {
-                let via = RouteVia::Device(address.device.clone());
-                machine.routes.retain(|route| route.via != via || !route.destination.addr().is_ipv4());
+                let into = |route: &Route| route.via.device() == Some(&address.device);
+                machine.routes.retain(|route| !into(route) || !route.destination.addr().is_ipv4());
             }
         }
         Op::RemovePolicy(id) => machine.policies.retain(|policy| policy.id != id),
@@ -121,7 +121,7 @@ pub fn carry_out(machine: &mut Observed, op: &Op) {
             assert!(machine.links.remove(&name).is_some(), "ENODEV: {op}");
             assert!(!machine.attached.contains(&name), "a pinned link would stay: {op}");
             machine.addresses.retain(|address| address.device != name);
-            machine.routes.retain(|route| route.via != RouteVia::Device(name.clone()));
+            machine.routes.retain(|route| route.via.device() != Some(&name));
         }
         Op::SetNamespace { name, namespace } => {
             let link = machine.links.get_mut(&name).unwrap();
@@ -139,7 +139,7 @@ fn set_vrf(machine: &mut Observed, device: &str, vrf: Option<String>) {
     let stays = |address: &Address| address.device != device || address.address.addr().is_ipv4();
     machine.addresses.retain(stays);
     machine.other_addresses.retain(stays);
-    machine.routes.retain(|route| route.via != RouteVia::Device(device.to_owned()));
+    machine.routes.retain(|route| route.via.device() != Some(device));
 }
 
 /// A machine with a VRF on which `desired` was applied, with charon's lanes up.
@@ -161,11 +161,11 @@ pub fn drift(machine: &mut Observed, which: usize) {
         (1, Some(device)) => {
             machine.links.remove(&device);
             machine.addresses.retain(|address| address.device != device);
-            machine.routes.retain(|route| route.via != RouteVia::Device(device.clone()));
+            machine.routes.retain(|route| route.via.device() != Some(&device));
         }
         (2, Some(device)) => {
             machine.links.get_mut(&device).unwrap().up = false;
-            machine.routes.retain(|route| route.via != RouteVia::Device(device.clone()));
+            machine.routes.retain(|route| route.via.device() != Some(&device));
         }
         (3, _) => machine.states.truncate(1),
         (4, _) => {

@@ -14,13 +14,13 @@ use ipnet::IpNet;
 use lanekeeper::keyfile::{self, Keys};
 use lanekeeper::plan::{
     Address, Conflict, Desired, DeviceInUse, Direction, Error, Lack, LaneTraces, LinkKind, Observed, Op, Plan,
-    PolicyDirection, REQIDS, RouteVia, State, Table, Treatment, UNREACHABLE_METRIC, XfrmPolicy, diff,
+    PolicyDirection, REQIDS, Route, RouteVia, State, Table, Treatment, UNREACHABLE_METRIC, XfrmPolicy, diff,
 };
 use lanekeeper::policy::{DeviceKind, Keying, Policy, Static, Tunnel};
 use proptest::prelude::*;
 
 use crate::machine::{bare, carry_out, drift, lookup, machine};
-use crate::sketch::{Kind, Sketch, desired, net, one, policy, sketch};
+use crate::sketch::{Kind, Sketch, TunnelSketch, desired, net, one, policy, sketch};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
@@ -71,7 +71,7 @@ proptest! {
         let mut machine = machine(&desired(&from));
         for op in diff(&desired(&to), &machine).unwrap().ops {
             carry_out(&mut machine, &op);
-            for route in machine.routes.iter().filter(|route| matches!(route.via, RouteVia::Device(_))) {
+            for route in machine.routes.iter().filter(|route| route.via.device().is_some()) {
                 let blocked = machine.routes.iter().any(|other| {
                     (other.table, other.destination) == (route.table, route.destination)
                         && other.metric == UNREACHABLE_METRIC
@@ -87,13 +87,13 @@ proptest! {
         drift(&mut machine, drifted);
         for op in diff(&desired(&to), &machine).unwrap().ops {
             carry_out(&mut machine, &op);
-            if let Op::AddRoute(route) | Op::FollowRoute(route) = &op && let RouteVia::Device(device) = &route.via {
+            if let Op::AddRoute(route) | Op::FollowRoute(route) = &op && let Some(device) = route.via.device() {
                 let table = machine.links[device].vrf.as_ref().map(|vrf| Table::Vrf(machine.vrfs[vrf]));
                 prop_assert_eq!(table, Some(route.table).filter(|table| matches!(table, Table::Vrf(_))), "{}", op);
             }
         }
         for link in machine.links.values() {
-            let want = to.tunnels.iter().find(|tunnel| format!("lk-t{}", tunnel.name) == link.name).unwrap();
+            let want = to.tunnels.iter().find(|tunnel| tunnel.device() == link.name).unwrap();
             prop_assert_eq!(link.vrf.as_deref(), want.vrf, "{}", link);
         }
     }
@@ -433,6 +433,47 @@ fn a_foreign_device_of_our_name_is_an_error_that_names_the_cure() {
          remove it with `ip link del lk-t0`\n\
          device lk-t0 needs if_id 42, which the XFRM interface vpn0 has and which is not ours: give the tunnel another if-id, \
          or remove it with `ip link del vpn0`"
+    );
+}
+
+#[test]
+fn tunnels_by_an_external_device_have_one_and_an_if_id_in_each_route() {
+    let mut sketch = one(true);
+    sketch.tunnels[0].kind = Kind::External;
+    sketch.tunnels.push(TunnelSketch { name: 1, if_id: 43, ..sketch.tunnels[0].clone() });
+    let wanted = desired(&sketch);
+    let first = diff(&wanted, &Observed::default()).unwrap().to_string();
+    let lines: Vec<&str> = first.lines().filter(|line| line.contains("lk-all")).collect();
+    assert_eq!(
+        lines,
+        [
+            "+ link lk-all xfrm external mtu 1400",
+            "+ programs dev lk-all",
+            "~ link lk-all up",
+            "+ address 10.255.0.1/30 dev lk-all",
+            "+ route 10.0.0.0/16 encap xfrm if_id 42 dev lk-all metric 0",
+            "+ route 10.1.0.0/16 encap xfrm if_id 43 dev lk-all metric 0",
+        ]
+    );
+
+    // Somebody takes the if_id off a route.
+    let mut machine = machine(&wanted);
+    let route = machine.routes.iter().find(|route| route.destination == net("10.1.0.0/16")).unwrap().clone();
+    machine.routes.remove(&route);
+    machine.routes.insert(Route { via: RouteVia::Device("lk-all".into()), ..route.clone() });
+    assert_eq!(
+        diff(&wanted, &machine).unwrap().to_string(),
+        "- route 10.1.0.0/16 dev lk-all metric 0\n+ route 10.1.0.0/16 encap xfrm if_id 43 dev lk-all metric 0\n"
+    );
+
+    let mut others = Observed::default();
+    others.others.insert("vpn0".into(), DeviceInUse { kind: "xfrm".into(), link: LinkKind::External });
+    let conflicts = diff(&wanted, &others).unwrap_err();
+    assert!(matches!(conflicts.0[..], [Conflict::ExternalTaken { .. }]));
+    assert_eq!(
+        conflicts.to_string(),
+        "device lk-all is an external XFRM interface, as vpn0 is, which is not ours, and Linux has one in a network namespace: take \
+         external out, or remove it with `ip link del vpn0`"
     );
 }
 

@@ -23,6 +23,8 @@ pub struct Sketch {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Xfrm,
+    /// Of all such tunnels the same device.
+    External,
     Vti,
     Gre,
 }
@@ -58,7 +60,7 @@ where
 }
 
 fn tunnel_sketch() -> impl Strategy<Value = TunnelSketch> {
-    let kind = (1..5u32, prop_oneof![Just(Kind::Xfrm), Just(Kind::Vti), Just(Kind::Gre)]);
+    let kind = (1..5u32, prop_oneof![Just(Kind::Xfrm), Just(Kind::External), Just(Kind::Vti), Just(Kind::Gre)]);
     // One VRF is there, another is not; likewise devices.
     let link = prop_oneof![3 => Just(None), 2 => Just(Some("wan0")), 1 => Just(Some("wan9"))];
     let inside = prop::option::of((0..64usize, 0..64usize, 0..4usize));
@@ -68,8 +70,8 @@ fn tunnel_sketch() -> impl Strategy<Value = TunnelSketch> {
             name,
             if_id,
             kind,
-            mtu,
-            lanes: if kind == Kind::Xfrm { lanes } else { 1 },
+            mtu: if kind == Kind::External { 1280 } else { mtu },
+            lanes: if matches!(kind, Kind::Xfrm | Kind::External) { lanes } else { 1 },
             addresses,
             routes,
             keyed,
@@ -77,6 +79,7 @@ fn tunnel_sketch() -> impl Strategy<Value = TunnelSketch> {
             digest,
             vrf: vrf.filter(|_| kind == Kind::Xfrm),
             link: link.filter(|_| kind == Kind::Xfrm),
+            // What follows SAs is not for a device that several have.
             inside: inside.filter(|_| kind == Kind::Xfrm && !keyed),
         },
     )
@@ -102,6 +105,14 @@ pub fn net(text: &str) -> IpNet {
 }
 
 impl TunnelSketch {
+    /// The name of its device.
+    pub fn device(&self) -> String {
+        match self.kind {
+            Kind::External => "lk-all".to_owned(),
+            Kind::Xfrm | Kind::Vti | Kind::Gre => format!("lk-t{}", self.name),
+        }
+    }
+
     fn tunnel(&self) -> Tunnel {
         let lanes = (0..self.lanes)
             .map(|index| Lane {
@@ -121,17 +132,19 @@ impl TunnelSketch {
             lanes,
             device: Device {
                 kind: match self.kind {
-                    Kind::Xfrm => DeviceKind::Xfrm { if_id: self.if_id },
+                    Kind::Xfrm | Kind::External => DeviceKind::Xfrm { if_id: self.if_id },
                     Kind::Vti => DeviceKind::Vti { input_key: self.if_id, output_key: self.if_id },
                     Kind::Gre => DeviceKind::Gre { key: Some(self.if_id), ttl: 64 },
                 },
-                name: format!("lk-t{}", self.name),
+                name: self.device(),
                 mtu: self.mtu,
                 addresses: ["10.255.0.1/30", "2001:db8:ff::1/64"][..self.addresses]
                     .iter()
                     .map(|text| net(text))
                     .collect(),
                 vrf: self.vrf.map(str::to_owned),
+                external: self.kind == Kind::External,
+                joint: self.kind == Kind::External,
                 namespace: None,
                 link: self.link.map(str::to_owned),
             },

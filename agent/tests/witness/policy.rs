@@ -174,6 +174,8 @@ pub fn tunnel(random: &mut Random, place: usize, classes: &[Class], mask: u32) -
             mtu: 1400,
             addresses: Vec::new(),
             vrf: None,
+            external: false,
+            joint: false,
             namespace: None,
             link: None,
         },

@@ -146,11 +146,13 @@ pub struct Device {
     /// Its kind.
     #[schemars(rename = "type", with = "DeviceType", required)]
     pub kind: Option<At<DeviceType>>,
-    /// Its name, up to 15 bytes; no other program's device. Every device needs one. With if-id `%unique` it has a `%d`, for the
+    /// Its name, up to 15 bytes; no other program's device. Every device needs one. Several tunnels have an XFRM interface together
+    /// where they give it the same name, and the same if-id or `external`. With if-id `%unique` it has a `%d`, for the
     /// if_id.
     #[schemars(with = "Option<String>")]
     pub name: Option<At<String>>,
-    /// Of an XFRM interface, which needs it: what ties device, SAs and policies together; another one in each tunnel. With
+    /// Of an XFRM interface, which needs it: what ties device, SAs and policies together; another one in each tunnel, unless several
+    /// have one device. With
     /// `[tunnel.adopt]` also `%unique`: each IKE_SA has a device of its own, while it is there.
     #[schemars(with = "Option<IfId>")]
     pub if_id: Option<At<u32>>,
@@ -188,6 +190,10 @@ pub struct Device {
     /// and routes are that namespace's own. Linux 6.6 or later.
     #[schemars(with = "Option<String>")]
     pub namespace: Option<At<String>>,
+    /// Of an XFRM interface: `true` for one that takes the if_id from the route of each packet. All tunnels with `external` have one
+    /// device, each with an if-id of its own.
+    #[schemars(with = "Option<bool>", extend("default" = false))]
+    pub external: Option<At<bool>>,
     /// Of an XFRM interface: its underlying device. Where that is in a VRF, ESP packets are routed in the VRF's table.
     #[schemars(with = "Option<String>")]
     pub link: Option<At<String>>,
@@ -229,6 +235,7 @@ impl Device {
             virtual_ips,
             vrf: table.one("vrf", &value::INTERFACE),
             namespace: table.one("namespace", &value::NAMESPACE),
+            external: table.flag("external"),
             link: table.one("link", &value::INTERFACE),
         }
     }
@@ -237,9 +244,20 @@ impl Device {
     fn check_keys(kind: DeviceType, table: &mut Table<'_, '_, '_, '_>) {
         let of_others: &[(&'static str, &'static str)] = match kind {
             DeviceType::Bare => {
-                for key in
-                    ["name", "if-id", "key", "ikey", "okey", "ttl", "mtu", "addresses", "vrf", "namespace", "link"]
-                {
+                for key in [
+                    "name",
+                    "if-id",
+                    "key",
+                    "ikey",
+                    "okey",
+                    "ttl",
+                    "mtu",
+                    "addresses",
+                    "vrf",
+                    "namespace",
+                    "external",
+                    "link",
+                ] {
                     if table.has(key) {
                         let (spot, object) = (table.spot_of(key), table.object.clone());
                         table.problem(spot, Problem::NoDevice { object, key });
@@ -257,6 +275,7 @@ impl Device {
                 ("okey", "vti"),
                 ("vrf", "xfrm"),
                 ("namespace", "xfrm"),
+                ("external", "xfrm"),
                 ("link", "xfrm"),
             ],
             DeviceType::Tun => {
@@ -274,6 +293,7 @@ impl Device {
                     ("ttl", "gre"),
                     ("vrf", "xfrm"),
                     ("namespace", "xfrm"),
+                    ("external", "xfrm"),
                     ("link", "xfrm"),
                 ]
             }
@@ -288,7 +308,14 @@ impl Device {
                         table.problem(spot, Problem::KeyTwice { object });
                     }
                 }
-                &[("if-id", "xfrm"), ("ttl", "gre"), ("vrf", "xfrm"), ("namespace", "xfrm"), ("link", "xfrm")]
+                &[
+                    ("if-id", "xfrm"),
+                    ("ttl", "gre"),
+                    ("vrf", "xfrm"),
+                    ("namespace", "xfrm"),
+                    ("external", "xfrm"),
+                    ("link", "xfrm"),
+                ]
             }
         };
         for &(key, of) in of_others {

@@ -118,7 +118,9 @@ impl Problem {
             Self::EndsTaken { .. } => Some(
                 "give one of the tunnels an address of its own, or make one tunnel with an XFRM interface of them".to_owned(),
             ),
-            Self::DeviceTaken { .. } => Some("each tunnel has its own device: rename one of them".to_owned()),
+            Self::DeviceTaken { .. } => Some(
+                "rename one of them; or have both by one XFRM interface: with the same if-id, or external = true, in each".to_owned(),
+            ),
             Self::LinkIsTunnel { .. } => Some(
                 "name the device by which ESP leaves the machine, or take link out: its packets are then routed by the main table"
                     .to_owned(),
@@ -167,6 +169,26 @@ impl Problem {
             Self::EachOfOurs { .. } => Some("write a number, or take [tunnel.adopt]".to_owned()),
             Self::OfNamespace { key: "%unique", .. } => Some("write a number, or take namespace out".to_owned()),
             Self::OfNamespace { key, .. } => Some(format!("take {key} out, and have it there: `ip -n NAME`, or whatever makes the namespace")),
+            Self::JointUnrouted { .. } => Some("add routes = [\"10.2.0.0/16\"]: the networks on the peer's side".to_owned()),
+            Self::JointLearnt { .. } => Some("list the prefixes, or give the tunnel a device of its own".to_owned()),
+            Self::OfJoint { key: "%unique", .. } => Some("write a number".to_owned()),
+            Self::OfJoint { key, external: true, .. } => Some(format!("take {key} out, or external")),
+            Self::OfJoint { key, external: false, .. } => {
+                Some(format!("take {key} out, or give the tunnel a device of its own"))
+            }
+            Self::JointDiffers { key, .. } => Some(format!("write one {key} in both, or give one of them a device of its own")),
+            Self::JointSelectors { .. } => Some(
+                "add remote-ts = [\"10.2.0.0/16\"], by which the kernel tells their SAs apart; or write external = true in the device \
+                 of each, and an if-id of its own"
+                    .to_owned(),
+            ),
+            Self::JointMeet { .. } => Some(
+                "keep them apart, or write external = true in the device of each, and an if-id of its own".to_owned(),
+            ),
+            Self::JointOwned { .. } => Some("give the tunnel a device of its own, or name the tenant's `sources`".to_owned()),
+            Self::SecondExternal { .. } => {
+                Some("give both the same name: their if-ids and routes say which tunnel a packet takes".to_owned())
+            }
             Self::EachOfGre { .. } => Some("write a number, or type = \"vti\"".to_owned()),
             Self::EachName { each: true, .. } => Some("write %d in it, like \"lk-rw%d\": the if_id or key stands there".to_owned()),
             Self::EachName { each: false, .. } => Some("write if-id = \"%unique\", a VTI's key = \"%unique\", or take the %d out".to_owned()),

@@ -4,6 +4,7 @@ mod adopt;
 mod bare;
 mod ends;
 mod gre;
+mod joint;
 mod keying;
 mod room;
 mod shared;
@@ -41,6 +42,7 @@ pub fn resolve(
 ) -> Vec<Tunnel> {
     shared::check(document, classes, mask, findings);
     bare::check(document, findings);
+    joint::check(document, findings);
     gre::check(document, classes, findings);
     tun::check(document, classes, findings);
     let mut tunnels = Vec::with_capacity(document.tunnels.len());
@@ -55,7 +57,7 @@ pub fn resolve(
             remote,
             classes: carried,
             lanes: Vec::new(),
-            device: device(tunnel),
+            device: Device { joint: joint::is_joint(document, tunnel), ..device(tunnel) },
             routes: tunnel.routes.iter().map(|route| route.value).collect(),
             keying,
             replay_window: tunnel.replay_window.as_ref().map_or(REPLAY_WINDOW, |window| window.value),
@@ -199,6 +201,8 @@ fn device(tunnel: &document::Tunnel) -> Device {
         name: device.and_then(|device| device.name.as_ref()).map(|name| name.value.clone()).unwrap_or_default(),
         mtu: device.and_then(|device| device.mtu.as_ref()).map_or(MTU, |mtu| mtu.value),
         addresses: device.map(|device| device.addresses.iter().map(|at| at.value).collect()).unwrap_or_default(),
+        external: joint::is_external(tunnel),
+        joint: false,
         vrf: device.and_then(|device| device.vrf.as_ref()).map(|vrf| vrf.value.clone()),
         namespace: device.and_then(|device| device.namespace.as_ref()).map(|name| name.value.clone()),
         link: device.and_then(|device| device.link.as_ref()).map(|link| link.value.clone()),

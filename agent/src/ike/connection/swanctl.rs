@@ -42,7 +42,7 @@ pub fn conf(policy: &Policy, end: End, here: &Path) -> Result<String, Error> {
         End::Ours => policy.clone(),
         End::Peer => mirrored(policy),
     };
-    let mut names = Names::default();
+    let (mut names, mut made) = (Names::default(), BTreeSet::new());
     let (mut connections, mut secrets, mut devices) = (String::new(), String::new(), String::new());
     for (at, tunnel) in policy.tunnels.iter().enumerate() {
         let mut tunnels_if_id = None;
@@ -55,7 +55,18 @@ pub fn conf(policy: &Policy, end: End, here: &Path) -> Result<String, Error> {
         if !tunnel.device.kind.is_device() && tunnels_if_id.is_some() {
             blocks(&mut devices, tunnel);
         } else if let Some(if_id) = tunnels_if_id {
-            let _ = writeln!(devices, "#   ip link add {} type xfrm dev WAN if_id {if_id}", tunnel.device.name);
+            let device = &tunnel.device;
+            let how = match device.external {
+                true => "external".to_owned(),
+                false => format!("dev WAN if_id {if_id}"),
+            };
+            // Several may have it.
+            if made.insert(&device.name) {
+                let _ = writeln!(devices, "#   ip link add {} type xfrm {how}", device.name);
+            }
+            if device.external {
+                let _ = writeln!(devices, "#   ip route add PREFIX encap xfrm if_id {if_id} dev {}", device.name);
+            }
         }
     }
     if connections.is_empty() {

@@ -12,7 +12,7 @@ use aya::programs::raw_trace_point::RawTracePointLink;
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle};
 use aya::programs::{LinkOrder, RawTracePoint};
 use aya::util::nr_cpus;
-use lanekeeper_common::abi::{Device, MAX_TUNNELS, map};
+use lanekeeper_common::abi::{Device, MAX_TUNNELS, PRESENT, map};
 use lanekeeper_common::latency::{self, Delays, Sampling, Way};
 use lanekeeper_common::stamp::Stamp;
 
@@ -211,7 +211,8 @@ fn ways(tables: &Tables, classes: usize, devices: &BTreeMap<u32, Device>) -> BTr
     let mut ways = BTreeMap::new();
     for (&device, Device { tunnel, .. }) in devices {
         let tunnel = &generation.tunnels[*tunnel as usize & (MAX_TUNNELS - 1)];
-        if tunnel.present == 0 {
+        // Of a device that several have a mark alone says no lane.
+        if tunnel.present != PRESENT {
             continue;
         }
         for steer in (0..classes).filter_map(|class| generation.steers.get(tunnel.first as usize + class)) {

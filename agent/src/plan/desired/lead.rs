@@ -79,9 +79,10 @@ impl Desired {
             }
             // Of several devices none has what is behind all of them.
             let into = Some(tunnel.device.name.as_str()).filter(|_| !tunnel.device.is_each());
+            let into = into.map(|device| via(tunnel, device));
             for &destination in &tunnel.routes {
                 holders.insert((tunnel.device.vrf.as_deref(), destination), tunnel);
-                self.add_route(tunnel, destination, into, &outside);
+                self.add_route(tunnel, destination, into.clone(), &outside);
             }
             if tunnel.has_lane_devices() {
                 self.lead_by_mark(policy, tunnel, &outside);
@@ -115,7 +116,7 @@ impl Desired {
             for (lane, (device, _)) in tunnel.lanes.iter().zip(&devices) {
                 let number = lane.class.0 as u8 + 1;
                 let table = Table::Marked { class: number, length };
-                self.routes.extend(blocked(destination, Some(device), table));
+                self.routes.extend(blocked(destination, Some(RouteVia::Device(device.clone())), table));
                 let within = |to: &IpNet| destination.contains(to) && *to != destination;
                 let passed = peers.iter().map(|&peer| IpNet::from(peer)).chain(elsewhere(policy, peers)).filter(within);
                 let throw =
@@ -143,7 +144,7 @@ impl Desired {
     }
 
     fn vrf_prefixes(&self) -> BTreeSet<(String, IpNet)> {
-        let prefixes = |(vrf, routes): (&String, &BTreeSet<(IpNet, Option<String>)>)| {
+        let prefixes = |(vrf, routes): (&String, &BTreeSet<(IpNet, Option<RouteVia>)>)| {
             routes.iter().map(|(prefix, _)| (vrf.clone(), *prefix)).collect::<Vec<_>>()
         };
         self.vrf_routes.iter().flat_map(prefixes).collect()
@@ -169,7 +170,8 @@ impl Desired {
             }
             let holder = *holders.entry((vrf, prefix)).or_insert(tunnel);
             if holder.name == tunnel.name {
-                self.add_route(tunnel, prefix, tunnel.device_of(&prefix), outside);
+                let into = tunnel.device_of(&prefix).map(|device| via(tunnel, device));
+                self.add_route(tunnel, prefix, into, outside);
             } else {
                 self.left_out.insert(LeftOut::Taken { prefix, tunnel: name(), other: holder.name.clone() });
             }
@@ -195,10 +197,9 @@ impl Desired {
     /// A VRF's table is not asked for IKE and ESP, which go by the WAN's, and so may have any route.
     ///
     /// Where it leads `into` no device, there is the route to nowhere alone.
-    fn add_route(&mut self, tunnel: &Tunnel, destination: IpNet, into: Option<&str>, outside: &Outside) {
+    fn add_route(&mut self, tunnel: &Tunnel, destination: IpNet, into: Option<RouteVia>, outside: &Outside) {
         if let Some(vrf) = &tunnel.device.vrf {
-            let device = into.map(str::to_owned);
-            self.vrf_routes.entry(vrf.clone()).or_default().insert((destination, device));
+            self.vrf_routes.entry(vrf.clone()).or_default().insert((destination, into));
             return;
         }
         let inside: Vec<IpNet> =
@@ -237,12 +238,18 @@ fn is_peers(tunnel: &Tunnel, prefix: &IpNet, outside: &Outside) -> bool {
         && outside.peers.contains(&prefix.addr())
 }
 
+/// Into a tunnel by a device of its own.
+fn via(tunnel: &Tunnel, device: &str) -> RouteVia {
+    let device = device.to_owned();
+    match tunnel.device.external {
+        true => RouteVia::External { device, if_id: tunnel.device.kind.if_id() },
+        false => RouteVia::Device(device),
+    }
+}
+
 /// A route into a device, if any, and the one to nowhere behind it.
-pub(super) fn blocked(destination: IpNet, device: Option<&str>, table: Table) -> impl Iterator<Item = Route> {
-    let into = device.map(|device| {
-        let via = RouteVia::Device(device.to_owned());
-        Route { destination, via, metric: metric(&destination), table }
-    });
+pub(super) fn blocked(destination: IpNet, into: Option<RouteVia>, table: Table) -> impl Iterator<Item = Route> {
+    let into = into.map(|via| Route { destination, via, metric: metric(&destination), table });
     let behind = Route { destination, via: RouteVia::Unreachable, metric: UNREACHABLE_METRIC, table };
     into.into_iter().chain([behind])
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::gre;
+use super::{gre, joint};
 use crate::config::caution::Caution;
 use crate::config::document::{Device, Document, Tunnel};
 use crate::config::findings::{At, Findings, Spot};
@@ -46,6 +46,7 @@ pub fn check(document: &Document, classes: &[Class], mask: u32, findings: &mut F
         let object = tunnel.object.clone();
         if let Some(if_id) = tunnel.device.as_ref().and_then(|device| device.if_id.as_ref())
             && let Some((holder, spot)) = by_if_id.take(if_id.value, tunnel, if_id.spot)
+            && (joint::is_external(tunnel) || !joint::may_join(tunnel, holder))
         {
             let free = (if_id.value..=u32::MAX).chain(1..).find(|free| !if_ids.contains(free)).unwrap_or_default();
             let (other, first) = (holder.object.clone(), findings.place(spot));
@@ -54,7 +55,9 @@ pub fn check(document: &Document, classes: &[Class], mask: u32, findings: &mut F
         }
         let spot = tunnel.device.as_ref().and_then(|device| device.name.as_ref()).map_or(tunnel.spot, |name| name.spot);
         for name in gre::names(tunnel) {
-            if let Some((holder, first)) = by_device.take(name.clone(), tunnel, spot) {
+            if let Some((holder, first)) = by_device.take(name.clone(), tunnel, spot)
+                && !joint::may_join(tunnel, holder)
+            {
                 let (object, other, first) = (object.clone(), holder.object.clone(), findings.place(first));
                 findings.problem(spot, Problem::DeviceTaken { object, name, other, first });
             }
