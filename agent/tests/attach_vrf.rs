@@ -4,13 +4,14 @@
 use std::fs;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use xtask::demo::stage::warm_up;
 use xtask::lab::capture::Capture;
 use xtask::lab::gateways::{Gateways, LANES_UP};
-use xtask::lab::netns::Ns;
-use xtask::lab::scenario::{Class, DEVICE, IF_ID, Keying, Scenario};
+use xtask::lab::netns::{self, Ns};
+use xtask::lab::scenario::{Class, DEVICE, Device, IF_ID, Keying, Scenario};
 use xtask::lab::traffic::{Flow, Traffic};
 use xtask::lab::wait::until;
 use xtask::lab::{Family, Side};
@@ -23,15 +24,16 @@ const REPAIRED: Duration = Duration::from_secs(2);
 
 fn scenario(keying: Keying) -> Scenario {
     Scenario {
-        classes: vec![Class::new("voice"), Class::new("default")],
+        classes: vec![Class::new("voice").fallback("default"), Class::new("default")],
         rules: "[[rule]]\nname = \"voice\"\nclass = \"voice\"\nprotocol = \"udp\"\ndscp = [\"ef\"]\n".to_owned(),
         ..Scenario::four_classes(keying)
     }
 }
 
 /// Each gateway has its LAN in a VRF `blue` of another number, and the operator's default route to nowhere in its table.
-fn stage() -> Gateways {
-    let gateways = Gateways::idle("vrf", scenario(Keying::Psk), Path::new(BINARY)).unwrap();
+fn stage(name: &str, device: Device) -> Gateways {
+    let scenario = Scenario { device, ..scenario(Keying::Psk) };
+    let gateways = Gateways::idle(name, scenario, Path::new(BINARY)).unwrap();
     for (side, table) in SIDES.into_iter().zip([10, 20]) {
         let gateway = gateways.lab().gateway(side);
         join_vrf(&gateway, side, table);
@@ -44,9 +46,13 @@ fn stage() -> Gateways {
 fn of_device(gateways: &Gateways, side: Side, keys: &str) {
     let config = gateways.agent_of(side).config();
     let toml = fs::read_to_string(&config).unwrap();
-    let (before, rest) = toml.split_once(&format!("if-id = {IF_ID},")).unwrap();
-    let (_, after) = rest.split_once(" name =").unwrap();
-    fs::write(&config, format!("{before}if-id = {IF_ID}, {keys} name ={after}")).unwrap();
+    let kind = |line: &&str| line.starts_with("device = ");
+    let device = toml.lines().find(kind).unwrap();
+    // What was written into it before is between its own keys and its name.
+    let (made, rest) = device.split_once(&format!("= {IF_ID},")).unwrap();
+    let (_, named) = rest.split_once(" name =").unwrap();
+    let ttl = if device.contains("gre") { " ttl = 32," } else { "" };
+    fs::write(&config, toml.replace(device, &format!("{made}= {IF_ID},{ttl} {keys} name ={named}"))).unwrap();
 }
 
 /// The LAN's port loses its IPv6 address at it.
@@ -100,9 +106,9 @@ fn wait_until(what: &str, limit: Duration, holds: impl Fn() -> bool) {
     assert!(until(limit, holds), "{what}: not within {limit:?}");
 }
 
-#[test]
-fn attach_vrf_carries_both_ways_and_leaves_nothing() {
-    let mut gateways = stage();
+fn carries_both_ways_and_leaves_nothing(name: &str, device: Device) {
+    netns::run(Command::new("modprobe").args(["-a", "ip_gre", "ip6_gre"])).unwrap();
+    let mut gateways = stage(name, device);
     let found = gateways.dumps().unwrap();
     let capture = Capture::start(&gateways.lab().wan()).unwrap();
     for side in [Side::B, Side::A] {
@@ -110,12 +116,19 @@ fn attach_vrf_carries_both_ways_and_leaves_nothing() {
     }
     gateways.wait_for_lanes(LANES_UP).unwrap();
     warm_up(gateways.lab()).unwrap();
-    let voice = |gateways: &Gateways| gateways.kernel_packets(Side::A).unwrap()[&("voice", 0, true)];
-    let before = voice(&gateways);
+    let class = if device == Device::Gre { "default" } else { "voice" };
+    let sent = |gateways: &Gateways| gateways.kernel_packets(Side::A).unwrap()[&(class, 0, true)];
+    let before = sent(&gateways);
     assert_eq!(received(&gateways), [10; 8]);
-    assert_eq!(voice(&gateways) - before, 20);
+    match device {
+        // What hosts say to each other by multicast is in it, too.
+        Device::Gre => assert!(sent(&gateways) - before >= 40),
+        _ => assert_eq!(sent(&gateways) - before, 20),
+    }
     for side in SIDES {
-        assert_eq!(gateways.kernel_packets(side).unwrap(), gateways.metric_packets(side).unwrap(), "{side:?}");
+        if device != Device::Gre {
+            assert_eq!(gateways.kernel_packets(side).unwrap(), gateways.metric_packets(side).unwrap(), "{side:?}");
+        }
         assert_eq!(
             plan(&gateways, side),
             (Some(0), "nothing to do\n".to_owned()),
@@ -182,6 +195,16 @@ fn attach_vrf_carries_both_ways_and_leaves_nothing() {
     let seen = capture.stop().unwrap();
     assert!(seen.clear == 0 && seen.esp_total() > 0, "{seen:?}");
     gateways.down_to(&found).unwrap();
+}
+
+#[test]
+fn attach_vrf_carries_both_ways_and_leaves_nothing() {
+    carries_both_ways_and_leaves_nothing("vrf", Device::Xfrm);
+}
+
+#[test]
+fn attach_vrf_has_a_gre_device() {
+    carries_both_ways_and_leaves_nothing("vrfgre", Device::Gre);
 }
 
 #[test]

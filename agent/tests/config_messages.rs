@@ -154,6 +154,7 @@ fn problems() -> Vec<Problem> {
         Problem::EachOfOurs { object: s("tunnel \"b\": device") },
         Problem::OfNamespace { object: s("tunnel \"b\": device"), key: "%unique" },
         Problem::OfNamespace { object: object.clone(), key: "routes" },
+        Problem::OfSeveral { object: s("tunnel \"b\": device"), key: "vrf" },
         Problem::JointUnrouted { object: object.clone() },
         Problem::JointLearnt { object: object.clone() },
         Problem::OfJoint { object: s("tunnel \"b\": device"), key: "%unique", external: false },

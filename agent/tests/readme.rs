@@ -105,10 +105,23 @@ fn its_table_of_metrics_is_the_agents() {
 }
 
 #[test]
+fn its_table_of_kinds_names_a_test_in_each_cell() {
+    let (_, section) = README.split_once("## Ways to attach").unwrap();
+    let rows: Vec<&str> = section.lines().skip(4).take_while(|line| line.starts_with('|')).collect();
+    assert_eq!(rows.len(), 5, "{rows:?}");
+    for cell in rows.iter().flat_map(|row| row.trim_matches('|').split(" | ").skip(1)) {
+        assert!(quoted(cell).any(is_test), "{cell}");
+    }
+}
+
+fn is_test(word: &str) -> bool {
+    ["attach_", "lanes_", "classify_", "config_"].iter().any(|begin| word.starts_with(begin))
+}
+
+#[test]
 fn every_test_in_it_exists() {
     let tables = README.lines().filter(|line| line.starts_with("| "));
-    let is_test = |word: &&str| word.starts_with("attach_") || word.starts_with("lanes_");
-    let named: BTreeSet<&str> = tables.flat_map(quoted).filter(is_test).collect();
+    let named: BTreeSet<&str> = tables.flat_map(quoted).filter(|word| is_test(word)).collect();
     assert!(!named.is_empty());
     for test in named {
         let place = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(test);

@@ -420,6 +420,14 @@ pub enum Problem {
         /// How many.
         classes: usize,
     },
+    /// Marks choose among several GRE devices, in this namespace and in no VRF.
+    #[error("{object}: {key} is for one GRE device, and each class of the tunnel has one")]
+    OfSeveral {
+        /// Which tunnel's devices.
+        object: String,
+        /// The key.
+        key: &'static str,
+    },
     /// A name that has no room for the number of a further GRE device.
     #[error(
         "{object}: one of its GRE devices, of which each class has one, would be \"{long}\", longer than {most} bytes"

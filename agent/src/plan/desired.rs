@@ -172,8 +172,9 @@ impl Desired {
             }
             DeviceKind::Bare => return,
         };
-        // A VTI has asked for the policy by its key and forgotten the SA: any policy of others that fits would drop the packet.
-        let disable_policy = matches!(device.kind, DeviceKind::Vti { .. });
+        // A VTI has asked for the policy by its key and forgotten the SA: any policy of others that fits would drop the packet. In
+        // another namespace it has other settings, and other policies.
+        let disable_policy = matches!(device.kind, DeviceKind::Vti { .. }) && device.namespace.is_none();
         self.attached.insert(name.clone());
         self.links.push(Link {
             name,

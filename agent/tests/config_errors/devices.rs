@@ -138,7 +138,18 @@ gw.toml:10:72: error: tunnel "branch-7": device: namespace "/run/netns/red" has 
     did you mean "red"?
 "#,
     );
-    assert!(said(&vti("key = 42, namespace = \"red\"")).contains("namespace"));
+    same(&said(&vti("key = 42, namespace = \"red\"")), "");
+    same(&said(&gre("namespace = \"red\"")), "");
+    let several = gre("key = 42, namespace = \"red\"")
+        .replacen("classes = [\"default\"]", "classes = [\"voice\", \"default\"]", 1)
+        .replacen("fallback = \"default\"\n", "", 1);
+    same(
+        &said(&format!("{several}[[port]]\nname = \"lan0\"\n")),
+        r#"
+gw.toml:10:69: error: tunnel "branch-7": device: namespace is for one GRE device, and each class of the tunnel has one
+    list one class, which all others fall back to, or take namespace out
+"#,
+    );
 }
 
 #[test]
@@ -253,15 +264,16 @@ gw.toml:18:10: error: tunnel "branch-8": tunnel "branch-7" has the same local an
 }
 
 #[test]
-fn a_vrf_is_for_xfrm_interfaces_and_has_routes_of_its_own() {
+fn a_vrf_is_for_xfrm_interfaces_and_gre_and_has_routes_of_its_own() {
     same(&changed("if-id = 42", "if-id = 42, vrf = \"blue\""), "");
-    for (kind, device, column) in [("vti", vti("key = 42, vrf = \"blue\""), 57), ("gre", gre("vrf = \"blue\""), 47)] {
-        let wanted = format!(
-            "gw.toml:11:{column}: error: tunnel \"branch-7\": device: vrf is not for type = \"{kind}\"\n    take vrf out: it is for \
-             type = \"xfrm\""
-        );
-        assert_eq!(said(&device), wanted);
-    }
+    same(&said(&gre("vrf = \"blue\"")), "");
+    same(
+        &said(&vti("key = 42, vrf = \"blue\"")),
+        r#"
+gw.toml:11:57: error: tunnel "branch-7": device: vrf is not for type = "vti"
+    take vrf out: it is for type = "xfrm"
+"#,
+    );
     same(
         &changed("if-id = 42", "if-id = 42, link = \"lk-branch7\""),
         r#"
@@ -293,6 +305,39 @@ gw.toml:22:10: error: tunnel "branch-8": route 10.2.0.0/16 leads into tunnel "br
     take it out of one of them, or make one more specific
 "#,
     );
+}
+
+/// README's table of kinds says no to them.
+#[test]
+fn what_a_kind_does_not_have() {
+    let of = |kind: &str, more: &str| {
+        let device = format!("type = \"{kind}\", name = \"lk-branch7\", {more}");
+        said(&vti("").replacen("type = \"vti\", name = \"lk-branch7\", ", &device, 1))
+    };
+    for (kind, key, cure) in [
+        ("vti", "vrf", "take vrf out: it is for type = \"xfrm\""),
+        ("tun", "vrf", "take vrf out: it is for type = \"xfrm\""),
+        ("tun", "namespace", "take namespace out: it is for type = \"xfrm\""),
+        ("tun", "mtu", "take mtu out: kernel-libipsec's is 1400"),
+        ("none", "vrf", "take vrf out, or take type = \"xfrm\""),
+        ("none", "namespace", "take namespace out, or take type = \"xfrm\""),
+        ("none", "mtu", "take mtu out, or take type = \"xfrm\""),
+    ] {
+        let value = if key == "mtu" { "1400" } else { "\"blue\"" };
+        let said = of(kind, &format!("{key} = {value}"));
+        assert!(said.contains(cure), "{kind} {key}: {said}");
+    }
+    let adopt = "adopt = { connection = \"b\", children = [{ class = \"default\", names = [\"*\"] }] }";
+    for kind in ["gre", "tun"] {
+        let text = vti("").replacen("type = \"vti\"", &format!("type = \"{kind}\""), 1);
+        let clients = text.replacen("remote = \"192.0.2.2\"", "remote = \"any\"", 1).replacen(
+            "ike = { auth = { psk-file = \"branch-7.psk\" } }",
+            adopt,
+            1,
+        );
+        let said = said(&clients);
+        assert!(said.contains("are reached by an XFRM interface, a VTI or marks alone"), "{kind}: {said}");
+    }
 }
 
 #[test]

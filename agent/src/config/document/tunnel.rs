@@ -183,11 +183,12 @@ pub struct Device {
     /// Where `virtual` is among them.
     #[schemars(skip)]
     pub(crate) virtual_ips: Vec<At<()>>,
-    /// Of an XFRM interface: the VRF that it is in, a device of yours. The tunnel's routes are in its table.
+    /// Of an XFRM interface or a tunnel's one GRE device: the VRF that it is in, a device of yours. The tunnel's routes are in its
+    /// table.
     #[schemars(with = "Option<String>")]
     pub vrf: Option<At<String>>,
-    /// Of an XFRM interface: the network namespace that it is taken to, by its name below /run/netns; its SAs stay here. Its addresses
-    /// and routes are that namespace's own. Linux 6.6 or later.
+    /// The network namespace that it is taken to, by its name below /run/netns; its SAs stay here. Its addresses and routes are that
+    /// namespace's own. Linux 6.6 or later. Not of a GRE tunnel of several classes.
     #[schemars(with = "Option<String>")]
     pub namespace: Option<At<String>>,
     /// Of an XFRM interface: `true` for one that takes the if_id from the route of each packet. All tunnels with `external` have one
@@ -269,15 +270,9 @@ impl Device {
                 table.require("if-id", "42");
                 &[("key", "vti"), ("ikey", "vti"), ("okey", "vti"), ("ttl", "gre")]
             }
-            DeviceType::Gre => &[
-                ("if-id", "xfrm"),
-                ("ikey", "vti"),
-                ("okey", "vti"),
-                ("vrf", "xfrm"),
-                ("namespace", "xfrm"),
-                ("external", "xfrm"),
-                ("link", "xfrm"),
-            ],
+            DeviceType::Gre => {
+                &[("if-id", "xfrm"), ("ikey", "vti"), ("okey", "vti"), ("external", "xfrm"), ("link", "xfrm")]
+            }
             DeviceType::Tun => {
                 for key in ["mtu", "addresses"] {
                     if table.has(key) {
@@ -308,14 +303,9 @@ impl Device {
                         table.problem(spot, Problem::KeyTwice { object });
                     }
                 }
-                &[
-                    ("if-id", "xfrm"),
-                    ("ttl", "gre"),
-                    ("vrf", "xfrm"),
-                    ("namespace", "xfrm"),
-                    ("external", "xfrm"),
-                    ("link", "xfrm"),
-                ]
+                // With the VRF of the device its ESP packets would be routed in the VRF's table (xfrm_dst_lookup takes the VTI for the
+                // output device).
+                &[("if-id", "xfrm"), ("ttl", "gre"), ("vrf", "xfrm"), ("external", "xfrm"), ("link", "xfrm")]
             }
         };
         for &(key, of) in of_others {

@@ -169,6 +169,7 @@ impl Problem {
             Self::EachOfOurs { .. } => Some("write a number, or take [tunnel.adopt]".to_owned()),
             Self::OfNamespace { key: "%unique", .. } => Some("write a number, or take namespace out".to_owned()),
             Self::OfNamespace { key, .. } => Some(format!("take {key} out, and have it there: `ip -n NAME`, or whatever makes the namespace")),
+            Self::OfSeveral { key, .. } => Some(format!("list one class, which all others fall back to, or take {key} out")),
             Self::JointUnrouted { .. } => Some("add routes = [\"10.2.0.0/16\"]: the networks on the peer's side".to_owned()),
             Self::JointLearnt { .. } => Some("list the prefixes, or give the tunnel a device of its own".to_owned()),
             Self::OfJoint { key: "%unique", .. } => Some("write a number".to_owned()),

@@ -57,6 +57,11 @@ fn check_several(tunnel: &Tunnel, classes: &[Class], findings: &mut Findings<'_>
     if device.key.is_none() {
         findings.problem(tunnel.spot, Problem::NoKeys { object: object(), classes: tunnel.classes.len() });
     }
+    for (key, at) in [("vrf", &device.vrf), ("namespace", &device.namespace)] {
+        if let Some(at) = at {
+            findings.problem(at.spot, Problem::OfSeveral { object: format!("{}: device", tunnel.object), key });
+        }
+    }
     let long = names(tunnel).into_iter().find(|name| name.len() > DEVICE_MOST);
     if let (Some(name), Some(long)) = (&device.name, long) {
         let most = DEVICE_MOST;
