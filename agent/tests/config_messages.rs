@@ -169,6 +169,13 @@ fn problems() -> Vec<Problem> {
             theirs: s("10.2.0.0/16"),
             first: place(),
         },
+        Problem::JointTables {
+            object: object.clone(),
+            prefix: s("10.2.0.0/24"),
+            other: other(),
+            theirs: s("10.2.0.0/16"),
+            first: place(),
+        },
         Problem::JointOwned { object: s("tenant \"t\""), tunnel: s("tunnel \"b\"") },
         Problem::SecondExternal { object: object.clone(), other: other(), first: place() },
         Problem::EachOfGre { object: s("tunnel \"b\": device") },

@@ -745,6 +745,23 @@ pub enum Problem {
         /// Where it says so.
         first: Place,
     },
+    /// One destination in several tables.
+    #[error(
+        "{object}: route {prefix} meets {theirs} of {other}, see {first}, which another table has, and a packet's tunnel is found by its \
+         destination alone"
+    )]
+    JointTables {
+        /// Which tunnel.
+        object: String,
+        /// Its prefix.
+        prefix: String,
+        /// The other tunnel.
+        other: String,
+        /// That one's prefix.
+        theirs: String,
+        /// Where it says so.
+        first: Place,
+    },
     /// A tenant is known by a device of its own.
     #[error(
         "{object}: the device of {tunnel} is not for that tunnel alone, and a tenant's own tunnel has one of its own"

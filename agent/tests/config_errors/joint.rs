@@ -75,6 +75,26 @@ gw.toml:5:1: error: tunnel "branch-7": several tunnels may have its device, and 
 }
 
 #[test]
+fn one_destination_in_two_tables() {
+    let two = |route: &str, vrf: &str| {
+        let device = format!("name = \"lk-other\", if-id = 43, vrf = \"{vrf}\"");
+        let other = format!("routes = \"{route}\"\nremote-ts = \"{route}\"");
+        let third = second(&device, &other.replace("10.", "11.")).replace("branch-8", "branch-9");
+        let first = first(", external = true, vrf = \"blue\"", "routes = \"10.2.0.0/16\"");
+        said(&format!("{first}{}{third}", second(&device, &other)))
+    };
+    same(&two("10.3.0.0/16", "green"), "");
+    same(&two("10.2.3.0/24", "blue"), "");
+    same(
+        &two("10.2.3.0/24", "green"),
+        r#"
+gw.toml:21:10: error: tunnel "branch-8": route 10.2.3.0/24 meets 10.2.0.0/16 of tunnel "branch-7", see gw.toml:11:10, which another table has, and a packet's tunnel is found by its destination alone
+    keep them apart, or give the tunnel a device of its own
+"#,
+    );
+}
+
+#[test]
 fn one_if_id() {
     same(&both(["", TS[0]], ["name = \"lk-branch7\", if-id = 42", TS[1]]), "");
     same(

@@ -186,6 +186,7 @@ impl Problem {
             Self::JointMeet { .. } => Some(
                 "keep them apart, or write external = true in the device of each, and an if-id of its own".to_owned(),
             ),
+            Self::JointTables { .. } => Some("keep them apart, or give the tunnel a device of its own".to_owned()),
             Self::JointOwned { .. } => Some("give the tunnel a device of its own, or name the tenant's `sources`".to_owned()),
             Self::SecondExternal { .. } => {
                 Some("give both the same name: their if-ids and routes say which tunnel a packet takes".to_owned())

@@ -48,6 +48,7 @@ pub fn check(document: &Document, findings: &mut Findings<'_>) {
         if let Some(first) = earlier.iter().find(|other| may_join(tunnel, other)) {
             check_same(tunnel, device, first, findings);
         }
+        check_tables(document, tunnel, earlier, findings);
         if !is_external(tunnel) && tunnel.adopt.is_none() {
             check_selectors(tunnel, earlier, findings);
         }
@@ -117,6 +118,30 @@ fn check_same(tunnel: &Tunnel, device: &Device, first: &Tunnel, findings: &mut F
             let (object, name, other) = (tunnel.object.clone(), name.value.clone(), first.object.clone());
             let first = findings.place(there);
             findings.problem(spot, Problem::JointDiffers { object, key, name, other, first });
+        }
+    }
+}
+
+/// Programs know no tables: where two VRFs have a prefix, or one has what is behind a tunnel without a device, a destination says too
+/// little.
+fn check_tables(document: &Document, tunnel: &Tunnel, earlier: &[Tunnel], findings: &mut Findings<'_>) {
+    let vrf = |tunnel: &Tunnel| tunnel.device.as_ref().and_then(|device| Some(device.vrf.as_ref()?.value.clone()));
+    let mine = vrf(tunnel);
+    let by_destination = |other: &&Tunnel| match other.device.as_ref().and_then(|device| device.kind.as_ref()) {
+        Some(kind) if kind.value == DeviceType::Bare => mine.is_some(),
+        Some(_) | None => {
+            let is_earlier = earlier.iter().any(|one| std::ptr::eq(one, *other));
+            is_earlier && is_joint(document, other) && vrf(other) != mine
+        }
+    };
+    for other in document.tunnels.iter().filter(by_destination) {
+        let theirs = if other.routes.is_empty() { &other.remote_ts } else { &other.routes };
+        for route in &tunnel.routes {
+            if let Some(theirs) = theirs.iter().find(|theirs| meet(&theirs.value, &route.value)) {
+                let (prefix, first) = (route.value.to_string(), findings.place(theirs.spot));
+                let (object, other, theirs) = (tunnel.object.clone(), other.object.clone(), theirs.value.to_string());
+                findings.problem(route.spot, Problem::JointTables { object, prefix, other, theirs, first });
+            }
         }
     }
 }
