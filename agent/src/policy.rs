@@ -342,6 +342,8 @@ pub struct Ike {
     pub proposals: Vec<String>,
     /// ESP proposals in strongSwan's notation; empty for charon's default.
     pub esp_proposals: Vec<String>,
+    /// Whether the WAN's network card is to encrypt.
+    pub hw_offload: bool,
     /// Seconds between CHILD_SA rekeys; `None` for charon's default, 0 for never.
     pub rekey_time: Option<u32>,
     /// Seconds without a packet after which a lane on demand is let go; `None` for never.

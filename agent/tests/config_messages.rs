@@ -237,6 +237,7 @@ fn reasons() -> Vec<Reason> {
         },
         Reason::Long { value: s("lk-branch-number7"), length: 17, most: 15 },
         Reason::Reserved { value: s("block"), why: "fallback has a meaning for it" },
+        Reason::OffloadWhole { value: s("packet") },
         Reason::NotAddress { value: s("sun"), cure: s("write it like \"192.0.2.1\"") },
         Reason::NotPrefix { value: s("10.1.0.0/33"), cure: s("the length of an IPv4 prefix goes from 0 to 32") },
         Reason::HostBits { value: s("10.1.0.5/16"), network: s("10.1.0.0/16"), host: s("10.1.0.5/32") },

@@ -10,7 +10,7 @@ pub use net::{ADDRESS, ANY, DEVICE_ADDRESS, LISTEN, PREFIX, REMOTE, ROUTE, SELEC
 pub use packet::{DSCP, ICMP_TYPE, IcmpType, LENGTH, MARK, PORTS, PROTOCOL, TCP_FLAGS, VLAN};
 pub use setting::{
     CHILD, CLASS_START, CLASSIFY, CONNECTION, CONSENT, DEVICE_TYPE, DISTINCT, DeviceType, FILE, IDENTITY, IDLE, IF_ID,
-    MEMORY, MISSING, PATTERN, PROPOSAL, SECONDS, SOCKET, START, TEXT, UNIQUE, WEB_CONFIG,
+    MEMORY, MISSING, OFFLOAD, PATTERN, PROPOSAL, SECONDS, SOCKET, START, TEXT, UNIQUE, WEB_CONFIG,
 };
 
 /// One kind of value.
@@ -108,6 +108,14 @@ pub enum Reason {
         value: String,
         /// For what.
         why: &'static str,
+    },
+    /// A network card that does all of IPsec, and so chooses the SA.
+    #[error(
+        "\"{value}\" may hand SAs to a network card as a whole, which knows neither marks nor if_ids, and so no lanes"
+    )]
+    OffloadWhole {
+        /// What is there.
+        value: String,
     },
     /// Not an address.
     #[error("\"{value}\" is not an IP address")]
@@ -259,6 +267,9 @@ impl Reason {
             Self::NotCgroup { cure, .. } => Some(cure.clone()),
             Self::Characters { nearest, .. } => nearest.as_ref().map(|near| format!("did you mean \"{near}\"?")),
             Self::Reserved { .. } => Some("take another name".to_owned()),
+            Self::OffloadWhole { .. } => {
+                Some("write \"crypto\", with which the card encrypts alone, or \"no\"".to_owned())
+            }
             Self::HostBits { network, host, .. } => {
                 Some(format!("did you mean \"{network}\", or \"{host}\" for that one host?"))
             }

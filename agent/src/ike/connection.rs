@@ -264,6 +264,9 @@ fn child_message(selection: &Selection, tunnel: &Tunnel, ike: &Ike, lane: &Lane,
     if !ike.esp_proposals.is_empty() {
         child = child.with_list("esp_proposals", &ike.esp_proposals);
     }
+    if ike.hw_offload {
+        child = child.with("hw_offload", "crypto");
+    }
     if let Some(seconds) = ike.rekey_time {
         child = child.with("rekey_time", format!("{seconds}s"));
     }

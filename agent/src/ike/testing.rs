@@ -58,6 +58,7 @@ pub fn policy() -> Policy {
                 start: Start::Start,
                 proposals: vec![],
                 esp_proposals: vec![],
+                hw_offload: false,
                 rekey_time: None,
                 idle_timeout: None,
             }),

@@ -373,6 +373,25 @@ gw.toml:11:77: error: tunnel "branch-7": ike: esp-proposals is an empty list
 }
 
 #[test]
+fn a_card_that_does_all_of_ipsec() {
+    same(&changed("ike = {", "ike = { hw-offload = \"crypto\","), "");
+    same(
+        &changed("ike = {", "ike = { hw-offload = \"packet\","),
+        r#"
+gw.toml:11:22: error: tunnel "branch-7": ike: hw-offload "packet" may hand SAs to a network card as a whole, which knows neither marks nor if_ids, and so no lanes
+    write "crypto", with which the card encrypts alone, or "no"
+"#,
+    );
+    same(
+        &changed("ike = {", "ike = { hw-offload = \"on\","),
+        r#"
+gw.toml:11:22: error: tunnel "branch-7": ike: hw-offload "on" is not known
+    did you mean "no"?
+"#,
+    );
+}
+
+#[test]
 fn a_class_that_one_tunnel_drops_is_a_warning() {
     same(
         &with(&branch_8(r#"["voice"]"#, "lk-branch8", 43)),

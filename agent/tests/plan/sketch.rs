@@ -169,6 +169,7 @@ impl TunnelSketch {
                     start: Start::Start,
                     proposals: Vec::new(),
                     esp_proposals: Vec::new(),
+                    hw_offload: false,
                     rekey_time: None,
                     idle_timeout: None,
                 })

@@ -117,6 +117,16 @@ pub enum Distincts {
     Identity,
 }
 
+/// What a network card does of IPsec.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+pub enum Offloads {
+    /// Nothing.
+    No,
+    /// Encryption.
+    Crypto,
+}
+
 /// Who initiates.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "lowercase")]

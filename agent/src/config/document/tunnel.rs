@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 
 use super::FileKey;
 use super::adopt::Adopt;
-use super::shape::{Consent, Distincts, Duration, IfId, Many, Starts};
+use super::shape::{Consent, Distincts, Duration, IfId, Many, Offloads, Starts};
 use crate::config::findings::{At, Spot};
 use crate::config::problem::Problem;
 use crate::config::table::Table;
@@ -356,6 +356,10 @@ pub struct Ike {
     /// ESP proposals in strongSwan's notation; without it charon's own.
     #[schemars(with = "Option<Many<String>>")]
     pub esp_proposals: Vec<At<String>>,
+    /// What the WAN's network card does of IPsec: `crypto` for encryption, without which no lane comes up then. That of whole packets
+    /// knows no lanes.
+    #[schemars(with = "Option<Offloads>", extend("default" = "no"))]
+    pub hw_offload: Option<At<bool>>,
     /// Time between the rekeys of each CHILD_SA, in seconds or as `30m`, `4h`; 0 for never, without it charon's own.
     #[schemars(with = "Option<Duration>")]
     pub rekey_time: Option<At<u32>>,
@@ -378,6 +382,7 @@ impl Ike {
             start: table.one("start", &value::START),
             proposals: table.many("proposals", &value::PROPOSAL, own),
             esp_proposals: table.many("esp-proposals", &value::PROPOSAL, own),
+            hw_offload: table.one("hw-offload", &value::OFFLOAD),
             rekey_time: table.one("rekey-time", &value::SECONDS),
             idle_timeout: table.one("idle-timeout", &value::IDLE),
         };

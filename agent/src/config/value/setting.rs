@@ -131,6 +131,10 @@ pub const DEVICE_TYPE: Kind<DeviceType> =
 pub const START: Kind<Start> =
     Kind { wanted: "\"start\", \"trap\" or \"none\"", example: "\"start\"", text: start, number: None };
 
+/// Whether a network card encrypts.
+pub const OFFLOAD: Kind<bool> =
+    Kind { wanted: "\"no\" or \"crypto\"", example: "\"crypto\"", text: offload, number: None };
+
 /// What tells lanes apart.
 pub const DISTINCT: Kind<Distinct> =
     Kind { wanted: "\"label\" or \"identity\"", example: "\"identity\"", text: distinct, number: None };
@@ -279,6 +283,16 @@ fn start(text: &str) -> Result<Start, Reason> {
         "trap" => Ok(Start::Trap),
         "none" => Ok(Start::None),
         _ => Err(Reason::Unknown { value: text.to_owned(), cure: cure(text, "values", ["start", "trap", "none"]) }),
+    }
+}
+
+fn offload(text: &str) -> Result<bool, Reason> {
+    match text {
+        "no" => Ok(false),
+        "crypto" => Ok(true),
+        // strongSwan's word for as much as there is.
+        "packet" | "auto" | "yes" => Err(Reason::OffloadWhole { value: text.to_owned() }),
+        _ => Err(Reason::Unknown { value: text.to_owned(), cure: cure(text, "values", ["no", "crypto"]) }),
     }
 }
 

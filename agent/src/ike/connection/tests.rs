@@ -43,6 +43,7 @@ fn a_child_for_each_lane_with_its_own_mark_reqid_and_label() {
     }
     // Left to charon where the file says nothing.
     assert_eq!((bulk.text("rekey_time"), bulk.list("esp_proposals").count()), (None, 0));
+    assert_eq!(bulk.text("hw_offload"), None);
 }
 
 #[test]
@@ -51,6 +52,7 @@ fn what_the_file_says_is_what_charon_gets() {
         let ike = testing::ike(policy);
         ike.proposals = vec!["aes256-sha256-x25519".to_owned()];
         ike.esp_proposals = vec!["aes256gcm16".to_owned(), "aes128gcm16".to_owned()];
+        ike.hw_offload = true;
         ike.rekey_time = Some(0);
     })
     .load_conn(&psk());
@@ -59,7 +61,7 @@ fn what_the_file_says_is_what_charon_gets() {
     assert_eq!(tunnel.list("local_addrs").collect::<Vec<_>>(), ["192.0.2.1"]);
     assert_eq!(tunnel.section("remote").unwrap().text("id"), Some("sun.example"));
     let voice = tunnel.section("children").unwrap().section("voice.0").unwrap();
-    assert_eq!(voice.text("rekey_time"), Some("0s"));
+    assert_eq!((voice.text("rekey_time"), voice.text("hw_offload")), (Some("0s"), Some("crypto")));
     assert_eq!(voice.list("esp_proposals").collect::<Vec<_>>(), ["aes256gcm16", "aes128gcm16"]);
 }
 

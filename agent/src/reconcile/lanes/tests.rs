@@ -12,6 +12,7 @@ fn ike_policy() -> Policy {
         start: Start::Start,
         proposals: vec![],
         esp_proposals: vec![],
+        hw_offload: false,
         rekey_time: None,
         idle_timeout: None,
     });

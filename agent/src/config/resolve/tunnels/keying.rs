@@ -58,6 +58,7 @@ fn ike(tunnel: &Tunnel, path: impl Fn(&Option<At<PathBuf>>) -> PathBuf) -> Ike {
         start: written.and_then(|ike| ike.start.as_ref()).map_or(Start::Start, |start| start.value),
         proposals: texts(written.map(|ike| &ike.proposals)),
         esp_proposals: texts(written.map(|ike| &ike.esp_proposals)),
+        hw_offload: written.and_then(|ike| ike.hw_offload.as_ref()).is_some_and(|word| word.value),
         rekey_time: written.and_then(|ike| ike.rekey_time.as_ref()).map(|time| time.value),
         idle_timeout: written.and_then(|ike| ike.idle_timeout.as_ref()).map(|time| time.value),
     }
