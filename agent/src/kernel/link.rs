@@ -101,42 +101,31 @@ impl Devices {
         }
         self.names.insert(message.header.index, name.clone());
         self.vrfs.extend(table.map(|table| (name.clone(), table)));
-        if ours && let Some(number) = made_in {
-            // The agent's there.
-            let up = message.header.flags.contains(LinkFlags::Up);
-            let ours = Link {
-                name: name.clone(),
-                kind: link,
-                mtu,
-                up,
-                disable_policy,
-                source_by_mark,
-                vrf: None,
-                namespace: None,
-                link: None,
-            };
-            self.made_in.insert(name.clone(), Moved { made_in: number, index: message.header.index, link: ours });
-            self.others.insert(name, DeviceInUse { kind, link });
-        } else if ours {
-            let up = message.header.flags.contains(LinkFlags::Up);
-            self.masters.extend(master.map(|master| (name.clone(), master)));
-            self.underlying.extend(underlying.map(|number| (name.clone(), number)));
-            self.ours.insert(
-                name.clone(),
-                Link {
-                    name,
-                    kind: link,
-                    mtu,
-                    up,
-                    disable_policy,
-                    source_by_mark,
-                    vrf: None,
-                    namespace: None,
-                    link: None,
-                },
-            );
-        } else {
-            self.others.insert(name, DeviceInUse { kind, link });
+        let found = Link {
+            name: name.clone(),
+            kind: link,
+            mtu,
+            up: message.header.flags.contains(LinkFlags::Up),
+            disable_policy,
+            source_by_mark,
+            vrf: None,
+            namespace: None,
+            link: None,
+        };
+        match (ours, made_in) {
+            (true, None) => {
+                self.masters.extend(master.map(|master| (name.clone(), master)));
+                self.underlying.extend(underlying.map(|number| (name.clone(), number)));
+                self.ours.insert(name, found);
+            }
+            (true, Some(number)) => {
+                // The agent's there.
+                self.made_in.insert(name.clone(), Moved { made_in: number, index: message.header.index, link: found });
+                self.others.insert(name, DeviceInUse { kind, link });
+            }
+            (false, _) => {
+                self.others.insert(name, DeviceInUse { kind, link });
+            }
         }
     }
 
