@@ -280,6 +280,70 @@ fn all_was_seen(watch: Observe) {
     assert_eq!(seen, wanted.into(), "{said}");
 }
 
+/// A host of A's LAN with an address that no selector knows, the one that NAT gives it, and the bits of the mark that its
+/// connections have from A's firewall.
+const HIDDEN: &str = "192.168.50.2";
+const SHOWN: &str = "10.1.0.77";
+const CONNECTION: u32 = 0x300;
+
+/// A's firewall goes by the marks of lanes: it gives voice another source, and what came by default's lane another destination; and it
+/// keeps a mark of its own with each connection, beside ours.
+fn translate(gateways: &Gateways) {
+    // Nobody there listens at the address that is given, and nobody is to be told so.
+    let host = format!(
+        "ip addr add {HIDDEN}/24 dev eth0
+         ip addr add {SHOWN}/32 dev eth0
+         nft add table ip quiet
+         nft add chain ip quiet output '{{ type filter hook output priority filter; }}'
+         nft add rule ip quiet output ip protocol icmp drop"
+    );
+    gateways.lab().lan(Side::A).sh(&host).unwrap();
+    let script = format!(
+        "ip addr add 192.168.50.1/24 dev lan0
+         nft add table ip nat
+         nft add chain ip nat post '{{ type nat hook postrouting priority srcnat; }}'
+         nft add chain ip nat pre '{{ type nat hook prerouting priority dstnat; }}'
+         nft add rule ip nat post ip saddr {HIDDEN} meta mark and 0xf0 == 0x10 snat to {SHOWN}
+         nft add rule ip nat pre ip daddr {SHOWN} meta mark and 0xf0 == 0x20 dnat to {HIDDEN}
+         iptables -t mangle -A PREROUTING -m conntrack --ctstate NEW -j CONNMARK --set-xmark {CONNECTION:#x}/0xff00
+         iptables -t mangle -A PREROUTING -j CONNMARK --restore-mark --nfmask 0xff00 --ctmask 0xff00
+         nft add table ip seen
+         nft add chain ip seen forward '{{ type filter hook forward priority filter; }}'
+         nft add rule ip seen forward iifname lan0 meta mark {out:#x} counter
+         nft add rule ip seen forward oifname lan0 ip daddr {HIDDEN} meta mark {back:#x} counter",
+        out = CONNECTION | 0x10,
+        back = CONNECTION | 0x20,
+    );
+    gateways.lab().gateway(Side::A).sh(&script).unwrap();
+}
+
+#[test]
+fn attach_marks_leave_nat_and_marks_of_connections_to_a_firewall() {
+    let _cgroup = Cgroup::new(CGROUP).unwrap();
+    let scenario = scenario(Keying::Static, Family::V4);
+    let mut gateways = Gateways::idle("marksnat", scenario, Path::new(BINARY)).unwrap();
+    for side in SIDES {
+        gateways.agent(side).start().unwrap();
+    }
+    gateways.wait_for_lanes(LANES_UP).unwrap();
+    let capture = Capture::start(&gateways.lab().wan()).unwrap();
+    translate(&gateways);
+    let before = by_class(&gateways, Side::A);
+    let lab = gateways.lab();
+    let at = |address: &str, port: u16| SocketAddr::new(address.parse().unwrap(), port);
+    let voice =
+        Flow { dscp: EF, source: at(HIDDEN, 26000), count: Some(30), ..lab.flow("out", Side::A, Family::V4, 6000) };
+    let back = Flow { destination: at(SHOWN, 7300), count: Some(20), ..lab.flow("back", Side::B, Family::V4, 7300) };
+    let received: Vec<u64> = Traffic::run(&[voice, back]).unwrap().iter().map(|tally| tally.received).collect();
+    // Who is asked for there is another address of the same host.
+    assert_eq!(received, [30, 0]);
+    assert_eq!(more(&before, by_class(&gateways, Side::A)), [(("default", false), 20), (("voice", true), 30)]);
+    let seen = gateways.lab().gateway(Side::A).sh("nft list chain ip seen forward").unwrap();
+    assert!(seen.contains("counter packets 30 ") && seen.contains("counter packets 20 "), "{seen}");
+    let seen = capture.stop().unwrap();
+    assert!(seen.clear == 0 && seen.esp_total() >= 50, "{seen:?}");
+}
+
 #[test]
 fn attach_marks_with_charon() {
     carries_both_ways_and_leaves_nothing("marks", Keying::Psk, Family::V4);

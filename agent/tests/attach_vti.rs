@@ -1,5 +1,6 @@
 //! Tunnels whose device is a VTI: one lane, found by the device's keys.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
@@ -76,10 +77,22 @@ fn received_from(gateways: &Gateways, from: Side, families: &[Family]) -> u64 {
     Traffic::run(&flows).unwrap().iter().map(|tally| tally.received).sum()
 }
 
+/// A's VTI has one for what comes in and one for what leaves, which is returned; both are A's own affair.
+fn give_each_direction_a_key(gateways: &Gateways) -> u32 {
+    let config = gateways.agent_of(Side::A).config();
+    let toml = fs::read_to_string(&config).unwrap();
+    let (input, output) = (IF_ID + 100, IF_ID + 101);
+    let keys = toml.replacen(&format!("key = {IF_ID},"), &format!("ikey = {input}, okey = {output},"), 1);
+    assert_ne!(toml, keys);
+    fs::write(&config, keys).unwrap();
+    output
+}
+
 fn carries_both_ways_and_leaves_nothing(name: &str, keying: Keying, outer: Family) {
     // The modules make a device of their own in each namespace, which is nobody's to remove.
     netns::run(Command::new("modprobe").args(["-a", "ip_vti", "ip6_vti"])).unwrap();
     let mut gateways = Gateways::idle(name, scenario(keying, outer), Path::new(BINARY)).unwrap();
+    let out = if keying == Keying::Static { give_each_direction_a_key(&gateways) } else { IF_ID };
     // Somebody else's policy, which asks no mark and fits what comes out of the VTI.
     gateways
         .lab()
@@ -122,7 +135,7 @@ fn carries_both_ways_and_leaves_nothing(name: &str, keying: Keying, outer: Famil
     let packet = "udp 10.1.0.2:4000 > 10.2.0.2:5060 dscp ef in lan0";
     let explained = agent.must(&["explain", &agent.config().to_string_lossy(), packet]).unwrap();
     for part in
-        [format!("device  {DEVICE}\n"), format!(" mark {IF_ID:#x}/0xffffffff if_id 0 "), "\nsa      spi 0x".to_owned()]
+        [format!("device  {DEVICE}\n"), format!(" mark {out:#x}/0xffffffff if_id 0 "), "\nsa      spi 0x".to_owned()]
     {
         assert!(explained.contains(&part), "{part:?} is not in:\n{explained}");
     }

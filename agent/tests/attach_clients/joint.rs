@@ -1,12 +1,14 @@
 //! Clients and a branch by one XFRM interface: its routes say the if_id of each, or both have one and the kernel tells them apart by
 //! selectors. A packet's destination says whose lanes it takes.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use xtask::lab::capture::Capture;
 use xtask::lab::gateways::LANES_UP;
+use xtask::lab::observe::{Observe, Observed};
 use xtask::lab::scenario::{DEVICE, IF_ID, PSK, TUNNEL};
 use xtask::lab::traffic::{Flow, Traffic};
 use xtask::lab::{Family, Side, dump, sa};
@@ -157,6 +159,24 @@ fn assert_branch_has_its_lanes(stage: &Stage) {
     }
 }
 
+/// Somebody watches the branch: each of its packets is seen once each way, with its own lane, and none of the clients'.
+fn assert_branch_is_seen(stage: &Stage) {
+    let watch = Observe::start(stage.0.agent_of(Side::A), &["--rate", "1000", "--tunnel", OFFICE]).unwrap();
+    assert_eq!(received(stage), [10; 12]);
+    assert_eq!(stage.received(&[1], 5), [5; 6]);
+    watch.wait_for(120, &OF_CLASSES.map(|(port, _)| port)).unwrap();
+    let Observed { lines, said, .. } = watch.stop().unwrap();
+    let mut seen: BTreeMap<(String, String), u64> = BTreeMap::new();
+    for line in lines.iter().filter(|line| line["protocol"] == "udp") {
+        let text = |key: &str| line[key].as_str().unwrap_or_default().to_owned();
+        assert_eq!((text("tunnel"), text("device")), (OFFICE.to_owned(), DEVICE.to_owned()), "{line}");
+        *seen.entry((text("direction"), text("lane"))).or_default() += 1;
+    }
+    let lane = |way: &str, class: &str| ((way.to_owned(), format!("{class}.0")), 20);
+    let wanted = ["in", "out"].into_iter().flat_map(|way| CLASSES.map(|class| lane(way, class)));
+    assert_eq!(seen, wanted.collect(), "{said}");
+}
+
 /// Until `plan` has nothing to do, and the branch's routes lead into that device.
 fn wait_until_routed(stage: &Stage, device: &str) {
     let agent = stage.0.agent_of(Side::A);
@@ -193,6 +213,7 @@ fn have_one_device(by: By) {
     stage.assert_planned();
     stage.assert_each_class_has_its_lane(&[1, 2]);
     assert_branch_has_its_lanes(&stage);
+    assert_branch_is_seen(&stage);
 
     let gateway = stage.0.lab().gateway(Side::A);
     let agent = stage.0.agent_of(Side::A);

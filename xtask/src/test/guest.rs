@@ -38,10 +38,10 @@ const SHARED: u8 = 1;
 
 /// The targets of which one kernel says as much as three, shared out among those that are there: one tries the lab itself, without
 /// an agent, one systemd's sandbox, four fail, undo, mend and take away whatever can be, four are about devices, policies and marks
-/// alone, one about lanes that are set up otherwise than those of `lanes_claims`, and the others look at what the agent makes of
+/// alone, one about what others have beside them, one about lanes that are set up otherwise than those of `lanes_claims`, and the others look at what the agent makes of
 /// what charon says and of routes, or shows, some through programs that take much of an emulated CPU. What classifies, steers and
 /// counts packets, and what starts anew, runs on each: `prog` and `verifier` have all programs.
-const ONCE: [&str; 27] = [
+const ONCE: [&str; 28] = [
     "attach_adopted",
     "attach_around",
     "attach_clients",
@@ -69,6 +69,7 @@ const ONCE: [&str; 27] = [
     "see_observe",
     "see_scrape",
     "see_top",
+    "attach_beside",
 ];
 
 /// The targets of what an older kernel has not.
